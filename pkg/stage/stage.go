@@ -1,0 +1,116 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Name is a stage of the job, as the log, the errors and the exit codes know it.
+type Name string
+
+// The stages, in the order in which a build runs them, and the states of the
+// command line that have an exit code of their own.
+const (
+	Usage   Name = "usage"
+	Detect  Name = "detect"
+	Driver  Name = "driver"
+	Source  Name = "source"
+	Prepare Name = "prepare"
+	Build   Name = "build"
+	Check   Name = "check"
+	Publish Name = "publish"
+	Load    Name = "load"
+	// Share is waiting for, or being refused, the lock on the share.
+	Share Name = "share"
+)
+
+// Exit codes that belong to no stage.
+const (
+	ExitDone        = 0
+	ExitInternal    = 1
+	ExitInterrupted = 130
+)
+
+var exitCodes = map[Name]int{
+	Usage:   2,
+	Detect:  10,
+	Driver:  11,
+	Source:  12,
+	Prepare: 13,
+	Build:   14,
+	Check:   15,
+	Publish: 16,
+	Load:    17,
+	Share:   75, // EX_TEMPFAIL of sysexits.h: try again later
+}
+
+// ExitCode is the process exit code of a failure in the stage.
+func (n Name) ExitCode() int {
+	if code, ok := exitCodes[n]; ok {
+		return code
+	}
+	return ExitInternal
+}
+
+// Error is a failure that a user can act on. Its text is one sentence that
+// says what was wrong and why that matters, and one that says what to do next.
+type Error struct {
+	// Stage is where the job stopped.
+	Stage Name
+	// Reason says what was found and why it stops the job: no capital, no
+	// final period, one clause or two.
+	Reason string
+	// Hint says what to do next, in the imperative, no final period. It may
+	// be empty where nothing sensible can be said.
+	Hint string
+	// Err is the cause, if there is one beneath this failure.
+	Err error
+}
+
+// New returns an Error without a cause beneath it.
+func New(stage Name, reason, hint string) *Error {
+	return &Error{Stage: stage, Reason: reason, Hint: hint}
+}
+
+// Wrap returns an Error whose cause is err. A context's end passes through
+// unchanged, so that an interrupt is never reported as a stage's failure.
+func Wrap(stage Name, err error, reason, hint string) error {
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	return &Error{Stage: stage, Reason: reason, Hint: hint, Err: err}
+}
+
+// Error renders "stage: reason: cause. Hint."
+func (e *Error) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %s", e.Stage, e.Reason)
+	if e.Err != nil {
+		fmt.Fprintf(&b, ": %v", e.Err)
+	}
+	if e.Hint != "" {
+		fmt.Fprintf(&b, ". %s%s.", strings.ToUpper(e.Hint[:1]), e.Hint[1:])
+	}
+	return b.String()
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// ExitCode is the process exit code for any error that leaves the job: the
+// stage's own for an [Error], 130 for a canceled context, 1 for the rest.
+func ExitCode(err error) int {
+	var e *Error
+	switch {
+	case err == nil:
+		return ExitDone
+	case errors.As(err, &e):
+		return e.Stage.ExitCode()
+	case errors.Is(err, context.Canceled):
+		return ExitInterrupted
+	default:
+		return ExitInternal
+	}
+}
