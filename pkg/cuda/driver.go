@@ -1,0 +1,72 @@
+package cuda
+
+import (
+	"path/filepath"
+	"slices"
+
+	"github.com/k8sp/cuda/pkg/kernel"
+)
+
+// The two forms in which NVIDIA ships its kernel modules' sources.
+const (
+	// Proprietary is the form in the package's kernel folder: closed core
+	// objects with an open interface around them.
+	Proprietary = "proprietary"
+	// Open is the form in kernel-open, from the 515 line on, for Turing
+	// GPUs and later.
+	Open = "open"
+)
+
+// Driver is the part of a driver package that kernel modules are built from,
+// unpacked into a folder that a build may write into. [Unpack] makes one.
+type Driver struct {
+	// Dir holds nvidia-installer, .manifest and the module sources, laid
+	// out as in the package. It belongs to one build: the installer compiles
+	// in place and leaves its objects there.
+	Dir string
+	// Version is the driver's, "535.261.03".
+	Version string
+	// Arch is the architecture that the package's binaries are for.
+	Arch kernel.Arch
+	// Digest is the digest of the package that Dir was made from, sha256:HEX.
+	Digest string
+	// Manifest is the package's own, as it was before unpacking left most
+	// of its files out.
+	Manifest Manifest
+}
+
+// Installer is the path of the package's nvidia-installer.
+func (d Driver) Installer() string { return filepath.Join(d.Dir, "nvidia-installer") }
+
+// ModuleTypes lists the forms of the modules' sources that the package has,
+// [Proprietary] before [Open].
+func (d Driver) ModuleTypes() []string {
+	var types []string
+	for _, t := range []string{Proprietary, Open} {
+		if d.Manifest.hasSourceUnder(sourceFolder(t)) {
+			types = append(types, t)
+		}
+	}
+	return types
+}
+
+// Modules names the modules that the package promises for one of its forms, in
+// the manifest's order and without ".ko"; none where it lacks that form.
+func (d Driver) Modules(moduleType string) []string {
+	if !slices.Contains(d.ModuleTypes(), moduleType) {
+		return nil
+	}
+	return slices.Clone(d.Manifest.Modules)
+}
+
+// SourceDir is the folder of one form's sources, relative to Dir.
+func (d Driver) SourceDir(moduleType string) string { return sourceFolder(moduleType) }
+
+// sourceFolder is the package's folder for a form, in the layout that every
+// package since the 331 line has.
+func sourceFolder(moduleType string) string {
+	if moduleType == Open {
+		return "kernel-open"
+	}
+	return "kernel"
+}
