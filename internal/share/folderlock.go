@@ -1,0 +1,192 @@
+package share
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Where the file system has no locks, the lock is the folder .builder/lock.d
+// with a file in it that its holder rewrites now and then:
+//
+//   - Taking it is renaming a folder of one's own, file inside, to lock.d. A
+//     rename over a folder that is not empty fails on every file system, so
+//     one of two wins.
+//   - A holder whose file has not changed for staleAfter is dead. Both times
+//     of that comparison are the share's own clock, since a laptop's and its
+//     VM's differ.
+//   - A dead holder's folder is moved to a name made of its token, and stays
+//     there while the one who moved it has the lock. Who judged the same
+//     holder dead, but was slower, fails at that same rename and cannot take
+//     away the new holder's lock.
+const (
+	heartbeat  = 10 * time.Second
+	staleAfter = 2 * time.Minute
+)
+
+// tryFolderLock takes the lock folder or returns an errHeld.
+func (s *Share) tryFolderLock(ctx context.Context) (*Lock, error) {
+	mine, err := s.newLockFolder(ctx)
+	if err != nil {
+		return nil, err
+	}
+	taken, err := s.enterLockFolder(mine)
+	if err != nil {
+		_ = os.RemoveAll(mine)
+		return nil, err
+	}
+	stop := make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		taken.beat(heartbeat, stop)
+	}()
+	return &Lock{share: s, release: func() error {
+		close(stop)
+		<-done
+		return taken.leave()
+	}}, nil
+}
+
+// lockFolder is a lock folder that this run holds.
+type lockFolder struct {
+	share *Share
+	token string
+	// file stays open: after a laptop slept past staleAfter, and another run
+	// took over, the heartbeat goes to the folder that was moved away.
+	file *os.File
+}
+
+func (s *Share) lockFolder() string { return filepath.Join(s.Private(), "lock.d") }
+
+// newLockFolder makes a folder with a holder's file in it, under a name of its
+// own; that name is its token.
+func (s *Share) newLockFolder(ctx context.Context) (string, error) {
+	dir, err := os.MkdirTemp(s.Private(), "lock-")
+	if err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(filepath.Join(dir, filepath.Base(dir)), thisRun().encode(), 0o644); err != nil {
+		_ = os.RemoveAll(dir)
+		return "", err
+	}
+	_ = s.Chown(ctx, dir) // so that its owner can delete what a crash leaves
+	return dir, nil
+}
+
+// enterLockFolder renames mine to the lock's name, moving a dead holder's
+// folder out of the way first.
+func (s *Share) enterLockFolder(mine string) (*lockFolder, error) {
+	l := &lockFolder{share: s, token: filepath.Base(mine)}
+	if os.Rename(mine, s.lockFolder()) != nil {
+		if err := s.evict(mine); err != nil {
+			return nil, err
+		}
+		if err := os.Rename(mine, s.lockFolder()); err != nil {
+			return nil, errHeld{} // another run was quicker
+		}
+	}
+	f, err := os.OpenFile(filepath.Join(s.lockFolder(), l.token), os.O_RDWR, 0)
+	l.file = f
+	return l, err
+}
+
+// evict moves the folder of a dead holder away, and returns an errHeld where
+// the holder lives.
+func (s *Share) evict(mine string) error {
+	token, by, age, err := s.inspectLockFolder(mine)
+	if err != nil {
+		return err
+	}
+	if age < staleAfter {
+		return errHeld{by}
+	}
+	dead := filepath.Join(s.Private(), "dead-"+token)
+	if err := os.Rename(s.lockFolder(), dead); err != nil {
+		return errHeld{} // another run was quicker
+	}
+	return nil
+}
+
+// inspectLockFolder says who holds the lock and how long ago, by the share's
+// clock, it was last heard of. mine tells that clock: its file is rewritten.
+func (s *Share) inspectLockFolder(mine string) (token string, by holder, age time.Duration, err error) {
+	// Other systems leave files of their own anywhere (.DS_Store, .nfs…).
+	found, err := filepath.Glob(filepath.Join(s.lockFolder(), "lock-*"))
+	if err != nil {
+		return "", holder{}, 0, err
+	}
+	found = append(found, s.lockFolder()) // its own age, where no holder's file is there
+	token = filepath.Base(found[0])
+	// Opening, rather than asking for attributes by name, makes an NFS
+	// client ask its server.
+	f, err := os.Open(found[0])
+	if err != nil {
+		return "", holder{}, 0, errHeld{} // changing hands just now
+	}
+	defer f.Close()
+	beat, err := f.Stat()
+	if err != nil {
+		return "", holder{}, 0, err
+	}
+	now, err := touch(filepath.Join(mine, filepath.Base(mine)))
+	if err != nil {
+		return "", holder{}, 0, err
+	}
+	return token, readHolder(f), now.Sub(beat.ModTime()), nil
+}
+
+// touch rewrites a holder's file and returns the time the share gave it.
+func touch(path string) (time.Time, error) {
+	if err := os.WriteFile(path, thisRun().encode(), 0o644); err != nil {
+		return time.Time{}, err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return time.Time{}, err
+	}
+	return info.ModTime(), nil
+}
+
+// beat rewrites the holder's file until stop is closed.
+func (l *lockFolder) beat(every time.Duration, stop <-chan struct{}) {
+	text := thisRun().encode()
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-tick.C:
+			// A write that fails is as good as none: others see a dead
+			// holder, which is what a holder without its share is.
+			_, _ = l.file.WriteAt(text, 0)
+			_ = l.file.Sync()
+		}
+	}
+}
+
+// leave gives the lock up, if it is still this run's.
+func (l *lockFolder) leave() error {
+	_ = l.file.Close()
+	lock := l.share.lockFolder()
+	dead, _ := filepath.Glob(filepath.Join(l.share.Private(), "dead-*"))
+	for _, dir := range dead {
+		_ = os.RemoveAll(dir)
+	}
+	if _, err := os.Lstat(filepath.Join(lock, l.token)); err != nil {
+		return nil // taken over while this run slept
+	}
+	gone := filepath.Join(l.share.Private(), "left-"+l.token)
+	if err := os.Rename(lock, gone); err != nil {
+		return fmt.Errorf("leave the share: %w", err)
+	}
+	return os.RemoveAll(gone)
+}

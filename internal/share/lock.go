@@ -1,0 +1,177 @@
+package share
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/k8sp/cuda/pkg/stage"
+	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
+)
+
+// LockOptions say how to come by the lock; the zero value waits.
+type LockOptions struct {
+	// NoWait refuses at once, with exit code 75, when another run holds the
+	// share.
+	NoWait bool
+	// Poll is how often a waiting run tries again; zero means a second.
+	Poll time.Duration
+}
+
+// Lock is the right to write to the share, and the scratch that comes with it.
+type Lock struct {
+	share   *Share
+	scratch string
+	release func() error
+}
+
+// errHeld is another run's hold on the lock.
+type errHeld struct{ by holder }
+
+func (e errHeld) Error() string { return "held by " + e.by.String() }
+
+// Lock takes the share for this run. It waits while another run has it, until
+// ctx ends. A run that died does not block it: the lock is the kernel's
+// (flock), which ends with its holder; only where the file system has none
+// is it a folder with a heartbeat (see folderlock.go).
+func (s *Share) Lock(ctx context.Context, o LockOptions) (*Lock, error) {
+	if o.Poll <= 0 {
+		o.Poll = time.Second
+	}
+	if err := s.Writable(); err != nil {
+		return nil, err
+	}
+	told := false
+	for {
+		lock, err := s.tryLock(ctx)
+		var held errHeld
+		switch {
+		case err == nil:
+			return lock, nil
+		case !errors.As(err, &held):
+			return nil, stage.Wrap(stage.Share, s.Explain(stage.Share, err), "the share cannot be locked", "check that no other builder runs, and delete "+s.Private())
+		case o.NoWait:
+			return nil, stage.New(stage.Share, fmt.Sprintf("another builder holds the share %s: %s", s.dir, held.by),
+				"wait for it to end and run again, or leave out --no-wait")
+		}
+		if !told {
+			zerolog.Ctx(ctx).Info().Str("share", s.dir).Stringer("holder", held.by).Msg("waiting for another builder to leave the share")
+			told = true
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(o.Poll):
+		}
+	}
+}
+
+// tryLock takes the lock or returns an errHeld.
+func (s *Share) tryLock(ctx context.Context) (*Lock, error) {
+	f, err := os.OpenFile(filepath.Join(s.Private(), "lock"), os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	switch err := s.flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
+	case err == nil:
+	case errors.Is(err, unix.EWOULDBLOCK):
+		defer f.Close()
+		return nil, errHeld{readHolder(f)}
+	case noLocks(err):
+		_ = f.Close()
+		zerolog.Ctx(ctx).Debug().Err(err).Msg("the share has no file locks; using a folder with a heartbeat")
+		return s.tryFolderLock(ctx)
+	default:
+		_ = f.Close()
+		return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
+	}
+	// Only for the sentence that others read; the lock holds without it.
+	_ = f.Truncate(0)
+	_, _ = f.WriteAt(thisRun().encode(), 0)
+	_ = s.Chown(ctx, f.Name())
+	return &Lock{share: s, release: f.Close}, nil
+}
+
+// noLocks tells a file system without locks (NFS without its lock service,
+// some host-shared ones) from a lock that somebody holds.
+func noLocks(err error) bool {
+	return errors.Is(err, unix.ENOLCK) || errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL)
+}
+
+// Scratch is a fresh folder for this run, on the share's file system and gone
+// after [Lock.Unlock]. What runs that died left there is removed now.
+func (l *Lock) Scratch(ctx context.Context) (string, error) {
+	if l.scratch != "" {
+		return l.scratch, nil
+	}
+	root := l.share.scratch()
+	if err := os.RemoveAll(root); err != nil {
+		return "", fmt.Errorf("remove what an earlier run left: %w", err)
+	}
+	if err := l.share.MkdirAll(root); err != nil {
+		return "", err
+	}
+	dir, err := os.MkdirTemp(root, "run-")
+	if err != nil {
+		return "", err
+	}
+	l.scratch = dir
+	// So that its owner can delete what a crash leaves.
+	return dir, l.share.Chown(ctx, dir)
+}
+
+// Unlock removes the scratch and lets the next run have the share. A second
+// call does nothing.
+func (l *Lock) Unlock() error {
+	if l.release == nil {
+		return nil
+	}
+	var err error
+	if l.scratch != "" {
+		err = os.RemoveAll(l.scratch)
+	}
+	err = errors.Join(err, l.release())
+	l.release = nil
+	return err
+}
+
+// holder is who has the lock, for people: nothing is decided by it.
+type holder struct {
+	Host    string    `json:"host"` // a container's id, usually
+	PID     int       `json:"pid"`
+	Started time.Time `json:"started"`
+}
+
+func thisRun() holder {
+	host, _ := os.Hostname()
+	return holder{Host: host, PID: os.Getpid(), Started: time.Now().UTC().Truncate(time.Second)}
+}
+
+// String names the holder, or says that it did not.
+func (h holder) String() string {
+	if h.Host == "" {
+		return "a run that has not said who it is"
+	}
+	return fmt.Sprintf("process %d of %s, since %s", h.PID, h.Host, h.Started.Format(time.RFC3339))
+}
+
+func (h holder) encode() []byte {
+	b, _ := json.Marshal(h) // plain data: cannot fail
+	return append(b, '\n')
+}
+
+// readHolder reads as much as a holder writes; the zero value where it wrote
+// nothing yet, or something else is there.
+func readHolder(r io.ReaderAt) holder {
+	var h holder
+	if json.NewDecoder(io.NewSectionReader(r, 0, 4096)).Decode(&h) != nil {
+		return holder{}
+	}
+	return h
+}

@@ -1,0 +1,126 @@
+package share
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/k8sp/cuda/pkg/stage"
+	"golang.org/x/sys/unix"
+)
+
+// DefaultDir is where the image expects the share to be mounted.
+const DefaultDir = "/opt/share"
+
+// Share is an existing share. Its methods are safe to use from one goroutine
+// at a time.
+type Share struct {
+	dir      string
+	uid, gid int
+
+	// What the operating system does, for tests of the shares that are hard
+	// to come by.
+	create func(dir, pattern string) (*os.File, error)
+	lchown func(path string, uid, gid int) error
+	statfs func(path string, st *unix.Statfs_t) error
+	flock  func(fd, how int) error
+}
+
+// Open returns the share at dir, [DefaultDir] where it is empty. The folder
+// must exist: an absent one is a forgotten mount, and results written into a
+// container's own file system would be lost with it.
+func Open(dir string) (*Share, error) {
+	if dir == "" {
+		dir = DefaultDir
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, stage.New(stage.Usage, fmt.Sprintf("there is no share at %s, so there is nothing to read from and nowhere to leave modules", dir),
+			fmt.Sprintf("mount a folder there (docker run -v DIR:%s …), or name another with --share", dir))
+	case err != nil:
+		return nil, stage.Wrap(stage.Usage, err, "the share cannot be read", "check its mount")
+	case !info.IsDir():
+		return nil, stage.New(stage.Usage, fmt.Sprintf("the share %s is not a folder", dir), "mount a folder there, or name another with --share")
+	}
+	s := &Share{dir: dir, create: os.CreateTemp, lchown: os.Lchown, statfs: unix.Statfs, flock: unix.Flock}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		s.uid, s.gid = int(st.Uid), int(st.Gid)
+	}
+	return s, nil
+}
+
+// Dir is the share itself.
+func (s *Share) Dir() string { return s.dir }
+
+// CUDA is where the user puts the toolkit and the driver packages. builder
+// never writes there.
+func (s *Share) CUDA() string { return filepath.Join(s.dir, "cuda") }
+
+// Linux is the kernel tree, clean, for the user to look at.
+func (s *Share) Linux() string { return filepath.Join(s.dir, "linux") }
+
+// Modules is where results are published, as REL/VER.
+func (s *Share) Modules() string { return filepath.Join(s.dir, "modules") }
+
+// Private is .builder: everything that is safe to delete when nothing runs.
+func (s *Share) Private() string { return filepath.Join(s.dir, ".builder") }
+
+// Downloads is the part of Private that holds what was fetched.
+func (s *Share) Downloads() string { return filepath.Join(s.Private(), "downloads") }
+
+// Logs is the part of Private that holds the logs of the installer.
+func (s *Share) Logs() string { return filepath.Join(s.Private(), "logs") }
+
+// Prepared is the part of Private that holds the prepared kernel trees.
+func (s *Share) Prepared() string { return filepath.Join(s.Private(), "prepared") }
+
+func (s *Share) scratch() string { return filepath.Join(s.Private(), "scratch") }
+
+// Writable says whether results can be left in the share, by trying. It is
+// for before the work: minutes of compiling must not end in this error.
+func (s *Share) Writable() error {
+	err := s.MkdirAll(s.Private())
+	if err == nil {
+		err = s.probe()
+	}
+	if err == nil {
+		return nil
+	}
+	if explained := s.Explain(stage.Publish, err); explained != err {
+		return explained
+	}
+	return stage.Wrap(stage.Publish, err, fmt.Sprintf("the share %s cannot be written, so modules could not be left there", s.dir),
+		"let the container's root write to it")
+}
+
+func (s *Share) probe() error {
+	f, err := s.create(s.Private(), "writable-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString("builder was here\n")
+	return errors.Join(err, f.Close(), os.Remove(f.Name()))
+}
+
+// Explain turns an error of the file system that has a plain cause (full, over
+// quota, read-only) into a [stage.Error] that says so and what to do; any
+// other error is returned as it is.
+func (s *Share) Explain(name stage.Name, err error) error {
+	switch {
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return stage.Wrap(name, err, fmt.Sprintf("the share %s is full", s.dir),
+			fmt.Sprintf("free space there (%s may be deleted when nothing runs), or mount a larger share", s.Private()))
+	case errors.Is(err, unix.EROFS):
+		return stage.Wrap(name, err, fmt.Sprintf("the share %s is read-only, so modules could not be left there", s.dir),
+			"mount it without :ro, and check that its file system did not go read-only after an error")
+	}
+	return err
+}
