@@ -1,0 +1,161 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	securejoin "github.com/cyphar/filepath-securejoin"
+	"golang.org/x/sys/unix"
+)
+
+// HostMount is where users mount their host's root in the container:
+// docker run -v /:/host:ro.
+const HostMount = "/host"
+
+// fileLimit bounds what is read whole from a root. The largest such file is
+// kallsyms, 5 to 20 MB with its addresses.
+const fileLimit = 64 << 20
+
+// Root is a host as a directory: a running system's, or a recorded one's.
+// Names inside it are relative and slash-separated ("proc/version"), and their
+// symlinks are resolved inside it, as they would be on the host itself.
+type Root struct {
+	dir  string
+	live bool
+	// kernelOnly is a container's own root: proc and sys are the host
+	// kernel's, everything else is the image's and says nothing of the host.
+	kernelOnly bool
+}
+
+// OpenRoot opens the host whose root directory is dir, all of which is taken
+// to be the host's. An archive is opened by [OpenRootArchive].
+func OpenRoot(dir string) (*Root, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return nil, fmt.Errorf("host root: %w", err)
+	}
+	if !info.IsDir() {
+		return nil, fmt.Errorf("host root %s is not a directory", dir)
+	}
+	r := &Root{dir: dir}
+	var st unix.Statfs_t
+	if err := unix.Statfs(filepath.Join(dir, "proc"), &st); err == nil {
+		r.live = st.Type == unix.PROC_SUPER_MAGIC
+	}
+	return r, nil
+}
+
+// FindRoot opens the host root that the caller named; else hostMount, when it
+// holds a proc; else this container's own root, of which only proc and sys are
+// then believed.
+func FindRoot(explicit, hostMount string) (*Root, error) {
+	if explicit != "" {
+		return OpenRoot(explicit)
+	}
+	if r, err := OpenRoot(hostMount); err == nil && r.holdsProc() {
+		return r, nil
+	}
+	r, err := OpenRoot("/")
+	if err != nil {
+		return nil, err
+	}
+	r.kernelOnly = true
+	return r, nil
+}
+
+// holdsProc says whether proc is more than an empty mount point.
+func (r *Root) holdsProc() bool {
+	return r.Exists("proc/version") || r.Exists("proc/sys/kernel/osrelease")
+}
+
+// Dir is the directory that the root is.
+func (r *Root) Dir() string { return r.dir }
+
+// Live says whether the root's proc is a running kernel's, not a recording.
+func (r *Root) Live() bool { return r.live }
+
+// Mounted says whether the root's files are the host's. They are not where a
+// container was given no mount: its own root shows the host's kernel, in proc
+// and sys, and for the rest the image.
+func (r *Root) Mounted() bool { return !r.kernelOnly }
+
+// Path resolves name inside the root and returns a path on this machine. The
+// file need not exist. A name that this root cannot answer for (see [Root.Mounted])
+// is fs.ErrNotExist.
+func (r *Root) Path(name string) (string, error) {
+	name = strings.TrimPrefix(path.Clean("/"+name), "/")
+	if r.kernelOnly && !strings.HasPrefix(name, "proc/") && !strings.HasPrefix(name, "sys/") {
+		return "", &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	return securejoin.SecureJoin(r.dir, name)
+}
+
+// Exists says whether name is there.
+func (r *Root) Exists(name string) bool {
+	p, err := r.Path(name)
+	if err != nil {
+		return false
+	}
+	_, err = os.Stat(p)
+	return err == nil
+}
+
+// Open opens a regular file inside the root.
+func (r *Root) Open(name string) (*os.File, error) {
+	p, err := r.Path(name)
+	if err != nil {
+		return nil, err
+	}
+	// O_NONBLOCK: a recorded root is somebody's folder, and opening a FIFO
+	// in it would wait for ever.
+	f, err := os.OpenFile(p, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = &fs.PathError{Op: "open", Path: p, Err: errors.New("not a regular file")}
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// ReadFile reads name whole, up to 64 MiB. Files of proc and sys, whose size
+// is 0 until they are read, are read like any other.
+func (r *Root) ReadFile(name string) ([]byte, error) {
+	f, err := r.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := readAll(f, fileLimit)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	return data, nil
+}
+
+// readAll reads r to its end and refuses more than limit bytes.
+func readAll(r io.Reader, limit int64) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(data)) > limit {
+		return nil, fmt.Errorf("larger than %d bytes", limit)
+	}
+	return data, nil
+}
