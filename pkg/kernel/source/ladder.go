@@ -1,0 +1,158 @@
+package source
+
+import (
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/transport"
+	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
+
+	"github.com/k8sp/cuda/pkg/kernel"
+)
+
+const (
+	publicAPI  = "https://api.github.com/"
+	apiTimeout = 30 * time.Second
+)
+
+// ladder is Options with its defaults filled in for one target, and its
+// secrets out of its URLs, so that any URL in it may be printed.
+type ladder struct {
+	Options
+	release    kernel.Release
+	repository string
+	refs       []string // full names, the likeliest first
+	dir        string
+	scratch    string
+	api        *url.URL // nil: look refs up at clone
+	apiUser    *url.Userinfo
+	clone      string
+	auth       transport.AuthMethod
+}
+
+var ownerAndName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_.-]+$`)
+
+func newLadder(t kernel.Target, o Options) (*ladder, error) {
+	l := &ladder{Options: o, release: t.Release, repository: o.Repository, dir: filepath.Clean(o.Dir), scratch: o.Scratch}
+	if o.Dir == "" {
+		return nil, usage("no folder was given for the kernel source")
+	}
+	if l.scratch == "" {
+		l.scratch = filepath.Dir(l.dir)
+	}
+	if l.repository == "" {
+		l.repository = repositoryOf(t)
+	}
+	if !ownerAndName.MatchString(l.repository) {
+		return nil, usage("%q is not a repository: it has to be owner/name", l.repository)
+	}
+	var err error
+	if l.refs, err = refsFor(t.Release, o.Ref); err != nil {
+		return nil, err
+	}
+	return l, l.setURLs()
+}
+
+// refsFor are the refs to try: the release's candidates, or what the user
+// asked for.
+func refsFor(r kernel.Release, asked string) ([]string, error) {
+	refs := Candidates(r)
+	switch {
+	case strings.HasPrefix(asked, "refs/"):
+		refs = []string{asked}
+	case asked != "":
+		refs = []string{tags + asked, heads + asked}
+	}
+	for _, ref := range refs {
+		if err := plumbing.ReferenceName(ref).Validate(); err != nil {
+			return nil, usage("%q is not a name that git allows a tag or a branch", strings.TrimPrefix(ref, tags))
+		}
+	}
+	return refs, nil
+}
+
+// setURLs fills in the API and the clone URL from what was given of them.
+func (l *ladder) setURLs() error {
+	base := l.APIURL
+	if base == "" {
+		base = publicAPI
+	}
+	api, err := url.Parse(strings.TrimSuffix(base, "/") + "/")
+	if err != nil || api.Host == "" || api.Scheme != "http" && api.Scheme != "https" {
+		return usage("the API's URL has to be https://HOST/PATH/")
+	}
+	l.apiUser, api.User = api.User, nil
+	if l.APIURL != "" || l.CloneURL == "" {
+		l.api = api
+	}
+	if l.CloneURL == "" {
+		l.clone = cloneBase(api) + l.repository + ".git"
+		l.setAuth(l.clone, api, l.apiUser)
+		return nil
+	}
+	clone, err := url.Parse(l.CloneURL)
+	if err != nil {
+		// scp's notation, host:path, and plain paths are git's business.
+		l.clone = l.CloneURL
+		return nil
+	}
+	user := clone.User
+	if clone.Scheme == "http" || clone.Scheme == "https" {
+		clone.User = nil
+	}
+	l.clone = clone.String()
+	l.setAuth(l.clone, api, user)
+	return nil
+}
+
+// cloneBase is where the server of an API keeps its repositories.
+func cloneBase(api *url.URL) string {
+	if api.Host == "api.github.com" {
+		return "https://github.com/"
+	}
+	// GitHub Enterprise serves its API under /api/v3/ of the git host.
+	base := *api
+	base.Path = strings.TrimSuffix(base.Path, "api/v3/")
+	return base.String()
+}
+
+// setAuth chooses what the git server at clone is told: what its URL said, or
+// the token where the server belongs to the API that the token is for.
+func (l *ladder) setAuth(clone string, api *url.URL, user *url.Userinfo) {
+	if !strings.HasPrefix(clone, "http://") && !strings.HasPrefix(clone, "https://") {
+		return
+	}
+	if user != nil {
+		password, _ := user.Password()
+		l.auth = &githttp.BasicAuth{Username: user.Username(), Password: password}
+		return
+	}
+	if l.Token != "" && strings.HasPrefix(clone, cloneBase(api)) {
+		// The name is GitHub's convention for a token over HTTPS.
+		l.auth = &githttp.BasicAuth{Username: "x-access-token", Password: l.Token}
+	}
+}
+
+// rungOf says which rung a ref of the ladder belongs to.
+func (l *ladder) rungOf(ref string) string {
+	if ref == upstreamTag(l.release) {
+		return RungUpstream
+	}
+	return RungTag
+}
+
+// httpClient is the client for the API: the caller's or one that gives up on
+// a server that hangs, with credentials for the API's host alone.
+func (l *ladder) httpClient() *http.Client {
+	client := http.Client{Timeout: apiTimeout}
+	if l.HTTPClient != nil {
+		client = *l.HTTPClient
+	}
+	client.Transport = &apiTransport{base: client.Transport, host: l.api.Host, token: l.Token, user: l.apiUser}
+	return &client
+}

@@ -1,0 +1,201 @@
+package source
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	git "github.com/go-git/go-git/v5"
+	"github.com/go-git/go-git/v5/plumbing/filemode"
+	"github.com/go-git/go-git/v5/plumbing/format/index"
+
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+// recordName is the file, inside the tree's .git, that says the tree is whole
+// and ours. It is written last.
+const recordName = ".git/builder.json"
+
+// record is what a tree says of itself.
+type record struct {
+	Tree
+	// URL is where it came from, without credentials.
+	URL string `json:"url"`
+}
+
+func writeRecord(dir string, r record) error {
+	b, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, recordName), append(b, '\n'), 0o644)
+}
+
+// readRecord returns an error for a tree that is not ours.
+func readRecord(dir string) (record, error) {
+	f, err := os.OpenInRoot(dir, recordName)
+	if err != nil {
+		return record{}, err
+	}
+	defer f.Close()
+	var r record
+	if err := json.NewDecoder(io.LimitReader(f, 1<<16)).Decode(&r); err != nil {
+		return record{}, fmt.Errorf("%s: %w", recordName, err)
+	}
+	r.Dir = dir
+	return r, nil
+}
+
+// reuse returns the tree that is already in place, or says why it does not
+// serve. It reads three small files and no network.
+func (l *ladder) reuse() (Tree, string) {
+	r, err := readRecord(l.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Tree{}, "no tree of an earlier run is there"
+	}
+	if err != nil {
+		return Tree{}, err.Error()
+	}
+	head, err := headOf(l.dir)
+	v, versionErr := readVersion(l.dir)
+	switch {
+	case err != nil:
+		return Tree{}, "its git repository cannot be read: " + err.Error()
+	case versionErr != nil:
+		return Tree{}, versionErr.Error()
+	case head != r.Commit:
+		return Tree{}, fmt.Sprintf("it is at commit %.12s and not, as it was left, at %.12s", head, r.Commit)
+	case r.Repository != l.repository:
+		return Tree{}, fmt.Sprintf("it is of %s and not of %s", r.Repository, l.repository)
+	case r.URL != l.clone:
+		return Tree{}, fmt.Sprintf("it came from %s and not from %s", r.URL, l.clone)
+	case !slices.Contains(l.refs, r.Ref):
+		return Tree{}, fmt.Sprintf("it is %s, which is no ref for kernel %s", r.Ref, l.release.Full)
+	case !v.builds(l.release):
+		return Tree{}, fmt.Sprintf("its Makefile says %s, not the version of kernel %s", v, l.release.Full)
+	}
+	r.Reused = true
+	return r.Tree, ""
+}
+
+func headOf(dir string) (string, error) {
+	repo, err := git.PlainOpen(dir)
+	if err != nil {
+		return "", err
+	}
+	head, err := repo.Head()
+	if err != nil {
+		return "", err
+	}
+	return head.Hash().String(), nil
+}
+
+// checkVacant returns an error unless the place is free: nothing there, an
+// empty folder, or a tree of ours that nobody has worked in.
+func (l *ladder) checkVacant() error {
+	info, err := os.Lstat(l.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return stage.Wrap(stage.Source, err, "cannot look at the place for the kernel source", "")
+	}
+	refuse := func(what string) error {
+		return stage.New(stage.Source, fmt.Sprintf("%s %s, and would be lost if the source of kernel %s took its place",
+			l.dir, what, l.release.Full), "move it away and run again")
+	}
+	if !info.IsDir() {
+		return refuse("is not a folder")
+	}
+	if entries, err := os.ReadDir(l.dir); err == nil && len(entries) == 0 {
+		return nil
+	}
+	if _, err := readRecord(l.dir); err != nil {
+		return refuse("was not made by builder")
+	}
+	changed, err := firstChange(l.dir)
+	if err != nil {
+		return refuse("cannot be told from one with changes (" + err.Error() + ")")
+	}
+	if changed != "" {
+		return refuse("holds changes (" + changed + ")")
+	}
+	return nil
+}
+
+// firstChange names a file of the tree that is new or not as it was checked
+// out, or is "". It compares sizes and times with git's index, as git does
+// before it reads a file, but it also counts what git is told to ignore.
+func firstChange(dir string) (string, error) {
+	repo, err := git.PlainOpen(dir)
+	if err != nil {
+		return "", err
+	}
+	idx, err := repo.Storer.Index()
+	if err != nil {
+		return "", err
+	}
+	// Where the file system folds case, one file of such a pair stands for
+	// both and fits either.
+	entries := make(map[string][]*index.Entry, len(idx.Entries))
+	for _, e := range idx.Entries {
+		name := strings.ToLower(e.Name)
+		entries[name] = append(entries[name], e)
+	}
+	var changed string
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(dir, path)
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if name == ".git" {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(entries[strings.ToLower(name)], func(e *index.Entry) bool { return unchanged(e, info) }) {
+			changed = name
+			return fs.SkipAll
+		}
+		return nil
+	})
+	return changed, err
+}
+
+func unchanged(e *index.Entry, info fs.FileInfo) bool {
+	link := info.Mode()&fs.ModeSymlink != 0
+	return link == (e.Mode == filemode.Symlink) &&
+		uint32(info.Size()) == e.Size && info.ModTime().Equal(e.ModifiedAt)
+}
+
+// replace puts the tree at next where dir is, and what was at dir at old, on
+// the same file system. No moment has a part of a tree at dir, and where the
+// second step fails the first is undone.
+func replace(dir, next, old string) error {
+	err := os.Rename(dir, old)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	had := err == nil
+	if err := os.Rename(next, dir); err != nil {
+		if had {
+			err = errors.Join(err, os.Rename(old, dir))
+		}
+		return err
+	}
+	return nil
+}
