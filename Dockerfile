@@ -1,0 +1,68 @@
+# The image `cuda`: builder, and what it runs to build a kernel module.
+#
+#     docker build -t cuda .
+#     docker build -t cuda --build-arg BASE=debian:bullseye-slim --build-arg COMPILERS="10 9" .
+#
+# The second is for CoreOS's 4.x kernels, which the compilers of the first are
+# too new for. Written for Docker's legacy builder: no heredocs, no RUN --mount.
+
+# What the tools run on; its Debian release decides which compilers there are:
+# trixie has gcc 12 to 14, bookworm 11 and 12, bullseye 9 and 10.
+ARG BASE=debian:trixie-slim
+# Only compiles: nothing of it is in the result but one static binary.
+ARG GO_IMAGE=golang:1.26-trixie
+
+FROM ${GO_IMAGE} AS builder
+WORKDIR /src
+# The modules first: they change less often than the source.
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+# .git is not in the context, so the source itself says which source it is:
+# a rerun with another builder is another build.
+RUN digest=$(find cmd internal pkg go.mod go.sum -type f -print0 \
+        | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -d' ' -f1) \
+    && CGO_ENABLED=0 go build -trimpath -buildvcs=false \
+        -ldflags "-s -w -X main.sourceDigest=sha256:$digest" -o /builder ./cmd/builder
+
+FROM ${BASE}
+# Major versions of gcc, the first of them the image's default. A kernel's
+# modules are built with the compiler that built the kernel where it is here.
+ARG COMPILERS="14 13 12"
+# pahole was part of dwarves until Debian bookworm. ca-certificates are for
+# GitHub; the rest is what kbuild runs.
+RUN pahole=pahole \
+    && if grep -q bullseye /etc/os-release; then pahole=dwarves; fi \
+    && compilers=$(printf 'gcc-%s ' ${COMPILERS}) \
+    && apt-get update \
+    && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
+        bc \
+        binutils \
+        bison \
+        ca-certificates \
+        ${compilers} \
+        cpio \
+        flex \
+        kmod \
+        libc6-dev \
+        libelf-dev \
+        libssl-dev \
+        make \
+        ${pahole} \
+        perl \
+        python3 \
+        xz-utils \
+        zstd \
+    && ln -s gcc-${COMPILERS%% *} /usr/bin/gcc \
+    && ln -s gcc /usr/bin/cc \
+    && find /usr/share/doc -mindepth 2 ! -type d ! -name "copyright*" -delete \
+    && find /usr/share/doc -mindepth 1 -type d -empty -delete \
+    && rm -rf /usr/share/info /usr/share/locale /usr/share/man \
+        /var/cache/apt/* /var/lib/apt/lists/* /var/log/apt /var/log/dpkg.log
+COPY LICENSE /usr/share/doc/cuda-builder/copyright
+COPY --from=builder /builder /usr/local/bin/builder
+LABEL org.opencontainers.image.title="cuda" \
+      org.opencontainers.image.description="Builds NVIDIA kernel modules for the kernel of a CoreOS or Flatcar host" \
+      org.opencontainers.image.source="https://github.com/k8sp/cuda" \
+      org.opencontainers.image.licenses="Apache-2.0"
+ENTRYPOINT ["/usr/local/bin/builder"]
