@@ -1,0 +1,203 @@
+package modules
+
+import (
+	"bytes"
+	_ "embed" // the schema
+	"encoding/json"
+	"fmt"
+	"io"
+	"regexp"
+
+	"github.com/k8sp/cuda/pkg/kernel"
+)
+
+// ManifestFile is the manifest's name beside the modules.
+const ManifestFile = "manifest.json"
+
+// SchemaVersion is the manifest's format. It changes when a reader of the old
+// one would be wrong about the new one.
+const SchemaVersion = 1
+
+// maxManifest is far above what five modules, or fifty, need.
+const maxManifest = 16 << 20
+
+//go:embed schema.json
+var schema []byte
+
+// Schema is the JSON Schema (2020-12) of the manifest.
+func Schema() []byte { return bytes.Clone(schema) }
+
+// Manifest says exactly what the published modules are and what they were made
+// from. The same inputs give the same bytes: there is no time and no host name
+// in it. schema.json describes its JSON to users.
+type Manifest struct {
+	Schema int `json:"schema"`
+	// Inputs is sha256:HEX over everything that a rerun compares to tell
+	// whether there is anything to do.
+	Inputs  string     `json:"inputs"`
+	Target  TargetInfo `json:"target"`
+	Source  SourceInfo `json:"source"`
+	Driver  DriverInfo `json:"driver"`
+	Build   BuildInfo  `json:"build"`
+	Modules []Entry    `json:"modules"` // in load order
+	Checks  []Check    `json:"checks"`
+	// Overridden names the checks that failed and that --allow let pass.
+	Overridden []string `json:"overridden"`
+}
+
+// TargetInfo is the kernel that the modules are for.
+type TargetInfo struct {
+	Release      string      `json:"release"` // uname -r
+	Arch         kernel.Arch `json:"arch"`
+	Distribution string      `json:"distribution"` // "flatcar 4459.2.1"; empty where unknown
+	Compiler     string      `json:"compiler"`     // "gcc 13.3.1"; empty where unknown
+	Config       Part        `json:"config"`
+	Symbols      Part        `json:"symbols"`
+}
+
+// Part is a part of a target: what it was, and the file of the host root it
+// was read from.
+type Part struct {
+	Digest string `json:"digest"` // sha256:HEX
+	From   string `json:"from"`   // "proc/config.gz"
+}
+
+// SourceInfo is the kernel source that the modules were built against.
+type SourceInfo struct {
+	Rung       string `json:"rung"`       // of the ladder of sources: "tag"
+	Repository string `json:"repository"` // "coreos/linux"
+	Ref        string `json:"ref"`        // "v4.19.25-coreos"
+	Commit     string `json:"commit"`
+}
+
+// DriverInfo is the driver package that the modules were built from.
+type DriverInfo struct {
+	Version    string `json:"version"`
+	ModuleType string `json:"module_type"` // "proprietary" or "open"
+	Digest     string `json:"digest"`      // the package's, sha256:HEX
+}
+
+// BuildInfo is how they were built.
+type BuildInfo struct {
+	Builder        string   `json:"builder"`  // builder's version
+	Compiler       string   `json:"compiler"` // "gcc-13"
+	InstallerFlags []string `json:"installer_flags"`
+}
+
+// Entry is a published module.
+type Entry struct {
+	Name     string `json:"name"` // as lsmod has it
+	File     string `json:"file"` // beside the manifest
+	Size     int64  `json:"size"`
+	SHA256   string `json:"sha256"`
+	Vermagic string `json:"vermagic"`
+	// Siblings and InTree are the modules that must be loaded before it: of
+	// this manifest, and of the kernel's own.
+	Siblings []string `json:"siblings"`
+	InTree   []string `json:"in_tree"`
+	// Firmware are the files it may ask the kernel for.
+	Firmware   []string    `json:"firmware"`
+	Parameters []Parameter `json:"parameters"`
+}
+
+// Entries describes the modules for a manifest, in load order.
+func Entries(mods []Module) ([]Entry, error) {
+	order, err := LoadOrder(mods)
+	if err != nil {
+		return nil, err
+	}
+	needs, err := siblings(mods)
+	if err != nil {
+		return nil, err
+	}
+	entries := make([]Entry, 0, len(order))
+	for _, m := range order {
+		entries = append(entries, Entry{
+			Name: m.Name, File: m.File, Size: m.Size, SHA256: m.SHA256, Vermagic: m.Vermagic,
+			Siblings: list(needs[m.Name]), InTree: inTree(m, needs),
+			Firmware: list(sortedSet(append([]string{}, m.Firmware...))), Parameters: list(m.Parameters),
+		})
+	}
+	return entries, nil
+}
+
+// inTree is what a module depends on beside its siblings.
+func inTree(m Module, siblings map[string][]string) []string {
+	others := []string{}
+	for _, name := range m.Depends {
+		if _, ok := siblings[name]; !ok {
+			others = append(others, name)
+		}
+	}
+	return sortedSet(others)
+}
+
+// list is s, so that an empty one is [] and not null in JSON.
+func list[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}
+
+// DescribeTarget is the part of a target that a manifest records.
+func DescribeTarget(t kernel.Target) TargetInfo {
+	return TargetInfo{
+		Release: t.Release.Full, Arch: t.Arch,
+		Distribution: words(t.Distribution.ID, t.Distribution.VersionID),
+		Compiler:     words(t.Compiler.Name, t.Compiler.Version),
+		Config:       Part{Digest: t.Config.Digest, From: t.Config.From},
+		Symbols:      Part{Digest: t.Exports.Digest, From: t.Exports.From},
+	}
+}
+
+func words(a, b string) string {
+	if a == "" || b == "" {
+		return a + b
+	}
+	return a + " " + b
+}
+
+// Encode is the manifest as it is written: JSON for people and programs, the
+// same bytes for the same manifest.
+func (m Manifest) Encode() ([]byte, error) {
+	m.Schema = SchemaVersion
+	m.Build.InstallerFlags = list(m.Build.InstallerFlags)
+	m.Modules, m.Checks, m.Overridden = list(m.Modules), list(m.Checks), list(m.Overridden)
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(m); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
+// fileName is what a module's file may be called: a manifest must not be able
+// to point out of its folder.
+var fileName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.+-]*$`)
+
+// ParseManifest reads a manifest that [Manifest.Encode] wrote.
+func ParseManifest(r io.Reader) (Manifest, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxManifest+1))
+	if err != nil {
+		return Manifest{}, err
+	}
+	if len(data) > maxManifest {
+		return Manifest{}, fmt.Errorf("a manifest of more than %d MiB", maxManifest>>20)
+	}
+	var m Manifest
+	if err := json.Unmarshal(data, &m); err != nil {
+		return Manifest{}, fmt.Errorf("not a manifest: %w", err)
+	}
+	if m.Schema != SchemaVersion {
+		return Manifest{}, fmt.Errorf("a manifest of schema %d, and this builder reads %d", m.Schema, SchemaVersion)
+	}
+	for _, e := range m.Modules {
+		if !fileName.MatchString(e.File) {
+			return Manifest{}, fmt.Errorf("the manifest names a file %q, which is not one of its folder", e.File)
+		}
+	}
+	return m, nil
+}

@@ -1,0 +1,149 @@
+package modules
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/k8sp/cuda/internal/share"
+	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+// Published is what [Publish] left for a release and driver version, with the
+// path of its manifest. Every file is read and held against the manifest; an
+// error means that the result is not to be used, fs.ErrNotExist that there is
+// none.
+func Published(s *share.Share, release, version string) (Manifest, string, error) {
+	dir, err := location(s, release, version)
+	if err != nil {
+		return Manifest{}, "", err
+	}
+	m, err := readPublished(dir)
+	if err != nil {
+		return Manifest{}, "", err
+	}
+	if m.Target.Release != release || m.Driver.Version != version {
+		return Manifest{}, "", fmt.Errorf("%s holds modules of %s for %s", dir, m.Driver.Version, m.Target.Release)
+	}
+	return m, filepath.Join(dir, ManifestFile), nil
+}
+
+// readPublished reads a folder's manifest and the files it names.
+func readPublished(dir string) (Manifest, error) {
+	m, err := readManifest(dir)
+	if err != nil {
+		return Manifest{}, err
+	}
+	for _, e := range m.Modules {
+		if reason := intact(dir, e); reason != "" {
+			return Manifest{}, errors.New(reason)
+		}
+	}
+	return m, nil
+}
+
+func readManifest(dir string) (Manifest, error) {
+	f, err := os.Open(filepath.Join(dir, ManifestFile))
+	if err != nil {
+		return Manifest{}, err
+	}
+	defer f.Close()
+	m, err := ParseManifest(f)
+	if err != nil {
+		return Manifest{}, fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	return m, nil
+}
+
+// intact says how a published file differs from its entry, or nothing.
+func intact(dir string, e Entry) string {
+	path := filepath.Join(dir, e.File)
+	info, err := os.Lstat(path)
+	if err != nil {
+		return fmt.Sprintf("%s cannot be read: %v", e.File, err)
+	}
+	if !info.Mode().IsRegular() || info.Size() != e.Size {
+		return fmt.Sprintf("%s is not the file of %d bytes that was published", e.File, e.Size)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Sprintf("%s cannot be read: %v", e.File, err)
+	}
+	defer f.Close()
+	got, _, err := digest(f)
+	if err != nil {
+		return fmt.Sprintf("%s cannot be read: %v", e.File, err)
+	}
+	if got != e.SHA256 {
+		return fmt.Sprintf("%s has digest %s and was published with %s", e.File, got, e.SHA256)
+	}
+	return ""
+}
+
+// Result is a published folder.
+type Result struct {
+	Release, Version string
+	// Dir is SHARE/modules/REL/VER.
+	Dir string
+}
+
+// ListPublished lists what the share holds, sorted by release and version. It
+// does not read the modules; [Published] does.
+func ListPublished(s *share.Share) ([]Result, error) {
+	found, err := filepath.Glob(filepath.Join(escapeGlob(s.Modules()), "*", "*", ManifestFile))
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(found)
+	var results []Result
+	for _, path := range found {
+		dir := filepath.Dir(path)
+		r := Result{Release: filepath.Base(filepath.Dir(dir)), Version: filepath.Base(dir), Dir: dir}
+		if !strings.HasPrefix(r.Version, ".") {
+			results = append(results, r)
+		}
+	}
+	return results, nil
+}
+
+func escapeGlob(path string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
+}
+
+// Verify holds a published folder against a kernel: tomorrow's, or a node's.
+// Its findings are those of the gate, and before them, as the check "intact",
+// whether each file is still the one that was published. Its error is of the
+// check stage, and means that the folder could not be judged at all.
+func Verify(dir string, target kernel.Target) ([]Check, error) {
+	m, err := readManifest(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, stage.Wrap(stage.Check, err, fmt.Sprintf("%s holds no %s, so there is nothing to verify", dir, ManifestFile),
+			"name a folder that builder published: SHARE/modules/REL/VER")
+	}
+	if err != nil {
+		return nil, stage.Wrap(stage.Check, err, fmt.Sprintf("the manifest in %s cannot be read", dir), "publish again with this builder")
+	}
+	var checks []Check
+	var paths, want []string
+	for _, e := range m.Modules {
+		c := Check{Name: "intact", Kind: PolicyCheck, Module: e.Name, Verdict: Passed}
+		if reason := intact(dir, e); reason != "" {
+			c.Verdict, c.Detail = Failed, reason
+		}
+		checks = append(checks, c)
+		want = append(want, e.Name)
+		if info, err := os.Lstat(filepath.Join(dir, e.File)); err == nil && info.Mode().IsRegular() {
+			paths = append(paths, filepath.Join(dir, e.File))
+		}
+	}
+	mods, err := ReadAll(paths)
+	if err != nil {
+		return nil, stage.Wrap(stage.Check, err, "a published module cannot be read", "check the share")
+	}
+	return append(checks, Gate(mods, target, Expect{Modules: want})...), nil
+}
