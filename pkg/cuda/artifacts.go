@@ -1,0 +1,109 @@
+package cuda
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// writeRecord makes the installer believe that the driver is installed, which
+// it insists on before it builds modules only: the file log in its state folder
+// begins with the driver's version and its description. The function that is
+// returned puts back what was there before.
+func writeRecord(stateDir string, d Driver) (restore func(), err error) {
+	path := filepath.Join(stateDir, "log")
+	before, err := os.ReadFile(path)
+	existed := err == nil
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if err := os.MkdirAll(stateDir, 0o700); err != nil {
+		return nil, err
+	}
+	record := d.Version + "\n" + d.Manifest.Description + "\n"
+	if err := os.WriteFile(path, []byte(record), 0o600); err != nil {
+		return nil, err
+	}
+	return func() {
+		if existed {
+			_ = os.WriteFile(path, before, 0o600)
+			return
+		}
+		_ = os.Remove(path)
+	}, nil
+}
+
+// findModules lists the modules in a folder and those below it, sorted.
+func findModules(dir string) ([]string, error) {
+	var files []string
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.Type().IsRegular() && filepath.Ext(path) == ".ko" {
+			files = append(files, path)
+		}
+		return err
+	})
+	slices.Sort(files)
+	return files, err
+}
+
+// missingModules are the wanted modules that are neither there nor excluded.
+func missingModules(want, exclude, files []string) []string {
+	have := map[string]bool{}
+	for _, path := range files {
+		have[strings.TrimSuffix(filepath.Base(path), ".ko")] = true
+	}
+	var missing []string
+	for _, name := range want {
+		if !have[name] && !slices.Contains(exclude, name) {
+			missing = append(missing, name)
+		}
+	}
+	return missing
+}
+
+// tail is a writer that keeps the end of what is written to it.
+type tail struct {
+	buffer bytes.Buffer
+	limit  int // bytes; zero means 8 KiB
+}
+
+// Write implements io.Writer.
+func (t *tail) Write(p []byte) (int, error) {
+	limit := t.limit
+	if limit == 0 {
+		limit = 8 << 10
+	}
+	t.buffer.Write(p)
+	if excess := t.buffer.Len() - limit; excess > 0 {
+		t.buffer.Next(excess)
+	}
+	return len(p), nil
+}
+
+func (t *tail) String() string { return t.buffer.String() }
+
+// lastLines are the last n lines that are not empty, joined with spaces.
+func (t *tail) lastLines(n int) string { return lastLines(t.String(), n) }
+
+func lastLines(text string, n int) string {
+	var lines []string
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines[max(0, len(lines)-n):], " ")
+}
+
+// lastLogLines are the last n lines of a log file; none of one that is not there.
+func lastLogLines(path string, n int) string {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	return lastLines(string(text), n)
+}

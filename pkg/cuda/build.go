@@ -1,0 +1,323 @@
+package cuda
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/k8sp/cuda/internal/command"
+	"github.com/k8sp/cuda/pkg/stage"
+	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
+)
+
+// DefaultTimeout is the time limit of a build whose options name none. Five
+// modules take a minute or two on two cores, so it only ends what hangs.
+const DefaultTimeout = time.Hour
+
+// BuildOptions are what [Build] builds against and with.
+type BuildOptions struct {
+	// Runner runs the installer; required.
+	Runner command.Runner
+	// Scratch is a folder for temporary files and for the modules; required,
+	// and thrown away by the caller.
+	Scratch string
+	// LogFile is where the installer keeps its log; required. Its folder is
+	// made, and an earlier log there replaced.
+	LogFile string
+	// Release is the kernel's, to the letter, as uname -r prints it there.
+	Release string
+	// SourceDir and OutputDir are the kernel's source tree and the output
+	// tree prepared from it; they may be the same folder.
+	SourceDir, OutputDir string
+	// Compiler is the C compiler, "gcc-12"; empty means cc.
+	Compiler string
+	// ModuleType is [Proprietary] or [Open]; empty means Proprietary unless
+	// the package has only Open.
+	ModuleType string
+	// Exclude names modules to leave out, of nvidia-drm, nvidia-peermem and
+	// nvidia-uvm.
+	Exclude []string
+	// AllowUndefined lets modules use symbols that OutputDir's Module.symvers
+	// does not list; they are in Built.Undefined instead of failing the
+	// build. It is for a list that is known to lack the kernel's own modules
+	// that were not loaded when it was made.
+	AllowUndefined bool
+	// Debug keeps debugging information: modules seventeen times the size,
+	// in a fifth more time.
+	Debug bool
+	// Jobs is how many compilers run at once; zero means one a processor.
+	Jobs int
+	// Timeout ends a build that hangs; zero means [DefaultTimeout].
+	Timeout time.Duration
+	// Progress, if set, is called with a line for a person now and then,
+	// never concurrently.
+	Progress func(line string)
+	// StateDir is where the installer looks for the record of an installed
+	// driver; empty means /var/lib/nvidia, the only folder that NVIDIA's own
+	// installer looks into.
+	StateDir string
+	// Running is the release of the kernel that this program runs on; empty
+	// means to ask it.
+	Running string
+}
+
+func (o BuildOptions) jobs() int {
+	if o.Jobs > 0 {
+		return o.Jobs
+	}
+	return runtime.GOMAXPROCS(0) // follows a container's CPU quota
+}
+
+// Built is what a build left behind.
+type Built struct {
+	// Dir holds the modules, below BuildOptions.Scratch.
+	Dir string
+	// Files are the paths of the modules, sorted.
+	Files []string
+	// InstallerFlags are the installer's arguments without the values that
+	// belong to this machine, such as paths.
+	InstallerFlags []string
+	// ModuleType is the form that was built.
+	ModuleType string
+	// Undefined are the symbols that modpost found nowhere, sorted.
+	Undefined []string
+}
+
+// Build runs the package's nvidia-installer in its kernel-modules-only mode
+// and returns the modules that came out. Success is judged by them: the
+// installer's exit status can be 0 with one missing. The error of a build that
+// failed is a *stage.Error with the compiler's first error.
+//
+// The folder d.Dir is spent afterwards, since the installer compiles in it.
+func Build(ctx context.Context, d Driver, o BuildOptions) (Built, error) {
+	moduleType, err := chooseType(d, o.ModuleType)
+	if err != nil {
+		return Built{}, err
+	}
+	known, err := queryOptions(ctx, d, o.Runner)
+	if err != nil {
+		return Built{}, err
+	}
+	dir, err := makeFolders(o)
+	if err != nil {
+		return Built{}, stage.Wrap(stage.Build, err, "the build's folders cannot be made", "")
+	}
+	args, err := compose(known, d, o, moduleType, dir)
+	if err != nil {
+		return Built{}, err
+	}
+	restore, err := writeRecord(o.stateDir(), d)
+	if err != nil {
+		return Built{}, stage.Wrap(stage.Build, err,
+			"the record of an installed driver, which nvidia-installer insists on, cannot be written", "run builder as root")
+	}
+	defer restore()
+
+	printed, runErr := o.run(ctx, d, installerArgs(known, d, o, args))
+	if errors.Is(runErr, context.Canceled) {
+		return Built{}, runErr
+	}
+	b := Built{Dir: dir, ModuleType: moduleType}
+	for _, a := range args {
+		b.InstallerFlags = append(b.InstallerFlags, a.record())
+	}
+	if b.Files, err = findModules(dir); err != nil {
+		return Built{}, stage.Wrap(stage.Build, err, "the built modules cannot be listed", "")
+	}
+	log, err := readLog(o.LogFile)
+	if err != nil {
+		return Built{}, stage.Wrap(stage.Build, err, "nvidia-installer's log cannot be read", "")
+	}
+	b.Undefined = log.Undefined
+	missing := missingModules(d.Modules(moduleType), o.Exclude, b.Files)
+	if runErr == nil && len(missing) == 0 {
+		return b, nil
+	}
+	return Built{}, o.failure(d, runErr, missing, log, printed)
+}
+
+// chooseType is the form of modules to build of those that the package has.
+func chooseType(d Driver, want string) (string, error) {
+	types := d.ModuleTypes()
+	switch {
+	case len(types) == 0:
+		return "", stage.New(stage.Build,
+			fmt.Sprintf("driver %s has no kernel module sources", d.Version), "get a complete driver package from NVIDIA")
+	case want == "":
+		return types[0], nil
+	case !slices.Contains(types, want):
+		return "", stage.New(stage.Build,
+			fmt.Sprintf("driver %s has no %s kernel modules, only %s", d.Version, want, strings.Join(types, " and ")),
+			"choose another --module-type or driver version")
+	}
+	return want, nil
+}
+
+// queryOptions asks the installer which options it knows.
+func queryOptions(ctx context.Context, d Driver, r command.Runner) (options, error) {
+	var out tail
+	out.limit = 1 << 20
+	err := r.Run(ctx, command.Command{
+		Args:   []string{d.Installer(), "--advanced-options"},
+		Dir:    d.Dir,
+		Env:    []string{"LC_ALL=C"},
+		Output: &out,
+	})
+	var exit *command.ExitError
+	switch {
+	case errors.As(err, &exit):
+		return nil, stage.Wrap(stage.Build, err,
+			fmt.Sprintf("the nvidia-installer of driver %s does not list its options: %s", d.Version, out.lastLines(3)),
+			"get the driver package from NVIDIA again")
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOEXEC):
+		return nil, stage.Wrap(stage.Build, err,
+			fmt.Sprintf("the nvidia-installer of driver %s is not executable", d.Version),
+			"check that its mode has x, that it is a program for this machine, and that the share is not mounted noexec")
+	case err != nil:
+		return nil, stage.Wrap(stage.Build, err,
+			fmt.Sprintf("the nvidia-installer of driver %s cannot be started", d.Version), "get the driver package from NVIDIA again")
+	}
+	return parseOptions(strings.NewReader(out.String()))
+}
+
+// makeFolders makes room for the log and returns a fresh folder for modules.
+func makeFolders(o BuildOptions) (string, error) {
+	if err := os.MkdirAll(filepath.Dir(o.LogFile), 0o755); err != nil {
+		return "", err
+	}
+	if err := os.RemoveAll(o.LogFile); err != nil {
+		return "", err
+	}
+	return os.MkdirTemp(o.Scratch, "modules-")
+}
+
+// installerArgs is the whole command.
+//
+// Installers before 550.40.07 cannot be told to leave the new modules alone:
+// they load them as a test whenever --kernel-name is the running kernel's
+// release, in a container too. Under a personality in which uname -r begins
+// with 2.6 it never is. (The release of the modules comes from the tree.)
+func installerArgs(known options, d Driver, o BuildOptions, args []argument) []string {
+	var argv []string
+	if !known[skipModuleLoad] && o.running() == o.Release {
+		argv = append(argv, "setarch", "--uname-2.6")
+	}
+	argv = append(argv, d.Installer())
+	for _, a := range args {
+		argv = append(argv, a.String())
+	}
+	return argv
+}
+
+func (o BuildOptions) running() string {
+	if o.Running != "" {
+		return o.Running
+	}
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(name.Release[:])
+}
+
+func (o BuildOptions) stateDir() string {
+	if o.StateDir != "" {
+		return o.StateDir
+	}
+	return "/var/lib/nvidia"
+}
+
+// environment is what the build sees besides the caller's own environment.
+func (o BuildOptions) environment() []string {
+	env := []string{
+		"LC_ALL=C",
+		"TMPDIR=" + o.Scratch,
+		// A make above us would lend its job slots to ours, or seem to.
+		"MAKEFLAGS=",
+		// The choice of the compiler was made, and explained, before.
+		"IGNORE_CC_MISMATCH=1",
+	}
+	if o.Compiler != "" {
+		env = append(env, "CC="+o.Compiler)
+	}
+	if !o.Debug {
+		env = append(env, "KCFLAGS=-g0")
+	}
+	if o.AllowUndefined {
+		env = append(env, "KBUILD_MODPOST_WARN=1")
+	}
+	return env
+}
+
+// errTimeout is the cause of a build's end by its own limit.
+var errTimeout = errors.New("time limit reached")
+
+// run runs the installer, and reports its progress from the log meanwhile. It
+// returns the last lines that the installer printed, which are its errors.
+func (o BuildOptions) run(ctx context.Context, d Driver, argv []string) (printed string, err error) {
+	limit := o.Timeout
+	if limit <= 0 {
+		limit = DefaultTimeout
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, errTimeout)
+	defer cancel()
+
+	var out tail
+	done := make(chan error, 1)
+	zerolog.Ctx(ctx).Debug().Str("command", strings.Join(argv, " ")).Strs("environment", o.environment()).Msg("running nvidia-installer")
+	go func() {
+		done <- o.Runner.Run(ctx, command.Command{Args: argv, Dir: d.Dir, Env: o.environment(), Output: &out})
+	}()
+	log := follower{path: o.LogFile, report: o.Progress}
+	if log.report == nil {
+		log.report = func(string) {}
+	}
+	ticks := time.NewTicker(500 * time.Millisecond)
+	defer ticks.Stop()
+	for {
+		select {
+		case <-ticks.C:
+			log.poll()
+		case err := <-done:
+			log.poll()
+			if err != nil && errors.Is(context.Cause(ctx), errTimeout) {
+				err = fmt.Errorf("%w: %s", errTimeout, limit)
+			}
+			return out.lastLines(3), err
+		}
+	}
+}
+
+// failure is the error of a build that failed, or that left modules out.
+func (o BuildOptions) failure(d Driver, runErr error, missing []string, log findings, printed string) error {
+	e := &stage.Error{Stage: stage.Build, Hint: "see " + o.LogFile}
+	why := cmp.Or(log.Cause, log.Complaint, printed)
+	switch {
+	case errors.Is(runErr, errTimeout):
+		e.Reason = fmt.Sprintf("nvidia-installer %s did not end by itself and was stopped (%v)", d.Version, runErr)
+		e.Hint += ", or give it longer with --build-timeout"
+		why = "its last words were: " + cmp.Or(lastLogLines(o.LogFile, 3), printed, "none")
+	case runErr == nil:
+		e.Reason = fmt.Sprintf("nvidia-installer %s reported success, but did not build %s", d.Version, strings.Join(missing, ", "))
+	case log.Cause != "":
+		e.Reason = fmt.Sprintf("driver %s does not compile against kernel %s", d.Version, o.Release)
+	default:
+		e.Reason = fmt.Sprintf("nvidia-installer %s failed", d.Version)
+		e.Err = runErr
+	}
+	if why != "" {
+		// The scratch folder's name says nothing to the reader.
+		e.Err = errors.New(strings.ReplaceAll(why, d.Dir+"/", ""))
+	}
+	return e
+}

@@ -1,0 +1,193 @@
+package cuda
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// The shapes of a line in nvidia-installer's log. Everything that a command
+// prints is indented by three spaces; the rest is the installer's own words,
+// whose paragraphs may go on over several lines.
+const (
+	stepPrefix    = "-> "
+	errorPrefix   = "ERROR: "
+	warningPrefix = "WARNING: "
+	outputPrefix  = "   "
+)
+
+// logLine is the longest line that is looked at; the installer itself breaks
+// a command's output at about a thousand characters.
+const logLine = 16 << 10
+
+// findings are what an installer's log says about how a build went.
+type findings struct {
+	// Cause is the first line in which a compiler, a linker, modpost or make
+	// says what is wrong. What follows it are consequences, since the
+	// installer runs make -k and then tries each missing module once more.
+	Cause string
+	// Complaint is the first paragraph in which the installer itself says
+	// what is wrong, preferably one that is not merely "has failed".
+	Complaint string
+	// Undefined are the symbols that modpost found nowhere, sorted.
+	Undefined []string
+}
+
+// causes match, after the indentation, what compilers and kbuild print when
+// they fail. The order does not matter: the first line wins, not the first
+// pattern.
+var causes = []*regexp.Regexp{
+	regexp.MustCompile(`^[^\s:][^:]*:\d+:(\d+:)? (fatal )?error: `),                           // cc: FILE:LINE:COLUMN: error:
+	regexp.MustCompile(`^([\w./+-]*[/-])?(cc1?|gcc|clang|ld|as|objtool)(-\d+)?(\.[a-z]+)?: `), // cc: error: unrecognized option; ld: cannot find; gcc: fatal error: Killed
+	regexp.MustCompile(`^(ERROR: )?modpost: |^ERROR: modpost|^ERROR: "[^"]+" \[[^\]]+\] undefined!`),
+	regexp.MustCompile(`^make(\[\d+\])?: \*\*\* No rule to make target`),
+	regexp.MustCompile(`^[^\s:]+:\d+: \*\*\* `), // Makefile:12: *** reason.  Stop.
+	regexp.MustCompile(`^[\w./]*sh: (line )?(\d+: )?.*: (command )?not found$`),
+	regexp.MustCompile(`: undefined reference to |No space left on device`),
+	regexp.MustCompile(`^Killed$`),
+}
+
+// harmless are lines of the same shape that fail nothing.
+var harmless = regexp.MustCompile(`(?i): warning: |: note: |: In function|: all warnings being treated as errors|: some warnings being treated as errors`)
+
+var undefinedSymbol = regexp.MustCompile(`"([^"]+)" \[[^\]]+\] undefined!`)
+
+// summaries are the installer's errors that only repeat that something failed.
+var summaries = []string{"An error occurred", "Installation has failed", "Failed to"}
+
+// readFindings reads an installer's log to its end.
+func readFindings(r io.Reader) (findings, error) {
+	var f findings
+	var summary string
+	var paragraph *string // the complaint that the next lines go on with
+	symbols := map[string]bool{}
+	err := eachLine(r, func(line string) {
+		text := strings.TrimSpace(line)
+		if m := undefinedSymbol.FindStringSubmatch(text); m != nil {
+			symbols[m[1]] = true
+		}
+		if f.Cause == "" && isCause(text) {
+			f.Cause = text
+		}
+		complaint, isError := strings.CutPrefix(line, errorPrefix)
+		switch {
+		case isError && isSummary(complaint):
+			paragraph = nil
+			if summary == "" {
+				summary = complaint
+			}
+		case isError && f.Complaint == "":
+			f.Complaint = complaint
+			paragraph = &f.Complaint
+		case isError, strings.HasPrefix(line, stepPrefix), strings.HasPrefix(line, warningPrefix), strings.HasPrefix(line, outputPrefix):
+			paragraph = nil
+		case paragraph != nil && text != "" && len(*paragraph) < 1000:
+			*paragraph += " " + text
+		}
+	})
+	if f.Complaint == "" {
+		f.Complaint = summary
+	}
+	for name := range symbols {
+		f.Undefined = append(f.Undefined, name)
+	}
+	slices.Sort(f.Undefined)
+	return f, err
+}
+
+func isCause(text string) bool {
+	return !harmless.MatchString(text) &&
+		slices.ContainsFunc(causes, func(c *regexp.Regexp) bool { return c.MatchString(text) })
+}
+
+func isSummary(complaint string) bool {
+	return slices.ContainsFunc(summaries, func(s string) bool { return strings.HasPrefix(complaint, s) })
+}
+
+// eachLine calls f with every line, without its end and cut to logLine bytes.
+func eachLine(r io.Reader, f func(string)) error {
+	lines := bufio.NewReaderSize(r, logLine)
+	for {
+		line, err := lines.ReadSlice('\n')
+		if len(line) > 0 {
+			f(strings.TrimRight(string(line), "\r\n"))
+		}
+		for errors.Is(err, bufio.ErrBufferFull) {
+			_, err = lines.ReadSlice('\n')
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// readLog reads the findings of a log file; a log that was never written has
+// none.
+func readLog(path string) (findings, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return findings{}, nil
+	}
+	if err != nil {
+		return findings{}, err
+	}
+	defer f.Close()
+	return readFindings(f)
+}
+
+// follower reads what a running installer adds to its log. A silent installer
+// prints nothing else while it works.
+type follower struct {
+	path   string
+	offset int64
+	rest   string // the beginning of a line whose end is not written yet
+
+	step    string
+	objects int
+	report  func(line string)
+}
+
+// poll reads what is new and reports the step and the number of objects that
+// it has compiled, if either has changed.
+func (f *follower) poll() {
+	file, err := os.Open(f.path)
+	if err != nil {
+		return // not written yet
+	}
+	defer file.Close()
+	added, err := io.ReadAll(io.NewSectionReader(file, f.offset, 1<<20))
+	if err != nil || len(added) == 0 {
+		return
+	}
+	f.offset += int64(len(added))
+	lines := strings.Split(f.rest+string(added), "\n")
+	f.rest = lines[len(lines)-1]
+	if len(f.rest) > logLine {
+		f.rest = ""
+	}
+	before := f.objects
+	for _, line := range lines[:len(lines)-1] {
+		f.line(line)
+	}
+	if f.objects != before {
+		f.report(fmt.Sprintf("%s: %d objects compiled", f.step, f.objects))
+	}
+}
+
+func (f *follower) line(line string) {
+	if step, ok := strings.CutPrefix(line, stepPrefix); ok {
+		f.step = step
+		f.report(step)
+	}
+	if strings.HasPrefix(strings.TrimSpace(line), "CC ") && strings.HasPrefix(line, outputPrefix) {
+		f.objects++
+	}
+}
