@@ -104,26 +104,23 @@ func noLocks(err error) bool {
 	return errors.Is(err, unix.ENOLCK) || errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL)
 }
 
-// Scratch is a fresh folder for this run, on the share's file system and gone
-// after [Lock.Unlock]. What runs that died left there is removed now.
-func (l *Lock) Scratch(ctx context.Context) (string, error) {
+// Scratch is an empty folder for this run, on the share's file system and gone
+// after [Lock.Unlock]. Its path is always the same: compilers write paths into
+// what they make, and the same inputs shall give the same modules. What a run
+// that died left there is removed now.
+func (l *Lock) Scratch() (string, error) {
 	if l.scratch != "" {
 		return l.scratch, nil
 	}
-	root := l.share.scratch()
-	if err := os.RemoveAll(root); err != nil {
+	dir := filepath.Join(l.share.Private(), "scratch")
+	if err := os.RemoveAll(dir); err != nil {
 		return "", fmt.Errorf("remove what an earlier run left: %w", err)
 	}
-	if err := l.share.MkdirAll(root); err != nil {
-		return "", err
-	}
-	dir, err := os.MkdirTemp(root, "run-")
-	if err != nil {
+	if err := l.share.MkdirAll(dir); err != nil {
 		return "", err
 	}
 	l.scratch = dir
-	// So that its owner can delete what a crash leaves.
-	return dir, l.share.Chown(ctx, dir)
+	return dir, nil
 }
 
 // Unlock removes the scratch and lets the next run have the share. A second

@@ -82,8 +82,6 @@ func (s *Share) Logs() string { return filepath.Join(s.Private(), "logs") }
 // Prepared is the part of Private that holds the prepared kernel trees.
 func (s *Share) Prepared() string { return filepath.Join(s.Private(), "prepared") }
 
-func (s *Share) scratch() string { return filepath.Join(s.Private(), "scratch") }
-
 // Writable says whether results can be left in the share, by trying. It is
 // for before the work: minutes of compiling must not end in this error.
 func (s *Share) Writable() error {
