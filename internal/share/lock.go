@@ -80,7 +80,7 @@ func (s *Share) tryLock(ctx context.Context) (*Lock, error) {
 	}
 	switch err := s.flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
 	case err == nil:
-	case errors.Is(err, unix.EWOULDBLOCK):
+	case errors.Is(err, unix.EWOULDBLOCK), errors.Is(err, unix.EINTR):
 		defer f.Close()
 		return nil, errHeld{readHolder(f)}
 	case noLocks(err):

@@ -1,0 +1,331 @@
+package share
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
+)
+
+var quick = LockOptions{Poll: time.Millisecond}
+
+// kinds are the two ways in which a share can be locked.
+func kinds(t *testing.T, test func(t *testing.T, open func() *Share)) {
+	for name, flock := range map[string]func(int, int) error{
+		"flock":  unix.Flock,
+		"folder": func(int, int) error { return unix.ENOLCK },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			test(t, func() *Share {
+				s, err := Open(dir)
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.flock = flock
+				return s
+			})
+		})
+	}
+}
+
+func TestLockRefusesASecondRun(t *testing.T) {
+	kinds(t, func(t *testing.T, open func() *Share) {
+		first, err := open().Lock(t.Context(), quick)
+		if err != nil {
+			t.Fatal(err)
+		}
+		host, err := os.Hostname()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = open().Lock(t.Context(), LockOptions{NoWait: true})
+		failure(t, err, 75, "another builder holds the share", host, "--no-wait")
+
+		if err := first.Unlock(); err != nil {
+			t.Fatal(err)
+		}
+		if err := first.Unlock(); err != nil {
+			t.Errorf("a second Unlock: %v", err)
+		}
+		second, err := open().Lock(t.Context(), LockOptions{NoWait: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := second.Unlock(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestLockWaitsAndSaysSo(t *testing.T) {
+	kinds(t, func(t *testing.T, open func() *Share) {
+		first, err := open().Lock(t.Context(), quick)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var log bytes.Buffer
+		ctx := zerolog.New(&log).WithContext(t.Context())
+		done := make(chan error, 1)
+		go func() {
+			second, err := open().Lock(ctx, quick)
+			if err == nil {
+				err = second.Unlock()
+			}
+			done <- err
+		}()
+		time.Sleep(20 * time.Millisecond)
+		select {
+		case err := <-done:
+			t.Fatalf("the second run did not wait: %v", err)
+		default:
+		}
+		if err := first.Unlock(); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(log.String(), "waiting for another builder"); n != 1 {
+			t.Errorf("said %d times that it waits: %s", n, &log)
+		}
+	})
+}
+
+func TestLockWaitEndsWithTheContext(t *testing.T) {
+	kinds(t, func(t *testing.T, open func() *Share) {
+		first, err := open().Lock(t.Context(), quick)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer first.Unlock()
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		if _, err := open().Lock(ctx, quick); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Lock = %v", err)
+		}
+	})
+}
+
+func TestLockOneAtATime(t *testing.T) {
+	kinds(t, func(t *testing.T, open func() *Share) {
+		const runs = 8
+		var inside atomic.Int32
+		done := make(chan error, runs)
+		for range runs {
+			go func() {
+				lock, err := open().Lock(t.Context(), quick)
+				if err != nil {
+					done <- err
+					return
+				}
+				if n := inside.Add(1); n != 1 {
+					t.Errorf("%d runs hold the share", n)
+				}
+				time.Sleep(time.Millisecond)
+				inside.Add(-1)
+				done <- lock.Unlock()
+			}()
+		}
+		for range runs {
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+func TestLockOtherErrors(t *testing.T) {
+	s := open(t)
+	s.flock = func(int, int) error { return unix.EIO }
+	_, err := s.Lock(t.Context(), quick)
+	failure(t, err, 75, "cannot be locked", "delete "+s.Private())
+}
+
+func TestScratchIsFreshAndThrownAway(t *testing.T) {
+	s := open(t)
+	left := filepath.Join(s.Private(), "scratch", "left", "by", "a", "crash")
+	if err := os.MkdirAll(left, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	lock, err := s.Lock(t.Context(), quick)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := lock.Scratch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 0 {
+		t.Fatalf("scratch holds %v, %v", entries, err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "object.o"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := lock.Scratch(); err != nil || again != dir {
+		t.Errorf("a second Scratch = %s, %v", again, err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "object.o")); err != nil {
+		t.Errorf("a second Scratch emptied it: %v", err)
+	}
+	if err := lock.Unlock(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Errorf("scratch is still there: %v", err)
+	}
+}
+
+// ageFolderLock makes the holder look dead: its file has not changed for long.
+func ageFolderLock(t *testing.T, s *Share) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(s.lockFolder(), "lock-*"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("lock folder holds %v, %v", files, err)
+	}
+	old := time.Now().Add(-staleAfter - time.Minute)
+	if err := os.Chtimes(files[0], old, old); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func noFlock(t *testing.T, dir string) *Share {
+	t.Helper()
+	s, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.flock = func(int, int) error { return unix.ENOLCK }
+	return s
+}
+
+func TestFolderLockOutlivesNoDeadHolder(t *testing.T) {
+	dir := t.TempDir()
+	s := noFlock(t, dir)
+	dead, err := s.Lock(t.Context(), quick)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ageFolderLock(t, s)
+	lock, err := noFlock(t, dir).Lock(t.Context(), LockOptions{NoWait: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	// It only slept: when it wakes and leaves, the new holder stays.
+	if err := dead.Unlock(); err != nil {
+		t.Fatal(err)
+	}
+	_, err = noFlock(t, dir).Lock(t.Context(), LockOptions{NoWait: true})
+	failure(t, err, 75, "another builder holds")
+
+	if err := lock.Unlock(); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(s.Private())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if e.Name() != "lock" {
+			t.Errorf("%s was left behind", e.Name())
+		}
+	}
+}
+
+// Two runs judge the same holder dead; the slower one must not evict the
+// quicker.
+func TestFolderLockSlowJudgeLoses(t *testing.T) {
+	dir := t.TempDir()
+	s := noFlock(t, dir)
+	if _, err := s.Lock(t.Context(), quick); err != nil {
+		t.Fatal(err)
+	}
+	ageFolderLock(t, s)
+	mine, err := s.newLockFolder(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, _, age, err := s.inspectLockFolder(mine)
+	if err != nil || age < staleAfter {
+		t.Fatalf("age %v, %v", age, err)
+	}
+	if _, err := noFlock(t, dir).Lock(t.Context(), LockOptions{NoWait: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(s.lockFolder(), filepath.Join(s.Private(), "dead-"+token)); err == nil {
+		t.Error("the slower run evicted the quicker one")
+	}
+}
+
+func TestFolderLockHeartbeat(t *testing.T) {
+	s := noFlock(t, t.TempDir())
+	if err := s.Writable(); err != nil {
+		t.Fatal(err)
+	}
+	mine, err := s.newLockFolder(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := s.enterLockFolder(mine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ageFolderLock(t, s)
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() { defer close(done); l.beat(time.Millisecond, stop) }()
+	defer func() { close(stop); <-done }()
+	for range 1000 {
+		info, err := l.file.Stat()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if time.Since(info.ModTime()) < time.Minute {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.Error("no heartbeat was seen")
+}
+
+func TestFolderLockIgnoresOthersFiles(t *testing.T) {
+	s := noFlock(t, t.TempDir())
+	lock, err := s.Lock(t.Context(), quick)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(s.lockFolder(), ".DS_Store"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.Lock(t.Context(), LockOptions{NoWait: true})
+	failure(t, err, 75, "another builder holds")
+	ageFolderLock(t, s)
+	again, err := s.Lock(t.Context(), LockOptions{NoWait: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = lock.Unlock()
+	if err := again.Unlock(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestHolderWords(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"host":"3f2a","pid":1,"started":"2026-01-02T03:04:05Z"}`: "process 1 of 3f2a, since 2026-01-02T03:04:05Z",
+		"":              "a run that has not said who it is",
+		"\x00\x01 junk": "a run that has not said who it is",
+	} {
+		if got := readHolder(strings.NewReader(text)).String(); got != want {
+			t.Errorf("%q reads %q, want %q", text, got, want)
+		}
+	}
+}

@@ -1,0 +1,240 @@
+package share
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/k8sp/cuda/pkg/stage"
+	"golang.org/x/sys/unix"
+)
+
+func open(t *testing.T) *Share {
+	t.Helper()
+	s, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// failure checks an error's exit code and that its text has all of the words.
+func failure(t *testing.T, err error, code int, words ...string) {
+	t.Helper()
+	if got := stage.ExitCode(err); got != code {
+		t.Errorf("exit code %d, want %d, of %v", got, code, err)
+	}
+	for _, w := range words {
+		if err == nil || !strings.Contains(err.Error(), w) {
+			t.Errorf("error %q does not say %q", err, w)
+		}
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		dir   string
+		words []string
+	}{
+		"missing": {filepath.Join(t.TempDir(), "none"), []string{"there is no share at", "docker run -v", "--share"}},
+		"file":    {file, []string{"is not a folder"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := Open(c.dir)
+			failure(t, err, 2, append(c.words, c.dir)...)
+		})
+	}
+}
+
+func TestLayout(t *testing.T) {
+	s := &Share{dir: "/opt/share"}
+	got := []string{s.Dir(), s.CUDA(), s.Linux(), s.Modules(), s.Private(), s.Downloads(), s.Logs(), s.Prepared()}
+	want := []string{"/opt/share", "/opt/share/cuda", "/opt/share/linux", "/opt/share/modules", "/opt/share/.builder",
+		"/opt/share/.builder/downloads", "/opt/share/.builder/logs", "/opt/share/.builder/prepared"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestWritableLeavesNothing(t *testing.T) {
+	s := open(t)
+	if err := s.Writable(); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(s.Private())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(entries) != 0 {
+		t.Errorf("left %v", entries)
+	}
+}
+
+// Root writes wherever the mode forbids it, so what the kernel would answer is
+// put in its place.
+func TestWritableExplains(t *testing.T) {
+	for name, c := range map[string]struct {
+		errno error
+		words []string
+	}{
+		"read-only": {unix.EROFS, []string{"is read-only", "without :ro"}},
+		"full":      {unix.ENOSPC, []string{"is full", "Free space"}},
+		"quota":     {unix.EDQUOT, []string{"is full"}},
+		"forbidden": {unix.EACCES, []string{"cannot be written", "Let the container's root"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t)
+			s.create = func(dir, pattern string) (*os.File, error) {
+				return nil, &os.PathError{Op: "open", Path: filepath.Join(dir, pattern), Err: c.errno}
+			}
+			err := s.Writable()
+			failure(t, err, 16, append(c.words, s.Dir())...)
+			if !errors.Is(err, c.errno) {
+				t.Errorf("%v hides its cause", err)
+			}
+			if _, err := s.Lock(t.Context(), LockOptions{}); stage.ExitCode(err) != 16 {
+				t.Errorf("Lock of it: %v", err)
+			}
+		})
+	}
+}
+
+func TestWritableWhereNothingCanBeMade(t *testing.T) {
+	// A file system on which nobody, root included, can make a folder.
+	s, err := Open("/proc/self")
+	if err != nil {
+		t.Fatal(err)
+	}
+	failure(t, s.Writable(), 16, "cannot be written")
+}
+
+func TestExplainLeavesOtherErrors(t *testing.T) {
+	s := open(t)
+	err := errors.New("other")
+	if got := s.Explain(stage.Build, err); got != err {
+		t.Errorf("Explain = %v", got)
+	}
+	failure(t, s.Explain(stage.Source, &os.PathError{Op: "write", Path: "x", Err: unix.ENOSPC}), 12, "is full")
+}
+
+func TestNeed(t *testing.T) {
+	for name, c := range map[string]struct {
+		st    unix.Statfs_t
+		need  uint64
+		words []string
+	}{
+		"enough":      {unix.Statfs_t{Blocks: 100, Bavail: 10, Frsize: 1e6}, 10e6, nil},
+		"too little":  {unix.Statfs_t{Blocks: 9000, Bavail: 2500, Bfree: 9000, Frsize: 1e6}, 4e9, []string{"has 2.5 GB free and the kernel tree needs 4.0 GB"}},
+		"old, in MB":  {unix.Statfs_t{Blocks: 100, Bavail: 9, Bsize: 1e6}, 10e6, []string{"has 9 MB free and the kernel tree needs 10 MB"}},
+		"not telling": {unix.Statfs_t{}, 1 << 60, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t)
+			s.statfs = func(path string, st *unix.Statfs_t) error {
+				if path != s.Dir() {
+					t.Errorf("asked about %s", path)
+				}
+				*st = c.st
+				return nil
+			}
+			err := s.Need(stage.Source, c.need, "the kernel tree")
+			if c.words == nil {
+				if err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			failure(t, err, 12, append(c.words, s.Private())...)
+		})
+	}
+}
+
+func TestFreeOfTheRealOne(t *testing.T) {
+	free, known, err := open(t).Free()
+	if err != nil || !known || free == 0 {
+		t.Errorf("Free = %d, %v, %v", free, known, err)
+	}
+}
+
+func TestChownCoversTheTreeAndOnlyWhatDiffers(t *testing.T) {
+	s := open(t)
+	tree := filepath.Join(s.Dir(), "modules", "6.1.0")
+	if err := os.MkdirAll(tree, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("nowhere", filepath.Join(tree, "link")); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	s.lchown = func(path string, uid, gid int) error {
+		if uid != 4001 || gid != 4002 {
+			t.Errorf("given to %d:%d", uid, gid)
+		}
+		got = append(got, path)
+		return nil
+	}
+	s.uid, s.gid = 4001, 4002
+	if err := s.Chown(t.Context(), tree); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{tree, filepath.Join(tree, "link")}, got); diff != "" {
+		t.Error(diff)
+	}
+
+	got = nil
+	info, err := os.Stat(tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := info.Sys().(*syscall.Stat_t)
+	s.uid, s.gid = int(st.Uid), int(st.Gid)
+	if err := s.Chown(t.Context(), tree); err != nil || got != nil {
+		t.Errorf("files that were right were changed: %v, %v", got, err)
+	}
+}
+
+func TestChownIsBestEffort(t *testing.T) {
+	s := open(t)
+	s.uid, s.gid = 4001, 4002
+	for _, errno := range []error{unix.EPERM, unix.EINVAL, unix.ENOTSUP} {
+		s.lchown = func(path string, _, _ int) error { return &os.PathError{Op: "lchown", Path: path, Err: errno} }
+		if err := s.Chown(t.Context(), s.Dir()); err != nil {
+			t.Errorf("%v stopped the job", errno)
+		}
+		if err := s.MkdirAll(filepath.Join(s.Dir(), errno.Error())); err != nil {
+			t.Errorf("%v stopped the job", errno)
+		}
+	}
+	s.lchown = func(string, int, int) error { return unix.EIO }
+	if err := s.Chown(t.Context(), s.Dir()); !errors.Is(err, unix.EIO) {
+		t.Errorf("a broken disk went unnoticed: %v", err)
+	}
+}
+
+func TestMkdirAllGivesEachFolderAway(t *testing.T) {
+	s := open(t)
+	s.uid, s.gid = 4001, 4002
+	var got []string
+	s.lchown = func(path string, _, _ int) error { got = append(got, path); return nil }
+	if err := s.MkdirAll(filepath.Join(s.Modules(), "6.1.0")); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{s.Modules(), filepath.Join(s.Modules(), "6.1.0")}, got); diff != "" {
+		t.Error(diff)
+	}
+	file := filepath.Join(s.Dir(), "file")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.MkdirAll(file); !errors.Is(err, unix.ENOTDIR) {
+		t.Errorf("MkdirAll of a file: %v", err)
+	}
+}
