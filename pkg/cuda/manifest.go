@@ -1,7 +1,16 @@
 package cuda
 
 import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
 	"io/fs"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -17,7 +26,8 @@ type Manifest struct {
 	Modules []string
 	// BuildDir is the folder of the module sources that the installer
 	// builds by default, "./kernel/"; PrecompiledDir is where it looks for
-	// precompiled interfaces first.
+	// precompiled interfaces first. Both are empty in packages of the 560
+	// line and later, whose installer has them built in.
 	BuildDir, PrecompiledDir string
 	// Files are the package's files, in its order.
 	Files []File
@@ -41,12 +51,129 @@ type File struct {
 	Group string
 }
 
-// hasSourceUnder tells whether the package lists module sources in a folder.
-func (m Manifest) hasSourceUnder(folder string) bool {
-	for _, f := range m.Files {
-		if f.Type == "KERNEL_MODULE_SRC" && strings.HasPrefix(f.Path, folder+"/") {
-			return true
+// Bounds on a manifest, an order of magnitude above a real one's 50 kB in 600
+// lines of at most 200 bytes.
+const (
+	maxManifest     = 4 << 20
+	maxManifestLine = 64 << 10
+)
+
+// headLines is how many lines of a manifest come before its files.
+const headLines = 8
+
+var moduleName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*$`)
+
+// ParseManifest reads a .manifest. Its first eight lines are the product, its
+// version, one unused, the module names, two unused, and the folders of
+// sources and of precompiled interfaces; then there is a line a file, up to
+// the first empty one: path, octal mode, type, words that depend on the type,
+// and a group. (NVIDIA publishes the reader, parse_manifest of its
+// nvidia-installer.)
+func ParseManifest(r io.Reader) (Manifest, error) {
+	// One byte more than allowed tells too long from just right.
+	limited := &io.LimitedReader{R: r, N: maxManifest + 1}
+	lines := bufio.NewScanner(limited)
+	lines.Buffer(nil, maxManifestLine)
+	var head []string
+	for len(head) < headLines && lines.Scan() {
+		head = append(head, strings.TrimSpace(lines.Text()))
+	}
+	m, err := parseHead(head)
+	if err != nil && lines.Err() == nil {
+		return Manifest{}, err
+	}
+	for n := headLines + 1; lines.Scan(); n++ {
+		if strings.TrimSpace(lines.Text()) == "" {
+			break
+		}
+		f, err := parseFile(lines.Text())
+		if err != nil {
+			return Manifest{}, fmt.Errorf("line %d: %w", n, err)
+		}
+		m.Files = append(m.Files, f)
+	}
+	if err := lines.Err(); err != nil {
+		return Manifest{}, err
+	}
+	if limited.N <= 0 {
+		return Manifest{}, fmt.Errorf("longer than %d MiB", maxManifest>>20)
+	}
+	return m, nil
+}
+
+func parseHead(lines []string) (Manifest, error) {
+	if len(lines) < headLines {
+		return Manifest{}, fmt.Errorf("ends at line %d, before the first file", len(lines))
+	}
+	m := Manifest{
+		Description:    lines[0],
+		Version:        lines[1],
+		Modules:        strings.Fields(lines[3]),
+		BuildDir:       lines[6],
+		PrecompiledDir: lines[7],
+	}
+	if !versionPattern.MatchString(m.Version) {
+		return Manifest{}, fmt.Errorf("line 2: %q is not a driver version", m.Version)
+	}
+	if len(m.Modules) == 0 {
+		return Manifest{}, errors.New("line 4 names no kernel modules")
+	}
+	for _, name := range m.Modules {
+		if !moduleName.MatchString(name) {
+			return Manifest{}, fmt.Errorf("line 4: %q is not a module's name", name)
 		}
 	}
-	return false
+	return m, nil
+}
+
+func parseFile(line string) (File, error) {
+	words := strings.Fields(line)
+	if len(words) < 3 {
+		return File{}, fmt.Errorf("%q is not a path, a mode and a type", line)
+	}
+	name := path.Clean(words[0])
+	if !filepath.IsLocal(name) || slices.Contains(strings.Split(words[0], "/"), "..") {
+		return File{}, fmt.Errorf("%q is not a path inside the package", words[0])
+	}
+	mode, err := strconv.ParseUint(words[1], 8, 12)
+	if err != nil {
+		return File{}, fmt.Errorf("%q is not a mode", words[1])
+	}
+	f := File{Path: name, Mode: fs.FileMode(mode) & fs.ModePerm, Type: words[2]}
+	rest := words[3:]
+	if n := len(rest); n > 0 {
+		if group, ok := strings.CutPrefix(rest[n-1], "MODULE:"); ok {
+			f.Group, rest = group, rest[:n-1]
+		}
+	}
+	if len(rest) > 0 {
+		f.Attributes = rest
+	}
+	return f, nil
+}
+
+// hasSourceUnder tells whether the package lists module sources in a folder.
+func (m Manifest) hasSourceUnder(folder string) bool {
+	return slices.ContainsFunc(m.Files, func(f File) bool {
+		return f.Type == kernelModuleSource && strings.HasPrefix(f.Path, folder+"/")
+	})
+}
+
+// The types of the files that a module build reads.
+const (
+	kernelModuleSource = "KERNEL_MODULE_SRC"
+	dkmsConf           = "DKMS_CONF" // the installer edits it before it builds
+)
+
+// buildFiles lists, sorted, the files of the package that a module build needs:
+// the manifest itself, the installer and the modules' sources.
+func (m Manifest) buildFiles() []string {
+	names := []string{manifestName, installerName}
+	for _, f := range m.Files {
+		if f.Type == kernelModuleSource || f.Type == dkmsConf {
+			names = append(names, f.Path)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }

@@ -1,0 +1,184 @@
+package cuda
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/rs/zerolog"
+
+	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+// Kind is the form in which a user has a driver package.
+type Kind string
+
+// A package is an unpacked folder, or NVIDIA's self-extracting file.
+const (
+	Folder  Kind = "folder"
+	RunFile Kind = "run"
+)
+
+// Package is a driver package that a user has put down. Nothing but its name
+// has been looked at.
+type Package struct {
+	// Path is the folder or the file.
+	Path string
+	Kind Kind
+	// Version is the driver's, "535.261.03".
+	Version string
+	// Arch is the architecture in the name, which may be one that Linux
+	// containers no longer run on ("x86").
+	Arch kernel.Arch
+	// Variant is what the name says after the version: "no-compat32",
+	// "grid", "vgpu-kvm"; empty for the usual package.
+	Variant string
+}
+
+// Name is the last element of the package's path.
+func (p Package) Name() string { return filepath.Base(p.Path) }
+
+var (
+	packageName    = regexp.MustCompile(`^NVIDIA-Linux-([a-z0-9_]+(?:-gnueabihf)?)-(\d+(?:\.\d+){1,2})(?:-([a-z][a-z0-9-]*))?(\.run)?$`)
+	versionPattern = regexp.MustCompile(`^\d+(\.\d+){1,2}$`)
+)
+
+// buildable are the variants that hold the same kernel modules as the usual
+// package. A vGPU host's ("vgpu-kvm") are others, for hypervisors.
+var buildable = []string{"", "no-compat32", "grid", "custom"}
+
+// Find returns the driver package to use of those in the folder dir, and all
+// that it saw there, newest first: the newest for arch, or the one of the
+// given version where that is not empty. Of one version an unpacked folder
+// goes before a file, and the usual package before a variant of it. Its errors
+// are of the driver stage.
+func Find(ctx context.Context, dir string, arch kernel.Arch, version string) (Package, []Package, error) {
+	seen, err := list(dir)
+	if err != nil {
+		return Package{}, nil, stage.Wrap(stage.Driver, err, fmt.Sprintf("cannot look for a driver package in %s", dir), "make the folder readable")
+	}
+	usable := slices.DeleteFunc(slices.Clone(seen), func(p Package) bool {
+		return p.Arch != arch || !slices.Contains(buildable, p.Variant)
+	})
+	if len(usable) == 0 {
+		return Package{}, seen, noneError(dir, arch, seen)
+	}
+	i := 0
+	if version != "" {
+		i = slices.IndexFunc(usable, func(p Package) bool { return p.Version == version })
+	}
+	if i < 0 {
+		return Package{}, seen, stage.New(stage.Driver,
+			fmt.Sprintf("driver %s is not in %s, which has %s", version, dir, versions(usable)),
+			"ask for one of those or for none, which means the newest, or put the package there")
+	}
+	zerolog.Ctx(ctx).Info().Strs("seen", names(seen)).Str("chosen", usable[i].Name()).Msg("driver package")
+	return usable[i], seen, nil
+}
+
+// list returns the packages in dir, best first. A folder that is not there
+// holds none.
+func list(dir string) ([]Package, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var found []Package
+	for _, e := range entries {
+		if p, ok := parseName(filepath.Join(dir, e.Name())); ok {
+			found = append(found, p)
+		}
+	}
+	slices.SortStableFunc(found, better)
+	return found, nil
+}
+
+// parseName makes a package of a path whose name is one's, and which is there
+// in the form that the name promises.
+func parseName(name string) (Package, bool) {
+	m := packageName.FindStringSubmatch(filepath.Base(name))
+	if m == nil {
+		return Package{}, false
+	}
+	p := Package{Path: name, Kind: Folder, Arch: kernel.Arch(m[1]), Version: m[2], Variant: m[3]}
+	info, err := os.Stat(name)
+	if err != nil {
+		return Package{}, false
+	}
+	if m[4] != "" {
+		p.Kind = RunFile
+		return p, info.Mode().IsRegular()
+	}
+	return p, info.IsDir()
+}
+
+// better orders packages: newest version first, then the unpacked folder, then
+// the usual variant.
+func better(a, b Package) int {
+	return cmp.Or(
+		compareVersions(b.Version, a.Version),
+		cmp.Compare(a.Kind, b.Kind), // "folder" < "run"
+		cmp.Compare(a.Variant, b.Variant),
+		cmp.Compare(a.Arch, b.Arch),
+	)
+}
+
+// compareVersions compares driver versions number by number: 535.9 comes
+// before 535.104.
+func compareVersions(a, b string) int {
+	numbers := func(v string) (list []int) {
+		for part := range strings.SplitSeq(v, ".") {
+			n, _ := strconv.Atoi(part)
+			list = append(list, n)
+		}
+		return list
+	}
+	return slices.Compare(numbers(a), numbers(b))
+}
+
+// noneError says why there is no package for arch.
+func noneError(dir string, arch kernel.Arch, seen []Package) error {
+	want := fmt.Sprintf("NVIDIA-Linux-%s-VERSION", arch)
+	hint := fmt.Sprintf("put %s.run there, or its unpacked folder; run.sh downloads one into ./cuda", want)
+	if len(seen) == 0 {
+		reason := fmt.Sprintf("no NVIDIA driver package is in %s, and the modules are built from one", dir)
+		if toolkits, _ := filepath.Glob(filepath.Join(dir, "cuda_*.run")); len(toolkits) > 0 {
+			reason += fmt.Sprintf(" (%s is the CUDA toolkit's installer, which holds a driver package)", filepath.Base(toolkits[0]))
+		}
+		return stage.New(stage.Driver, reason, hint)
+	}
+	if !slices.ContainsFunc(seen, func(p Package) bool { return p.Arch == arch }) {
+		return stage.New(stage.Driver,
+			fmt.Sprintf("the kernel is %s, and %s has driver packages for other architectures only: %s", arch, dir, strings.Join(names(seen), ", ")), hint)
+	}
+	return stage.New(stage.Driver,
+		fmt.Sprintf("%s has driver packages for hypervisors or of a kind that is not known only: %s", dir, strings.Join(names(seen), ", ")), hint)
+}
+
+func names(packages []Package) []string {
+	list := make([]string, len(packages))
+	for i, p := range packages {
+		list[i] = p.Name()
+	}
+	return list
+}
+
+func versions(packages []Package) string {
+	list := make([]string, len(packages))
+	for i, p := range packages {
+		list[i] = p.Version
+	}
+	return strings.Join(slices.Compact(list), ", ")
+}
