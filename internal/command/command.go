@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,7 +29,8 @@ type Command struct {
 	// Dir is the working directory; empty means the caller's.
 	Dir string
 	// Env is added to the caller's environment, as KEY=VALUE; a later entry
-	// wins.
+	// wins. The caller's BUILDER_ variables are not passed on: they are its
+	// own options, and one of them is a token.
 	Env []string
 	// Output receives stdout and stderr as the program writes them. Nil
 	// discards them.
@@ -74,7 +76,7 @@ func (Exec) Run(ctx context.Context, c Command) error {
 	}
 	cmd := exec.Command(c.Args[0], c.Args[1:]...)
 	cmd.Dir = c.Dir
-	cmd.Env = append(os.Environ(), c.Env...)
+	cmd.Env = append(inherited(), c.Env...)
 	cmd.Stdout, cmd.Stderr = c.Output, c.Output
 	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
 	// A grandchild that left the group may hold the output pipe open.
@@ -100,6 +102,11 @@ func (Exec) Run(ctx context.Context, c Command) error {
 	// The leader is gone; whatever it left in the group goes with it.
 	_ = unix.Kill(group, unix.SIGKILL)
 	return ctx.Err()
+}
+
+// inherited is this process's environment without builder's own options.
+func inherited() []string {
+	return slices.DeleteFunc(os.Environ(), func(entry string) bool { return strings.HasPrefix(entry, "BUILDER_") })
 }
 
 func exitError(program string, err error) error {

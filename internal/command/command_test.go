@@ -18,9 +18,10 @@ import (
 
 func TestExecRunsInDirWithEnvAndOutput(t *testing.T) {
 	dir := t.TempDir()
+	t.Setenv("BUILDER_GITHUB_TOKEN", "secret")
 	var out bytes.Buffer
 	err := command.Exec{}.Run(t.Context(), command.Command{
-		Args:   []string{"sh", "-c", `pwd; echo "$GREETING"; echo err >&2`},
+		Args:   []string{"sh", "-c", `pwd; echo "$GREETING$BUILDER_GITHUB_TOKEN"; echo err >&2`},
 		Dir:    dir,
 		Env:    []string{"GREETING=hello"},
 		Output: &out,

@@ -3,7 +3,6 @@ package stage
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 )
 
@@ -74,26 +73,34 @@ func New(stage Name, reason, hint string) *Error {
 	return &Error{Stage: stage, Reason: reason, Hint: hint}
 }
 
-// Wrap returns an Error whose cause is err. A context's end passes through
-// unchanged, so that an interrupt is never reported as a stage's failure.
+// Wrap returns an Error whose cause is err, and nil where err is nil. A
+// context's end passes through unchanged, so that an interrupt is never
+// reported as a stage's failure.
 func Wrap(stage Name, err error, reason, hint string) error {
+	if err == nil {
+		return nil
+	}
 	if errors.Is(err, context.Canceled) {
 		return err
 	}
 	return &Error{Stage: stage, Reason: reason, Hint: hint, Err: err}
 }
 
+// Sentence is the reason and its cause, without the stage and the hint.
+func (e *Error) Sentence() string {
+	if e.Err == nil {
+		return e.Reason
+	}
+	return e.Reason + ": " + e.Err.Error()
+}
+
 // Error renders "stage: reason: cause. Hint."
 func (e *Error) Error() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s", e.Stage, e.Reason)
-	if e.Err != nil {
-		fmt.Fprintf(&b, ": %v", e.Err)
-	}
+	text := string(e.Stage) + ": " + e.Sentence()
 	if e.Hint != "" {
-		fmt.Fprintf(&b, ". %s%s.", strings.ToUpper(e.Hint[:1]), e.Hint[1:])
+		text += ". " + strings.ToUpper(e.Hint[:1]) + e.Hint[1:] + "."
 	}
-	return b.String()
+	return text
 }
 
 // Unwrap returns the cause.

@@ -1,0 +1,63 @@
+# `make` lists what there is. `make test` is all that CI runs.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+GOTESTSUM   := go run gotest.tools/gotestsum@v1.13.0
+STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# Test results, as `go test -json` gives them, for the count at the end.
+RESULTS := .builder/test-results
+
+# The race detector needs a C compiler. A laptop may lack one; CI may not.
+CC_FOUND := $(shell command -v $$(go env CC))
+ifneq ($(CC_FOUND),)
+RACE := -race
+else ifeq ($(CI),true)
+$(error CI must run the tests under the race detector, which needs a C compiler: install gcc)
+endif
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build the builder binary for this machine into .builder/bin
+	CGO_ENABLED=0 go build -trimpath -o .builder/bin/builder ./cmd/builder
+
+.PHONY: demo
+demo: ## Make kernel modules from real parts, in the image, as a user would
+	@go run ./integration/demo
+
+.PHONY: test
+test: lint unit integration ## Run every test there is: what CI runs
+	@cat $(RESULTS)/*.json | awk ' \
+		/"Test":"/ && /"Action":"pass"/ { pass++ } \
+		/"Test":"/ && /"Action":"fail"/ { fail++ } \
+		/"Test":"/ && /"Action":"skip"/ { skip++ } \
+		END { printf "%d passed, %d failed, %d skipped\n", pass, fail, skip }'
+
+.PHONY: unit
+unit: ## Run the unit tests: no network, no root, no Docker
+	@mkdir -p $(RESULTS)
+	$(GOTESTSUM) --format pkgname --jsonfile $(RESULTS)/unit.json -- $(RACE) -timeout 5m ./...
+
+.PHONY: integration
+integration: ## Run the tests that use Docker, real kernel sources and QEMU
+	@mkdir -p $(RESULTS)
+	$(GOTESTSUM) --format standard-verbose --jsonfile $(RESULTS)/integration.json -- \
+		$(RACE) -p 1 -count 1 -tags integration -timeout 60m ./integration/...
+
+.PHONY: lint
+lint: ## Check format, vet, staticcheck and that go.mod is tidy
+	@unformatted=$$(gofmt -l cmd internal pkg integration); \
+	if [ -n "$$unformatted" ]; then echo "not gofmt'ed: $$unformatted"; exit 1; fi
+	go vet ./...
+	go vet -tags integration ./integration/...
+	$(STATICCHECK) -tags integration ./...
+	go mod tidy -diff
+
+.PHONY: clean
+clean: ## Remove what the build and the tests left in the checkout (not the share's results)
+	rm -rf .builder/bin $(RESULTS)

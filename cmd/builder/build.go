@@ -1,0 +1,116 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/k8sp/cuda/internal/command"
+	"github.com/k8sp/cuda/pkg/cuda"
+	"github.com/k8sp/cuda/pkg/job"
+)
+
+const defaultShare = "/opt/share"
+
+const buildHelp = `Build the kernel modules of an NVIDIA driver for one kernel, check them, and
+publish them with a manifest in modules/RELEASE/VERSION of the share.
+
+What is already there and verifies is reused: a second run with the same kernel
+and driver ends in about a second. Two runs on one share take turns.
+
+On stdout: the path of manifest.json, or with --output json the result.`
+
+// output is the form of a command's result on stdout.
+type output string
+
+var outputs = []output{"text", "json"}
+
+// Set, String and Type make an output a flag.
+func (o *output) Set(text string) error {
+	if !slices.Contains(outputs, output(text)) {
+		return fmt.Errorf("%q is neither text nor json", text)
+	}
+	*o = output(text)
+	return nil
+}
+func (o *output) String() string { return string(*o) }
+func (o *output) Type() string   { return "format" }
+
+func newBuildCommand(io streams) *cobra.Command {
+	options := job.Options{Builder: version(), Runner: command.Exec{}}
+	format := outputs[0]
+	var dryRun bool
+	cmd := &cobra.Command{
+		Use:   "build",
+		Short: "Build, check and publish the modules (what builder does by default)",
+		Long:  buildHelp,
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if dryRun {
+				plan, err := job.Plan(cmd.Context(), options)
+				if err != nil {
+					return err
+				}
+				return printPlan(io, plan, format)
+			}
+			result, err := job.Build(cmd.Context(), options)
+			if err != nil {
+				return err
+			}
+			if format == "json" {
+				return printJSON(io, result)
+			}
+			_, err = fmt.Fprintln(io.out, result.Manifest)
+			return err
+		},
+	}
+	buildFlags(cmd.Flags(), &options)
+	cmd.Flags().Var(&format, "output", "`format` of the result on stdout: text or json")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "show what each stage would do, and from where, and do nothing")
+	return cmd
+}
+
+func buildFlags(flags *pflag.FlagSet, o *job.Options) {
+	flags.SortFlags = false
+	flags.StringVar(&o.Share, "share", defaultShare, "`folder` with the driver package, that receives the modules")
+	hostRootFlag(flags, &o.HostRoot)
+	flags.StringVar(&o.DriverVersion, "driver-version", "", "`version` of the driver to build (default: the newest in SHARE/cuda)")
+	flags.StringVar(&o.ModuleType, "module-type", "auto", "`type` of the modules: proprietary, open, or auto: proprietary unless the package has only open ones")
+	flags.StringSliceVar(&o.Exclude, "exclude-modules", nil, "`modules` to do without, such as nvidia-drm,nvidia-peermem")
+	flags.StringVar(&o.Source.Repository, "github-repository", "", "`owner/name` of the kernel's repository (default: coreos/linux for CoreOS, gregkh/linux for all others)")
+	flags.StringVar(&o.Source.APIURL, "github-api-url", "", "`URL` of the GitHub API, for GitHub Enterprise or a mirror (default: GitHub's)")
+	flags.StringVar(&o.Source.Token, "github-token", "", "`token` for the GitHub API; better given as BUILDER_GITHUB_TOKEN, never logged")
+	flags.StringVar(&o.Source.CloneURL, "clone-url", "", "`URL` to clone the kernel from (default: the repository on GitHub)")
+	flags.StringVar(&o.Source.Ref, "source-ref", "", "tag or branch `name` of the kernel source, instead of the one that the release names")
+	flags.IntVar(&o.Jobs, "jobs", 0, "`number` of compilers that run at once (default: one a CPU that the container may use)")
+	flags.DurationVar(&o.BuildTimeout, "build-timeout", cuda.DefaultTimeout, "`time` after which a hanging installer is stopped")
+	flags.BoolVar(&o.NoWait, "no-wait", false, "end with exit code 75 instead of waiting while another run holds the share")
+	flags.BoolVar(&o.Strict, "strict", false, "make a failure of each check that cannot be made here")
+	flags.StringSliceVar(&o.Allow, "allow", nil, "`names` of checks that may fail; recorded in the manifest")
+}
+
+func hostRootFlag(flags *pflag.FlagSet, value *string) {
+	flags.StringVar(value, "host-root", "", "`folder` or captured tar that describes the host (default: /host where it is mounted, else /)")
+}
+
+func printPlan(io streams, plan []job.Step, format output) error {
+	if format == "json" {
+		return printJSON(io, plan)
+	}
+	for _, step := range plan {
+		if _, err := fmt.Fprintf(io.out, "%-8s %s\n", step.Stage, step.Does); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func printJSON(io streams, value any) error {
+	encoder := json.NewEncoder(io.out)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(value)
+}

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/k8sp/cuda/pkg/job"
+)
+
+const captureHelp = `Write what a build needs to know of a host into one tar: its kernel's release,
+config and exported symbols, its os-release, and what later checks read. The
+tar describes the host to --host-root on any other machine:
+
+    docker run --rm --cap-add SYSLOG -v /:/host:ro cuda capture > node.tar
+    docker run -v "$PWD":/opt/share cuda --host-root /opt/share/node.tar
+
+It holds no secrets: no keys, no user data, no host name. CAP_SYSLOG lets the
+kernel show which symbols are for GPL-compatible modules only. The same host
+gives the same bytes.`
+
+func newCaptureCommand(io streams) *cobra.Command {
+	var hostRoot, file string
+	cmd := &cobra.Command{
+		Use:   "capture",
+		Short: "Record a host in a tar, to build for it elsewhere",
+		Long:  captureHelp,
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if file == "" {
+				if isTerminal(io.out) {
+					return usageError(cmd, fmt.Errorf("a tar on the terminal helps nobody"))
+				}
+				return job.Capture(cmd.Context(), hostRoot, io.out)
+			}
+			if err := job.CaptureFile(cmd.Context(), hostRoot, file); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintln(io.out, file)
+			return err
+		},
+	}
+	hostRootFlag(cmd.Flags(), &hostRoot)
+	cmd.Flags().StringVarP(&file, "file", "f", "", "`file` to write instead of stdout; gzip'ed where it ends in .gz")
+	return cmd
+}

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/mattn/go-isatty"
+	"github.com/rs/zerolog"
+	"github.com/spf13/pflag"
+)
+
+// logOptions are the flags that say how the log looks.
+type logOptions struct {
+	format string
+	debug  bool
+}
+
+func (o *logOptions) register(flags *pflag.FlagSet) {
+	flags.StringVar(&o.format, "log-format", "auto", "`format` of the log on stderr: console, json, or auto: console on a terminal, json elsewhere")
+	flags.BoolVar(&o.debug, "debug", false, "log what is looked at, not only what is decided")
+}
+
+// logger returns the log that the flags ask for, written to w.
+func (o *logOptions) logger(w io.Writer) (zerolog.Logger, error) {
+	level := zerolog.InfoLevel
+	if o.debug {
+		level = zerolog.DebugLevel
+	}
+	terminal := isTerminal(w)
+	switch o.format {
+	case "console":
+	case "json":
+		return zerolog.New(w).Level(level).With().Timestamp().Logger(), nil
+	case "auto":
+		if !terminal {
+			return zerolog.New(w).Level(level).With().Timestamp().Logger(), nil
+		}
+	default:
+		return zerolog.Nop(), fmt.Errorf("--log-format %q is none of auto, console, json", o.format)
+	}
+	console := zerolog.ConsoleWriter{Out: w, TimeFormat: time.TimeOnly, NoColor: !terminal || os.Getenv("NO_COLOR") != ""}
+	return zerolog.New(console).Level(level).With().Timestamp().Logger(), nil
+}
+
+func isTerminal(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	return ok && isatty.IsTerminal(file.Fd())
+}

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+const rootHelp = `builder makes NVIDIA kernel modules for exactly the kernel that a host runs.
+
+Run in the cuda image on a CoreOS or Flatcar host, with a folder of the host
+mounted at /opt/share that holds an NVIDIA driver package in ./cuda:
+
+    docker run --privileged -v /home/core/share:/opt/share cuda
+
+it leaves the modules and a manifest.json in modules/RELEASE/VERSION of that
+folder. Without a subcommand, builder is "builder build".
+
+Every option is also an environment variable: --driver-version is
+BUILDER_DRIVER_VERSION. An option on the command line wins.
+
+Logs go to stderr, the result to stdout.`
+
+const exitCodesHelp = `
+Exit codes:
+  0 done              12 source     16 publish
+  2 usage             13 prepare    75 another run holds the share
+  10 detect           14 build      130 interrupted
+  11 driver           15 check      1 anything else: a bug, please report it
+`
+
+// streams are where a command's words go: the result to out, all else to err.
+type streams struct {
+	out, err io.Writer
+}
+
+// run is the whole program: it parses args, runs one subcommand and returns
+// the process's exit code. environ is KEY=VALUE, as os.Environ returns it.
+func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
+	io := streams{stdout, stderr}
+	var logging logOptions
+	log := zerolog.New(stderr)
+
+	root := newBuildCommand(io)
+	root.Use = "builder [command]"
+	root.Short = "Build NVIDIA kernel modules for the kernel that a host runs"
+	root.Long = rootHelp
+	root.SilenceErrors, root.SilenceUsage = true, true
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetHelpTemplate(root.HelpTemplate() + exitCodesHelp)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError(cmd, err) })
+	logging.register(root.PersistentFlags())
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if err := flagsFromEnviron(cmd.Flags(), environ); err != nil {
+			return usageError(cmd, err)
+		}
+		logger, err := logging.logger(stderr)
+		if err != nil {
+			return usageError(cmd, err)
+		}
+		log = logger
+		for _, name := range unknownVariables(root, environ) {
+			log.Warn().Str("variable", name).Msg("this environment variable stands for no option of builder and is ignored")
+		}
+		cmd.SetContext(logger.WithContext(cmd.Context()))
+		return nil
+	}
+	root.AddCommand(
+		named(newBuildCommand(io), "build"),
+		newCaptureCommand(io),
+		newVerifyCommand(io),
+		newVersionCommand(io),
+	)
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+
+	err := root.ExecuteContext(ctx)
+	report(log, err)
+	return stage.ExitCode(err)
+}
+
+func named(cmd *cobra.Command, use string) *cobra.Command {
+	cmd.Use = use
+	return cmd
+}
+
+// report is the one place where an error becomes a line of the log.
+func report(log zerolog.Logger, err error) {
+	var failure *stage.Error
+	switch {
+	case err == nil:
+	case errors.As(err, &failure):
+		event := log.Error().Str("stage", string(failure.Stage)).Int("exit", stage.ExitCode(err))
+		if failure.Hint != "" {
+			event = event.Str("next", failure.Hint)
+		}
+		event.Msg(failure.Sentence())
+	case errors.Is(err, context.Canceled):
+		log.Warn().Int("exit", stage.ExitInterrupted).Msg("interrupted; nothing half done was published")
+	default:
+		log.Error().Int("exit", stage.ExitCode(err)).Msg(err.Error())
+	}
+}
+
+func usageError(cmd *cobra.Command, err error) error {
+	return &stage.Error{Stage: stage.Usage, Reason: err.Error(),
+		Hint: fmt.Sprintf("see `%s --help`", cmd.CommandPath())}
+}
+
+// noArgs refuses positional arguments with a sentence of our own.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError(cmd, fmt.Errorf("%q is no command of builder", args[0]))
+	}
+	return nil
+}

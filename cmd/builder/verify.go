@@ -1,0 +1,59 @@
+package main
+
+import (
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/k8sp/cuda/pkg/job"
+	"github.com/k8sp/cuda/pkg/modules"
+)
+
+const verifyHelp = `Hold a folder of published modules against its manifest and against a host:
+every file's digest, then every check that a build makes. The host may be
+another than the one the modules were built for: a node's capture, say.
+
+Exit code 15 when a check fails.`
+
+func newVerifyCommand(io streams) *cobra.Command {
+	var hostRoot string
+	var strict bool
+	format := outputs[0]
+	cmd := &cobra.Command{
+		Use:   "verify DIR",
+		Short: "Check published modules against a host",
+		Long:  verifyHelp,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usageError(cmd, fmt.Errorf("verify takes one folder, such as %s/modules/RELEASE/VERSION", defaultShare))
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			checks, err := job.Verify(cmd.Context(), args[0], hostRoot)
+			if err != nil {
+				return err
+			}
+			if err := printChecks(io, checks, format); err != nil {
+				return err
+			}
+			return modules.Judge(checks, modules.Policy{Strict: strict})
+		},
+	}
+	hostRootFlag(cmd.Flags(), &hostRoot)
+	cmd.Flags().BoolVar(&strict, "strict", false, "make a failure of each check that cannot be made here")
+	cmd.Flags().Var(&format, "output", "`format` of the result on stdout: text or json")
+	return cmd
+}
+
+func printChecks(io streams, checks []modules.Check, format output) error {
+	if format == "json" {
+		return printJSON(io, checks)
+	}
+	table := tabwriter.NewWriter(io.out, 0, 0, 2, ' ', 0)
+	for _, c := range checks {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", c.Verdict, c.Name, c.Module, c.Detail)
+	}
+	return table.Flush()
+}

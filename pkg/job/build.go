@@ -1,0 +1,342 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/k8sp/cuda/internal/share"
+	"github.com/k8sp/cuda/pkg/cuda"
+	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/kernel/prepare"
+	"github.com/k8sp/cuda/pkg/kernel/source"
+	"github.com/k8sp/cuda/pkg/modules"
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+// What the stages write to the share, as measured with a whole kernel tree
+// and five modules, and a margin.
+const (
+	sourceBytes  = 2_000e6
+	prepareBytes = 80e6
+	buildBytes   = 600e6
+)
+
+// Result is what a build left behind.
+type Result struct {
+	// Manifest is the path of the manifest; the modules are beside it.
+	Manifest string `json:"manifest"`
+	// Release, Driver and ModuleType say what was built for what.
+	Release    string `json:"release"`
+	Driver     string `json:"driver"`
+	ModuleType string `json:"module_type"`
+	// Reused says that an earlier run had published exactly this.
+	Reused bool `json:"reused"`
+	// Modules are in load order.
+	Modules []modules.Entry `json:"modules"`
+}
+
+func resultOf(manifest string, m modules.Manifest, reused bool) Result {
+	return Result{
+		Manifest: manifest, Release: m.Target.Release, Driver: m.Driver.Version,
+		ModuleType: m.Driver.ModuleType, Reused: reused, Modules: m.Modules,
+	}
+}
+
+// build is one run of the job: what each stage left for the next.
+type build struct {
+	Options
+	share   *share.Share
+	scratch string // this run's, on the share, gone at its end
+
+	target   kernel.Target
+	compiler prepare.Compiler
+	// compilerVersion is the first line of what the compiler says of itself.
+	compilerVersion string
+	pkg             cuda.Package
+	inputs          string
+
+	driver   cuda.Driver
+	source   source.Tree
+	prepared prepare.Tree
+	built    cuda.Built
+	mods     []modules.Module
+	checks   []modules.Check
+	manifest modules.Manifest
+}
+
+// Build runs the job. Where an earlier run has published exactly what this one
+// would, it says so and builds nothing. Errors are a *stage.Error of the stage
+// that failed, or the context's; either way nothing that was published before
+// is touched.
+func Build(ctx context.Context, o Options) (Result, error) {
+	s, err := share.Open(o.Share)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := o.validate(); err != nil {
+		return Result{}, err
+	}
+	b := &build{Options: o, share: s}
+	if err := run(ctx, stage.Detect, b.detect); err != nil {
+		return Result{}, err
+	}
+	lock, err := s.Lock(ctx, share.LockOptions{NoWait: o.NoWait})
+	if err != nil {
+		return Result{}, err
+	}
+	defer lock.Unlock()
+	if b.scratch, err = lock.Scratch(); err != nil {
+		return Result{}, stage.Wrap(stage.Share, err, "this run's scratch folder cannot be made", "check that the share is writable")
+	}
+	result, err := b.run(ctx)
+	// Root's files in a user's folder are a nuisance, after a failure too.
+	return result, errors.Join(err, s.Chown(context.WithoutCancel(ctx), s.Private()))
+}
+
+func (b *build) run(ctx context.Context) (Result, error) {
+	if err := run(ctx, stage.Driver, b.chooseDriver); err != nil {
+		return Result{}, err
+	}
+	if result, ok := b.published(ctx); ok {
+		return result, nil
+	}
+	if err := modules.Ready(b.share, b.scratch, b.target.Release.Full, b.pkg.Version); err != nil {
+		return Result{}, err
+	}
+	for _, s := range []struct {
+		name stage.Name
+		work func(context.Context) error
+	}{
+		{stage.Driver, b.unpackDriver},
+		{stage.Source, b.checkOut},
+		{stage.Prepare, b.prepare},
+		{stage.Build, b.compile},
+		{stage.Check, b.check},
+	} {
+		if err := run(ctx, s.name, s.work); err != nil {
+			return Result{}, err
+		}
+	}
+	var path string
+	err := run(ctx, stage.Publish, func(ctx context.Context) (err error) {
+		path, err = b.publish(ctx)
+		return err
+	})
+	if err != nil {
+		return Result{}, err
+	}
+	return resultOf(path, b.manifest, false), nil
+}
+
+func (b *build) detect(ctx context.Context) error {
+	var err error
+	if b.target, err = detectBuildable(ctx, b.HostRoot); err != nil {
+		return err
+	}
+	if b.compiler, err = prepare.ChooseCompiler(b.target, exec.LookPath); err != nil {
+		return err
+	}
+	b.compilerVersion, err = prepare.CompilerVersion(ctx, b.Runner, b.compiler.Command)
+	return err
+}
+
+// chooseDriver picks the driver package and, with it, knows all that a rerun
+// compares.
+func (b *build) chooseDriver(ctx context.Context) error {
+	var err error
+	if b.pkg, _, err = cuda.Find(ctx, b.share.CUDA(), b.target.Arch, b.DriverVersion); err != nil {
+		return err
+	}
+	digest, err := packageDigest(ctx, b.share, b.pkg)
+	if err != nil {
+		return err
+	}
+	b.inputs, err = b.digestInputs(digest)
+	return err
+}
+
+// published is the result of an earlier run, where it is whole and was made
+// from the same inputs.
+func (b *build) published(ctx context.Context) (Result, bool) {
+	log := zerolog.Ctx(ctx)
+	m, path, err := modules.Published(b.share, b.target.Release.Full, b.pkg.Version)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return Result{}, false
+	case err != nil:
+		log.Warn().Err(err).Msg("an earlier result is damaged, building again")
+		return Result{}, false
+	case m.Inputs != b.inputs:
+		log.Info().Str("manifest", path).Msg("an earlier result was made from other inputs, building again")
+		return Result{}, false
+	}
+	if err := modules.Judge(m.Checks, b.policy()); err != nil {
+		log.Info().Str("manifest", path).Msg("an earlier result was accepted on other terms, building again")
+		return Result{}, false
+	}
+	log.Info().Str("manifest", path).Int("modules", len(m.Modules)).
+		Msg("nothing has changed and every digest is right: the modules are already there, nothing to build")
+	return resultOf(path, m, true), true
+}
+
+func (b *build) unpackDriver(ctx context.Context) error {
+	if err := b.share.Need(stage.Driver, buildBytes, "unpacking and building a driver"); err != nil {
+		return err
+	}
+	var err error
+	b.driver, err = cuda.Unpack(ctx, b.pkg, filepath.Join(b.scratch, "driver"))
+	return b.share.Explain(stage.Driver, err)
+}
+
+func (b *build) checkOut(ctx context.Context) error {
+	o := b.Source
+	o.Dir, o.Scratch = b.share.Linux(), b.scratch
+	if _, err := os.Lstat(o.Dir); errors.Is(err, fs.ErrNotExist) {
+		if err := b.share.Need(stage.Source, sourceBytes, "the kernel source"); err != nil {
+			return err
+		}
+	}
+	var err error
+	if b.source, err = source.Checkout(ctx, b.target, o); err != nil {
+		return b.share.Explain(stage.Source, err)
+	}
+	zerolog.Ctx(ctx).Info().Str("ref", b.source.Ref).Str("commit", b.source.Commit).Bool("reused", b.source.Reused).
+		Str("rung", b.source.Rung).Msg("kernel source")
+	if b.source.Reused {
+		return nil
+	}
+	return b.share.Chown(ctx, b.source.Dir)
+}
+
+func (b *build) prepare(ctx context.Context) error {
+	if err := b.share.Need(stage.Prepare, prepareBytes, "a prepared kernel tree"); err != nil {
+		return err
+	}
+	if b.compiler.Warning != "" {
+		zerolog.Ctx(ctx).Warn().Msg(b.compiler.Warning)
+	}
+	var err error
+	b.prepared, err = prepare.Prepare(ctx, b.target, b.source, prepare.Options{
+		Runner: b.Runner, Dir: b.share.Prepared(), Compiler: b.compiler.Command, Jobs: b.Jobs,
+		LogFile: b.logFile("prepare"),
+	})
+	if err != nil {
+		return b.share.Explain(stage.Prepare, err)
+	}
+	zerolog.Ctx(ctx).Info().Str("compiler", b.prepared.CompilerVersion).Bool("reused", b.prepared.Reused).Msg("kernel tree prepared")
+	return nil
+}
+
+func (b *build) compile(ctx context.Context) error {
+	log := zerolog.Ctx(ctx)
+	var err error
+	b.built, err = cuda.Build(ctx, b.driver, cuda.BuildOptions{
+		Runner: b.Runner, Scratch: b.scratch, LogFile: b.logFile("nvidia-installer"),
+		Release: b.target.Release.Full, SourceDir: b.prepared.Source, OutputDir: b.prepared.Output,
+		Compiler: b.prepared.Compiler, ModuleType: b.moduleType(), Exclude: b.Exclude,
+		// kallsyms knows the exports of loaded modules only, and drm may
+		// not be loaded on a host that has no driver yet.
+		AllowUndefined: true,
+		Jobs:           b.Jobs, Timeout: b.BuildTimeout, Progress: progress(log),
+	})
+	if err != nil {
+		return b.share.Explain(stage.Build, err)
+	}
+	if len(b.built.Undefined) > 0 {
+		log.Warn().Int("symbols", len(b.built.Undefined)).Strs("first", b.built.Undefined[:min(5, len(b.built.Undefined))]).
+			Msg("symbols that no loaded module exports; taken to be those of in-tree modules that are not loaded yet, such as drm")
+	}
+	return nil
+}
+
+func (b *build) check(context.Context) error {
+	var err error
+	if b.mods, err = modules.ReadAll(b.built.Files); err != nil {
+		return stage.Wrap(stage.Check, err, "the built modules cannot be read", "check the share")
+	}
+	b.checks = modules.Gate(b.mods, b.target, modules.Expect{Modules: b.driver.Modules(b.built.ModuleType), Excluded: b.Exclude})
+	return modules.Judge(b.checks, b.policy())
+}
+
+func (b *build) publish(ctx context.Context) (string, error) {
+	var err error
+	if b.manifest, err = b.describe(); err != nil {
+		return "", err
+	}
+	path, err := modules.Publish(ctx, modules.PublishOptions{
+		Share: b.share, Scratch: b.scratch, Dir: b.built.Dir, Manifest: b.manifest,
+	})
+	if err != nil {
+		return "", err
+	}
+	for _, m := range b.manifest.Modules {
+		zerolog.Ctx(ctx).Info().Str("name", m.Name).Int64("bytes", m.Size).Str("vermagic", m.Vermagic).Msg("module")
+	}
+	return path, nil
+}
+
+// describe is the manifest of what was built.
+func (b *build) describe() (modules.Manifest, error) {
+	entries, err := modules.Entries(b.mods)
+	if err != nil {
+		return modules.Manifest{}, stage.Wrap(stage.Check, err, "the modules have no load order", "report this as a bug, with the installer's log")
+	}
+	return modules.Manifest{
+		Inputs: b.inputs,
+		Target: modules.DescribeTarget(b.target),
+		Source: modules.SourceInfo{Rung: b.source.Rung, Repository: b.source.Repository, Ref: b.source.Ref, Commit: b.source.Commit},
+		Driver: modules.DriverInfo{Version: b.driver.Version, ModuleType: b.built.ModuleType, Digest: b.driver.Digest},
+		Build: modules.BuildInfo{
+			Builder: b.Builder, Compiler: b.prepared.CompilerVersion, InstallerFlags: b.built.InstallerFlags,
+		},
+		Modules: entries, Checks: b.checks, Overridden: modules.Overridden(b.checks, b.policy()),
+	}, nil
+}
+
+func (b *build) policy() modules.Policy { return modules.Policy{Strict: b.Strict, Allow: b.Allow} }
+
+// logFile is where a stage's tools keep their log, one a release and driver,
+// so that the last of each can be read after the fact.
+func (b *build) logFile(tool string) string {
+	return filepath.Join(b.share.Logs(), strings.Join([]string{tool, b.target.Release.Full, b.pkg.Version}, "-")+".log")
+}
+
+// progress passes on the installer's progress, no more often than a reader of
+// a log wants.
+func progress(log *zerolog.Logger) func(string) {
+	var last time.Time
+	return func(line string) {
+		if now := time.Now(); now.Sub(last) >= 5*time.Second {
+			last = now
+			log.Info().Msg(line)
+		}
+	}
+}
+
+// moduleType is the type to ask the package for; empty leaves it to the
+// package, which is what auto means.
+func (o Options) moduleType() string {
+	if o.ModuleType == "auto" {
+		return ""
+	}
+	return o.ModuleType
+}
+
+func (o Options) validate() error {
+	if types := []string{"", "auto", cuda.Proprietary, cuda.Open}; !slices.Contains(types, o.ModuleType) {
+		return stage.New(stage.Usage, "module type "+o.ModuleType+" is none of auto, proprietary, open", "see `builder build --help`")
+	}
+	if o.Jobs < 0 || o.BuildTimeout < 0 {
+		return stage.New(stage.Usage, "the number of jobs and the build's time limit cannot be negative", "see `builder build --help`")
+	}
+	return nil
+}

@@ -1,0 +1,85 @@
+package job
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/k8sp/cuda/internal/share"
+	"github.com/k8sp/cuda/pkg/cuda"
+	"github.com/k8sp/cuda/pkg/kernel/source"
+	"github.com/k8sp/cuda/pkg/modules"
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+// Step is what one stage of a build would do.
+type Step struct {
+	Stage stage.Name `json:"stage"`
+	// Does is a sentence for people.
+	Does string `json:"does"`
+}
+
+// Plan says what each stage of [Build] would do, and from where. It writes
+// nothing, waits for nobody, and asks the network only for the names of refs.
+// The first stage that would fail ends it with that stage's error.
+func Plan(ctx context.Context, o Options) ([]Step, error) {
+	s, err := share.Open(o.Share)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	b := &build{Options: o, share: s}
+	if err := b.detect(ctx); err != nil {
+		return nil, err
+	}
+	t := b.target
+	steps := []Step{{stage.Detect, fmt.Sprintf("kernel %s (%s); config from %s, %d symbols from %s", t.Release, t.Arch, t.Config.From, len(t.Exports.Symbols), t.Exports.From)}}
+
+	if b.pkg, _, err = cuda.Find(ctx, s.CUDA(), t.Arch, o.DriverVersion); err != nil {
+		return nil, err
+	}
+	digest, err := b.pkg.Digest(ctx)
+	if err != nil {
+		return nil, err
+	}
+	steps = append(steps, Step{stage.Driver, fmt.Sprintf("driver %s from %s", b.pkg.Version, b.pkg.Path)})
+	if b.inputs, err = b.digestInputs(digest); err != nil {
+		return nil, err
+	}
+	if result, ok := b.published(ctx); ok {
+		return append(steps, Step{stage.Publish, "nothing: " + result.Manifest + " is already what would be built"}), nil
+	}
+
+	rungs, err := source.Plan(ctx, t, withDir(o.Source, s))
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range rungs {
+		steps = append(steps, Step{stage.Source, fmt.Sprintf("%s: %s %s", r.Rung, r.Where, r.Reason)})
+	}
+	var rules []string
+	for _, r := range modules.Rules() {
+		rules = append(rules, r.Name)
+	}
+	return append(steps,
+		Step{stage.Prepare, fmt.Sprintf("an output tree beneath %s, with %s", s.Prepared(), b.compiler.Command)},
+		Step{stage.Build, fmt.Sprintf("nvidia-installer --kernel-module-only of %s, %s modules", b.pkg.Name(), typeName(b.moduleType()))},
+		Step{stage.Check, strings.Join(rules, ", ")},
+		Step{stage.Publish, filepath.Join(s.Modules(), t.Release.Full, b.pkg.Version)},
+	), nil
+}
+
+func withDir(o source.Options, s *share.Share) source.Options {
+	o.Dir = s.Linux()
+	return o
+}
+
+func typeName(moduleType string) string {
+	if moduleType == "" {
+		return "proprietary, or else open,"
+	}
+	return moduleType
+}
