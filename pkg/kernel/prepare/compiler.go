@@ -1,0 +1,79 @@
+package prepare
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/k8sp/cuda/internal/command"
+	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+// newestMajor bounds the search for a newer compiler.
+const newestMajor = 30
+
+// Compiler is the compiler that a target's modules are built with.
+type Compiler struct {
+	// Command is the program, "gcc-12".
+	Command string
+	// Warning says why it is not the one that built the kernel; empty when
+	// it is.
+	Warning string
+}
+
+// ChooseCompiler picks the compiler for a target's modules: the major version
+// that built the kernel, else the nearest newer one, since a kernel's headers
+// and config are made for what its compiler could do and newer ones can do
+// all of it. lookPath is exec.LookPath, or a test's. Its error is a
+// *stage.Error of the stage prepare.
+func ChooseCompiler(t kernel.Target, lookPath func(string) (string, error)) (Compiler, error) {
+	built := t.Compiler
+	switch {
+	case built.Name == "clang":
+		return Compiler{}, stage.New(stage.Prepare,
+			fmt.Sprintf("the kernel was built by clang %s, and its modules must be too, but this image has only gcc", built.Version),
+			"build the modules where the kernel was built; CoreOS's and Flatcar's own kernels are gcc's")
+	case built.Major == 0:
+		return defaultCompiler(lookPath)
+	}
+	for major := built.Major; major <= newestMajor; major++ {
+		name := "gcc-" + strconv.Itoa(major)
+		if _, err := lookPath(name); err != nil {
+			continue
+		}
+		if major == built.Major {
+			return Compiler{Command: name}, nil
+		}
+		return Compiler{Command: name, Warning: fmt.Sprintf(
+			"the kernel was built by gcc %s, which this image does not have: %s is the nearest", built.Version, name)}, nil
+	}
+	return Compiler{}, stage.New(stage.Prepare,
+		fmt.Sprintf("the kernel was built by gcc %s, and this image has neither that nor a newer one", built.Version),
+		fmt.Sprintf(`build the image with --build-arg COMPILERS="%d", on a --build-arg BASE whose Debian has it`, built.Major))
+}
+
+// defaultCompiler serves a kernel that does not say what built it.
+func defaultCompiler(lookPath func(string) (string, error)) (Compiler, error) {
+	if _, err := lookPath("gcc"); err != nil {
+		return Compiler{}, stage.Wrap(stage.Prepare, err, "there is no gcc to build modules with",
+			"run builder in its own image, which has kbuild's tools")
+	}
+	return Compiler{Command: "gcc", Warning: "nothing says which compiler built the kernel: gcc is this image's default"}, nil
+}
+
+// CompilerVersion is the first line of what the compiler says of itself,
+// with its distribution's revision. It is part of what a tree is made from:
+// another image may have another gcc by the same name.
+func CompilerVersion(ctx context.Context, r command.Runner, compiler string) (string, error) {
+	var out bytes.Buffer
+	err := r.Run(ctx, command.Command{Args: []string{compiler, "--version"}, Env: []string{"LC_ALL=C"}, Output: &out})
+	if err != nil {
+		return "", stage.Wrap(stage.Prepare, err, "could not run the compiler",
+			"run builder in its own image, which has kbuild's tools")
+	}
+	line, _, _ := strings.Cut(out.String(), "\n")
+	return strings.TrimSpace(line), nil
+}

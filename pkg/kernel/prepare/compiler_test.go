@@ -1,0 +1,65 @@
+package prepare
+
+import (
+	"os/exec"
+	"slices"
+	"testing"
+
+	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+func TestChooseCompiler(t *testing.T) {
+	trixie := []string{"gcc", "gcc-12", "gcc-13", "gcc-14"}
+	for _, test := range []struct {
+		name    string
+		built   kernel.Compiler
+		image   []string
+		want    string
+		warning string
+		err     string
+	}{
+		{name: "the kernel's own", built: kernel.Compiler{Name: "gcc", Major: 13, Version: "13.3.1"}, image: trixie, want: "gcc-13"},
+		{
+			name: "the nearest newer", built: kernel.Compiler{Name: "gcc", Major: 9, Version: "9.3.0"}, image: trixie, want: "gcc-12",
+			warning: "the kernel was built by gcc 9.3.0, which this image does not have: gcc-12 is the nearest",
+		},
+		{
+			name: "none as new", built: kernel.Compiler{Name: "gcc", Major: 15, Version: "15.2.0"}, image: trixie,
+			err: `prepare: the kernel was built by gcc 15.2.0, and this image has neither that nor a newer one. Build the image with --build-arg COMPILERS="15", on a --build-arg BASE whose Debian has it.`,
+		},
+		{
+			name: "clang", built: kernel.Compiler{Name: "clang", Major: 19, Version: "19.1.7"}, image: trixie,
+			err: "prepare: the kernel was built by clang 19.1.7, and its modules must be too, but this image has only gcc. Build the modules where the kernel was built; CoreOS's and Flatcar's own kernels are gcc's.",
+		},
+		{
+			name: "not known", image: trixie, want: "gcc",
+			warning: "nothing says which compiler built the kernel: gcc is this image's default",
+		},
+		{
+			name: "not known, and none here",
+			err:  "prepare: there is no gcc to build modules with: executable file not found in $PATH. Run builder in its own image, which has kbuild's tools.",
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := ChooseCompiler(kernel.Target{Compiler: test.built}, func(name string) (string, error) {
+				if !slices.Contains(test.image, name) {
+					return "", exec.ErrNotFound
+				}
+				return "/usr/bin/" + name, nil
+			})
+			if want := (Compiler{Command: test.want, Warning: test.warning}); got != want {
+				t.Errorf("got %+v, want %+v", got, want)
+			}
+			if test.err == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if err == nil || err.Error() != test.err || stage.ExitCode(err) != 13 {
+				t.Errorf("error %v (exit code %d)\nwant %s (13)", err, stage.ExitCode(err), test.err)
+			}
+		})
+	}
+}

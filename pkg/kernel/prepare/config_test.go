@@ -1,0 +1,103 @@
+package prepare
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/kernel/source"
+)
+
+func TestHostConfigMakesTheRelease(t *testing.T) {
+	for _, test := range []struct {
+		name, release, version string
+		files                  map[string]string // localversion*
+		config, want           string            // "" for no config
+		wantErr                bool
+	}{
+		{
+			name: "a suffix that the config does not have", release: "4.7.3-coreos-r2", version: "4.7.3",
+			config: "CONFIG_A=y\n", want: "CONFIG_A=y\nCONFIG_LOCALVERSION=\"-coreos-r2\"\n# CONFIG_LOCALVERSION_AUTO is not set\n",
+		},
+		{
+			name: "a part of it is EXTRAVERSION", release: "4.7.3-coreos-r2", version: "4.7.3-coreos",
+			config: "CONFIG_LOCALVERSION=\"\"\nCONFIG_A=y", want: "CONFIG_A=y\nCONFIG_LOCALVERSION=\"-r2\"\n# CONFIG_LOCALVERSION_AUTO is not set\n",
+		},
+		{
+			name: "a plus", release: "3.17.2+", version: "3.17.2",
+			config: "# CONFIG_LOCALVERSION_AUTO is not set\nCONFIG_A=y\n", want: "CONFIG_A=y\nCONFIG_LOCALVERSION=\"+\"\n# CONFIG_LOCALVERSION_AUTO is not set\n",
+		},
+		{
+			name: "no suffix", release: "4.0.5", version: "4.0.5",
+			config: "CONFIG_LOCALVERSION_AUTO=y\n", want: "CONFIG_LOCALVERSION=\"\"\n# CONFIG_LOCALVERSION_AUTO is not set\n",
+		},
+		{
+			name: "files of the tree come first", release: "6.1.192-rt3-coreos", version: "6.1.192",
+			files:  map[string]string{"localversion-rt": "-rt3\n", "localversion-rt~": "-rt2\n"},
+			config: "CONFIG_A=y\n", want: "CONFIG_A=y\nCONFIG_LOCALVERSION=\"-coreos\"\n# CONFIG_LOCALVERSION_AUTO is not set\n",
+		},
+		{
+			name: "a file that the host's kernel lacked", release: "6.1.192-coreos", version: "6.1.192",
+			files: map[string]string{"localversion-rt": "-rt3\n"}, config: "CONFIG_A=y\n", wantErr: true,
+		},
+		{
+			name: "another option of a like name stays", release: "4.0.5", version: "4.0.5",
+			config: "CONFIG_LOCALVERSION_OTHER=y\n", want: "CONFIG_LOCALVERSION_OTHER=y\nCONFIG_LOCALVERSION=\"\"\n# CONFIG_LOCALVERSION_AUTO is not set\n",
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			dir := t.TempDir()
+			for name, text := range test.files {
+				write(t, dir+"/"+name, text)
+			}
+			target := kernel.Target{
+				Release: kernel.Release{Full: test.release},
+				Config:  kernel.Config{Text: []byte(test.config)},
+			}
+			got, err := hostConfig(target, source.Tree{Dir: dir, Version: test.version})
+			if (err != nil) != test.wantErr {
+				t.Fatalf("error %v, want one: %v", err, test.wantErr)
+			}
+			if diff := cmp.Diff(test.want, string(got)); diff != "" {
+				t.Errorf("config (-want +got):\n%s", diff)
+			}
+			if string(target.Config.Text) != test.config {
+				t.Errorf("the target's own config was changed to %q", target.Config.Text)
+			}
+		})
+	}
+}
+
+func TestCompare(t *testing.T) {
+	before := `# Linux/x86 6.1.192 Kernel Configuration
+CONFIG_CC_VERSION_TEXT="gcc-12 (Debian 12.2.0) 12.2.0"
+CONFIG_PAHOLE_VERSION=124
+CONFIG_DEBUG_INFO_BTF=y
+CONFIG_RANDSTRUCT_NONE=y
+CONFIG_NR_CPUS=512
+CONFIG_TWICE=y
+# CONFIG_TWICE is not set
+# CONFIG_OFF is not set
+`
+	after := `CONFIG_CC_VERSION_TEXT="gcc-13 (Debian 13.3.0) 13.3.0"
+CONFIG_NR_CPUS=8192
+CONFIG_RANDSTRUCT_NONE=y
+# CONFIG_DEBUG_INFO_BTF is not set
+CONFIG_BUILD_SALT=""
+CONFIG_LOCALVERSION="-coreos"
+CONFIG_MODULE_SIG_KEY="certs/signing_key.pem"
+`
+	want := []string{
+		"DEBUG_INFO_BTF: y, now n",
+		`MODULE_SIG_KEY: n, now "certs/signing_key.pem"`,
+		"NR_CPUS: 512, now 8192",
+	}
+	var got []string
+	for _, c := range compare([]byte(before), []byte(after)) {
+		got = append(got, c.String())
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("changes (-want +got):\n%s", diff)
+	}
+}

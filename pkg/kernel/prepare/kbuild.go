@@ -1,0 +1,108 @@
+package prepare
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/k8sp/cuda/internal/command"
+	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+// kbuildArch is kbuild's name for an architecture.
+var kbuildArch = map[kernel.Arch]string{
+	kernel.X86_64:  "x86_64",
+	kernel.AArch64: "arm64",
+}
+
+// environment keeps this machine out of what is built: messages whose
+// language firstError knows, and no user, host or time in generated headers.
+var environment = []string{
+	"LC_ALL=C",
+	"KBUILD_BUILD_TIMESTAMP=Thu Jan  1 00:00:00 UTC 1970",
+	"KBUILD_BUILD_USER=builder",
+	"KBUILD_BUILD_HOST=cuda",
+}
+
+// kbuild runs make in one kernel tree.
+type kbuild struct {
+	runner command.Runner
+	args   []string
+	log    io.WriteCloser
+	name   string
+}
+
+func newKbuild(t kernel.Target, src, out string, o Options) (*kbuild, error) {
+	arch, ok := kbuildArch[t.Arch]
+	if !ok {
+		return nil, stage.New(stage.Prepare, fmt.Sprintf("kbuild's name for the architecture %q is not known", t.Arch), "")
+	}
+	log, err := openLog(o.LogFile)
+	if err != nil {
+		return nil, failed(err, "could not open the log of make")
+	}
+	return &kbuild{
+		runner: o.Runner,
+		args: []string{
+			"make", "-C", src, "O=" + out, "ARCH=" + arch,
+			"CC=" + o.Compiler, "HOSTCC=" + o.Compiler,
+			// Set and empty keeps setlocalversion from looking at git's
+			// state and adding a "+" to the release.
+			"LOCALVERSION=",
+			"-j" + strconv.Itoa(o.Jobs),
+		},
+		log:  log,
+		name: o.LogFile,
+	}, nil
+}
+
+// openLog makes the file and its folder; no name is a log that keeps nothing.
+func openLog(name string) (io.WriteCloser, error) {
+	if name == "" {
+		return nopCloser{io.Discard}, nil
+	}
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return nil, err
+	}
+	return os.Create(name)
+}
+
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }
+
+// Close closes the log.
+func (k *kbuild) Close() error { return k.log.Close() }
+
+// Make makes one goal; its error says what went wrong first.
+func (k *kbuild) Make(ctx context.Context, goal string) error {
+	args := append(k.args[:len(k.args):len(k.args)], goal)
+	var cause causeFinder
+	err := k.runner.Run(ctx, command.Command{
+		Args:   args,
+		Env:    environment,
+		Output: io.MultiWriter(k.log, &cause),
+	})
+	if err == nil {
+		return nil
+	}
+	var exit *command.ExitError
+	if !errors.As(err, &exit) {
+		return stage.Wrap(stage.Prepare, err, "could not run make "+goal,
+			"run builder in its own image, which has kbuild's tools")
+	}
+	reason := "make " + goal + " failed"
+	if line := cause.Cause(); line != "" {
+		reason += " (" + line + ")"
+	}
+	hint := ""
+	if k.name != "" {
+		hint = "read what make printed in " + k.name
+	}
+	return stage.Wrap(stage.Prepare, err, reason, hint)
+}

@@ -1,0 +1,71 @@
+package prepare
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+)
+
+// recipe is the version of this package's way of preparing: raise it when
+// trees that earlier versions made must not be reused.
+const recipe = 1
+
+// stampFile is in a tree that is whole. Its name is not one of kbuild's.
+const stampFile = "prepared.json"
+
+// inputs are everything that a prepared tree depends on.
+type inputs struct {
+	Recipe          int    `json:"recipe"`
+	Release         string `json:"release"`
+	Config          string `json:"config"`
+	Exports         string `json:"exports"`
+	Source          string `json:"source"`
+	Commit          string `json:"commit"`
+	Compiler        string `json:"compiler"`
+	CompilerVersion string `json:"compiler_version"`
+}
+
+// stamp is the record in a tree: what it was made from, and what came out
+// that only its making could tell.
+type stamp struct {
+	Inputs inputs   `json:"inputs"`
+	Drift  []Change `json:"drift,omitempty"`
+}
+
+// reusable says whether the tree in out is whole and made from these inputs,
+// and what its config had drifted by.
+func reusable(out string, in inputs) ([]Change, bool) {
+	b, err := os.ReadFile(filepath.Join(out, stampFile))
+	if err != nil {
+		return nil, false
+	}
+	var s stamp
+	if json.Unmarshal(b, &s) != nil || s.Inputs != in {
+		return nil, false
+	}
+	if _, err := os.Stat(filepath.Join(out, "Module.symvers")); err != nil {
+		return nil, false
+	}
+	return s.Drift, checkRelease(out, in.Release) == nil
+}
+
+func writeStamp(out string, s stamp) error {
+	b, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return err
+	}
+	name := filepath.Join(out, stampFile)
+	if err := os.WriteFile(name+".new", append(b, '\n'), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(name+".new", name)
+}
+
+// discard removes a tree, the stamp first: an interrupted removal must not
+// leave a tree that looks whole.
+func discard(out string) error {
+	if err := os.Remove(filepath.Join(out, stampFile)); err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	return os.RemoveAll(out)
+}
