@@ -1,0 +1,202 @@
+package modules
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/k8sp/cuda/pkg/kernel"
+)
+
+const vermagic = "6.1.192-coreos-r1 SMP preempt mod_unload "
+
+func ko(name string) string { return filepath.Join("testdata", "ko", name) }
+
+// driver is the recorded modules, in the order of a driver's manifest.
+func driver(t *testing.T) []Module {
+	t.Helper()
+	mods, err := ReadAll([]string{ko("nvidia.ko"), ko("nvidia-uvm.ko"), ko("nvidia-modeset.ko"), ko("nvidia-drm.ko")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return mods
+}
+
+func TestRead(t *testing.T) {
+	got, err := Read(ko("nvidia.ko"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Module{
+		Name: "nvidia", Path: ko("nvidia.ko"), File: "nvidia.ko",
+		Size: got.Size, SHA256: got.SHA256, // TestReadDigest
+		Type: elf.ET_REL, Machine: elf.EM_X86_64,
+		Vermagic: vermagic, License: "NVIDIA", Version: "535.261.03", SrcVersion: "0123456789ABCDEF0123456",
+		Firmware: []string{"nvidia/535.261.03/gsp_ga10x.bin", "nvidia/535.261.03/gsp_tu10x.bin"},
+		Parameters: []Parameter{
+			{Name: "NVreg_ModifyDeviceFiles", Type: "int"},
+			{Name: "NVreg_RegistryDwords", Type: "charp", Description: "Registry keys, as name=value:more"},
+		},
+		Exports: []string{"nvUvmInterfaceRegisterGpu", "nvidia_get_rm_ops"},
+		Imports: []string{"_printk", "pci_enable_device"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if got.Arch() != kernel.X86_64 {
+		t.Errorf("Arch = %s", got.Arch())
+	}
+}
+
+func TestReadDigest(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "hello.ko")
+	if err := os.WriteFile(path, []byte("hello\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	m, err := Read(path)
+	if want := "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"; m.SHA256 != want || m.Size != 6 {
+		t.Errorf("digest %s of %d bytes, want %s of 6", m.SHA256, m.Size, want)
+	}
+	var format *FormatError
+	if !errors.As(err, &format) || err.Error() != "hello.ko is not ELF" {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestReadDepends(t *testing.T) {
+	for file, want := range map[string][]string{
+		"nvidia.ko":         nil,
+		"nvidia-uvm.ko":     nil,
+		"nvidia-modeset.ko": {"nvidia", "video"},
+		"nvidia-drm.ko":     {"drm", "drm_kms_helper", "nvidia_modeset"},
+	} {
+		m, err := Read(ko(file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, m.Depends); diff != "" {
+			t.Errorf("%s: %s", file, diff)
+		}
+	}
+}
+
+// bytesOf is a sound module's content, for a test to damage.
+func bytesOf(t testing.TB) []byte {
+	t.Helper()
+	data, err := os.ReadFile(ko("nvidia.ko"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func TestReadDamaged(t *testing.T) {
+	const shoff, shentsize, shnum, shstrndx = 40, 58, 60, 62 // of Elf64_Ehdr
+	put16 := func(at int, v uint16) func([]byte) []byte {
+		return func(b []byte) []byte { binary.LittleEndian.PutUint16(b[at:], v); return b }
+	}
+	// header is where the header of the section names' table is.
+	header := func(b []byte) []byte {
+		return b[binary.LittleEndian.Uint64(b[shoff:])+64*uint64(binary.LittleEndian.Uint16(b[shstrndx:])):]
+	}
+	for name, c := range map[string]struct {
+		damage func([]byte) []byte
+		reason string
+	}{
+		"empty":          {func([]byte) []byte { return nil }, "is not ELF"},
+		"a text":         {func([]byte) []byte { return []byte("#!/bin/sh\nexit 0\n# and more\n") }, "is not ELF"},
+		"32-bit":         {func(b []byte) []byte { b[elf.EI_CLASS] = byte(elf.ELFCLASS32); return b }, "is not 64-bit ELF"},
+		"no header":      {func(b []byte) []byte { return b[:40] }, "is cut short in its ELF header"},
+		"half":           {func(b []byte) []byte { return b[:len(b)/2] }, "is cut short"},
+		"no sections":    {put16(shnum, 0), "has no ELF sections"},
+		"odd sections":   {put16(shentsize, 40), "has no ELF sections"},
+		"no names":       {put16(shstrndx, 0xfff0), "has no ELF sections"},
+		"many sections":  {put16(shnum, 0xff00), "is cut short"},
+		"far sections":   {func(b []byte) []byte { binary.LittleEndian.PutUint64(b[shoff:], 1<<63); return b }, "is cut short"},
+		"huge names":     {func(b []byte) []byte { binary.LittleEndian.PutUint64(header(b)[32:], 1<<62); return b }, "is cut short"},
+		"far names":      {func(b []byte) []byte { binary.LittleEndian.PutUint64(header(b)[24:], 1<<62); return b }, "is cut short"},
+		"no modinfo":     {func(b []byte) []byte { return bytes.Replace(b, []byte(".modinfo\x00"), []byte(".mxdinfo\x00"), 1) }, "is not a kernel module: it has no .modinfo section"},
+		"wrong ELF data": {func(b []byte) []byte { b[elf.EI_DATA] = 9; return b }, "is damaged ELF"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "nvidia.ko")
+			if err := os.WriteFile(path, c.damage(bytesOf(t)), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			m, err := Read(path)
+			var format *FormatError
+			if !errors.As(err, &format) || !strings.HasPrefix(format.Reason, c.reason) {
+				t.Fatalf("error %v, want %q", err, c.reason)
+			}
+			if m.File != "nvidia.ko" || m.SHA256 == "" {
+				t.Errorf("the file itself is not described: %+v", m)
+			}
+		})
+	}
+}
+
+func TestReadLongNameIsRefused(t *testing.T) {
+	for n, want := range map[int]bool{maxName: false, maxName + 1: true} {
+		table := append([]byte("\x00.text\x00"), append(bytes.Repeat([]byte("x"), n), 0)...)
+		if got := longName(table); got != want {
+			t.Errorf("a name of %d: %v, want %v", n, got, want)
+		}
+	}
+}
+
+// Every prefix of a module is either refused or read without harm.
+func TestReadCutAnywhere(t *testing.T) {
+	data := bytesOf(t)
+	for n := range data {
+		m := Module{File: "cut.ko"}
+		if err := m.parse(bytes.NewReader(data[:n]), int64(n)); err == nil {
+			t.Errorf("%d of %d bytes pass for a module", n, len(data))
+		}
+	}
+}
+
+func TestReadAllGoesOn(t *testing.T) {
+	bad := filepath.Join(t.TempDir(), "nvidia-peermem.ko")
+	if err := os.WriteFile(bad, []byte("no module"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	mods, err := ReadAll([]string{bad, ko("nvidia.ko")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(mods) != 2 || mods[0].Defect != "is not ELF" || mods[0].Name != "nvidia_peermem" || mods[1].Defect != "" {
+		t.Errorf("read %+v", mods)
+	}
+	if _, err := ReadAll([]string{filepath.Join(t.TempDir(), "none.ko")}); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a missing file: %v", err)
+	}
+	if m, err := Read(t.TempDir()); err == nil {
+		t.Errorf("a folder was read as %+v", m)
+	}
+}
+
+func FuzzRead(f *testing.F) {
+	for _, name := range []string{"nvidia.ko", "nvidia-drm.ko", "nvidia-modeset.ko", "nvidia-uvm.ko"} {
+		data, err := os.ReadFile(ko(name))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+		f.Add(data[:len(data)/2])
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		m := Module{File: "fuzz.ko"}
+		err := m.parse(bytes.NewReader(data), int64(len(data)))
+		var format *FormatError
+		if err != nil && !errors.As(err, &format) {
+			t.Errorf("error %v of type %T", err, err)
+		}
+		_, _ = Entries([]Module{m})
+	})
+}

@@ -1,0 +1,45 @@
+package modules
+
+import (
+	"math/rand/v2"
+	"strings"
+	"testing"
+)
+
+func TestLoadOrder(t *testing.T) {
+	mods := driver(t)
+	const want = "nvidia, nvidia_modeset, nvidia_drm, nvidia_uvm"
+	for range 20 {
+		rand.Shuffle(len(mods), func(i, j int) { mods[i], mods[j] = mods[j], mods[i] })
+		given := names(mods)
+		order, err := LoadOrder(mods)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := names(order); got != want {
+			t.Errorf("order of %s is %s, want %s", given, got, want)
+		}
+		if names(mods) != given {
+			t.Error("the caller's slice was changed")
+		}
+	}
+}
+
+func TestLoadOrderRefuses(t *testing.T) {
+	for name, c := range map[string]struct {
+		mods []Module
+		want string
+	}{
+		"a cycle by depends": {[]Module{{Name: "a", Depends: []string{"b"}}, {Name: "b", Depends: []string{"a"}}, {Name: "c"}}, "need each other cannot be loaded: a, b"},
+		"a cycle by symbols": {[]Module{{Name: "a", Exports: []string{"f"}, Imports: []string{"g"}}, {Name: "b", Exports: []string{"g"}, Imports: []string{"f"}}}, "a, b"},
+		"itself":             {[]Module{{Name: "a", Depends: []string{"a"}}}, "cannot be loaded: a"},
+		"one name twice":     {[]Module{{Name: "a"}, {Name: "a"}}, "two modules are named a"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := LoadOrder(c.mods)
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error %v, want %q", err, c.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,10 @@
+/* Built as without a Module.symvers: depends is empty and only the symbols tell. */
+#include "module.h"
+INFO(0, "license=Dual MIT/GPL");
+INFO(1, "version=535.261.03");
+INFO(2, "depends=");
+INFO(3, "name=nvidia_uvm");
+INFO(4, "vermagic=" VERMAGIC);
+THIS_MODULE("nvidia_uvm");
+extern void nvUvmInterfaceRegisterGpu(void), _printk(void);
+int init_module(void) { nvUvmInterfaceRegisterGpu(); _printk(); return 0; }
