@@ -12,7 +12,7 @@ import (
 )
 
 // configLimit bounds a config once unpacked. The largest known are 300 KB.
-const configLimit = 8 << 20
+const configLimit = 2 << 20
 
 // Config is a kernel's .config, as its build wrote it.
 type Config struct {

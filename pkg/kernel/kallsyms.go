@@ -51,7 +51,7 @@ func (t table) holds(entry uint64) bool { return t.known() && t.start <= entry &
 // Which of vmlinux's exports are GPL-only is told by the bounds of its two
 // tables, as long as addresses are not hidden (to a reader without CAP_SYSLOG
 // they are all 0); Licenses says whether they were. It tells neither
-// namespaces nor CRCs, nor the class of a module's exports.
+// namespaces nor CRCs, nor the licence of a module's exports.
 func ParseKallsyms(r io.Reader) (Exports, error) {
 	var exports []export
 	bounds := map[string]*uint64{}
@@ -116,10 +116,11 @@ func classify(found []export, plain, gpl table) (Exports, error) {
 	})
 	// A kernel refuses a second export of a name, so the first is the one.
 	found = slices.CompactFunc(found, func(a, b export) bool { return a.Name == b.Name })
-	x := Exports{Licenses: plain.known() || gpl.known()}
+	// With one table alone nothing is told apart.
+	x := Exports{Licenses: plain.known() && gpl.known()}
 	for _, e := range found {
 		switch {
-		case e.Module != "vmlinux":
+		case !x.Licenses, e.Module != "vmlinux":
 		case gpl.holds(e.entry):
 			e.License = LicenseGPL
 		case plain.holds(e.entry):

@@ -141,6 +141,13 @@ func (r *Root) ReadFile(name string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > fileLimit {
+		return nil, fmt.Errorf("read %s: larger than %d bytes", name, fileLimit)
+	}
 	data, err := readAll(f, fileLimit)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)

@@ -1,0 +1,272 @@
+package kernel
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rs/zerolog"
+
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+var hosts = []string{"coreos", "debian", "flatcar"}
+
+func TestDetect(t *testing.T) {
+	for _, host := range hosts {
+		t.Run(host, func(t *testing.T) {
+			got, err := detect(t.Context(), recorded(t, host), "4.19")
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := json.MarshalIndent(got, "", "  ")
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden(t, "target-"+host+".json", append(text, '\n'))
+			var symvers bytes.Buffer
+			if err := got.Exports.WriteSymvers(&symvers, got.Release); err != nil {
+				t.Fatal(err)
+			}
+			golden(t, "symvers-"+host+".txt", symvers.Bytes())
+		})
+	}
+}
+
+func TestDetectRefusesOlderLines(t *testing.T) {
+	_, err := Detect(t.Context(), recorded(t, "coreos"))
+	wantError(t, err, "detect: kernel 4.19.25-coreos is older than "+OldestTried+
+		", the oldest kernel line that was tried. Use a host whose kernel is "+OldestTried+" or later.")
+}
+
+// TestDetectRefuses changes one file of a good host at a time. HOST in the
+// wanted sentence stands for the root's folder.
+func TestDetectRefuses(t *testing.T) {
+	const (
+		config  = "proc/config.gz"
+		release = "proc/sys/kernel/osrelease"
+		version = "proc/version"
+		mount   = " Mount the host's root read-only, -v /:/host:ro, or name a recorded one with --host-root."
+		proc    = " Run where /proc is the host kernel's, or name a recorded host with --host-root."
+		replace = " Put the config that kernel 6.1.174-coreos-r1 was built with in its place."
+	)
+	for _, c := range []struct {
+		name string
+		with map[string]string // "" removes the file
+		want string
+	}{
+		{"a release nobody can parse", map[string]string{release: "frobnix\n", version: ""},
+			`detect: cannot tell the kernel's version from proc/sys/kernel/osrelease: "frobnix" is not a kernel release such as 4.19.25-coreos-r1 or 6.12.103-flatcar. Check that the host root is a Linux host's.`},
+		{"no release", map[string]string{release: "", version: ""},
+			"detect: no kernel release under HOST: neither proc/sys/kernel/osrelease nor proc/version is there." + proc},
+		{"two releases", map[string]string{release: "6.1.175\n"},
+			`detect: proc/sys/kernel/osrelease says the kernel is "6.1.175" and proc/version says "6.1.174-coreos-r1", so HOST is no one host. Capture the host again.`},
+		{"another kernel than Linux", map[string]string{version: "FreeBSD 14.0\n"},
+			`detect: proc/version is not a Linux kernel's: "FreeBSD 14.0\n" does not begin with "Linux version".` + proc},
+		{"no config anywhere", map[string]string{config: ""},
+			"detect: no config of kernel 6.1.174-coreos-r1 under HOST: looked for proc/config.gz, boot/config-6.1.174-coreos-r1, usr/boot/config-6.1.174-coreos-r1, lib/modules/6.1.174-coreos-r1/config, lib/modules/6.1.174-coreos-r1/build/.config." + mount},
+		{"a config that is text", map[string]string{config: "hello\n"},
+			`detect: proc/config.gz is not a kernel config: "hello" is no line of a kernel config.` + replace},
+		{"a config that is empty", map[string]string{config: "", "boot/config-6.1.174-coreos-r1": "#\n"},
+			"detect: boot/config-6.1.174-coreos-r1 is not a kernel config: no CONFIG_ line in it." + replace},
+		{"a truncated config.gz", map[string]string{config: "\x1f\x8b\x08\x00\x00"},
+			"detect: proc/config.gz is not a kernel config: unexpected EOF." + replace},
+		{"another kernel's config", map[string]string{config: strings.Replace(coreosConfig, "6.1.174", "6.1.9", 1)},
+			"detect: proc/config.gz is the config of kernel 6.1.9, and the host's kernel is 6.1.174-coreos-r1." + replace},
+		{"no modules", map[string]string{config: "CONFIG_X86_64=y\n# CONFIG_MODULES is not set\n"},
+			"detect: kernel 6.1.174-coreos-r1 was built without loadable modules (CONFIG_MODULES is not set in proc/config.gz), so no driver can be loaded into it. Use a host whose kernel has modules, or name a recorded one with --host-root."},
+		{"another architecture", map[string]string{config: "CONFIG_MODULES=y\nCONFIG_RISCV=y\n"},
+			"detect: proc/config.gz is of neither an x86_64 nor an arm64 kernel, and NVIDIA has drivers for no other. Use a host of one of these architectures."},
+		{"no kallsyms", map[string]string{"proc/kallsyms": ""},
+			"detect: cannot read what the kernel exports to modules: open HOST/proc/kallsyms: no such file or directory." + proc},
+		{"kallsyms without exports", map[string]string{"proc/kallsyms": "0 T _text\n"},
+			"detect: cannot tell from proc/kallsyms what the kernel exports to modules: proc/kallsyms: no __ksymtab_ entry in it. Use a kernel built with CONFIG_KALLSYMS_ALL; its names are there for every reader, with or without --privileged."},
+		{"a damaged kallsyms", map[string]string{"proc/kallsyms": "x r __ksymtab_a\n"},
+			`detect: cannot read what the kernel exports to modules: proc/kallsyms: line 1: "x r __ksymtab_a" does not begin with an address.` + proc},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := makeRoot(t, change(coreosHost, c.with))
+			root, err := OpenRoot(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = Detect(t.Context(), root)
+			if err == nil {
+				t.Fatal("no error")
+			}
+			wantError(t, err, strings.ReplaceAll(c.want, "HOST", dir))
+		})
+	}
+}
+
+const coreosConfig = "# Linux/x86 6.1.174 Kernel Configuration\nCONFIG_X86_64=y\nCONFIG_MODULES=y\n" +
+	"CONFIG_CC_VERSION_TEXT=\"gcc-11 (GCC) 11.4.0\"\n"
+
+var coreosHost = map[string]string{
+	"etc/os-release":            "ID=coreos\nVERSION_ID=9999.0.0\n",
+	"proc/version":              "Linux version 6.1.174-coreos-r1 (a@b) (gcc-12 (Debian) 12.2.0, GNU ld 2.40) #1 SMP\n",
+	"proc/sys/kernel/osrelease": "6.1.174-coreos-r1\n",
+	"proc/config.gz":            coreosConfig,
+	"proc/kallsyms":             "0 r __ksymtab__printk\n0 r __ksymtab_nv_x\t[nvidia]\n",
+}
+
+// change is files with some replaced, added, or removed by an empty text.
+func change(files, with map[string]string) map[string]string {
+	changed := map[string]string{}
+	for _, m := range []map[string]string{files, with} {
+		for name, text := range m {
+			if changed[name] = text; text == "" {
+				delete(changed, name)
+			}
+		}
+	}
+	return changed
+}
+
+func TestDetectDoesWithout(t *testing.T) {
+	full := Target{
+		Distribution: Distribution{ID: "coreos", VersionID: "9999.0.0", From: "etc/os-release"},
+		Compiler: Compiler{Name: "gcc", Major: 12, Version: "12.2.0",
+			Banner: "gcc-12 (Debian) 12.2.0, GNU ld 2.40", From: "proc/version"},
+	}
+	for _, c := range []struct {
+		name string
+		with map[string]string
+		want func(t *Target)
+	}{
+		{"nothing amiss", nil, func(*Target) {}},
+		{"no osrelease", map[string]string{"proc/sys/kernel/osrelease": ""}, func(*Target) {}},
+		{"no proc/version: the config names the compiler", map[string]string{"proc/version": ""}, func(t *Target) {
+			t.Compiler = Compiler{Name: "gcc", Major: 11, Version: "11.4.0", Banner: "gcc-11 (GCC) 11.4.0", From: "proc/config.gz"}
+		}},
+		{"a compiler nobody knows", map[string]string{"proc/version": "Linux version 6.1.174-coreos-r1 (a@b) (tcc 0.9.27) #1\n"},
+			func(t *Target) { t.Compiler = Compiler{} }},
+		{"no os-release: the flavour names the distribution", map[string]string{"etc/os-release": ""},
+			func(t *Target) { t.Distribution = Distribution{ID: "coreos", From: "release"} }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			root, err := OpenRoot(makeRoot(t, change(coreosHost, c.with)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := Detect(t.Context(), root)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := full
+			c.want(&want)
+			if got.Release.Full != "6.1.174-coreos-r1" {
+				t.Errorf("release %s", got.Release)
+			}
+			if diff := cmp.Diff(want.Distribution, got.Distribution); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+			if diff := cmp.Diff(want.Compiler, got.Compiler); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestLoadedDriverIsNoPartOfTheKernel holds a rerun's key steady: loading what
+// was built must not make the next run build again.
+func TestLoadedDriverIsNoPartOfTheKernel(t *testing.T) {
+	digests := map[string]string{}
+	for name, modules := range map[string]string{
+		"not loaded": "",
+		"loaded":     "drm 4 0 - Live 0x0\nnvidia 4 0 - Live 0x0 (POE)\n",
+	} {
+		with := map[string]string{"proc/modules": modules}
+		if modules == "" {
+			with["proc/kallsyms"] = "0 r __ksymtab__printk\n"
+		}
+		root, err := OpenRoot(makeRoot(t, change(coreosHost, with)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := Detect(t.Context(), root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		digests[name] = got.Exports.Digest
+	}
+	if digests["loaded"] != digests["not loaded"] {
+		t.Error("the digest of the exports changes with the driver that is loaded")
+	}
+}
+
+// TestContainerWithoutMount runs against the machine's own /proc, whatever its
+// kernel is: what the image holds must not be taken for the host's.
+func TestContainerWithoutMount(t *testing.T) {
+	dir := makeRoot(t, change(coreosHost, map[string]string{
+		"proc/config.gz":                "",
+		"boot/config-6.1.174-coreos-r1": coreosConfig,
+	}))
+	root, err := OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Detect(t.Context(), root); err != nil {
+		t.Fatalf("as a mounted host: %v", err)
+	}
+	root.kernelOnly = true
+	_, err = Detect(t.Context(), root)
+	wantError(t, err, "detect: no config of kernel 6.1.174-coreos-r1: it has no proc/config.gz, and the host's files are not mounted. "+
+		"Mount the host's root read-only, -v /:/host:ro, or name a recorded one with --host-root.")
+	if got := distribution(root, mustRelease(t, "6.1.174-flatcar")); got != (Distribution{ID: "flatcar", From: "release"}) {
+		t.Errorf("distribution %+v", got)
+	}
+}
+
+func TestCheckArch(t *testing.T) {
+	for goarch, arch := range map[string]Arch{"amd64": X86_64, "arm64": AArch64} {
+		if err := CheckArch(Target{Arch: arch}, goarch); err != nil {
+			t.Error(err)
+		}
+	}
+	wantError(t, CheckArch(Target{Arch: AArch64}, "amd64"),
+		"detect: the host's kernel is for aarch64 and this image is for amd64. Build the image on a machine of the host's architecture, aarch64.")
+}
+
+func TestDetectLogsWhatItFound(t *testing.T) {
+	var log bytes.Buffer
+	ctx := zerolog.New(&log).WithContext(t.Context())
+	root, err := OpenRoot(makeRoot(t, coreosHost))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Detect(ctx, root); err != nil {
+		t.Fatal(err)
+	}
+	want := `{"level":"info","root":"` + root.Dir() + `","release":"6.1.174-coreos-r1","config":"proc/config.gz","symbols":2,"licenses":false,"message":"kernel detected"}` + "\n"
+	if diff := cmp.Diff(want, log.String()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestErrorsCarryTheStage(t *testing.T) {
+	root, err := OpenRoot(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Detect(t.Context(), root); stage.ExitCode(err) != 10 {
+		t.Errorf("%v: exit code %d", err, stage.ExitCode(err))
+	}
+}
+
+// recorded opens one of the hosts under testdata.
+func recorded(t *testing.T, host string) *Root {
+	t.Helper()
+	root, err := OpenRoot(filepath.Join("testdata", "rootfs-"+host))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(root.Dir(), "README.md")); err != nil {
+		t.Fatal(err)
+	}
+	return root
+}

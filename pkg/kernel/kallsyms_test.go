@@ -1,0 +1,133 @@
+package kernel
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func TestParseKallsyms(t *testing.T) {
+	const text = `ffffffff81000000 T _text
+ffffffff82000000 R __start___ksymtab
+ffffffff82000000 r __ksymtab_zeta
+ffffffff82000010 R __ksymtab_alpha
+ffffffff82000020 R __start___ksymtab_gpl
+ffffffff82000020 R __stop___ksymtab
+ffffffff82000020 r __ksymtab_put_pid
+ffffffff82000030 R __stop___ksymtab_gpl
+ffffffff82000030 r __ksymtab_strings
+ffffffff82000030 r __kstrtab_alpha
+ffffffffc0001000 r __ksymtab_drm_open	[drm]
+ffffffffc0001010 r __ksymtab_alpha	[drm]
+ffffffffc0002000 t bpf_prog_1	[bpf]
+`
+	got, err := ParseKallsyms(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Symbol{
+		{Name: "alpha", Module: "vmlinux", License: LicenseAny},
+		{Name: "drm_open", Module: "drm"},
+		{Name: "put_pid", Module: "vmlinux", License: LicenseGPL},
+		{Name: "zeta", Module: "vmlinux", License: LicenseAny},
+	}
+	if diff := cmp.Diff(want, got.Symbols); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if !got.Licenses || got.Namespaces || got.CRCs {
+		t.Errorf("licenses %v, namespaces %v, CRCs %v", got.Licenses, got.Namespaces, got.CRCs)
+	}
+	hidden, err := ParseKallsyms(strings.NewReader(hideAddresses(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if hidden.Licenses || len(hidden.Symbols) != len(want) || hidden.Symbols[2].License != LicenseUnknown {
+		t.Errorf("with the addresses hidden: %+v", hidden)
+	}
+	oneTable, err := ParseKallsyms(strings.NewReader(strings.ReplaceAll(text, "___ksymtab_gpl", "_other")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if oneTable.Licenses || oneTable.Symbols[2].License != LicenseUnknown || oneTable.Symbols[0].License != LicenseUnknown {
+		t.Errorf("with one table: %+v", oneTable)
+	}
+	if hidden.Digest == got.Digest {
+		t.Error("what is known of licences does not count in the digest")
+	}
+}
+
+// hideAddresses is what a reader without CAP_SYSLOG sees.
+func hideAddresses(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		b.WriteString("0000000000000000" + line[16:])
+	}
+	return b.String()
+}
+
+func TestParseKallsymsRefuses(t *testing.T) {
+	for name, text := range map[string]string{
+		"no address":  "zzzz r __ksymtab_a\n",
+		"two fields":  "0 __ksymtab_a\n",
+		"five fields": "0 r __ksymtab_a [m] x\n",
+		"long line":   "0 r __ksymtab_" + strings.Repeat("a", kallsymsLine) + "\n",
+	} {
+		if _, err := ParseKallsyms(strings.NewReader(text)); err == nil || errors.Is(err, errNoExports) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, text := range []string{"", "ffffffff81000000 T _text\n", "0 R __start___ksymtab\n0 r __ksymtab_strings\n"} {
+		if _, err := ParseKallsyms(strings.NewReader(text)); !errors.Is(err, errNoExports) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+func TestWriteSymvers(t *testing.T) {
+	x := Exports{Symbols: []Symbol{
+		{Name: "alpha", Module: "vmlinux", License: LicenseAny},
+		{Name: "beta", Module: "drm"},
+		{Name: "gamma", Module: "vmlinux", License: LicenseGPL, Namespace: "CXL", CRC: 0xbeef},
+	}}
+	for release, want := range map[string]string{
+		"6.1.174-coreos-r1": "0x00000000\talpha\tvmlinux\tEXPORT_SYMBOL\t\n" +
+			"0x00000000\tbeta\tdrm\tEXPORT_SYMBOL\t\n" +
+			"0x0000beef\tgamma\tvmlinux\tEXPORT_SYMBOL_GPL\tCXL\n",
+		"4.19.25-coreos": "0x00000000\talpha\tvmlinux\tEXPORT_SYMBOL\n" +
+			"0x00000000\tbeta\tdrm\tEXPORT_SYMBOL\n" +
+			"0x0000beef\tgamma\tvmlinux\tEXPORT_SYMBOL_GPL\n",
+	} {
+		var b strings.Builder
+		if err := x.WriteSymvers(&b, mustRelease(t, release)); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, b.String()); diff != "" {
+			t.Errorf("%s: -want +got:\n%s", release, diff)
+		}
+	}
+}
+
+// golden compares got with a file under testdata.
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("%s: -want +got:\n%s", name, diff)
+	}
+}

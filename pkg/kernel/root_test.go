@@ -1,0 +1,138 @@
+package kernel
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestFindRoot(t *testing.T) {
+	host := makeRoot(t, map[string]string{"proc/version": "Linux version 6.1.0\n"})
+	unmounted := makeRoot(t, map[string]string{"etc/os-release": "ID=x\n"})
+	if err := os.Mkdir(filepath.Join(unmounted, "proc"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, explicit, mount string
+		dir                   string
+		mounted               bool
+	}{
+		{"the mount holds a proc", "", host, host, true},
+		{"the mount's proc is empty", "", unmounted, "/", false},
+		{"no mount", "", filepath.Join(host, "absent"), "/", false},
+		{"named", unmounted, host, unmounted, true},
+		{"the running system, named", "/", host, "/", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r, err := FindRoot(c.explicit, c.mount)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Dir() != c.dir || r.Mounted() != c.mounted {
+				t.Errorf("%s, mounted %v", r.Dir(), r.Mounted())
+			}
+			if r.Live() != (c.dir == "/") {
+				t.Errorf("live: %v", r.Live())
+			}
+		})
+	}
+	for _, dir := range []string{filepath.Join(host, "absent"), filepath.Join(host, "proc/version")} {
+		if _, err := FindRoot(dir, ""); err == nil {
+			t.Errorf("%s was taken for a root", dir)
+		}
+	}
+}
+
+func TestOwnRootShowsTheKernelOnly(t *testing.T) {
+	r, err := FindRoot("", filepath.Join(t.TempDir(), "absent"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"etc/passwd", "/etc/passwd", "proc/../etc/passwd", "proc"} {
+		if _, err := r.ReadFile(name); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if r.Exists(name) {
+			t.Errorf("%s exists", name)
+		}
+	}
+	if text, err := r.ReadFile("proc/version"); err != nil || len(text) == 0 {
+		t.Errorf("proc/version: %q, %v", text, err)
+	}
+}
+
+func TestSymlinksStayInsideTheRoot(t *testing.T) {
+	outside := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(outside, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	dir := makeRoot(t, map[string]string{"usr/lib/os-release": "ID=inside\n"})
+	for link, target := range map[string]string{
+		"etc":     "usr/lib",                      // relative
+		"abs":     "/usr/lib/os-release",          // absolute on the host
+		"climbs":  "../../../../../../../../../x", // above the root
+		"outside": outside,
+	} {
+		if err := os.Symlink(target, filepath.Join(dir, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"etc/os-release", "abs", "../../usr/lib/os-release"} {
+		if text, err := r.ReadFile(name); err != nil || string(text) != "ID=inside\n" {
+			t.Errorf("%s: %q, %v", name, text, err)
+		}
+	}
+	for _, name := range []string{"climbs", "outside"} {
+		if text, err := r.ReadFile(name); err == nil {
+			t.Errorf("%s: %q", name, text)
+		}
+	}
+}
+
+func TestReadFileRefusesWhatIsNoFile(t *testing.T) {
+	dir := makeRoot(t, map[string]string{"proc/version": "x"})
+	if err := unix.Mkfifo(filepath.Join(dir, "fifo"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	large, err := os.Create(filepath.Join(dir, "large"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer large.Close()
+	if err := large.Truncate(fileLimit + 1); err != nil {
+		t.Fatal(err)
+	}
+	r, err := OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"fifo", "proc", "large"} {
+		if _, err := r.ReadFile(name); err == nil || errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// makeRoot writes files, by name and content, into a new folder.
+func makeRoot(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
