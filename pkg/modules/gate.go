@@ -79,9 +79,11 @@ func Rules() []Rule {
 }
 
 // Gate holds the modules against the kernel that must load them. It returns
-// every finding, in the order of [Rules], then of the modules.
+// every finding, in the order of [Rules], then of the modules' names.
 func Gate(mods []Module, target kernel.Target, expect Expect) []Check {
 	var checks []Check
+	mods = byName(mods)
+	expect.Modules = slices.SortedFunc(slices.Values(expect.Modules), compareNames)
 	for _, rule := range Rules() {
 		for _, c := range rule.run(gate{mods, target, expect}) {
 			c.Name, c.Kind = rule.Name, rule.Kind
@@ -90,6 +92,9 @@ func Gate(mods []Module, target kernel.Target, expect Expect) []Check {
 	}
 	return checks
 }
+
+// compareNames orders names as the kernel spells them.
+func compareNames(a, b string) int { return strings.Compare(canonical(a), canonical(b)) }
 
 func checkBuilt(g gate) []Check {
 	if len(g.mods) == 0 {

@@ -16,7 +16,7 @@ func LoadOrder(mods []Module) ([]Module, error) {
 	if err != nil {
 		return nil, err
 	}
-	left := slices.SortedFunc(slices.Values(mods), func(a, b Module) int { return strings.Compare(a.Name, b.Name) })
+	left := byName(mods)
 	loaded := map[string]bool{}
 	ready := func(m Module) bool {
 		return !slices.ContainsFunc(needs[m.Name], func(name string) bool { return !loaded[name] })
@@ -62,6 +62,11 @@ func siblings(mods []Module) (map[string][]string, error) {
 		needs[m.Name] = sortedSet(needs[m.Name])
 	}
 	return needs, nil
+}
+
+// byName is the modules sorted by name, in a slice of its own.
+func byName(mods []Module) []Module {
+	return slices.SortedStableFunc(slices.Values(mods), func(a, b Module) int { return strings.Compare(a.Name, b.Name) })
 }
 
 func names(mods []Module) string {

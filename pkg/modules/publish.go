@@ -40,19 +40,7 @@ type PublishOptions struct {
 // and whatever crashes, finds the old result or the new one. Publishing what
 // is there already changes nothing.
 func Publish(ctx context.Context, o PublishOptions) (string, error) {
-	p := publisher{o: o, step: func(string) error { return nil }}
-	path, err := p.publish(ctx)
-	if err == nil {
-		return path, nil
-	}
-	var known *stage.Error
-	if errors.As(err, &known) || ctx.Err() != nil {
-		return "", err
-	}
-	if explained := o.Share.Explain(stage.Publish, err); explained != err {
-		return "", explained
-	}
-	return "", stage.Wrap(stage.Publish, err, "the modules could not be left in the share, where earlier results are as they were", "look at the cause, and run again")
+	return publisher{o: o, step: func(string) error { return nil }}.run(ctx)
 }
 
 // publisher is one publication.
@@ -61,6 +49,23 @@ type publisher struct {
 	// step is called before each change that others can see, for the test
 	// that crashes there.
 	step func(name string) error
+}
+
+// run publishes, and gives an error its stage and reason.
+func (p publisher) run(ctx context.Context) (string, error) {
+	path, err := p.publish(ctx)
+	if err == nil {
+		return path, nil
+	}
+	var known *stage.Error
+	if errors.As(err, &known) || ctx.Err() != nil {
+		return "", err
+	}
+	if explained := p.o.Share.Explain(stage.Publish, err); explained != err {
+		return "", explained
+	}
+	return "", stage.Wrap(stage.Publish, err, "the modules could not be left in the share, where earlier results are as they were",
+		"look at the cause, and run again")
 }
 
 func (p publisher) publish(ctx context.Context) (string, error) {

@@ -1,0 +1,291 @@
+package modules
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// manifest is that of the recorded modules.
+func manifest(t testing.TB, mods []Module) Manifest {
+	t.Helper()
+	entries, err := Entries(mods)
+	if err != nil {
+		t.Fatal(err)
+	}
+	target := target()
+	target.Distribution = kernel.Distribution{ID: "coreos", VersionID: "1185.3.0", PrettyName: "Container Linux"}
+	target.Compiler = kernel.Compiler{Name: "gcc", Major: 4, Version: "4.9.4"}
+	target.Config = kernel.Config{Digest: digestOf('c'), From: "proc/config.gz"}
+	target.Exports = kernel.Exports{Digest: digestOf('e'), From: "proc/kallsyms"}
+	return Manifest{
+		Inputs: digestOf('a'),
+		Target: DescribeTarget(target),
+		Source: SourceInfo{Rung: "tag", Repository: "coreos/linux", Ref: "refs/tags/v6.1.192-coreos", Commit: strings.Repeat("0f", 20)},
+		Driver: DriverInfo{Version: "535.261.03", ModuleType: "proprietary", Digest: digestOf('d')},
+		Build:  BuildInfo{Builder: "0.1.0", Compiler: "gcc-12", InstallerFlags: []string{"--silent", "--kernel-name=6.1.192-coreos-r1"}},
+		// A check with each of its parts, the pleasant ones first.
+		Modules:    entries,
+		Checks:     append(Gate(mods, target, Expect{Modules: allFour}), Check{Name: "firmware", Kind: PolicyCheck, Verdict: NotCheckable, Detail: "<none> & nothing"}),
+		Overridden: []string{},
+	}
+}
+
+func digestOf(digit byte) string {
+	return "sha256:" + strings.Repeat(string(digit), 64)
+}
+
+func TestManifestGolden(t *testing.T) {
+	got, err := manifest(t, driver(t)).Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden := filepath.Join("testdata", "manifest.json")
+	if *update {
+		if err := os.WriteFile(golden, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("run with -update if this is meant:\n%s", diff)
+	}
+}
+
+func TestManifestIsTheSameHoweverModulesCome(t *testing.T) {
+	mods := driver(t)
+	want, err := manifest(t, mods).Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Reverse(mods)
+	got, err := manifest(t, mods).Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestManifestReadsBack(t *testing.T) {
+	want := manifest(t, driver(t))
+	text, err := want.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := ParseManifest(bytes.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want.Schema = SchemaVersion
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestEntriesSayWhatIsNeeded(t *testing.T) {
+	entries, err := Entries(driver(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	type need struct {
+		Name             string
+		Siblings, InTree []string
+	}
+	var got []need
+	for _, e := range entries {
+		got = append(got, need{e.Name, e.Siblings, e.InTree})
+	}
+	want := []need{
+		{"nvidia", []string{}, []string{}},
+		{"nvidia_modeset", []string{"nvidia"}, []string{"video"}},
+		{"nvidia_drm", []string{"nvidia_modeset"}, []string{"drm", "drm_kms_helper"}},
+		{"nvidia_uvm", []string{"nvidia"}, []string{}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func compileSchema(t testing.TB) *jsonschema.Schema {
+	t.Helper()
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(Schema()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	c.AssertFormat()
+	if err := c.AddResource("schema.json", doc); err != nil {
+		t.Fatal(err)
+	}
+	compiled, err := c.Compile("schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return compiled
+}
+
+func TestSchema(t *testing.T) {
+	compiled := compileSchema(t)
+	for name, c := range map[string]struct {
+		change func(*Manifest)
+		valid  bool
+	}{
+		"as it is":         {func(*Manifest) {}, true},
+		"source unknown":   {func(m *Manifest) { m.Source = SourceInfo{Rung: "host"} }, true},
+		"overridden":       {func(m *Manifest) { m.Overridden = []string{"vermagic"} }, true},
+		"no modules":       {func(m *Manifest) { m.Modules = nil }, false},
+		"odd digest":       {func(m *Manifest) { m.Inputs = "md5:0" }, false},
+		"a file elsewhere": {func(m *Manifest) { m.Modules[0].File = "../nvidia.ko" }, false},
+		"odd verdict":      {func(m *Manifest) { m.Checks[0].Verdict = "maybe" }, false},
+		"short digest":     {func(m *Manifest) { m.Modules[0].SHA256 = "00" }, false},
+		"no release":       {func(m *Manifest) { m.Target.Release = "" }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := manifest(t, driver(t))
+			c.change(&m)
+			text, err := m.Encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := compiled.Validate(doc); (err == nil) != c.valid {
+				t.Errorf("valid %v, want %v: %v", err == nil, c.valid, err)
+			}
+		})
+	}
+}
+
+// The schema's objects are the Go structs, field for field, and what the one
+// may leave out the other does not require.
+func TestSchemaHasTheFieldsOfTheStructs(t *testing.T) {
+	var doc struct {
+		Defs map[string]struct {
+			Type                 string
+			Required             []string
+			AdditionalProperties *bool
+			Properties           map[string]any
+		} `json:"$defs"`
+	}
+	if err := json.Unmarshal(Schema(), &doc); err != nil {
+		t.Fatal(err)
+	}
+	structs := map[string]reflect.Type{}
+	collectStructs(reflect.TypeFor[Manifest](), structs)
+	for name, def := range doc.Defs {
+		if def.Type == "object" && structs[name] == nil {
+			t.Errorf("no struct is named %s", name)
+		}
+	}
+	for name, typ := range structs {
+		def, ok := doc.Defs[name]
+		if !ok {
+			t.Errorf("the schema does not define %s", name)
+			continue
+		}
+		if def.AdditionalProperties == nil || *def.AdditionalProperties {
+			t.Errorf("%s: fields unknown to the schema would pass", name)
+		}
+		var fields, required []string
+		for i := range typ.NumField() {
+			field, options, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
+			fields = append(fields, field)
+			if options != "omitempty" {
+				required = append(required, field)
+			}
+		}
+		var properties []string
+		for p := range def.Properties {
+			properties = append(properties, p)
+		}
+		if diff := cmp.Diff(sortedSet(fields), sortedSet(properties)); diff != "" {
+			t.Errorf("%s, fields: %s", name, diff)
+		}
+		if diff := cmp.Diff(sortedSet(required), sortedSet(def.Required)); diff != "" {
+			t.Errorf("%s, required: %s", name, diff)
+		}
+	}
+}
+
+func collectStructs(t reflect.Type, into map[string]reflect.Type) {
+	switch t.Kind() {
+	case reflect.Slice:
+		collectStructs(t.Elem(), into)
+	case reflect.Struct:
+		into[t.Name()] = t
+		for i := range t.NumField() {
+			collectStructs(t.Field(i).Type, into)
+		}
+	}
+}
+
+func TestParseManifestRefuses(t *testing.T) {
+	good, err := manifest(t, driver(t)).Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	replace := func(old, new string) string { return strings.Replace(string(good), old, new, 1) }
+	for name, c := range map[string]struct{ text, want string }{
+		"nothing":           {"", "not a manifest"},
+		"half":              {string(good[:len(good)/2]), "not a manifest"},
+		"a later schema":    {replace(`"schema": 1`, `"schema": 2`), "schema 2, and this builder reads 1"},
+		"a list":            {"[]", "not a manifest"},
+		"a file above":      {replace(`"file": "nvidia.ko"`, `"file": "../nvidia.ko"`), "not one of its folder"},
+		"the folder itself": {replace(`"file": "nvidia.ko"`, `"file": "."`), "not one of its folder"},
+		"no file":           {replace(`"file": "nvidia.ko"`, `"file": ""`), "not one of its folder"},
+		"too much":          {strings.Repeat(" ", maxManifest+1), "more than 16 MiB"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := ParseManifest(strings.NewReader(c.text))
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error %v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+func FuzzParseManifest(f *testing.F) {
+	golden, err := os.ReadFile(filepath.Join("testdata", "manifest.json"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(golden)
+	f.Add([]byte(`{"schema":1,"modules":[{"file":"a.ko"}]}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		m, err := ParseManifest(bytes.NewReader(data))
+		if err != nil {
+			return
+		}
+		for _, e := range m.Modules {
+			if e.File != filepath.Base(e.File) || strings.HasPrefix(e.File, ".") {
+				t.Errorf("a file %q outside of the folder", e.File)
+			}
+		}
+		text, err := m.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ParseManifest(bytes.NewReader(text)); err != nil {
+			t.Errorf("its own encoding is refused: %v", err)
+		}
+	})
+}

@@ -1,0 +1,453 @@
+package modules
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/k8sp/cuda/internal/share"
+	"github.com/k8sp/cuda/pkg/stage"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	release = "6.1.192-coreos-r1"
+	version = "535.261.03"
+)
+
+// shelf is a share and the options to publish the recorded modules in it.
+func shelf(t *testing.T) (*share.Share, PublishOptions) {
+	t.Helper()
+	s, err := share.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, PublishOptions{Share: s, Scratch: scratchOf(t, s), Dir: filepath.Join("testdata", "ko"), Manifest: manifest(t, driver(t))}
+}
+
+func scratchOf(t *testing.T, s *share.Share) string {
+	t.Helper()
+	dir := filepath.Join(s.Private(), "scratch")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func publish(t *testing.T, o PublishOptions) string {
+	t.Helper()
+	path, err := Publish(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// newer is another result for the same release and driver version.
+func newer(o PublishOptions) PublishOptions {
+	o.Manifest.Inputs = digestOf('b')
+	return o
+}
+
+func link(s *share.Share) string { return filepath.Join(s.Modules(), release, version) }
+
+// entries are the names in REL.
+func entriesOf(t *testing.T, s *share.Share) []string {
+	t.Helper()
+	found, err := os.ReadDir(filepath.Join(s.Modules(), release))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []string
+	for _, e := range found {
+		list = append(list, e.Name())
+	}
+	return list
+}
+
+func failure(t *testing.T, err error, code int, words ...string) {
+	t.Helper()
+	if got := stage.ExitCode(err); got != code {
+		t.Errorf("exit code %d, want %d, of %v", got, code, err)
+	}
+	for _, w := range words {
+		if err == nil || !strings.Contains(err.Error(), w) {
+			t.Errorf("error %q does not say %q", err, w)
+		}
+	}
+}
+
+func TestPublish(t *testing.T) {
+	s, o := shelf(t)
+	path := publish(t, o)
+	if want := filepath.Join(link(s), ManifestFile); path != want {
+		t.Errorf("path %s, want %s", path, want)
+	}
+	target, err := os.Readlink(link(s))
+	if err != nil || !strings.HasPrefix(target, "."+version+"-") || strings.Contains(target, "/") {
+		t.Errorf("the link is %q, %v: want a name beside it", target, err)
+	}
+	found, err := os.ReadDir(link(s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var files []string
+	for _, e := range found {
+		info, err := e.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, info.Mode().String()+" "+e.Name())
+	}
+	want := []string{"-rw-r--r-- manifest.json", "-rw-r--r-- nvidia-drm.ko", "-rw-r--r-- nvidia-modeset.ko", "-rw-r--r-- nvidia-uvm.ko", "-rw-r--r-- nvidia.ko"}
+	if diff := cmp.Diff(want, files); diff != "" {
+		t.Error(diff)
+	}
+	m, found2, err := Published(s, release, version)
+	if err != nil || found2 != path {
+		t.Fatalf("Published = %s, %v", found2, err)
+	}
+	o.Manifest.Schema = SchemaVersion
+	if diff := cmp.Diff(o.Manifest, m); diff != "" {
+		t.Error(diff)
+	}
+	if left, err := os.ReadDir(o.Scratch); err != nil || len(left) != 0 {
+		t.Errorf("scratch holds %v, %v", left, err)
+	}
+}
+
+func TestPublishAgainChangesNothing(t *testing.T) {
+	s, o := shelf(t)
+	publish(t, o)
+	times := func() map[string]time.Time {
+		seen := map[string]time.Time{}
+		err := filepath.WalkDir(s.Modules(), func(path string, e fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			info, err := e.Info()
+			seen[path] = info.ModTime()
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return seen
+	}
+	before := times()
+	publish(t, o)
+	if diff := cmp.Diff(before, times()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestPublishReplacesAndRemovesTheOld(t *testing.T) {
+	s, o := shelf(t)
+	publish(t, o)
+	first, err := os.Readlink(link(s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What is not this driver version's, or is named by a link, stays.
+	keep := filepath.Join(s.Modules(), release, "."+version+"-0123456789ab")
+	for _, dir := range []string{keep, filepath.Join(s.Modules(), release, "."+version+".1-0123456789ab")} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(filepath.Base(keep), filepath.Join(s.Modules(), release, "mine")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("x", filepath.Join(s.Modules(), release, "."+version+".tmp-abc")); err != nil {
+		t.Fatal(err)
+	}
+
+	publish(t, newer(o))
+	second, err := os.Readlink(link(s))
+	if err != nil || second == first {
+		t.Fatalf("the link is %s, %v", second, err)
+	}
+	want := sortedSet([]string{"." + version + ".1-0123456789ab", filepath.Base(keep), version, "mine", second})
+	if diff := cmp.Diff(want, entriesOf(t, s)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A crash, at any step, leaves the old result or the new one, and the next run
+// tidies up.
+func TestPublishCrash(t *testing.T) {
+	crash := errors.New("crash")
+	for n := 0; ; n++ {
+		s, o := shelf(t)
+		publish(t, o)
+		old, err := os.Readlink(link(s))
+		if err != nil {
+			t.Fatal(err)
+		}
+		steps, last := 0, ""
+		p := publisher{o: newer(o), step: func(name string) error {
+			last = name
+			if steps++; steps > n {
+				return crash
+			}
+			return nil
+		}}
+		_, err = p.publish(t.Context())
+		if err == nil && steps <= n {
+			if n < 7 {
+				t.Errorf("only %d steps were crashed at", n)
+			}
+			return
+		}
+		m, _, err := Published(s, release, version)
+		if err != nil {
+			t.Fatalf("after a crash at %q: %v", last, err)
+		}
+		now, err := os.Readlink(link(s))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (now == old) != (m.Inputs == o.Manifest.Inputs) {
+			t.Errorf("after a crash at %q the link %s holds %s", last, now, m.Inputs)
+		}
+		publish(t, newer(o))
+		if got := entriesOf(t, s); len(got) != 2 {
+			t.Errorf("after a crash at %q and another run there are %v", last, got)
+		}
+	}
+}
+
+func TestPublishOverDamage(t *testing.T) {
+	s, o := shelf(t)
+	publish(t, o)
+	first, err := os.Readlink(link(s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(link(s), "nvidia.ko")
+	if err := os.Truncate(file, 100); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Published(s, release, version); err == nil || !strings.Contains(err.Error(), "nvidia.ko is not the file of") {
+		t.Errorf("a damaged result: %v", err)
+	}
+	publish(t, o)
+	if _, _, err := Published(s, release, version); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff([]string{first + ".1", version}, entriesOf(t, s)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestPublishedDamage(t *testing.T) {
+	for name, c := range map[string]struct {
+		damage func(t *testing.T, dir string)
+		want   string
+	}{
+		"altered": {func(t *testing.T, dir string) {
+			data := bytesOf(t)
+			data[len(data)-1] ^= 1
+			if err := os.WriteFile(filepath.Join(dir, "nvidia.ko"), data, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}, "nvidia.ko has digest"},
+		"removed": {func(t *testing.T, dir string) {
+			if err := os.Remove(filepath.Join(dir, "nvidia-drm.ko")); err != nil {
+				t.Fatal(err)
+			}
+		}, "nvidia-drm.ko cannot be read"},
+		"a link instead": {func(t *testing.T, dir string) {
+			path := filepath.Join(dir, "nvidia-uvm.ko")
+			if err := errors.Join(os.Rename(path, path+".moved"), os.Symlink("nvidia-uvm.ko.moved", path)); err != nil {
+				t.Fatal(err)
+			}
+		}, "nvidia-uvm.ko is not the file"},
+		"no manifest": {func(t *testing.T, dir string) {
+			if err := os.Remove(filepath.Join(dir, ManifestFile)); err != nil {
+				t.Fatal(err)
+			}
+		}, "no such file"},
+		"another's manifest": {func(t *testing.T, dir string) {
+			m := manifest(t, driver(t))
+			m.Target.Release = "6.1.193"
+			text, err := m.Encode()
+			if err == nil {
+				err = os.WriteFile(filepath.Join(dir, ManifestFile), text, 0o644)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}, "for 6.1.193"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, o := shelf(t)
+			publish(t, o)
+			c.damage(t, link(s))
+			_, _, err := Published(s, release, version)
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error %v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+func TestPublishedNothing(t *testing.T) {
+	s, _ := shelf(t)
+	if _, _, err := Published(s, release, version); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestPublishRefusesAUsersFolder(t *testing.T) {
+	s, o := shelf(t)
+	mine := filepath.Join(link(s), "mine")
+	if err := os.MkdirAll(mine, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	failure(t, Ready(s, o.Scratch, release, version), 16, "is not a link that builder made", "Move it away")
+	_, err := Publish(t.Context(), o)
+	failure(t, err, 16, "is not a link that builder made")
+	if diff := cmp.Diff([]string{version}, entriesOf(t, s)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestReady(t *testing.T) {
+	s, o := shelf(t)
+	for range 2 { // before the first result, and after it
+		if err := Ready(s, o.Scratch, release, version); err != nil {
+			t.Error(err)
+		}
+		publish(t, o)
+	}
+	if left, err := os.ReadDir(o.Scratch); err != nil || len(left) != 0 {
+		t.Errorf("left %v, %v", left, err)
+	}
+	failure(t, Ready(s, o.Scratch, "../../etc", version), 16, `"../../etc" cannot be the name of a folder`)
+	failure(t, Ready(s, "/proc/self", release, version), 16, "has no symbolic links", "over NFS")
+}
+
+func TestPublishKeepsTheOldOnFailure(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(t *testing.T, o *PublishOptions)
+		code   int
+		words  []string
+	}{
+		"no scratch": {func(t *testing.T, o *PublishOptions) { o.Scratch = filepath.Join(o.Scratch, "none") }, 16, []string{"earlier results are as they were"}},
+		"a file changed since the check": {func(t *testing.T, o *PublishOptions) {
+			o.Manifest.Modules[0].SHA256 = strings.Repeat("0", 64)
+		}, 16, []string{"changed after it was checked"}},
+		"a file gone": {func(t *testing.T, o *PublishOptions) { o.Dir = t.TempDir() }, 16, []string{"no such file"}},
+		"a file from elsewhere": {func(t *testing.T, o *PublishOptions) {
+			o.Manifest.Modules[0].File = "../ko/nvidia.ko"
+		}, 16, []string{"cannot be named"}},
+		"an odd version": {func(t *testing.T, o *PublishOptions) { o.Manifest.Driver.Version = "." }, 16, []string{"cannot be the name"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, o := shelf(t)
+			publish(t, o)
+			before := entriesOf(t, s)
+			other := newer(o)
+			other.Manifest.Modules = append([]Entry{}, o.Manifest.Modules...)
+			c.change(t, &other)
+			_, err := Publish(t.Context(), other)
+			failure(t, err, c.code, c.words...)
+			if diff := cmp.Diff(before, entriesOf(t, s)); diff != "" {
+				t.Error(diff)
+			}
+			if _, _, err := Published(s, release, version); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestPublishWhenTheShareFillsUp(t *testing.T) {
+	s, o := shelf(t)
+	publish(t, o)
+	p := publisher{o: newer(o), step: func(name string) error {
+		if name == "copy nvidia-drm.ko" {
+			return &os.PathError{Op: "write", Path: "nvidia-drm.ko", Err: unix.ENOSPC}
+		}
+		return nil
+	}}
+	_, err := p.run(t.Context())
+	failure(t, err, 16, "is full", "Free space there")
+	if m, _, err := Published(s, release, version); err != nil || m.Inputs != o.Manifest.Inputs {
+		t.Errorf("the earlier result is %s, %v", m.Inputs, err)
+	}
+}
+
+func TestPublishInterrupted(t *testing.T) {
+	s, o := shelf(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := Publish(ctx, o)
+	failure(t, err, 130)
+	if _, err := os.Stat(s.Modules()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("something was published: %v", err)
+	}
+}
+
+func TestListPublished(t *testing.T) {
+	s, o := shelf(t)
+	if got, err := ListPublished(s); err != nil || got != nil {
+		t.Errorf("an empty share lists %v, %v", got, err)
+	}
+	publish(t, o)
+	o.Manifest.Driver.Version = "550.78"
+	publish(t, o)
+	got, err := ListPublished(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Result{{release, version, link(s)}, {release, "550.78", filepath.Join(s.Modules(), release, "550.78")}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestVerify(t *testing.T) {
+	s, o := shelf(t)
+	publish(t, o)
+	checks, err := Verify(link(s), target())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := findings(checks); got != nil {
+		t.Errorf("found %v", got)
+	}
+
+	if err := os.WriteFile(filepath.Join(link(s), "nvidia-uvm.ko"), []byte("no module"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(link(s), "nvidia-drm.ko")); err != nil {
+		t.Fatal(err)
+	}
+	tomorrow := target()
+	tomorrow.Release.Full = "6.1.193-coreos"
+	checks, err = Verify(link(s), tomorrow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = Judge(checks, Policy{})
+	failure(t, err, 15, "intact nvidia_uvm failed", "intact nvidia_drm failed", "built nvidia_drm failed", "nvidia-uvm.ko is not ELF", "nvidia.ko has version magic")
+}
+
+func TestVerifyNothing(t *testing.T) {
+	dir := t.TempDir()
+	_, err := Verify(dir, target())
+	failure(t, err, 15, "holds no manifest.json", "SHARE/modules/REL/VER")
+	if err := os.WriteFile(filepath.Join(dir, ManifestFile), []byte("{}"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, err = Verify(dir, target())
+	failure(t, err, 15, "cannot be read", "Publish again")
+}
