@@ -70,7 +70,6 @@ type build struct {
 	built    cuda.Built
 	mods     []modules.Module
 	checks   []modules.Check
-	manifest modules.Manifest
 }
 
 // Build runs the job. Where an earlier run has published exactly what this one
@@ -103,20 +102,23 @@ func Build(ctx context.Context, o Options) (Result, error) {
 }
 
 func (b *build) run(ctx context.Context) (Result, error) {
-	if err := run(ctx, stage.Driver, b.chooseDriver); err != nil {
-		return Result{}, err
-	}
-	if result, ok := b.published(ctx); ok {
-		return result, nil
-	}
-	if err := modules.Ready(b.share, b.scratch, b.target.Release.Full, b.pkg.Version); err != nil {
-		return Result{}, err
+	var result Result
+	err := run(ctx, stage.Driver, func(ctx context.Context) error {
+		if err := b.chooseDriver(ctx); err != nil {
+			return err
+		}
+		if result = b.published(ctx); result.Reused {
+			return nil
+		}
+		return b.unpackDriver(ctx)
+	})
+	if err != nil || result.Reused {
+		return result, err
 	}
 	for _, s := range []struct {
 		name stage.Name
 		work func(context.Context) error
 	}{
-		{stage.Driver, b.unpackDriver},
 		{stage.Source, b.checkOut},
 		{stage.Prepare, b.prepare},
 		{stage.Build, b.compile},
@@ -126,15 +128,11 @@ func (b *build) run(ctx context.Context) (Result, error) {
 			return Result{}, err
 		}
 	}
-	var path string
-	err := run(ctx, stage.Publish, func(ctx context.Context) (err error) {
-		path, err = b.publish(ctx)
+	err = run(ctx, stage.Publish, func(ctx context.Context) (err error) {
+		result, err = b.publish(ctx)
 		return err
 	})
-	if err != nil {
-		return Result{}, err
-	}
-	return resultOf(path, b.manifest, false), nil
+	return result, err
 }
 
 func (b *build) detect(ctx context.Context) error {
@@ -165,30 +163,34 @@ func (b *build) chooseDriver(ctx context.Context) error {
 }
 
 // published is the result of an earlier run, where it is whole and was made
-// from the same inputs.
-func (b *build) published(ctx context.Context) (Result, bool) {
+// from the same inputs; the zero value where there is none.
+func (b *build) published(ctx context.Context) Result {
 	log := zerolog.Ctx(ctx)
 	m, path, err := modules.Published(b.share, b.target.Release.Full, b.pkg.Version)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return Result{}, false
+		return Result{}
 	case err != nil:
 		log.Warn().Err(err).Msg("an earlier result is damaged, building again")
-		return Result{}, false
+		return Result{}
 	case m.Inputs != b.inputs:
 		log.Info().Str("manifest", path).Msg("an earlier result was made from other inputs, building again")
-		return Result{}, false
+		return Result{}
 	}
 	if err := modules.Judge(m.Checks, b.policy()); err != nil {
 		log.Info().Str("manifest", path).Msg("an earlier result was accepted on other terms, building again")
-		return Result{}, false
+		return Result{}
 	}
 	log.Info().Str("manifest", path).Int("modules", len(m.Modules)).
 		Msg("nothing has changed and every digest is right: the modules are already there, nothing to build")
-	return resultOf(path, m, true), true
+	return resultOf(path, m, true)
 }
 
 func (b *build) unpackDriver(ctx context.Context) error {
+	// What would only fail at the end is tried before the work.
+	if err := modules.Ready(b.share, b.scratch, b.target.Release.Full, b.pkg.Version); err != nil {
+		return err
+	}
 	if err := b.share.Need(stage.Driver, buildBytes, "unpacking and building a driver"); err != nil {
 		return err
 	}
@@ -267,21 +269,21 @@ func (b *build) check(context.Context) error {
 	return modules.Judge(b.checks, b.policy())
 }
 
-func (b *build) publish(ctx context.Context) (string, error) {
-	var err error
-	if b.manifest, err = b.describe(); err != nil {
-		return "", err
+func (b *build) publish(ctx context.Context) (Result, error) {
+	manifest, err := b.describe()
+	if err != nil {
+		return Result{}, err
 	}
 	path, err := modules.Publish(ctx, modules.PublishOptions{
-		Share: b.share, Scratch: b.scratch, Dir: b.built.Dir, Manifest: b.manifest,
+		Share: b.share, Scratch: b.scratch, Dir: b.built.Dir, Manifest: manifest,
 	})
 	if err != nil {
-		return "", err
+		return Result{}, err
 	}
-	for _, m := range b.manifest.Modules {
+	for _, m := range manifest.Modules {
 		zerolog.Ctx(ctx).Info().Str("name", m.Name).Int64("bytes", m.Size).Str("vermagic", m.Vermagic).Msg("module")
 	}
-	return path, nil
+	return resultOf(path, manifest, false), nil
 }
 
 // describe is the manifest of what was built.

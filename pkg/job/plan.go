@@ -49,7 +49,7 @@ func Plan(ctx context.Context, o Options) ([]Step, error) {
 	if b.inputs, err = b.digestInputs(digest); err != nil {
 		return nil, err
 	}
-	if result, ok := b.published(ctx); ok {
+	if result := b.published(ctx); result.Reused {
 		return append(steps, Step{stage.Publish, "nothing: " + result.Manifest + " is already what would be built"}), nil
 	}
 

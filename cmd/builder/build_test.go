@@ -1,0 +1,171 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestBuildPublishesAndARerunHasNothingToDo(t *testing.T) {
+	f := newFixture(t)
+	first := f.build(t)
+	manifest := filepath.Join(f.share, "modules", fixtureRelease, fixtureDriver, "manifest.json")
+	if first.stdout != manifest+"\n" {
+		t.Errorf("stdout %q, want the manifest's path and nothing else", first.stdout)
+	}
+	for _, stage := range []string{"detect", "driver", "source", "prepare", "build", "check", "publish"} {
+		if !strings.Contains(first.stderr, `"stage":"`+stage+`","seconds":`) {
+			t.Errorf("the log has no time of stage %s", stage)
+		}
+	}
+	before := f.results(t)
+
+	// With the installer broken, only a run that does not build can succeed.
+	f.writeInstallerTimeStamped(t)
+	second := f.build(t)
+	if !strings.Contains(second.stderr, "nothing to build") {
+		t.Errorf("the rerun does not say that there is nothing to build:\n%s", second.stderr)
+	}
+	if strings.Contains(second.stderr, `"stage":"build"`) {
+		t.Error("the rerun builds")
+	}
+	if second.stdout != first.stdout || f.results(t) != before {
+		t.Error("the rerun left something else")
+	}
+}
+
+// writeInstallerTimeStamped makes nothing different but the network: the
+// repository is gone, so any stage beyond driver would fail.
+func (f *fixture) writeInstallerTimeStamped(t *testing.T) {
+	t.Helper()
+	if err := os.Rename(f.repository, f.repository+".gone"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(f.share, "linux")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestBuildAgainWhere(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(t *testing.T, f *fixture) []string
+	}{
+		{"a published module was altered", func(t *testing.T, f *fixture) []string {
+			write(t, filepath.Join(f.share, "modules", fixtureRelease, fixtureDriver, "nvidia.ko"), 0o644, "altered")
+			return nil
+		}},
+		{"the manifest is gone", func(t *testing.T, f *fixture) []string {
+			if err := os.Remove(filepath.Join(f.share, "modules", fixtureRelease, fixtureDriver, "manifest.json")); err != nil {
+				t.Fatal(err)
+			}
+			return nil
+		}},
+		{"the kernel's config is another", func(t *testing.T, f *fixture) []string {
+			write(t, filepath.Join(f.host, "boot/config-"+fixtureRelease), 0o644, "CONFIG_X86_64=y\nCONFIG_MODULES=y\nCONFIG_SMP=y\n")
+			return nil
+		}},
+		{"the driver's source is another", func(t *testing.T, f *fixture) []string {
+			write(t, filepath.Join(f.driver(fixtureDriver), "kernel/nvidia/nv.c"), 0o644, "/* patched */\n")
+			return nil
+		}},
+		{"an option that changes the modules", func(*testing.T, *fixture) []string {
+			return []string{"--exclude-modules=nvidia-drm"}
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFixture(t)
+			f.build(t)
+			args := tt.change(t, f)
+			again := f.run(t, args...)
+			if again.code != 0 {
+				t.Fatalf("exit code %d\n%s", again.code, again.stderr)
+			}
+			if !strings.Contains(again.stderr, `"stage":"build"`) {
+				t.Error("nothing was built")
+			}
+			if verified := f.run(t, "verify", filepath.Dir(strings.TrimSpace(again.stdout))); verified.code != 0 {
+				t.Errorf("what was published does not verify:\n%s%s", verified.stdout, verified.stderr)
+			}
+		})
+	}
+}
+
+func TestBuildOutputJSON(t *testing.T) {
+	f := newFixture(t)
+	o := f.run(t, "--output", "json")
+	var result struct {
+		Manifest, Release, Driver string
+		Reused                    bool
+		Modules                   []struct{ Name, Vermagic string }
+	}
+	if err := json.Unmarshal([]byte(o.stdout), &result); err != nil {
+		t.Fatalf("%v\n%s%s", err, o.stdout, o.stderr)
+	}
+	if result.Release != fixtureRelease || result.Driver != fixtureDriver || result.Reused || len(result.Modules) != 4 {
+		t.Errorf("result %+v", result)
+	}
+	if result.Modules[0].Name != "nvidia" {
+		t.Errorf("the first module to load is %s", result.Modules[0].Name)
+	}
+}
+
+func TestDryRunSaysWhatEachStageWouldDoAndDoesNothing(t *testing.T) {
+	f := newFixture(t)
+	o := f.run(t, "--dry-run")
+	if o.code != 0 {
+		t.Fatalf("exit code %d\n%s", o.code, o.stderr)
+	}
+	for _, want := range []string{
+		"detect   kernel " + fixtureRelease, "driver   driver " + fixtureDriver, "v6.1.192-coreos",
+		"prepare  ", "gcc-12", "build    ", "check    ", "publish  " + filepath.Join(f.share, "modules", fixtureRelease, fixtureDriver),
+	} {
+		if !strings.Contains(o.stdout, want) {
+			t.Errorf("the plan does not say %q:\n%s", want, o.stdout)
+		}
+	}
+	entries, err := os.ReadDir(f.share)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(entries) != 1 || entries[0].Name() != "cuda" {
+		t.Errorf("a dry run left %v in the share", entries)
+	}
+}
+
+func TestCaptureIsAHostRoot(t *testing.T) {
+	f := newFixture(t)
+	tar := filepath.Join(t.TempDir(), "node.tar.gz")
+	if o := f.run(t, "capture", "--file", tar); o.code != 0 || o.stdout != tar+"\n" {
+		t.Fatalf("capture: exit code %d, stdout %q\n%s", o.code, o.stdout, o.stderr)
+	}
+	direct := f.build(t)
+	if o := f.run(t, "--host-root", tar); o.code != 0 || o.stdout != direct.stdout || !strings.Contains(o.stderr, "nothing to build") {
+		t.Errorf("the captured host is another to a build: exit code %d\n%s", o.code, o.stderr)
+	}
+}
+
+func TestVerifyAgainstAnotherKernel(t *testing.T) {
+	f := newFixture(t)
+	dir := filepath.Dir(strings.TrimSpace(f.build(t).stdout))
+	if o := f.run(t, "verify", dir); o.code != 0 || !strings.Contains(o.stdout, "passed") {
+		t.Errorf("verify: exit code %d\n%s%s", o.code, o.stdout, o.stderr)
+	}
+	for _, name := range []string{"proc/version", "proc/sys/kernel/osrelease"} {
+		text, err := os.ReadFile(filepath.Join(f.host, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(f.host, name), 0o644, strings.ReplaceAll(string(text), fixtureRelease, "6.1.193-coreos"))
+	}
+	if err := os.Rename(filepath.Join(f.host, "boot/config-"+fixtureRelease), filepath.Join(f.host, "boot/config-6.1.193-coreos")); err != nil {
+		t.Fatal(err)
+	}
+	o := f.run(t, "verify", dir)
+	if o.code != 15 || !strings.Contains(o.stdout, "failed") || !strings.Contains(o.stderr, "6.1.193-coreos") {
+		t.Errorf("verify against another kernel: exit code %d\n%s%s", o.code, o.stdout, o.stderr)
+	}
+}

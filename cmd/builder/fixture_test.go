@@ -1,0 +1,216 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// The kernel and the driver of the fixture. The modules that its installer
+// "builds" are pkg/modules's recorded ones, which are for this release.
+const (
+	fixtureRelease = "6.1.192-coreos-r1"
+	fixtureDriver  = "535.261.03"
+)
+
+// fixture is a share, a recorded host, a kernel repository and a PATH, all
+// small, with which the whole job runs in a fraction of a second. The tools
+// on the PATH and the installer are scripts that stand in for the real ones;
+// the tests in integration/ run those.
+type fixture struct {
+	share, host, repository, bin string
+	environ                      []string
+}
+
+func newFixture(t *testing.T) *fixture {
+	t.Helper()
+	top := t.TempDir()
+	f := &fixture{
+		share: filepath.Join(top, "share"), host: filepath.Join(top, "host"),
+		repository: filepath.Join(top, "linux.git"), bin: filepath.Join(top, "bin"),
+	}
+	f.environ = []string{
+		"BUILDER_SHARE=" + f.share, "BUILDER_HOST_ROOT=" + f.host,
+		"BUILDER_CLONE_URL=" + f.repository, "BUILDER_LOG_FORMAT=json",
+	}
+	f.writeHost(t)
+	f.writeTools(t)
+	f.writeRepository(t)
+	f.writeDriver(t, fixtureDriver)
+	return f
+}
+
+func (f *fixture) writeHost(t *testing.T) {
+	write(t, filepath.Join(f.host, "proc/version"), 0o644,
+		"Linux version "+fixtureRelease+" (jenkins@localhost) (gcc version 12.2.0 (Debian 12.2.0-14) ) #1 SMP Thu Jan 1 00:00:00 UTC 1970\n")
+	write(t, filepath.Join(f.host, "proc/sys/kernel/osrelease"), 0o644, fixtureRelease+"\n")
+	write(t, filepath.Join(f.host, "etc/os-release"), 0o644, "ID=coreos\nVERSION_ID=1911.3.0\n")
+	write(t, filepath.Join(f.host, "boot/config-"+fixtureRelease), 0o644,
+		"CONFIG_X86_64=y\nCONFIG_MODULES=y\nCONFIG_KALLSYMS_ALL=y\n# CONFIG_MODVERSIONS is not set\n")
+	write(t, filepath.Join(f.host, "proc/kallsyms"), 0o644, `ffffffff81000000 R __start___ksymtab
+ffffffff81000000 r __ksymtab__printk
+ffffffff8100000c R __stop___ksymtab
+ffffffff8100000c R __start___ksymtab_gpl
+ffffffff8100000c r __ksymtab_device_add
+ffffffff81000018 R __stop___ksymtab_gpl
+`)
+}
+
+// writeTools makes a make and a gcc-12 that do the little the job looks at.
+func (f *fixture) writeTools(t *testing.T) {
+	write(t, filepath.Join(f.bin, "gcc-12"), 0o755, "#!/bin/sh\necho 'gcc-12 (stand-in) 12.2.0'\n")
+	write(t, filepath.Join(f.bin, "make"), 0o755, `#!/bin/sh
+for argument; do
+	case $argument in O=*) out=${argument#O=} ;; esac
+done
+mkdir -p "$out/include/config"
+echo `+fixtureRelease+` >"$out/include/config/kernel.release"
+`)
+	t.Setenv("PATH", f.bin+":"+os.Getenv("PATH"))
+}
+
+// writeRepository makes a kernel tree of one Makefile, and tags it as CoreOS
+// would, and once more with a tag that promises another version.
+func (f *fixture) writeRepository(t *testing.T) {
+	write(t, filepath.Join(f.repository, "Makefile"), 0o644, "VERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 192\nEXTRAVERSION =\n")
+	for _, args := range [][]string{
+		{"init", "--quiet", "--initial-branch=master"},
+		{"add", "--all"},
+		{"commit", "--quiet", "--message=Linux 6.1.192"},
+		{"tag", "v6.1.192-coreos"},
+		{"tag", "v6.1.193-coreos"},
+	} {
+		git := exec.Command("git", append([]string{"-C", f.repository, "-c", "user.name=t", "-c", "user.email=t@example.com"}, args...)...)
+		git.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null")
+		if out, err := git.CombinedOutput(); err != nil {
+			t.Fatalf("git %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+	}
+}
+
+func (f *fixture) driver(version string) string {
+	return filepath.Join(f.share, "cuda", "NVIDIA-Linux-x86_64-"+version)
+}
+
+// writeDriver makes an unpacked driver package.
+func (f *fixture) writeDriver(t *testing.T, version string) {
+	dir := f.driver(version)
+	write(t, filepath.Join(dir, ".manifest"), 0o644, "NVIDIA Accelerated Graphics Driver for Linux-x86_64\n"+version+
+		"\n \nnvidia nvidia-uvm nvidia-modeset nvidia-drm \n \n \n./kernel/\n./kernel/precompiled/\n"+
+		"kernel/nvidia/nv.c 0644 KERNEL_MODULE_SRC INHERIT_PATH_DEPTH:1 MODULE:resman\n"+
+		"nvidia-installer 0755 INSTALLER_BINARY MODULE:installer\n")
+	write(t, filepath.Join(dir, "kernel/nvidia/nv.c"), 0o644, "/* a source */\n")
+	f.writeInstaller(t, version, `cp "$modules"/*.ko "$install"`)
+}
+
+// writeInstaller makes an nvidia-installer that ends in the given script,
+// with the folders $modules (recorded ones), $install and the file $log.
+func (f *fixture) writeInstaller(t *testing.T, version, script string) {
+	modules, err := filepath.Abs("../../pkg/modules/testdata/ko")
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(f.driver(version), "nvidia-installer"), 0o755, `#!/bin/sh
+for argument; do
+	case $argument in
+	-A | --advanced-options) cat <<'END'
+  -K, --kernel-module-only
+  -s, --silent
+  -k KERNEL-NAME, --kernel-name=KERNEL-NAME
+  --kernel-source-path=KERNEL-SOURCE-PATH
+  --kernel-output-path=KERNEL-OUTPUT-PATH
+  --kernel-install-path=KERNEL-INSTALL-PATH
+  --log-file-name=LOG-FILE-NAME
+  --no-drm
+  --skip-module-load
+END
+		exit 0 ;;
+	--kernel-install-path=*) install=${argument#*=} ;;
+	--log-file-name=*) log=${argument#*=} ;;
+	esac
+done
+modules=`+modules+`
+echo "-> Building kernel modules" >"$log"
+`+script+"\n")
+}
+
+// outcome is what a run of builder left for its caller.
+type outcome struct {
+	code           int
+	stdout, stderr string
+}
+
+func (f *fixture) run(t *testing.T, args ...string) outcome {
+	t.Helper()
+	return f.runContext(t, t.Context(), args...)
+}
+
+func (f *fixture) runContext(t *testing.T, ctx context.Context, args ...string) outcome {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	code := run(ctx, args, f.environ, &stdout, &stderr)
+	return outcome{code, stdout.String(), stderr.String()}
+}
+
+// build runs builder with no arguments, as users do, and fails the test where
+// it fails.
+func (f *fixture) build(t *testing.T) outcome {
+	t.Helper()
+	o := f.run(t)
+	if o.code != 0 {
+		t.Fatalf("exit code %d\n%s", o.code, o.stderr)
+	}
+	return o
+}
+
+// results is a picture of everything that is published: each path, its mode
+// and the digest of what is there.
+func (f *fixture) results(t *testing.T) string {
+	t.Helper()
+	var picture strings.Builder
+	top := filepath.Join(f.share, "modules")
+	err := filepath.WalkDir(top, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		var content []byte
+		switch {
+		case entry.Type()&fs.ModeSymlink != 0:
+			target, err := os.Readlink(path)
+			if err != nil {
+				return err
+			}
+			content = []byte(target)
+		case entry.Type().IsRegular():
+			if content, err = os.ReadFile(path); err != nil {
+				return err
+			}
+		}
+		fmt.Fprintf(&picture, "%s %v %x\n", path, entry.Type(), sha256.Sum256(content))
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return picture.String()
+}
+
+func write(t *testing.T, path string, mode fs.FileMode, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), mode); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, mode); err != nil {
+		t.Fatal(err)
+	}
+}
