@@ -1,0 +1,13 @@
+// Package lab makes the real parts that a whole run of the job needs, on a
+// machine that has Docker and Go and nothing else: the base images where no
+// registry answers, a git repository of a real kernel with a server before it
+// that answers as GitHub does, a driver package in NVIDIA's own layout, and
+// the recorded root of a host.
+//
+// Each part is made once and kept in a cache folder under a name that holds a
+// digest of its recipe, so that changing the recipe remakes the part and
+// nothing else does. Delete the folder to start afresh. Parts are real where
+// they can be: sources, kernel and driver come from Debian's packages, and a
+// README beside each part that was edited says what was. Everything that needs
+// a program which the machine may lack (git, QEMU, dpkg) runs in a container.
+package lab

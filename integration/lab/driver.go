@@ -1,0 +1,100 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+//go:embed scripts/driver.sh
+var driverScript string
+
+// Driver is a driver package, in the two forms that users have.
+type Driver struct {
+	Version string
+	// Folder is NVIDIA-Linux-x86_64-VERSION, Run the self-extracting
+	// archive of the same content.
+	Folder, Run string
+	// Real says that Run is NVIDIA's own file; Folder is empty then.
+	Real bool
+}
+
+// driver makes a driver package in NVIDIA's layout: the kernel modules' sources
+// and core objects are NVIDIA's, as Debian packages them, and the installer is
+// the tests' own.
+func (l *Lab) driver(ctx context.Context, from packages) (Driver, error) {
+	installer, err := l.program(ctx, "nvidia-installer")
+	if err != nil {
+		return Driver{}, err
+	}
+	version, _, _ := strings.Cut(from.Driver, "-")
+	name := "NVIDIA-Linux-x86_64-" + version
+	ours, err := l.sourceDigest("integration/lab") // the writers of manifest and archive
+	if err != nil {
+		return Driver{}, err
+	}
+	recipe := from.recipe() + driverScript + filepath.Base(filepath.Dir(installer)) + ours
+	dir, err := l.part(ctx, "driver", recipe, func(dir string) error {
+		folder := filepath.Join(dir, name)
+		if err := os.Mkdir(folder, 0o755); err != nil {
+			return err
+		}
+		unpack := container{
+			image:  Image,
+			script: driverScript,
+			out:    folder,
+			mounts: []string{from.Dir + ":/packages", installer + ":/nvidia-installer"},
+		}
+		if err := unpack.run(ctx); err != nil {
+			return err
+		}
+		if err := writeManifest(folder, version); err != nil {
+			return err
+		}
+		return packRun(folder, filepath.Join(dir, name+".run"), version)
+	})
+	return Driver{Version: version, Folder: filepath.Join(dir, name), Run: filepath.Join(dir, name+".run")}, err
+}
+
+// group is what NVIDIA's manifests call the part of a driver that a folder
+// below kernel/ belongs to; the files beside the folders are resman's.
+var group = map[string]string{
+	"nvidia-uvm":     "uvm",
+	"nvidia-modeset": "nvkms",
+	"nvidia-drm":     "nvidia_drm",
+	"nvidia-peermem": "nvidia_peermem",
+}
+
+// writeManifest writes the package's .manifest, in the shape of NVIDIA's: eight
+// lines about the package, then one a file.
+func writeManifest(folder, version string) error {
+	var out bytes.Buffer
+	fmt.Fprintf(&out, "NVIDIA Accelerated Graphics Driver for Linux-x86_64\n%s\n \n", version)
+	fmt.Fprint(&out, "nvidia nvidia-uvm nvidia-modeset nvidia-drm nvidia-peermem \n \n \n./kernel/\n./kernel/precompiled/\n")
+	fmt.Fprint(&out, "LICENSE 0444 DOCUMENTATION NVIDIA_GLX-1.0/ MODULE:installer\n")
+	fmt.Fprint(&out, "nvidia-installer 0755 INSTALLER_BINARY MODULE:installer\n")
+	err := fs.WalkDir(os.DirFS(folder), "kernel", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		kind := "KERNEL_MODULE_SRC"
+		if path == "kernel/dkms.conf" {
+			kind = "DKMS_CONF"
+		}
+		part := group[strings.Split(path, "/")[1]]
+		if part == "" {
+			part = "resman"
+		}
+		fmt.Fprintf(&out, "%s 0644 %s INHERIT_PATH_DEPTH:1 MODULE:%s\n", path, kind, part)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(folder, ".manifest"), out.Bytes(), 0o644)
+}

@@ -1,0 +1,142 @@
+package lab
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	_ "embed"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+//go:embed scripts/host.sh
+var hostScript string
+
+//go:embed scripts/init.sh
+var initScript string
+
+// Host is the recorded root of the host that modules are built for.
+type Host struct {
+	Dir string
+	// Release is its kernel's, "6.1.176-coreos-r1".
+	Release string
+}
+
+// edits is which recipe the edits below are by; count up when they change.
+const edits = "1"
+
+// host makes the root of a CoreOS host whose kernel is Debian's own, booted
+// once in QEMU for what its proc says. What was edited is in its README.
+func (l *Lab) host(ctx context.Context, from packages) (Host, error) {
+	version, _, _ := strings.Cut(from.Source, "-")
+	release := version + "-coreos-r1"
+	dir, err := l.part(ctx, "host", from.recipe()+hostScript+initScript+edits, func(dir string) error {
+		if err := os.WriteFile(filepath.Join(dir, "init"), []byte(initScript), 0o755); err != nil {
+			return err
+		}
+		boot := container{image: Image, script: hostScript, out: dir, mounts: []string{from.Dir + ":/packages"}}
+		if err := boot.run(ctx); err != nil {
+			return err
+		}
+		return editHost(dir, from.Kernel, release)
+	})
+	return Host{Dir: dir, Release: release}, err
+}
+
+// editHost turns the record of a booted Debian kernel into a CoreOS host.
+func editHost(dir, recorded, release string) error {
+	version, err := os.ReadFile(filepath.Join(dir, "proc/version"))
+	if err != nil {
+		return err
+	}
+	config, err := os.ReadFile(filepath.Join(dir, "config"))
+	if err != nil {
+		return err
+	}
+	files := map[string][]byte{
+		"proc/version":              bytes.Replace(version, []byte(recorded), []byte(release), 1),
+		"proc/sys/kernel/osrelease": []byte(release + "\n"),
+		"proc/config.gz":            compress(editConfig(config, release)),
+		"etc/os-release":            []byte(osRelease),
+		"README":                    fmt.Appendf(nil, hostReadme, recorded, release),
+	}
+	for name, content := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, content, 0o644); err != nil {
+			return err
+		}
+	}
+	return os.Remove(filepath.Join(dir, "config"))
+}
+
+// editConfig sets the options in which CoreOS's kernels differ from Debian's
+// as far as a module build sees it.
+func editConfig(config []byte, release string) []byte {
+	_, suffix, _ := strings.Cut(release, "-")
+	edit := map[string]string{
+		"CONFIG_LOCALVERSION":     `"-` + suffix + `"`,
+		"CONFIG_MODVERSIONS":      "",
+		"CONFIG_MODULE_SIG_FORCE": "",
+		"CONFIG_IKCONFIG":         "y",
+		"CONFIG_IKCONFIG_PROC":    "y",
+	}
+	var out bytes.Buffer
+	for line := range strings.Lines(string(config)) {
+		name, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimSuffix(line, " is not set\n"), "# "), "=")
+		value, edited := edit[name]
+		switch {
+		case !edited:
+			out.WriteString(line)
+		case value == "":
+			fmt.Fprintf(&out, "# %s is not set\n", name)
+		default:
+			fmt.Fprintf(&out, "%s=%s\n", name, value)
+		}
+		delete(edit, name)
+	}
+	if edit["CONFIG_IKCONFIG_PROC"] != "" { // Debian's config need not name what depends on an option that is off
+		out.WriteString("CONFIG_IKCONFIG_PROC=y\n")
+	}
+	return out.Bytes()
+}
+
+func compress(content []byte) []byte {
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	w.Write(content) // a bytes.Buffer takes everything
+	w.Close()
+	return out.Bytes()
+}
+
+const osRelease = `NAME="Container Linux by CoreOS"
+ID=coreos
+VERSION=2512.3.0
+VERSION_ID=2512.3.0
+BUILD_ID=2020-05-22-2326
+PRETTY_NAME="Container Linux by CoreOS 2512.3.0 (Rhyolite)"
+ANSI_COLOR="38;5;75"
+HOME_URL="https://coreos.com/"
+BUG_REPORT_URL="https://issues.coreos.com"
+COREOS_BOARD="amd64-usr"
+`
+
+const hostReadme = `The root of a host, as far as detecting its kernel reads it.
+
+Recorded: the files below proc, from Debian's kernel %[1]s, booted in
+QEMU with the modules of a host that has a display; kallsyms with addresses.
+
+Edited, because CoreOS never shipped a kernel of this line:
+  proc/version, proc/sys/kernel/osrelease  say %[2]s
+  proc/config.gz   Debian's config of that kernel with LOCALVERSION set,
+                   MODVERSIONS and MODULE_SIG_FORCE off, IKCONFIG on
+  etc/os-release   CoreOS's last one
+
+The modules that the job builds for this root have been built from real
+sources with a real config and checked against real symbols, and no kernel of
+release %[2]s exists that could load them.
+`

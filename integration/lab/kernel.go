@@ -1,0 +1,69 @@
+package lab
+
+import (
+	"context"
+	_ "embed"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+//go:embed scripts/kernel.sh
+var kernelScript string
+
+// Kernel is the source that the server serves.
+type Kernel struct {
+	// Dir holds git/coreos/linux.git, as `labtool serve` wants it.
+	Dir string
+	// Version is the tree's own, "6.1.176"; the repository has it tagged as
+	// coreos/linux would, v6.1.176-coreos.
+	Version string
+}
+
+// kernel makes a git repository of Debian's linux-source: the kernel.org
+// stable tree of that version with Debian's patches applied, one commit. Beside
+// it lies coreos/mislabelled, whose tag of the same name is on a tree whose
+// Makefile says another version.
+func (l *Lab) kernel(ctx context.Context, from packages) (Kernel, error) {
+	tool, err := l.labtool(ctx)
+	if err != nil {
+		return Kernel{}, err
+	}
+	dir, err := l.part(ctx, "kernel", from.recipe()+kernelScript+filepath.Base(filepath.Dir(tool)), func(dir string) error {
+		return container{
+			image:  Image,
+			script: kernelScript,
+			out:    dir,
+			mounts: []string{from.Dir + ":/packages", tool + ":/labtool"},
+		}.run(ctx)
+	})
+	if err != nil {
+		return Kernel{}, err
+	}
+	tag, err := os.ReadFile(filepath.Join(dir, "tag"))
+	version := strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(string(tag)), "v"), "-coreos")
+	return Kernel{Dir: dir, Version: version}, err
+}
+
+// labtool builds the program that works inside the lab's container.
+func (l *Lab) labtool(ctx context.Context) (string, error) {
+	return l.program(ctx, "labtool")
+}
+
+// program builds a static binary of a command below integration/.
+func (l *Lab) program(ctx context.Context, name string) (string, error) {
+	folder := filepath.Join("integration", name)
+	sources, err := l.sourceDigest(folder)
+	if err != nil {
+		return "", err
+	}
+	dir, err := l.part(ctx, name, sources, func(dir string) error {
+		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", filepath.Join(dir, name), "./"+filepath.ToSlash(folder))
+		cmd.Dir = l.Checkout
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+		out, err := cmd.CombinedOutput()
+		return withOutput(err, out)
+	})
+	return filepath.Join(dir, name), err
+}

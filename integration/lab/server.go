@@ -1,0 +1,71 @@
+package lab
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// Server is the running stand-in for GitHub, in a container that shares the
+// machine's network and listens on 127.0.0.1.
+type Server struct {
+	// URL is the base of everything it serves, "http://127.0.0.1:PORT".
+	URL  string
+	name string
+	done chan error
+}
+
+// CloneURL is the base of the repositories: CloneURL/OWNER/NAME.git.
+func (s *Server) CloneURL() string { return s.URL }
+
+// APIURL is the base of GitHub's API, as GitHub Enterprise has it.
+func (s *Server) APIURL() string { return s.URL + "/api/v3/" }
+
+// FaultyURL is the base of an API or of repositories whose every answer is a
+// fault: "rate-limit", "not-found", "error" or "garbage".
+func (s *Server) FaultyURL(fault string) string { return s.URL + "/fault/" + fault + "/" }
+
+// Serve starts the server. It ends with the context, with Close, and when
+// this process does, however that happens.
+func (l *Lab) Serve(ctx context.Context, k Kernel) (*Server, error) {
+	tool, err := l.labtool(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{name: ContainerName("server"), done: make(chan error, 1)}
+	cmd := exec.CommandContext(ctx, "docker", "run", "--rm", "--interactive", "--name", s.name, "--network", "host",
+		"--volume", k.Dir+":/srv:ro", "--volume", tool+":/labtool:ro", Image, "/labtool", "serve", "-root", "/srv")
+	cmd.Stderr = os.Stderr
+	cmd.Cancel = func() error { Kill(s.name); return nil }
+	cmd.WaitDelay = 10 * time.Second
+	// The server's stdin is ours to hold: it ends when nobody does.
+	if _, err := cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start the lab's server: %w", err)
+	}
+	url, err := bufio.NewReader(stdout).ReadString('\n')
+	go func() { s.done <- cmd.Wait() }()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("the lab's server did not start: %w", err), <-s.done)
+	}
+	s.URL = strings.TrimSpace(url)
+	return s, nil
+}
+
+// Close ends the server and waits until its container is gone.
+func (s *Server) Close() error {
+	Kill(s.name)
+	<-s.done // its end is by a signal, as we asked
+	return nil
+}
