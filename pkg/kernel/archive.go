@@ -12,7 +12,6 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/k8sp/cuda/internal/untar"
-	"github.com/k8sp/cuda/pkg/stage"
 )
 
 // archiveLimits bound a captured host. The largest file in one is a kernel
@@ -25,8 +24,7 @@ var archiveLimits = untar.Options{MaxBytes: 1 << 30, MaxFiles: 20_000}
 func OpenRootArchive(ctx context.Context, path, scratch string) (*Root, error) {
 	dir, err := unpackRoot(ctx, path, scratch)
 	if err != nil {
-		return nil, stage.Wrap(stage.Detect, err, "cannot unpack the recorded host "+path,
-			"record it again with builder capture")
+		return nil, fmt.Errorf("unpack %s: %w", path, err)
 	}
 	return OpenRoot(dir)
 }
