@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+
+	"github.com/k8sp/cuda/internal/makeself/cksum"
 )
 
 // Archive is an open self-extracting file.
@@ -46,7 +48,7 @@ func (a *Archive) Verify(ctx context.Context, also io.Writer) error {
 	if also == nil {
 		also = io.Discard
 	}
-	crc, sum := newCksum(), md5.New()
+	crc, sum := new(cksum.Sum), md5.New()
 	r := &contextReader{ctx, io.NewSectionReader(a.file, 0, a.size)}
 	buf := make([]byte, 1<<20)
 	if _, err := io.CopyBuffer(onlyWriter{also}, io.LimitReader(r, a.ChecksumOffset), buf); err != nil {

@@ -9,8 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-
-	"github.com/k8sp/cuda/pkg/stage"
 )
 
 // Digest is what the modules are built from, as sha256:HEX: the digest of the
@@ -26,7 +24,7 @@ func (p Package) Digest(ctx context.Context) (string, error) {
 		err = digestFile(ctx, sum, os.DirFS(p.dir()), p.Name())
 	}
 	if err != nil {
-		return "", stage.Wrap(stage.Driver, err, fmt.Sprintf("cannot read the driver package %s", p.Path), "make it readable, or download it again")
+		return "", explain(p, err)
 	}
 	return digestOf(sum), nil
 }

@@ -240,6 +240,9 @@ func missing(root *os.Root, m Manifest) error {
 
 func readManifest(root *os.Root) (Manifest, error) {
 	f, err := root.Open(manifestName)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Manifest{}, fmt.Errorf("it has no %s, as if not unpacked whole", manifestName)
+	}
 	if err != nil {
 		return Manifest{}, err
 	}

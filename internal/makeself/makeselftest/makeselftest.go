@@ -13,6 +13,8 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
+
+	"github.com/k8sp/cuda/internal/makeself/cksum"
 )
 
 // Run is a self-extracting file. Its zero value is one of no product at all,
@@ -30,8 +32,8 @@ type Run struct {
 	NoChecksums bool
 }
 
-// Bytes is the whole file. Crc is a cksum(1) of its argument.
-func (r Run) Bytes(crc func([]byte) uint32) []byte {
+// Bytes is the whole file.
+func (r Run) Bytes() []byte {
 	stub := func(skip, skipDecompress, sizeDecompress int) []byte {
 		var b bytes.Buffer
 		fmt.Fprintf(&b, "skip=%d\nskip_decompress=%d\nsize_decompress=%d\n", skip, skipDecompress, sizeDecompress)
@@ -53,7 +55,9 @@ func (r Run) Bytes(crc func([]byte) uint32) []byte {
 	body := stub(first+lines, first, lines)
 	body = append(body, decompressor...)
 	body = append(body, r.Payload...)
-	sum, digest := crc(body), md5.Sum(body)
+	var crc cksum.Sum
+	_, _ = crc.Write(body)
+	sum, digest := crc.Sum32(), md5.Sum(body)
 	if r.NoChecksums {
 		sum, digest = 0, [16]byte{}
 	}

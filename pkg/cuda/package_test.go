@@ -1,0 +1,183 @@
+package cuda
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+// put makes a folder of empty packages; a name that ends in ".run" is a file.
+func put(t *testing.T, names ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, name := range names {
+		path := filepath.Join(dir, name)
+		var err error
+		if strings.HasSuffix(name, ".run") {
+			err = os.WriteFile(path, nil, 0o644)
+		} else {
+			err = os.Mkdir(path, 0o755)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func TestFind(t *testing.T) {
+	for _, c := range []struct {
+		name, version string
+		arch          kernel.Arch
+		present       []string
+		want          string
+		seen          []string
+	}{
+		{
+			name:    "newest by number",
+			present: []string{"NVIDIA-Linux-x86_64-535.9.run", "NVIDIA-Linux-x86_64-535.104.05.run", "NVIDIA-Linux-x86_64-535.104.run"},
+			want:    "NVIDIA-Linux-x86_64-535.104.05.run",
+			seen:    []string{"NVIDIA-Linux-x86_64-535.104.05.run", "NVIDIA-Linux-x86_64-535.104.run", "NVIDIA-Linux-x86_64-535.9.run"},
+		},
+		{
+			name:    "folder before file",
+			present: []string{"NVIDIA-Linux-x86_64-535.261.03.run", "NVIDIA-Linux-x86_64-535.261.03"},
+			want:    "NVIDIA-Linux-x86_64-535.261.03",
+			seen:    []string{"NVIDIA-Linux-x86_64-535.261.03", "NVIDIA-Linux-x86_64-535.261.03.run"},
+		},
+		{
+			name:    "newer file before older folder",
+			present: []string{"NVIDIA-Linux-x86_64-550.54.14.run", "NVIDIA-Linux-x86_64-535.261.03"},
+			want:    "NVIDIA-Linux-x86_64-550.54.14.run",
+			seen:    []string{"NVIDIA-Linux-x86_64-550.54.14.run", "NVIDIA-Linux-x86_64-535.261.03"},
+		},
+		{
+			name: "the version asked for", version: "440.44",
+			present: []string{"NVIDIA-Linux-x86_64-440.44", "NVIDIA-Linux-x86_64-535.261.03"},
+			want:    "NVIDIA-Linux-x86_64-440.44",
+			seen:    []string{"NVIDIA-Linux-x86_64-535.261.03", "NVIDIA-Linux-x86_64-440.44"},
+		},
+		{
+			name:    "variants",
+			present: []string{"NVIDIA-Linux-x86_64-550.54.16-vgpu-kvm.run", "NVIDIA-Linux-x86_64-550.54.14-no-compat32.run", "NVIDIA-Linux-x86_64-550.54.14.run"},
+			want:    "NVIDIA-Linux-x86_64-550.54.14.run",
+			seen:    []string{"NVIDIA-Linux-x86_64-550.54.16-vgpu-kvm.run", "NVIDIA-Linux-x86_64-550.54.14.run", "NVIDIA-Linux-x86_64-550.54.14-no-compat32.run"},
+		},
+		{
+			name: "the other architecture", arch: kernel.AArch64,
+			present: []string{"NVIDIA-Linux-aarch64-535.261.03.run", "NVIDIA-Linux-x86_64-550.54.14.run"},
+			want:    "NVIDIA-Linux-aarch64-535.261.03.run",
+			seen:    []string{"NVIDIA-Linux-x86_64-550.54.14.run", "NVIDIA-Linux-aarch64-535.261.03.run"},
+		},
+		{
+			name:    "what is no package",
+			present: []string{"NVIDIA-Linux-x86_64-440.44-no-compat32.run", "cuda_12.8.0_570.86.10_linux.run", "NVIDIA-Linux-x86_64-440.run.part", "samples"},
+			want:    "NVIDIA-Linux-x86_64-440.44-no-compat32.run",
+			seen:    []string{"NVIDIA-Linux-x86_64-440.44-no-compat32.run"},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.arch == "" {
+				c.arch = kernel.X86_64
+			}
+			got, seen, err := Find(t.Context(), put(t, c.present...), c.arch, c.version)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Name() != c.want {
+				t.Errorf("chose %s, want %s", got.Name(), c.want)
+			}
+			if diff := cmp.Diff(c.seen, names(seen)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestFindParses(t *testing.T) {
+	dir := put(t, "NVIDIA-Linux-x86_64-535.261.03-no-compat32.run")
+	got, _, err := Find(t.Context(), dir, kernel.X86_64, "535.261.03")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Package{
+		Path: filepath.Join(dir, "NVIDIA-Linux-x86_64-535.261.03-no-compat32.run"),
+		Kind: RunFile, Version: "535.261.03", Arch: kernel.X86_64, Variant: "no-compat32",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestFindErrors(t *testing.T) {
+	for _, c := range []struct {
+		name, version string
+		present       []string
+		reason, hint  string
+	}{
+		{
+			name:   "none",
+			reason: "no NVIDIA driver package is in DIR, and the modules are built from one",
+			hint:   "put NVIDIA-Linux-x86_64-VERSION.run there, or its unpacked folder; run.sh downloads one into ./cuda",
+		},
+		{
+			name: "the toolkit only", present: []string{"cuda_12.8.0_570.86.10_linux.run"},
+			reason: "no NVIDIA driver package is in DIR, and the modules are built from one (cuda_12.8.0_570.86.10_linux.run is the CUDA toolkit's installer, which holds a driver package)",
+			hint:   "put NVIDIA-Linux-x86_64-VERSION.run there, or its unpacked folder; run.sh downloads one into ./cuda",
+		},
+		{
+			name: "another architecture only", present: []string{"NVIDIA-Linux-aarch64-535.261.03.run", "NVIDIA-Linux-x86-304.137"},
+			reason: "the kernel is x86_64, and DIR has driver packages for other architectures only: NVIDIA-Linux-aarch64-535.261.03.run, NVIDIA-Linux-x86-304.137",
+			hint:   "put NVIDIA-Linux-x86_64-VERSION.run there, or its unpacked folder; run.sh downloads one into ./cuda",
+		},
+		{
+			name: "a hypervisor's only", present: []string{"NVIDIA-Linux-x86_64-550.54.16-vgpu-kvm.run"},
+			reason: "DIR has driver packages for hypervisors or of a kind that is not known only: NVIDIA-Linux-x86_64-550.54.16-vgpu-kvm.run",
+			hint:   "put NVIDIA-Linux-x86_64-VERSION.run there, or its unpacked folder; run.sh downloads one into ./cuda",
+		},
+		{
+			name: "not that version", version: "535.1",
+			present: []string{"NVIDIA-Linux-x86_64-440.44", "NVIDIA-Linux-x86_64-440.44.run", "NVIDIA-Linux-x86_64-535.261.03.run", "NVIDIA-Linux-aarch64-535.1.run"},
+			reason:  "driver 535.1 is not in DIR, which has 535.261.03, 440.44",
+			hint:    "ask for one of those or for none, which means the newest, or put the package there",
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := put(t, c.present...)
+			_, _, err := Find(t.Context(), dir, kernel.X86_64, c.version)
+			checkError(t, err, strings.ReplaceAll(c.reason, "DIR", dir), c.hint)
+		})
+	}
+	t.Run("no folder", func(t *testing.T) {
+		dir := filepath.Join(t.TempDir(), "cuda")
+		_, _, err := Find(t.Context(), dir, kernel.X86_64, "")
+		checkError(t, err, "no NVIDIA driver package is in "+dir+", and the modules are built from one",
+			"put NVIDIA-Linux-x86_64-VERSION.run there, or its unpacked folder; run.sh downloads one into ./cuda")
+	})
+	t.Run("a file", func(t *testing.T) {
+		dir := filepath.Join(put(t, "cuda.run"), "cuda.run")
+		_, _, err := Find(t.Context(), dir, kernel.X86_64, "")
+		checkError(t, err, "cannot look for a driver package in "+dir, "make the folder readable")
+	})
+}
+
+func checkError(t *testing.T, err error, reason, hint string) {
+	t.Helper()
+	if got := stage.ExitCode(err); got != 11 {
+		t.Errorf("exit code %d, want 11", got)
+	}
+	var e *stage.Error
+	if !errors.As(err, &e) {
+		t.Fatalf("%v is not a stage's error", err)
+	}
+	if diff := cmp.Diff([]string{reason, hint}, []string{e.Reason, e.Hint}); diff != "" {
+		t.Error(diff)
+	}
+}
