@@ -317,7 +317,7 @@ func (o BuildOptions) failure(d Driver, runErr error, missing []string, log find
 	}
 	if why != "" {
 		// The scratch folder's name says nothing to the reader.
-		e.Err = errors.New(strings.ReplaceAll(why, d.Dir+"/", ""))
+		e.Err = errors.New(strings.TrimRight(strings.ReplaceAll(why, d.Dir+"/", ""), "."))
 	}
 	return e
 }

@@ -151,12 +151,14 @@ type follower struct {
 	rest   string // the beginning of a line whose end is not written yet
 
 	step    string
+	tests   int // of the kernel's interfaces, which come before the compiling
 	objects int
+	counted int // their sum when it was last reported
 	report  func(line string)
 }
 
-// poll reads what is new and reports the step and the number of objects that
-// it has compiled, if either has changed.
+// poll reads what is new and reports the installer's steps, and how far make
+// has come.
 func (f *follower) poll() {
 	file, err := os.Open(f.path)
 	if err != nil {
@@ -173,21 +175,33 @@ func (f *follower) poll() {
 	if len(f.rest) > logLine {
 		f.rest = ""
 	}
-	before := f.objects
 	for _, line := range lines[:len(lines)-1] {
 		f.line(line)
 	}
-	if f.objects != before {
-		f.report(fmt.Sprintf("%s: %d objects compiled", f.step, f.objects))
+	f.count()
+}
+
+// count reports the counts if they have changed.
+func (f *follower) count() {
+	if f.tests+f.objects == f.counted {
+		return
 	}
+	f.counted = f.tests + f.objects
+	f.report(fmt.Sprintf("%s: %d kernel interfaces tested, %d objects compiled", f.step, f.tests, f.objects))
 }
 
 func (f *follower) line(line string) {
-	if step, ok := strings.CutPrefix(line, stepPrefix); ok {
+	if step, ok := strings.CutPrefix(line, stepPrefix); ok && step != "done." {
+		f.count()
 		f.step = step
 		f.report(step)
 	}
-	if strings.HasPrefix(strings.TrimSpace(line), "CC ") && strings.HasPrefix(line, outputPrefix) {
-		f.objects++
+	if output, ok := strings.CutPrefix(line, outputPrefix); ok {
+		switch output = strings.TrimSpace(output); {
+		case strings.HasPrefix(output, "CONFTEST: "):
+			f.tests++
+		case strings.HasPrefix(output, "CC "):
+			f.objects++
+		}
 	}
 }

@@ -1,0 +1,318 @@
+package cuda
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/k8sp/cuda/internal/command"
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+// fakeInstaller is a runner that answers as an installer of the 535 line would
+// and records how it was called.
+type fakeInstaller struct {
+	t       *testing.T
+	options string   // the version whose options it knows
+	modules []string // what it installs
+	log     string   // what it leaves in its log
+	err     error    // how it ends
+	hang    bool     // it ends only when it is stopped
+	during  func()   // called while it runs
+
+	calls []command.Command
+}
+
+func (f *fakeInstaller) Run(ctx context.Context, c command.Command) error {
+	f.calls = append(f.calls, c)
+	if c.Args[len(c.Args)-1] == "--advanced-options" {
+		text, err := os.ReadFile(filepath.Join("testdata", "installer", "options-"+f.options+".txt"))
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		_, err = c.Output.Write(text)
+		return err
+	}
+	if f.during != nil {
+		f.during()
+	}
+	if f.log != "" {
+		if err := os.WriteFile(value(c.Args, "--log-file-name"), []byte(f.log), 0o644); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+	for _, m := range f.modules {
+		path := filepath.Join(value(c.Args, "--kernel-install-path"), m+".ko")
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			f.t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(m), 0o644); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+	if f.hang {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	if f.err != nil {
+		_, _ = c.Output.Write([]byte("\nERROR: Installation has failed.\n\n"))
+	}
+	return f.err
+}
+
+func value(args []string, name string) string {
+	for _, a := range args {
+		if v, ok := strings.CutPrefix(a, name+"="); ok {
+			return v
+		}
+	}
+	return ""
+}
+
+var failed = &command.ExitError{Program: "nvidia-installer", Code: 1, State: "exit status 1"}
+
+func buildOptions(t *testing.T, r command.Runner) BuildOptions {
+	dir := t.TempDir()
+	return BuildOptions{
+		Runner:    r,
+		Scratch:   dir,
+		LogFile:   filepath.Join(dir, "logs", "build.log"),
+		Release:   "6.1.192-coreos-r1",
+		SourceDir: "/share/linux",
+		OutputDir: "/share/prepared",
+		StateDir:  filepath.Join(dir, "state"),
+		Running:   "6.12.103-flatcar",
+		Jobs:      2,
+	}
+}
+
+var allModules = []string{"nvidia", "nvidia-uvm", "nvidia-modeset", "nvidia-drm", "nvidia-peermem"}
+
+func TestBuild(t *testing.T) {
+	r := &fakeInstaller{t: t, options: "535.216.01", modules: []string{"nvidia", "nvidia-modeset", "sub/nvidia-drm", "nvidia-peermem"},
+		log: "-> Building kernel modules\n   WARNING: modpost: \"drm_open\" [x.ko] undefined!\n-> done.\n"}
+	o := buildOptions(t, r)
+	o.Compiler = "gcc-12"
+	o.Exclude = []string{"nvidia-uvm"}
+	o.AllowUndefined = true
+	var progress []string
+	o.Progress = func(line string) { progress = append(progress, line) }
+	r.during = func() {
+		record, err := os.ReadFile(filepath.Join(o.StateDir, "log"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff("535.261.03\nNVIDIA Accelerated Graphics Driver for Linux-x86_64\n", string(record)); diff != "" {
+			t.Errorf("record (-want +got):\n%s", diff)
+		}
+	}
+	b, err := Build(t.Context(), driver("535.261.03", Proprietary), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	want := Built{
+		Dir:        b.Dir,
+		Files:      []string{b.Dir + "/nvidia-modeset.ko", b.Dir + "/nvidia-peermem.ko", b.Dir + "/nvidia.ko", b.Dir + "/sub/nvidia-drm.ko"},
+		ModuleType: Proprietary,
+		Undefined:  []string{"drm_open"},
+		InstallerFlags: []string{
+			"--kernel-modules-only", "--silent", "--kernel-name=6.1.192-coreos-r1", "--kernel-source-path", "--kernel-output-path",
+			"--kernel-install-path", "--log-file-name", "--accept-license", "--no-questions", "--no-precompiled-interface",
+			"--no-nouveau-check", "--no-x-check", "--no-check-for-alternate-installs", "--no-distro-scripts", "--no-dkms", "--no-backup",
+			"--no-kernel-module-source", "--skip-depmod", "--concurrency-level", "--no-unified-memory",
+		},
+	}
+	if diff := cmp.Diff(want, b); diff != "" {
+		t.Errorf("built (-want +got):\n%s", diff)
+	}
+	call := r.calls[1]
+	if call.Args[0] != "/scratch/driver/nvidia-installer" || call.Dir != "/scratch/driver" {
+		t.Errorf("ran %s in %s", call.Args[0], call.Dir)
+	}
+	wantEnv := []string{"LC_ALL=C", "TMPDIR=" + o.Scratch, "MAKEFLAGS=", "IGNORE_CC_MISMATCH=1", "CC=gcc-12", "KCFLAGS=-g0", "KBUILD_MODPOST_WARN=1"}
+	if diff := cmp.Diff(wantEnv, call.Env); diff != "" {
+		t.Errorf("environment (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"Building kernel modules"}, progress); diff != "" {
+		t.Errorf("progress (-want +got):\n%s", diff)
+	}
+	if _, err := os.Stat(filepath.Join(o.StateDir, "log")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the record is still there: %v", err)
+	}
+}
+
+func TestBuildPutsAnotherDriversRecordBack(t *testing.T) {
+	o := buildOptions(t, &fakeInstaller{t: t, options: "535.216.01", modules: allModules})
+	path := filepath.Join(o.StateDir, "log")
+	if err := os.MkdirAll(o.StateDir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	const record = "470.239.06\nNVIDIA Accelerated Graphics Driver\n1: /lib/modules/x/nvidia.ko\n"
+	if err := os.WriteFile(path, []byte(record), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Build(t.Context(), driver("535.261.03", Proprietary), o); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(path); err != nil || string(got) != record {
+		t.Errorf("record is %q (%v), want what was there before", got, err)
+	}
+}
+
+// An installer that would load the modules into the kernel that runs here must
+// not learn that it is the one.
+func TestBuildForTheRunningKernel(t *testing.T) {
+	tests := []struct {
+		options string
+		want    []string
+	}{
+		{"535.216.01", []string{"setarch", "--uname-2.6", "/scratch/driver/nvidia-installer"}},
+		{"580.105.08", []string{"/scratch/driver/nvidia-installer", "--kernel-modules-only", "--silent"}},
+	}
+	for _, tt := range tests {
+		r := &fakeInstaller{t: t, options: tt.options, modules: allModules}
+		o := buildOptions(t, r)
+		o.Running = o.Release
+		if _, err := Build(t.Context(), driver("535.261.03", Proprietary), o); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(tt.want, r.calls[1].Args[:3]); diff != "" {
+			t.Errorf("%s: command (-want +got):\n%s", tt.options, diff)
+		}
+		if got := slices.Contains(r.calls[1].Args, "--skip-module-load"); got != (tt.options == "580.105.08") {
+			t.Errorf("%s: --skip-module-load passed: %v", tt.options, got)
+		}
+	}
+}
+
+func TestBuildChoosesTheForm(t *testing.T) {
+	tests := []struct {
+		name  string
+		types []string
+		want  string // what is asked for
+		built string
+		err   string
+	}{
+		{"proprietary unless asked", []string{Proprietary, Open}, "", Proprietary, ""},
+		{"open when it is all there is", []string{Open}, "", Open, ""},
+		{"open", []string{Proprietary, Open}, Open, Open, ""},
+		{"not in the package", []string{Proprietary}, Open, "", "driver 535.261.03 has no open kernel modules, only proprietary"},
+		{"no sources", nil, "", "", "driver 535.261.03 has no kernel module sources"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			o := buildOptions(t, &fakeInstaller{t: t, options: "535.216.01", modules: allModules})
+			o.ModuleType = tt.want
+			b, err := Build(t.Context(), driver("535.261.03", tt.types...), o)
+			if tt.err != "" {
+				if stage.ExitCode(err) != 14 || !strings.Contains(err.Error(), tt.err) {
+					t.Errorf("error %v, want exit code 14 and %q", err, tt.err)
+				}
+				return
+			}
+			if err != nil || b.ModuleType != tt.built {
+				t.Errorf("built %q (%v), want %q", b.ModuleType, err, tt.built)
+			}
+		})
+	}
+}
+
+func TestBuildFails(t *testing.T) {
+	realLog := func(name string) string {
+		text, err := os.ReadFile(filepath.Join("testdata", "installer", "log-"+name+".txt"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	tests := []struct {
+		name      string
+		installer fakeInstaller
+		want      string // with the log's path as LOG
+	}{
+		{"the driver does not compile",
+			fakeInstaller{log: realLog("does-not-compile"), err: failed},
+			"build: driver 535.261.03 does not compile against kernel 6.1.192-coreos-r1: kernel/nvidia-modeset/nvidia-modeset-linux.c:200:31: error: implicit declaration of function 'no_such_function' [-Werror=implicit-function-declaration]. See LOG."},
+		{"the installer gives up",
+			fakeInstaller{log: realLog("no-compiler"), err: failed},
+			"build: nvidia-installer 535.261.03 failed: The CC sanity check failed: The C compiler 'gcc-99' does not appear to be able to create object files.  Please make sure you have your Linux distribution's libc development package installed and that 'gcc-99' is a valid C compiler name. See LOG."},
+		{"the installer dies before its log",
+			fakeInstaller{err: failed},
+			"build: nvidia-installer 535.261.03 failed: ERROR: Installation has failed. See LOG."},
+		{"exit status 0 without the modules",
+			fakeInstaller{modules: []string{"nvidia", "nvidia-modeset"}, log: "-> Building kernel modules\n   a.c:1:1: error: broken\n-> done.\n"},
+			"build: nvidia-installer 535.261.03 reported success, but did not build nvidia-uvm, nvidia-drm, nvidia-peermem: a.c:1:1: error: broken. See LOG."},
+		{"exit status 0 without a word",
+			fakeInstaller{},
+			"build: nvidia-installer 535.261.03 reported success, but did not build nvidia, nvidia-uvm, nvidia-modeset, nvidia-drm, nvidia-peermem. See LOG."},
+		{"it hangs",
+			fakeInstaller{log: "-> Performing CC check.\n-> Building kernel modules\n", hang: true},
+			"build: nvidia-installer 535.261.03 did not end by itself and was stopped (time limit reached: 50ms): its last words were: -> Performing CC check. -> Building kernel modules. See LOG, or give it longer with --build-timeout."},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.installer.t, tt.installer.options = t, "535.216.01"
+			o := buildOptions(t, &tt.installer)
+			if tt.installer.hang {
+				o.Timeout = 50 * time.Millisecond
+			}
+			b, err := Build(t.Context(), driver("535.261.03", Proprietary), o)
+			if stage.ExitCode(err) != 14 {
+				t.Fatalf("error %v, want exit code 14", err)
+			}
+			if diff := cmp.Diff(strings.ReplaceAll(tt.want, "LOG", o.LogFile), err.Error()); diff != "" {
+				t.Errorf("error (-want +got):\n%s", diff)
+			}
+			if len(b.Files) > 0 {
+				t.Errorf("returned %v", b.Files)
+			}
+		})
+	}
+}
+
+func TestBuildInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	o := buildOptions(t, &fakeInstaller{t: t, options: "535.216.01", hang: true, during: cancel})
+	_, err := Build(ctx, driver("535.261.03", Proprietary), o)
+	if stage.ExitCode(err) != stage.ExitInterrupted {
+		t.Errorf("error %v, want an interrupt's", err)
+	}
+}
+
+// With the real runner: files that cannot be run.
+func TestBuildInstallerThatCannotRun(t *testing.T) {
+	tests := []struct {
+		name    string
+		content string
+		mode    os.FileMode
+		want    string
+	}{
+		{"no x in its mode", "#!/bin/sh\n", 0o644, "the nvidia-installer of driver 535.261.03 is not executable"},
+		{"not a program", "\x7fELF of no machine", 0o755, "the nvidia-installer of driver 535.261.03 is not executable"},
+		{"does not know -A", "#!/bin/sh\necho usage >&2\nexit 1\n", 0o755, "the nvidia-installer of driver 535.261.03 does not list its options: usage"},
+		{"lists nothing", "#!/bin/sh\n", 0o755, "does not know --kernel-module-only"},
+		{"not there", "", 0, "the nvidia-installer of driver 535.261.03 cannot be started"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			d := driver("535.261.03", Proprietary)
+			d.Dir = t.TempDir()
+			if tt.mode != 0 {
+				if err := os.WriteFile(d.Installer(), []byte(tt.content), tt.mode); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_, err := Build(t.Context(), d, buildOptions(t, command.Exec{}))
+			if stage.ExitCode(err) != 14 || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("error %v, want exit code 14 and %q", err, tt.want)
+			}
+		})
+	}
+}

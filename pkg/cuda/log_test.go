@@ -1,0 +1,171 @@
+package cuda
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestFindingsOfRealLogs(t *testing.T) {
+	tests := []struct {
+		log  string
+		want findings
+	}{
+		{"succeeds", findings{}},
+		{"does-not-compile", findings{
+			Cause:     "/scratch/driver/kernel/nvidia-modeset/nvidia-modeset-linux.c:200:31: error: implicit declaration of function 'no_such_function' [-Werror=implicit-function-declaration]",
+			Complaint: "The nvidia-modeset kernel module was not created.",
+		}},
+		{"no-compiler", findings{
+			Complaint: "The CC sanity check failed: The C compiler 'gcc-99' does not appear to be able to create object files.  Please make sure you have your Linux distribution's libc development package installed and that 'gcc-99' is a valid C compiler name.",
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.log, func(t *testing.T) {
+			got, err := readLog(filepath.Join("testdata", "installer", "log-"+tt.log+".txt"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("findings (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// A cause in the midst of what make prints beside it.
+func TestCause(t *testing.T) {
+	causes := []string{
+		"kernel/nvidia/nv-caps.c:625:5: error: implicit declaration of function 'sys_close'",
+		"kernel/nvidia/nv.c:12:10: fatal error: linux/gone.h: No such file or directory",
+		"kernel/nvidia/nv.c:12: error: old gcc names no column",
+		"gcc-12: fatal error: Killed signal terminated program cc1",
+		"cc1: error: unrecognized command-line option '-mharden-sls=all'",
+		"/usr/bin/x86_64-linux-gnu-gcc: error: no such thing",
+		"ld: cannot find kernel/nvidia/nv-kernel.o: No such file or directory",
+		"/usr/bin/ld.bfd: nv.o: file not recognized: file truncated",
+		`ERROR: modpost: "drm_dev_put" [kernel/nvidia-drm.ko] undefined!`,
+		`ERROR: "drm_dev_put" [kernel/nvidia-drm.ko] undefined!`,
+		"ERROR: modpost: GPL-incompatible module nvidia.ko uses GPL-only symbol 'rcu_read_lock'",
+		"make[3]: *** No rule to make target 'scripts/module.lds', needed by 'nvidia.ko'.  Stop.",
+		"/linux/Makefile:713: *** missing separator.  Stop.",
+		"/bin/sh: 1: bc: not found",
+		"/tmp/cc9.s: No space left on device",
+		"Killed",
+	}
+	noise := []string{
+		"make[1]: Entering directory '/linux'",
+		"uname -a",
+		" CONFTEST: cc_sanity_check",
+		"  CC [M]  kernel/nvidia/nv.o",
+		"ld -m elf_x86_64 -r -o nv-interface.o nv.o",
+		"ld: warning: nv.o: missing .note.GNU-stack section implies executable stack",
+		"ld: NOTE: This behaviour is deprecated and will be removed in a future version of the linker",
+		"kernel/nvidia/nv.c:200:53: warning: unused variable 'error'",
+		"kernel/nvidia/nv.c:200:53: note: each undeclared identifier is reported only once",
+		"kernel/nvidia/nv.c: In function 'nv_open':",
+		"nvidia.o: warning: objtool: nv_open() falls through",
+		"+ [ modules = modules ]",
+		"build: all of it",
+	}
+	for _, cause := range causes {
+		log := "-> Building kernel modules\n   " + strings.Join(noise, "\n   ") + "\n   " + cause +
+			"\n   make[2]: *** [nv.o] Error 1\n   later.c:1:1: error: another\nERROR: An error occurred. See the log.\n"
+		got, err := readFindings(strings.NewReader(log))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Cause != cause {
+			t.Errorf("cause %q, want %q", got.Cause, cause)
+		}
+	}
+}
+
+func TestComplaintIsTheInstallersFirstThatSaysWhy(t *testing.T) {
+	const log = `-> Installing NVIDIA driver version 535.261.03.
+ERROR: An error occurred while performing the step: "Building kernel modules". See the log.
+ERROR: The Xen sanity check failed:
+
+Your kernel is
+a Xen kernel.
+WARNING: something else
+ERROR: Installation has failed.  Please see the log.
+`
+	got, err := readFindings(strings.NewReader(log))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "The Xen sanity check failed: Your kernel is a Xen kernel."; got.Complaint != want {
+		t.Errorf("complaint %q, want %q", got.Complaint, want)
+	}
+}
+
+func TestUndefinedSymbols(t *testing.T) {
+	const log = `   WARNING: modpost: "drm_open" [/d/kernel/nvidia-drm.ko] undefined!
+   WARNING: modpost: "drm_ioctl" [/d/kernel/nvidia-drm.ko] undefined!
+   WARNING: "drm_open" [/d/kernel/nvidia-drm.ko] undefined!
+`
+	got, err := readFindings(strings.NewReader(log))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(findings{Undefined: []string{"drm_ioctl", "drm_open"}}, got); diff != "" {
+		t.Errorf("findings (-want +got):\n%s", diff)
+	}
+}
+
+func TestFindingsAreBounded(t *testing.T) {
+	huge := strings.Repeat("x", 1<<20)
+	got, err := readFindings(strings.NewReader("ERROR: a\n" + huge + "\n" + huge + "\n   a.c:1:1: error: " + huge))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(got.Complaint) + len(got.Cause); n > 3*logLine {
+		t.Errorf("kept %d bytes", n)
+	}
+}
+
+func TestFollowerReportsStepsAndCounts(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	var got []string
+	f := follower{path: path, report: func(line string) { got = append(got, line) }}
+	f.poll() // nothing there yet
+	for _, text := range []string{
+		"-> Building kernel modules\n    CONFTEST: a\n    CONFTEST: b\n     CC [M]  a.",
+		"o\n     CC [M]  b.o\n     LD [M]  nvidia.o\n",
+		"",
+		"     CC      nvidia.mod.o\n-> done.\n-> Kernel module compilation complete.\n",
+	} {
+		file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := file.WriteString(text); err != nil {
+			t.Fatal(err)
+		}
+		file.Close()
+		f.poll()
+	}
+	want := []string{
+		"Building kernel modules",
+		"Building kernel modules: 2 kernel interfaces tested, 0 objects compiled",
+		"Building kernel modules: 2 kernel interfaces tested, 2 objects compiled",
+		"Building kernel modules: 2 kernel interfaces tested, 3 objects compiled",
+		"Kernel module compilation complete.",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("reports (-want +got):\n%s", diff)
+	}
+}
+
+func FuzzFindings(f *testing.F) {
+	f.Add("-> Building\n   a.c:1:1: error: x\nERROR: y\nz\n")
+	f.Fuzz(func(t *testing.T, log string) {
+		if _, err := readFindings(strings.NewReader(log)); err != nil {
+			t.Error(err)
+		}
+	})
+}
