@@ -45,7 +45,7 @@ main() {
     if [ -d "$toolkit" ] && [ -f "cuda/$driver" ]; then
         say "CUDA $CUDA_VERSION and its driver $CUDA_DRIVER are already unpacked in ./cuda."
     else
-        [ -f "$archive" ] || download
+        if [ -f "$archive" ]; then verify "$archive"; else download; fi
         unpack
     fi
 
@@ -166,7 +166,6 @@ sha256() {
 # third option still runs nothing.
 unpack() {
     local found
-    verify "$archive"
     say "Unpacking $archive"
     discard_unpacking
     trap discard_unpacking EXIT
