@@ -22,6 +22,7 @@ const (
 	maxModule  = 2 << 30
 	maxModinfo = 1 << 20
 	maxStrings = 64 << 20
+	maxSymbols = 16 << 20 // bytes of the table, 24 a symbol
 	// maxName is above the kernel's own limit for symbols (KSYM_NAME_LEN,
 	// 512). It bounds what a string table of one endless name can cost.
 	maxName = 1024
@@ -237,7 +238,7 @@ func (m *Module) setSymbols(f *elf.File) error {
 	if table == nil {
 		return nil
 	}
-	if table.Flags&elf.SHF_COMPRESSED != 0 || int(table.Link) >= len(f.Sections) {
+	if table.Flags&elf.SHF_COMPRESSED != 0 || table.Size > maxSymbols || int(table.Link) >= len(f.Sections) {
 		return errors.New("has a symbol table that no kernel could read")
 	}
 	names := f.Sections[table.Link]
