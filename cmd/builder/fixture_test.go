@@ -77,21 +77,24 @@ echo `+fixtureRelease+` >"$out/include/config/kernel.release"
 }
 
 // writeRepository makes a kernel tree of one Makefile, and tags it as CoreOS
-// would, and once more with a tag that promises another version.
+// would, and an earlier one with a tag that promises a later version.
 func (f *fixture) writeRepository(t *testing.T) {
-	write(t, filepath.Join(f.repository, "Makefile"), 0o644, "VERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 192\nEXTRAVERSION =\n")
-	for _, args := range [][]string{
-		{"init", "--quiet", "--initial-branch=master"},
-		{"add", "--all"},
-		{"commit", "--quiet", "--message=Linux 6.1.192"},
-		{"tag", "v6.1.192-coreos"},
-		{"tag", "v6.1.193-coreos"},
-	} {
-		git := exec.Command("git", append([]string{"-C", f.repository, "-c", "user.name=t", "-c", "user.email=t@example.com"}, args...)...)
-		git.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null")
-		if out, err := git.CombinedOutput(); err != nil {
-			t.Fatalf("git %s: %v\n%s", strings.Join(args, " "), err, out)
-		}
+	git(t, "init", "--quiet", "--initial-branch=master", f.repository)
+	for _, tree := range []struct{ sublevel, tag string }{{"191", "v6.1.193-coreos"}, {"192", "v6.1.192-coreos"}} {
+		write(t, filepath.Join(f.repository, "Makefile"), 0o644, "VERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = "+tree.sublevel+"\nEXTRAVERSION =\n")
+		git(t, "-C", f.repository, "add", "--all")
+		git(t, "-C", f.repository, "commit", "--quiet", "--message=Linux 6.1."+tree.sublevel)
+		git(t, "-C", f.repository, "tag", tree.tag)
+	}
+}
+
+// git runs git without the configuration of whoever runs the tests.
+func git(t *testing.T, args ...string) {
+	t.Helper()
+	command := exec.Command("git", append([]string{"-c", "user.name=t", "-c", "user.email=t@example.com"}, args...)...)
+	command.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null")
+	if out, err := command.CombinedOutput(); err != nil {
+		t.Fatalf("git %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -71,6 +72,10 @@ var exclusions = map[string]string{
 	"nvidia-drm":     "no-drm",
 	"nvidia-peermem": "no-peermem",
 }
+
+// Excludable lists the modules that a build can leave out, as far as the
+// driver's version allows, sorted.
+func Excludable() []string { return slices.Sorted(maps.Keys(exclusions)) }
 
 // helpful are options without which the modules would be the same, but which
 // keep the installer from looking at, or asking about, the machine that it

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -322,23 +321,4 @@ func progress(log *zerolog.Logger) func(string) {
 			log.Info().Msg(line)
 		}
 	}
-}
-
-// moduleType is the type to ask the package for; empty leaves it to the
-// package, which is what auto means.
-func (o Options) moduleType() string {
-	if o.ModuleType == "auto" {
-		return ""
-	}
-	return o.ModuleType
-}
-
-func (o Options) validate() error {
-	if types := []string{"", "auto", cuda.Proprietary, cuda.Open}; !slices.Contains(types, o.ModuleType) {
-		return stage.New(stage.Usage, "module type "+o.ModuleType+" is none of auto, proprietary, open", "see `builder build --help`")
-	}
-	if o.Jobs < 0 || o.BuildTimeout < 0 {
-		return stage.New(stage.Usage, "the number of jobs and the build's time limit cannot be negative", "see `builder build --help`")
-	}
-	return nil
 }

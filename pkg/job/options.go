@@ -1,10 +1,16 @@
 package job
 
 import (
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/k8sp/cuda/internal/command"
+	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/kernel/source"
+	"github.com/k8sp/cuda/pkg/modules"
+	"github.com/k8sp/cuda/pkg/stage"
 )
 
 // Options are what a user can say about a build. The zero value of every
@@ -41,4 +47,41 @@ type Options struct {
 	Builder string
 	// Runner runs kbuild and the installer.
 	Runner command.Runner
+}
+
+// validate refuses what no build could make sense of, before any work.
+func (o Options) validate() error {
+	var rules []string
+	for _, rule := range modules.Rules() {
+		rules = append(rules, rule.Name)
+	}
+	for _, check := range []struct {
+		what  string
+		given []string
+		known []string
+	}{
+		{"a module type", []string{o.ModuleType}, []string{"", "auto", cuda.Proprietary, cuda.Open}},
+		{"a module that a build can leave out", o.Exclude, cuda.Excludable()},
+		{"a check", o.Allow, rules},
+	} {
+		for _, given := range check.given {
+			if !slices.Contains(check.known, given) {
+				return stage.New(stage.Usage, fmt.Sprintf("%q is not %s", given, check.what),
+					"name one of "+strings.TrimPrefix(strings.Join(check.known, ", "), ", "))
+			}
+		}
+	}
+	if o.Jobs < 0 || o.BuildTimeout < 0 {
+		return stage.New(stage.Usage, "the number of jobs and the build's time limit cannot be negative", "see `builder build --help`")
+	}
+	return nil
+}
+
+// moduleType is the type to ask the package for; empty leaves it to the
+// package, which is what auto means.
+func (o Options) moduleType() string {
+	if o.ModuleType == "auto" {
+		return ""
+	}
+	return o.ModuleType
 }
