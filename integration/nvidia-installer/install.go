@@ -14,6 +14,13 @@ import (
 // errReported is a failure whose words are in the log already.
 var errReported = errors.New("reported")
 
+// complaint is an error in the real installer's words, which are sentences.
+type complaint string
+
+func (c complaint) Error() string { return string(c) }
+
+func complain(format string, args ...any) error { return complaint(fmt.Sprintf(format, args...)) }
+
 // pack is what the package's .manifest says of it.
 type pack struct {
 	description, version string
@@ -33,14 +40,14 @@ var optional = []struct{ module, option, purpose string }{
 // real installer's order.
 func (i *installer) install() error {
 	if i.uid != 0 {
-		return errors.New("nvidia-installer must be run as root")
+		return complain("nvidia-installer must be run as root")
 	}
 	p, err := i.readManifest()
 	if err != nil {
 		return err
 	}
 	if !i.has("kernel-modules-only") && !i.has("kernel-module-only") {
-		return errors.New("This stand-in for tests can only be run with --kernel-modules-only.")
+		return complain("This stand-in for tests can only be run with --kernel-modules-only.")
 	}
 	i.step(fmt.Sprintf("Installing NVIDIA driver version %s.", p.version))
 	if err := i.checkRecord(p); err != nil {
@@ -61,7 +68,7 @@ func (i *installer) install() error {
 	}
 	i.step("Kernel module compilation complete.")
 	if i.value("kernel-name", i.running) == i.running {
-		return errors.New("Unable to load the kernel module 'nvidia.ko'.  (The real installer test-loads modules for the running kernel; this stand-in never loads any.)")
+		return complain("Unable to load the kernel module 'nvidia.ko'.  (The real installer test-loads modules for the running kernel; this stand-in never loads any.)")
 	}
 	i.step(fmt.Sprintf("Installing '%s' (%s):", p.description, p.version))
 	if err := i.copyModules(p); err != nil {
@@ -77,11 +84,11 @@ func (i *installer) install() error {
 func (i *installer) readManifest() (pack, error) {
 	text, err := os.ReadFile(filepath.Join(filepath.Dir(i.program), ".manifest"))
 	if err != nil {
-		return pack{}, errors.New("No package found for installation.  Please run this utility with the '--help' option for usage information.")
+		return pack{}, complain("No package found for installation.  Please run this utility with the '--help' option for usage information.")
 	}
 	lines := strings.Split(string(text), "\n")
 	if len(lines) < 9 || len(strings.Fields(lines[3])) == 0 {
-		return pack{}, errors.New("Invalid .manifest file; error on line 4.")
+		return pack{}, complain("Invalid .manifest file; error on line 4.")
 	}
 	return pack{
 		description: lines[0],
@@ -96,10 +103,10 @@ func (i *installer) checkRecord(p pack) error {
 	text, err := os.ReadFile(i.record)
 	lines := strings.Split(string(text), "\n")
 	if err != nil || len(lines) < 2 {
-		return errors.New("No NVIDIA driver is currently installed; the '--kernel-modules-only' option can only be used to install the NVIDIA kernel modules on top of an existing driver installation.")
+		return complain("No NVIDIA driver is currently installed; the '--kernel-modules-only' option can only be used to install the NVIDIA kernel modules on top of an existing driver installation.")
 	}
 	if lines[0] != p.version {
-		return fmt.Errorf("The '--kernel-modules-only' option can only be used to install kernel modules on top of an existing driver installation of the same driver version.  The existing driver installation is %s, but the kernel modules are %s.", lines[0], p.version)
+		return complain("The '--kernel-modules-only' option can only be used to install kernel modules on top of an existing driver installation of the same driver version.  The existing driver installation is %s, but the kernel modules are %s.", lines[0], p.version)
 	}
 	return nil
 }
@@ -113,17 +120,17 @@ func (i *installer) trees() (source, output string) {
 func (i *installer) checkTrees() error {
 	source, output := i.trees()
 	if _, err := os.Stat(source); err != nil {
-		return fmt.Errorf("The kernel source path '%s' does not exist.", source)
+		return complain("The kernel source path '%s' does not exist.", source)
 	}
 	if header := source + "/include/linux/kernel.h"; !exists(header) {
-		return fmt.Errorf("The kernel header file '%s' does not exist.  The most likely reason for this is that the kernel source path '%s' is incorrect.", header, source)
+		return complain("The kernel header file '%s' does not exist.  The most likely reason for this is that the kernel source path '%s' is incorrect.", header, source)
 	}
 	if !exists(output) {
-		return fmt.Errorf("The kernel output path '%s' does not exist.", output)
+		return complain("The kernel output path '%s' does not exist.", output)
 	}
 	old, header := output+"/include/linux/version.h", output+"/include/generated/uapi/linux/version.h"
 	if !exists(old) && !exists(header) {
-		return fmt.Errorf("Neither the '%s' nor the '%s' kernel header file exists. The most likely reason for this is that the kernel source files in '%s' have not been configured.", old, header, output)
+		return complain("Neither the '%s' nor the '%s' kernel header file exists. The most likely reason for this is that the kernel source files in '%s' have not been configured.", old, header, output)
 	}
 	i.step(fmt.Sprintf("Kernel source path: '%s'", source))
 	i.step(fmt.Sprintf("Kernel output path: '%s'", output))
@@ -185,12 +192,12 @@ func (i *installer) make(p pack, arguments, title string) error {
 func (i *installer) copyModules(p pack) error {
 	dir := i.value("kernel-install-path", "/lib/modules/"+i.value("kernel-name", i.running)+"/kernel/drivers/video")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("Unable to create '%s' (%w)", dir, err)
+		return complain("Unable to create '%s' (%v)", dir, err)
 	}
 	for _, module := range p.modules {
 		name := module + ".ko"
 		if err := copyFile(filepath.Join(dir, name), filepath.Join(filepath.Dir(i.program), p.buildDir, name)); err != nil {
-			return fmt.Errorf("Cannot install %s (%w)", name, err)
+			return complain("Cannot install %s (%v)", name, err)
 		}
 	}
 	return nil

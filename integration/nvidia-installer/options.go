@@ -150,7 +150,7 @@ func parse(args []string) (map[string]string, error) {
 		arg := args[i]
 		name, ok := strings.CutPrefix(arg, "-")
 		if !ok {
-			return nil, fmt.Errorf("invalid option: %q", arg)
+			return nil, complain("invalid option: %q", arg)
 		}
 		name, double := strings.CutPrefix(name, "-")
 		name, value, hasValue := strings.Cut(name, "=")
@@ -166,25 +166,25 @@ func parse(args []string) (map[string]string, error) {
 				continue
 			}
 			if o, value = joined(name); o == nil {
-				return nil, fmt.Errorf("unrecognized option: %q", strings.SplitN(arg, "=", 2)[0])
+				return nil, complain("unrecognized option: %q", strings.SplitN(arg, "=", 2)[0])
 			}
 			hasValue = true
 		}
 		shown, _, _ := strings.Cut(arg, "=")
 		switch takes := o.kind == text || o.kind == number; {
 		case !takes && hasValue:
-			return nil, fmt.Errorf("option %q does not take an argument, but was given an argument of %q.", shown, value)
+			return nil, complain("option %q does not take an argument, but was given an argument of %q.", shown, value)
 		case takes && !hasValue:
 			if i++; i == len(args) {
-				return nil, fmt.Errorf("option %q requires an argument.", shown)
+				return nil, complain("option %q requires an argument.", shown)
 			}
 			value = args[i]
 		case takes && value == "":
-			return nil, fmt.Errorf("option %q requires an argument.", shown)
+			return nil, complain("option %q requires an argument.", shown)
 		}
 		if o.kind == number {
 			if _, err := strconv.ParseInt(value, 0, 32); err != nil {
-				return nil, fmt.Errorf("%q is not a valid argument for option %q.", value, shown)
+				return nil, complain("%q is not a valid argument for option %q.", value, shown)
 			}
 		}
 		if negated {
