@@ -33,7 +33,7 @@ func (l *ladder) findByAPI(ctx context.Context) (found, error) {
 		}
 		hash := plumbing.NewHash(answer.GetObject().GetSHA())
 		if hash.IsZero() {
-			return found{}, fmt.Errorf("%s answered with JSON that is no ref", response.Request.URL)
+			return found{}, fmt.Errorf("GitHub's API answered %s with something that is no ref", response.Request.URL)
 		}
 		// GitHub's old API, which some servers still speak, answers with a
 		// ref that merely begins with the name.
