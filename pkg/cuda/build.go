@@ -278,7 +278,7 @@ func (o BuildOptions) run(ctx context.Context, d Driver, argv []string) (printed
 	go func() {
 		done <- o.Runner.Run(ctx, command.Command{Args: argv, Dir: d.Dir, Env: o.environment(), Output: &out})
 	}()
-	log := follower{path: o.LogFile, report: o.Progress}
+	log := follower{path: o.LogFile, every: 5 * time.Second, report: o.Progress}
 	if log.report == nil {
 		log.report = func(string) {}
 	}

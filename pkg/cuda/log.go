@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 )
 
 // The shapes of a line in nvidia-installer's log. Everything that a command
@@ -154,6 +155,8 @@ type follower struct {
 	tests   int // of the kernel's interfaces, which come before the compiling
 	objects int
 	counted int // their sum when it was last reported
+	at      time.Time
+	every   time.Duration // how often at most to report them
 	report  func(line string)
 }
 
@@ -178,7 +181,9 @@ func (f *follower) poll() {
 	for _, line := range lines[:len(lines)-1] {
 		f.line(line)
 	}
-	f.count()
+	if time.Since(f.at) >= f.every {
+		f.count()
+	}
 }
 
 // count reports the counts if they have changed.
@@ -186,6 +191,7 @@ func (f *follower) count() {
 	if f.tests+f.objects == f.counted {
 		return
 	}
+	f.at = time.Now()
 	f.counted = f.tests + f.objects
 	f.report(fmt.Sprintf("%s: %d kernel interfaces tested, %d objects compiled", f.step, f.tests, f.objects))
 }
