@@ -18,6 +18,72 @@ type Target struct {
 	Config Config `json:"config"`
 	// Exports are the symbols that the kernel offers to modules.
 	Exports Exports `json:"exports"`
+	// StructModule is the size of the kernel's struct module.
+	StructModule StructModule `json:"struct_module"`
+	// Signing is what the kernel asks of a module's signature.
+	Signing Signing `json:"signing"`
+	// Sample is one of the host's own modules, which that kernel is known
+	// to load; the zero value where none can be read.
+	Sample Sample `json:"sample"`
+	// Tree is the host's own build tree; the zero value where it has none.
+	Tree HostTree `json:"tree"`
+}
+
+// StructModule is the size of struct module, which a kernel since 6.4 compares
+// with the section .gnu.linkonce.this_module of a module that it loads.
+type StructModule struct {
+	// Bytes is 0 where the size is not known.
+	Bytes int64  `json:"bytes"`
+	From  string `json:"from"` // "sys/kernel/btf/vmlinux"
+}
+
+// Enforcement says whether a kernel refuses modules without a valid signature.
+type Enforcement string
+
+// Unknown is a kernel whose config leaves it open and whose command line and
+// lockdown state cannot be seen.
+const (
+	EnforcementUnknown Enforcement = ""
+	Enforced           Enforcement = "enforced"
+	NotEnforced        Enforcement = "not-enforced"
+)
+
+// Signing is a kernel's demand for signatures on modules.
+type Signing struct {
+	// Checked is CONFIG_MODULE_SIG: a signature that is there is verified.
+	Checked bool `json:"checked"`
+	// Enforcement says whether there must be one.
+	Enforcement Enforcement `json:"enforcement"`
+	// Hash is CONFIG_MODULE_SIG_HASH, "sha256".
+	Hash string `json:"hash"`
+	// From is what the enforcement was read from: "CONFIG_MODULE_SIG_FORCE",
+	// "module.sig_enforce in proc/cmdline", "sys/kernel/security/lockdown".
+	From string `json:"from"`
+	// Keys are the subject key identifiers, in lower-case hex, of the keys
+	// that the kernel verifies modules with, as far as they can be seen.
+	Keys []string `json:"keys,omitempty"`
+	// KeysFrom is where they were read; empty where no keyring is to be seen.
+	KeysFrom string `json:"keys_from,omitempty"`
+}
+
+// Sample is a module of the host's own.
+type Sample struct {
+	Name     string `json:"name"`
+	Vermagic string `json:"vermagic"`
+	// ThisModule is the size in bytes of its .gnu.linkonce.this_module.
+	ThisModule int64  `json:"this_module"`
+	From       string `json:"from"` // "lib/modules/REL/kernel/…"
+}
+
+// HostTree is what a host has to build modules against, by its paths on this
+// machine.
+type HostTree struct {
+	// Build holds the config, the generated headers and Module.symvers.
+	Build string `json:"build"`
+	// Source holds the headers and scripts; the same folder where the tree
+	// is whole.
+	Source string `json:"source"`
+	From   string `json:"from"` // "lib/modules/REL/build"
 }
 
 // Arch is a kernel architecture by NVIDIA's and uname's name for it.
@@ -58,12 +124,14 @@ type Symbol struct {
 	// License says whether every module may use it or only GPL-compatible
 	// ones; a source that cannot tell leaves it unknown.
 	License License
-	// Namespace is the export's namespace; meaningful only where
-	// Exports.Namespaces is set.
-	Namespace string
-	// CRC is its modversions checksum; meaningful only where Exports.CRCs
-	// is set.
-	CRC uint32
+	// Namespace is the export's namespace, empty where it has none;
+	// NamespaceKnown is false where the source could not tell.
+	Namespace      string
+	NamespaceKnown bool
+	// CRC is its modversions checksum, 0 in a kernel without them; CRCKnown
+	// is false where the source could not tell.
+	CRC      uint32
+	CRCKnown bool
 }
 
 // License is which modules a symbol is exported to.
@@ -86,4 +154,10 @@ type Exports struct {
 	Namespaces bool   `json:"namespaces"`
 	CRCs       bool   `json:"crcs"`
 	From       string `json:"from"` // "proc/kallsyms"
+	// InTree is where the exports of the kernel's own modules were read;
+	// "proc/kallsyms" has those of loaded modules only.
+	InTree string `json:"in_tree"`
+	// Complete says that the exports of all of them are among Symbols, so
+	// that nobody exports what is not.
+	Complete bool `json:"complete"`
 }
