@@ -86,14 +86,15 @@ func (t *tail) Write(p []byte) (int, error) {
 
 func (t *tail) String() string { return t.buffer.String() }
 
-// lastLines are the last n lines that are not empty, joined with spaces.
+// lastLines are the last n lines that are not empty, joined with spaces. Of a
+// long one, such as a compiler's command, the beginning will do.
 func (t *tail) lastLines(n int) string { return lastLines(t.String(), n) }
 
 func lastLines(text string, n int) string {
 	var lines []string
 	for line := range strings.Lines(text) {
 		if line = strings.TrimSpace(line); line != "" {
-			lines = append(lines, line)
+			lines = append(lines, line[:min(len(line), 300)])
 		}
 	}
 	return strings.Join(lines[max(0, len(lines)-n):], " ")

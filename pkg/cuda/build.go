@@ -307,6 +307,9 @@ func (o BuildOptions) failure(d Driver, runErr error, missing []string, log find
 		e.Reason = fmt.Sprintf("nvidia-installer %s did not end by itself and was stopped (%v)", d.Version, runErr)
 		e.Hint += ", or give it longer with --build-timeout"
 		why = "its last words were: " + cmp.Or(lastLogLines(o.LogFile, 3), printed, "none")
+	case strings.Contains(log.Cause, noSpace):
+		e.Reason = fmt.Sprintf("nvidia-installer %s ran out of disk space", d.Version)
+		e.Err, why = unix.ENOSPC, ""
 	case runErr == nil:
 		e.Reason = fmt.Sprintf("nvidia-installer %s reported success, but did not build %s", d.Version, strings.Join(missing, ", "))
 	case log.Cause != "":

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -252,6 +253,9 @@ func TestBuildFails(t *testing.T) {
 		{"exit status 0 without a word",
 			fakeInstaller{},
 			"build: nvidia-installer 535.261.03 reported success, but did not build nvidia, nvidia-uvm, nvidia-modeset, nvidia-drm, nvidia-peermem. See LOG."},
+		{"the disk is full",
+			fakeInstaller{log: "   /share/x/cc9.s: fatal error: No space left on device\n", err: failed},
+			"build: nvidia-installer 535.261.03 ran out of disk space: no space left on device. See LOG."},
 		{"it hangs",
 			fakeInstaller{log: "-> Performing CC check.\n-> Building kernel modules\n", hang: true},
 			"build: nvidia-installer 535.261.03 did not end by itself and was stopped (time limit reached: 50ms): its last words were: -> Performing CC check. -> Building kernel modules. See LOG, or give it longer with --build-timeout."},
@@ -269,6 +273,9 @@ func TestBuildFails(t *testing.T) {
 			}
 			if diff := cmp.Diff(strings.ReplaceAll(tt.want, "LOG", o.LogFile), err.Error()); diff != "" {
 				t.Errorf("error (-want +got):\n%s", diff)
+			}
+			if full := tt.name == "the disk is full"; errors.Is(err, syscall.ENOSPC) != full {
+				t.Errorf("a full disk: %v, want %v", !full, full)
 			}
 			if len(b.Files) > 0 {
 				t.Errorf("returned %v", b.Files)

@@ -39,6 +39,9 @@ type findings struct {
 	Undefined []string
 }
 
+// noSpace is a full disk in the words of the C library.
+const noSpace = "No space left on device"
+
 // causes match, after the indentation, what compilers and kbuild print when
 // they fail. The order does not matter: the first line wins, not the first
 // pattern.
@@ -49,7 +52,7 @@ var causes = []*regexp.Regexp{
 	regexp.MustCompile(`^make(\[\d+\])?: \*\*\* No rule to make target`),
 	regexp.MustCompile(`^[^\s:]+:\d+: \*\*\* `), // Makefile:12: *** reason.  Stop.
 	regexp.MustCompile(`^[\w./]*sh: (line )?(\d+: )?.*: (command )?not found$`),
-	regexp.MustCompile(`: undefined reference to |No space left on device`),
+	regexp.MustCompile(`: undefined reference to |` + noSpace),
 	regexp.MustCompile(`^Killed$`),
 }
 
