@@ -9,11 +9,13 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/go-git/go-billy/v5"
+	"github.com/go-git/go-billy/v5/osfs"
 	git "github.com/go-git/go-git/v5"
 	"github.com/go-git/go-git/v5/config"
 	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/cache"
 	"github.com/go-git/go-git/v5/plumbing/object"
+	"github.com/go-git/go-git/v5/storage/filesystem"
 	"github.com/rs/zerolog"
 
 	"github.com/k8sp/cuda/pkg/stage"
@@ -60,7 +62,9 @@ func (l *ladder) fetch(ctx context.Context, f found) (Tree, error) {
 // checkOut makes a repository at dir with the ref's commit, and no other, in
 // it and in its working tree, and returns the commit.
 func (l *ladder) checkOut(ctx context.Context, dir string, f found) (string, error) {
-	repo, err := git.PlainInit(dir, false)
+	tree := &contextFS{osfs.New(dir), ctx}
+	dot := &contextFS{osfs.New(filepath.Join(dir, git.GitDirName)), ctx}
+	repo, err := git.Init(filesystem.NewStorage(dot, cache.NewObjectLRUDefault()), tree)
 	if err != nil {
 		return "", err
 	}
@@ -91,7 +95,6 @@ func (l *ladder) checkOut(ctx context.Context, dir string, f found) (string, err
 	if err != nil {
 		return "", err
 	}
-	worktree.Filesystem = &contextFS{Filesystem: worktree.Filesystem, ctx: ctx}
 	return commit.String(), worktree.Checkout(&git.CheckoutOptions{Hash: commit, Force: true})
 }
 
@@ -137,25 +140,4 @@ func (l *ladder) cannot(do string, f found, err error) error {
 		hint = "make " + filepath.Dir(l.dir) + " writable for the user that builder runs as"
 	}
 	return stage.Wrap(stage.Source, err, fmt.Sprintf("cannot %s %s of %s from %s", do, f.ref, l.repository, l.clone), hint)
-}
-
-// contextFS stops go-git's checkout, which takes no context and most of a
-// minute, when the context ends.
-type contextFS struct {
-	billy.Filesystem
-	ctx context.Context
-}
-
-func (fs *contextFS) OpenFile(name string, flag int, perm os.FileMode) (billy.File, error) {
-	if err := fs.ctx.Err(); err != nil {
-		return nil, err
-	}
-	return fs.Filesystem.OpenFile(name, flag, perm)
-}
-
-func (fs *contextFS) Lstat(name string) (os.FileInfo, error) {
-	if err := fs.ctx.Err(); err != nil {
-		return nil, err
-	}
-	return fs.Filesystem.Lstat(name)
 }
