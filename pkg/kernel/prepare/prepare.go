@@ -203,7 +203,7 @@ func warnDrift(ctx context.Context, drift []Change) {
 func failed(err error, reason string) error {
 	hint := ""
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-		hint = "free some space on the share: a prepared tree takes about 50 MB"
+		hint = "free some space on the share: a prepared tree takes about 30 MB"
 	}
 	return stage.Wrap(stage.Prepare, err, reason, hint)
 }

@@ -362,7 +362,7 @@ func TestPrepareInterrupted(t *testing.T) {
 
 func TestFailedSaysThatDiskIsFull(t *testing.T) {
 	err := failed(&os.PathError{Op: "write", Path: "x", Err: unix.ENOSPC}, "could not write Module.symvers")
-	want := "prepare: could not write Module.symvers: write x: no space left on device. Free some space on the share: a prepared tree takes about 50 MB."
+	want := "prepare: could not write Module.symvers: write x: no space left on device. Free some space on the share: a prepared tree takes about 30 MB."
 	if err.Error() != want {
 		t.Errorf("got  %s\nwant %s", err, want)
 	}
