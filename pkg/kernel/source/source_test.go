@@ -450,7 +450,7 @@ func TestFullDisk(t *testing.T) {
 	}
 	full := &fs.PathError{Op: "write", Path: "/opt/share/.builder/scratch/x", Err: syscall.ENOSPC}
 	err = l.cannot("check out", found{ref: "refs/tags/v4.8.1-coreos"}, full)
-	wantError(t, err, stage.Source, "no space left on device", "Free 1.7 GB on the disk that holds /opt/share/linux")
+	wantError(t, err, stage.Source, "no space left on device", "Free 1.8 GB on the disk that holds /opt/share/linux")
 }
 
 func TestPlan(t *testing.T) {
