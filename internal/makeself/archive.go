@@ -69,7 +69,7 @@ func (a *Archive) Verify(ctx context.Context, also io.Writer) error {
 // Payload is the tar stream. Reading it ends with ctx's error when ctx does.
 // The caller closes it.
 func (a *Archive) Payload(ctx context.Context) (io.ReadCloser, error) {
-	return decompress(&contextReader{ctx, io.NewSectionReader(a.file, a.PayloadOffset, a.size-a.PayloadOffset)})
+	return unpacked(&contextReader{ctx, io.NewSectionReader(a.file, a.PayloadOffset, a.size-a.PayloadOffset)})
 }
 
 // contextReader stops a long read when the job is interrupted.

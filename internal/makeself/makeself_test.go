@@ -179,12 +179,12 @@ func TestPayloadRefuses(t *testing.T) {
 		{"none", nil, "unexpected EOF"},
 		{"unknown", []byte("PK\x03\x04"), "begins with 50 4b 03 04"},
 		{"xz dictionary", block, "needs a dictionary of 3072 MiB"},
-		{"xz cut", huge[:9], "xz payload"},
+		{"xz cut", huge[:9], "payload: xz"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := decompress(bytes.NewReader(c.payload))
+			_, err := unpacked(bytes.NewReader(c.payload))
 			if err == nil || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("decompress = %v, want %q", err, c.want)
+				t.Errorf("unpacked = %v, want %q", err, c.want)
 			}
 		})
 	}
