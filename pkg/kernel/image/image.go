@@ -1,0 +1,243 @@
+package image
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
+
+	"github.com/k8sp/cuda/internal/btf"
+)
+
+// Limits on what is read into memory, in bytes. The largest images of
+// distributions are 80 MB, and 120 MB decompressed; one with debug sections
+// is larger.
+const (
+	maxFile    = 512 << 20
+	maxPayload = 512 << 20
+)
+
+// ErrFormat is a file that is not a kernel image of a kind known here.
+var ErrFormat = errors.New("not a kernel image")
+
+// Format is the kind of file that a kernel is in.
+type Format string
+
+// The formats that [Read] knows.
+const (
+	BzImage    Format = "bzImage"   // x86's, Documentation/arch/x86/boot.rst
+	Vmlinux    Format = "vmlinux"   // ELF
+	Arm64Image Format = "Image"     // Documentation/arch/arm64/booting.rst
+	EFIZboot   Format = "EFI zboot" // drivers/firmware/efi/libstub/zboot-header.S
+)
+
+// Image is what a kernel image tells of its kernel.
+type Image struct {
+	// Format is the outermost format, but for a plain compression of the
+	// file. Compression is the last one peeled: "xz"; empty where none was.
+	Format      Format
+	Compression string
+	// Arch is uname's name for the machine: "x86_64", "aarch64".
+	Arch string
+	// Release is `uname -r`; Banner the line of /proc/version, which names
+	// the compiler. Both are empty where they were not found.
+	Release, Banner string
+	// Config is the text of an IKCONFIG kernel's .config, nil of another's.
+	Config []byte
+	// Symbols are the exports of the kernel itself, sorted by name; none
+	// where SymbolsKnown is false.
+	Symbols      []Symbol
+	SymbolsKnown bool
+	// NamespacesKnown and CRCsKnown say that these parts of Symbols were
+	// read. A kernel too old for namespaces, or built without modversions,
+	// is known to have none.
+	NamespacesKnown, CRCsKnown bool
+	// StructModule is sizeof(struct module) in bytes, 0 where the image has
+	// no type information to tell.
+	StructModule int64
+}
+
+// Symbol is one export.
+type Symbol struct {
+	Name string
+	// GPL says that only GPL-compatible modules may use it.
+	GPL bool
+	// Namespace is the one that a module must import; empty for none.
+	Namespace string
+	// CRC is the modversions checksum, 0 in a kernel without them.
+	CRC uint32
+}
+
+// Open reads the kernel image at path.
+func Open(ctx context.Context, path string) (Image, error) {
+	// O_NONBLOCK: opening a FIFO would wait for ever.
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return Image{}, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return Image{}, err
+	}
+	if !info.Mode().IsRegular() {
+		return Image{}, fmt.Errorf("%s: %w: not a regular file", path, ErrFormat)
+	}
+	img, err := Read(ctx, f, info.Size())
+	if err != nil {
+		return Image{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return img, nil
+}
+
+// Read reads a kernel image of size bytes. An error is an [ErrFormat], the
+// context's or the reader's; parts of a sound image that cannot be made sense
+// of are logged and left unknown.
+func Read(ctx context.Context, r io.ReaderAt, size int64) (Image, error) {
+	if size > maxFile {
+		return Image{}, fmt.Errorf("%w: %d MiB, of %d allowed", ErrFormat, size>>20, maxFile>>20)
+	}
+	data := make([]byte, size)
+	if _, err := io.ReadFull(contextReader{ctx, io.NewSectionReader(r, 0, size)}, data); err != nil {
+		return Image{}, err
+	}
+	img, kernel, err := unwrap(ctx, data)
+	if err != nil {
+		return Image{}, err
+	}
+	if err := img.describe(ctx, kernel); err != nil {
+		return Image{}, err
+	}
+	return img, nil
+}
+
+// StructModule is sizeof(struct module) in bytes of the kernel whose type
+// information btf is: the content of /sys/kernel/btf/vmlinux.
+func StructModule(raw []byte) (int64, error) {
+	return btf.StructSize(raw, "module", "state", "list", "name")
+}
+
+// maxWraps is how deep images are wrapped: a gzip'ed zboot around a flat one.
+const maxWraps = 3
+
+// unwrap peels data to the kernel inside: an ELF vmlinux or a flat Image.
+func unwrap(ctx context.Context, data []byte) (img Image, kernel []byte, err error) {
+	for range maxWraps {
+		var format Format
+		var payload []byte
+		switch {
+		case isELF(data), isArm64(data):
+			if img.Format == "" {
+				img.Format = Vmlinux
+				if isArm64(data) {
+					img.Format = Arm64Image
+				}
+			}
+			return img, data, nil
+		case isBzImage(data):
+			format = BzImage
+			img.Release, payload, err = bzImage(data)
+		case isZboot(data):
+			format = EFIZboot
+			payload, err = zboot(data)
+		default:
+			payload = data
+		}
+		if err != nil {
+			return img, nil, err
+		}
+		if format != "" {
+			img.Format = format
+		}
+		if img.Compression, data, err = decompress(ctx, payload, maxPayload); err != nil {
+			return img, nil, err
+		}
+	}
+	return img, nil, fmt.Errorf("%w: compressed over and over", ErrFormat)
+}
+
+// describe fills img from the kernel itself.
+func (img *Image) describe(ctx context.Context, kernel []byte) error {
+	var types []byte
+	if isELF(kernel) {
+		f, err := parseELF(kernel)
+		if err != nil {
+			return err
+		}
+		img.Arch, types = f.arch, f.section(".BTF")
+		if err := img.setSymbols(f); err != nil {
+			zerolog.Ctx(ctx).Warn().Err(err).Msg("the kernel image's export tables are not read")
+		}
+	} else {
+		img.Arch, types = "aarch64", findBTF(kernel)
+	}
+	img.Banner = findBanner(kernel)
+	if img.Release == "" {
+		img.Release = bannerRelease(img.Banner)
+	}
+	var err error
+	if img.Config, err = findConfig(kernel); err != nil {
+		zerolog.Ctx(ctx).Warn().Err(err).Msg("the kernel image's configuration is not read")
+	}
+	if types != nil {
+		if img.StructModule, err = StructModule(types); err != nil {
+			zerolog.Ctx(ctx).Warn().Err(err).Msg("the kernel image's type information is not read")
+		}
+	}
+	return nil
+}
+
+// findBanner is the kernel's linux_banner (init/version.c), the text of
+// /proc/version, without its newline.
+func findBanner(kernel []byte) string {
+	const start, limit = "Linux version ", 1024
+	for {
+		i := bytes.Index(kernel, []byte(start))
+		if i < 0 {
+			return ""
+		}
+		line := kernel[i:min(len(kernel), i+limit)]
+		kernel = kernel[i+len(start):]
+		line, _, whole := bytes.Cut(line, []byte("\n"))
+		if whole && printable(line) && bannerRelease(string(line)) != "" {
+			return string(line)
+		}
+	}
+}
+
+// bannerRelease is the third word of a banner, where it begins as a release
+// does: linux_proc_banner, beside the banner, has "%s" there.
+func bannerRelease(banner string) string {
+	words := bytes.Fields([]byte(banner))
+	if len(words) < 3 || words[2][0] < '0' || words[2][0] > '9' {
+		return ""
+	}
+	return string(words[2])
+}
+
+func printable(text []byte) bool {
+	for _, c := range text {
+		if c < ' ' || c > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// contextReader ends a long read when its context does.
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r contextReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.r.Read(p)
+}
