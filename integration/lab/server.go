@@ -20,11 +20,17 @@ type Server struct {
 	done chan error
 }
 
+// APIURL is the base of GitHub's API, as GitHub Enterprise has it.
+func (s *Server) APIURL() string { return s.URL + "/api/v3/" }
+
 // CloneURL is the base of the repositories: CloneURL/OWNER/NAME.git.
 func (s *Server) CloneURL() string { return s.URL }
 
-// APIURL is the base of GitHub's API, as GitHub Enterprise has it.
-func (s *Server) APIURL() string { return s.URL + "/api/v3/" }
+// Repository is the clone URL of "owner/name"; coreos/linux is the kernel's.
+func (s *Server) Repository(name string) string { return s.URL + "/" + name + ".git" }
+
+// Environ points builder at the server.
+func (s *Server) Environ() []string { return []string{"BUILDER_GITHUB_API_URL=" + s.APIURL()} }
 
 // FaultyURL is the base of an API or of repositories whose every answer is a
 // fault: "rate-limit", "not-found", "error" or "garbage".
