@@ -8,6 +8,7 @@ import (
 	git "github.com/go-git/go-git/v5"
 	"github.com/go-git/go-git/v5/config"
 	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/transport"
 	"github.com/go-git/go-git/v5/storage/memory"
 	"github.com/rs/zerolog"
 
@@ -59,6 +60,9 @@ func (l *ladder) find(ctx context.Context) (found, error) {
 func (l *ladder) findByGit(ctx context.Context) (found, error) {
 	remote := git.NewRemote(memory.NewStorage(), &config.RemoteConfig{Name: git.DefaultRemoteName, URLs: []string{l.clone}})
 	refs, err := remote.ListContext(ctx, &git.ListOptions{Auth: l.auth})
+	if errors.Is(err, transport.ErrEmptyRemoteRepository) {
+		return found{}, errNoRef
+	}
 	if err != nil {
 		return found{}, err
 	}
@@ -79,7 +83,7 @@ func (l *ladder) noRef(asked string) error {
 	reason := fmt.Sprintf("%s holds no source for kernel %s: %s has none of %s",
 		l.repository, l.release.Full, asked, names(l.refs))
 	return stage.New(stage.Source, reason,
-		"name the tag or branch with --source-ref, or another repository with --source-repository (a private one needs --github-token)")
+		"name the tag or branch with --source-ref, or another repository with --github-repository (a private one needs --github-token)")
 }
 
 // unreachable is the error for look-ups that nobody answered.
