@@ -43,7 +43,7 @@ func TestUpToModules(t *testing.T) {
 	}
 	name := "NVIDIA-Linux-x86_64-" + parts.Driver.Version + ".run"
 
-	laptop := newLaptop(t, serve(t, toolkitName, toolkit(t, name, run)))
+	laptop := newLaptop(t, serve(t, toolkitName, toolkit(t, name, run), nil))
 	copyContext(t, laptop.Dir)
 	laptop.Env["CUDA_DRIVER"] = parts.Driver.Version
 	laptop.Env["VAGRANT_VM"] = vm{

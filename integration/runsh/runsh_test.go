@@ -24,7 +24,7 @@ var driver = []byte("#!/bin/sh\n# a driver package\n")
 
 func TestFreshMachine(t *testing.T) {
 	t.Parallel()
-	s := serve(t, toolkitName, toolkit(t, driverName, driver))
+	s := serve(t, toolkitName, toolkit(t, driverName, driver), nil)
 	l := newLaptop(t, s)
 
 	// From another folder: run.sh works on its own.
@@ -61,7 +61,7 @@ func TestFreshMachine(t *testing.T) {
 func TestArchiveIsThereAlready(t *testing.T) {
 	t.Parallel()
 	archive := toolkit(t, driverName, driver)
-	s := serve(t, toolkitName, archive)
+	s := serve(t, toolkitName, archive, nil)
 	l := newLaptop(t, s)
 	l.write(t, "cuda/"+toolkitName, archive)
 	expect(t, l.run(t), 0)
@@ -110,10 +110,7 @@ func TestDownloads(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := serve(t, toolkitName, archive)
-			if test.server != nil {
-				test.server(s)
-			}
+			s := serve(t, toolkitName, archive, test.server)
 			l := newLaptop(t, s)
 			if test.part != nil {
 				l.write(t, "cuda/"+toolkitName+".part", test.part)
@@ -146,7 +143,7 @@ func TestStops(t *testing.T) {
 		leaves  []string // in ./cuda
 	}{
 		"the file is another": {
-			server: func(s *server) { s.content = altered },
+			server: func(s *server) { s.Sends = altered },
 			says:   ".part is not the file it should be: its SHA-256 is ",
 			leaves: []string{toolkitName + ".part"},
 		},
@@ -185,11 +182,8 @@ func TestStops(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := serve(t, toolkitName, archive)
+			s := serve(t, toolkitName, archive, test.server)
 			l := newLaptop(t, s)
-			if test.server != nil {
-				test.server(s)
-			}
 			if test.archive != nil {
 				l.write(t, "cuda/"+toolkitName, test.archive)
 			}
@@ -212,7 +206,7 @@ func TestStops(t *testing.T) {
 func TestBrokenArchive(t *testing.T) {
 	t.Parallel()
 	archive := toolkit(t, driverName, driver)
-	s := serve(t, toolkitName, archive[:len(archive)-5000])
+	s := serve(t, toolkitName, archive[:len(archive)-5000], nil)
 	l := newLaptop(t, s)
 	l.write(t, "cuda/NVIDIA-Linux-x86_64-550.78.run", []byte("the user's own"))
 	expect(t, l.run(t), 1, "run.sh: cuda/"+toolkitName+" could not be unpacked, see above.")
@@ -234,7 +228,7 @@ func TestVagrantFails(t *testing.T) {
 	} {
 		t.Run(fail, func(t *testing.T) {
 			t.Parallel()
-			s := serve(t, toolkitName, archive)
+			s := serve(t, toolkitName, archive, nil)
 			l := newLaptop(t, s)
 			l.Env["VAGRANT_FAIL"] = fail
 			expect(t, l.run(t), 3, "run.sh: this failed with status 3, see above: vagrant "+fail)
@@ -248,7 +242,7 @@ func TestVagrantFails(t *testing.T) {
 func TestBoxWithoutServer(t *testing.T) {
 	t.Parallel()
 	archive := toolkit(t, driverName, driver)
-	l := newLaptop(t, serve(t, toolkitName, archive))
+	l := newLaptop(t, serve(t, toolkitName, archive, nil))
 	l.Env["BOX_UPDATE"] = "no"
 	expect(t, l.run(t), 0)
 	if diff := cmp.Diff(lines[1:], l.vagrant(t)); diff != "" {
@@ -259,7 +253,7 @@ func TestBoxWithoutServer(t *testing.T) {
 // TestVagrantIsNotInstalled says so before it downloads gigabytes.
 func TestVagrantIsNotInstalled(t *testing.T) {
 	t.Parallel()
-	s := serve(t, toolkitName, nil)
+	s := serve(t, toolkitName, nil, nil)
 	l := newLaptop(t, s)
 	l.Env["PATH"] = l.path("bin")
 	if err := os.Mkdir(l.path("bin"), 0o755); err != nil {
@@ -278,7 +272,7 @@ func TestVagrantIsNotInstalled(t *testing.T) {
 
 func TestArguments(t *testing.T) {
 	t.Parallel()
-	l := newLaptop(t, serve(t, toolkitName, nil))
+	l := newLaptop(t, serve(t, toolkitName, nil, nil))
 	expect(t, l.exec(t, l.Dir, "./run.sh", "--help"), 1, "run.sh: it takes no arguments: edit the variables at its top")
 }
 

@@ -15,22 +15,26 @@ import (
 // server is a download server that can misbehave as real ones do.
 type server struct {
 	URL     string // of the archive
-	content []byte
+	content []byte // that the digest in run.sh names
 
 	mu       sync.Mutex
 	requests []string // the Range header of each GET, "" for a whole download
 
-	BreakAfter int64 // bytes after which a download's connection breaks
-	Breaks     int   // how many downloads break so
-	NoRanges   bool  // a Range header is ignored, as some proxies do
-	Status     int   // answers every request with this instead
-	Claims     int64 // the size that HEAD answers, where it is not the content's
+	BreakAfter int64  // bytes after which a download's connection breaks
+	Breaks     int    // how many downloads break so
+	NoRanges   bool   // a Range header is ignored, as some proxies do
+	Status     int    // answers every request with this instead
+	Claims     int64  // the size that HEAD answers, where it is not the content's
+	Sends      []byte // is sent instead of the content
 }
 
-// serve serves content as the archive name.
-func serve(t *testing.T, name string, content []byte) *server {
+// serve serves content as the archive name, with what misbehave sets.
+func serve(t *testing.T, name string, content []byte, misbehave func(*server)) *server {
 	t.Helper()
 	s := &server{content: content}
+	if misbehave != nil {
+		misbehave(s)
+	}
 	listener := httptest.NewServer(s)
 	t.Cleanup(listener.Close)
 	s.URL = listener.URL + "/" + name
@@ -58,7 +62,11 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.Breaks--
 		w = &breaking{ResponseWriter: w, left: s.BreakAfter}
 	}
-	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(s.content))
+	content := s.content
+	if s.Sends != nil {
+		content = s.Sends
+	}
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
 }
 
 // Requests returns the Range header of each download so far.
