@@ -103,3 +103,14 @@ func (f *elfFile) section(name string) []byte {
 func (s *elfSection) holds(addr uint64) bool {
 	return addr >= s.addr && addr-s.addr < uint64(len(s.data))
 }
+
+// word is the aligned 32-bit word at an address.
+func (f *elfFile) word(addr uint64) (uint32, bool) {
+	for i := range f.sections {
+		s := &f.sections[i]
+		if s.addr != 0 && addr%4 == 0 && s.holds(addr) && s.holds(addr+3) {
+			return le.Uint32(s.data[addr-s.addr:]), true
+		}
+	}
+	return 0, false
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
@@ -192,20 +193,25 @@ func (img *Image) describe(ctx context.Context, kernel []byte) error {
 	return nil
 }
 
-// findBanner is the kernel's linux_banner (init/version.c), the text of
-// /proc/version, without its newline.
+// findBanner is the kernel's linux_banner (init/version-timestamp.c), the text
+// of /proc/version, without its newline. Since 6.1 there is a second one, for
+// the build's own use, that has no number after its "#".
 func findBanner(kernel []byte) string {
 	const start, limit = "Linux version ", 1024
+	found := ""
 	for {
 		i := bytes.Index(kernel, []byte(start))
 		if i < 0 {
-			return ""
+			return found
 		}
 		line := kernel[i:min(len(kernel), i+limit)]
 		kernel = kernel[i+len(start):]
 		line, _, whole := bytes.Cut(line, []byte("\n"))
-		if whole && printable(line) && bannerRelease(string(line)) != "" {
-			return string(line)
+		if !whole || !printable(line) || bannerRelease(string(line)) == "" {
+			continue
+		}
+		if found = string(line); !strings.Contains(found, " # ") {
+			return found
 		}
 	}
 }
@@ -213,11 +219,11 @@ func findBanner(kernel []byte) string {
 // bannerRelease is the third word of a banner, where it begins as a release
 // does: linux_proc_banner, beside the banner, has "%s" there.
 func bannerRelease(banner string) string {
-	words := bytes.Fields([]byte(banner))
+	words := strings.Fields(banner)
 	if len(words) < 3 || words[2][0] < '0' || words[2][0] > '9' {
 		return ""
 	}
-	return string(words[2])
+	return words[2]
 }
 
 func printable(text []byte) bool {
