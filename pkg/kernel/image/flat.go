@@ -1,6 +1,10 @@
 package image
 
-import "bytes"
+import (
+	"bytes"
+	"errors"
+	"math"
+)
 
 // findBTF finds the type information in a kernel without sections: a header
 // (struct btf_header, include/uapi/linux/btf.h) whose magic, version and
@@ -24,4 +28,91 @@ func findBTF(kernel []byte) []byte {
 		}
 		rest = rest[i+len(magic):]
 	}
+}
+
+// minExports is fewer than any kernel exports in either class, and more
+// entries than could line up by chance.
+const minExports = 256
+
+// setFlatSymbols reads the export tables of a kernel without sections. Nothing
+// names them, but no other data could be taken for them: hundreds of entries
+// of 12 bytes whose names are identifiers in ascending order (the linker sorts
+// them), twice, __ksymtab and right behind it __ksymtab_gpl; and then, up to
+// the first of their strings, exactly as many CRCs as there are symbols, or
+// nothing. Anything else is left unknown.
+func (img *Image) setFlatSymbols(kernel []byte) error {
+	all := &elfSection{data: kernel}
+	plain := findTable(all)
+	if plain == nil {
+		return errors.New("the export tables are not to be found")
+	}
+	gpl := tableAt(all, plain.end)
+	if len(gpl.symbols) < minExports {
+		return errors.New("the table of GPL-only exports is not where it should be")
+	}
+	for i := range gpl.symbols {
+		gpl.symbols[i].GPL = true
+	}
+	symbols := append(plain.symbols, gpl.symbols...)
+	strings := min(plain.strings, gpl.strings)
+	if strings < gpl.end {
+		return errors.New("the export tables are not followed by their strings")
+	}
+	const align = 8
+	switch gap := strings - gpl.end; {
+	case gap < align:
+	case gap-gap%4 >= 4*uint64(len(symbols)) && gap < 4*uint64(len(symbols))+align:
+		table := &elfSection{addr: gpl.end, data: kernel[gpl.end:][:4*len(symbols)]}
+		setCRCs(symbols, &elfFile{sections: []elfSection{*all}}, table)
+	default:
+		return errors.New("what follows the export tables is not their CRCs")
+	}
+	img.setExports(symbols, true)
+	return nil
+}
+
+// flatTable is a run of export entries: where it ends, and the lowest address
+// of its strings.
+type flatTable struct {
+	symbols      []Symbol
+	end, strings uint64
+}
+
+// findTable is the first table of minExports and more, nil where there is none.
+// Entries are 12 bytes, aligned to 4: three passes, each over every byte once.
+func findTable(all *elfSection) *flatTable {
+	size := uint64(layouts[0].size())
+	var first *flatTable
+	for phase := uint64(0); phase < size; phase += 4 {
+		for at := phase; at < uint64(len(all.data)); {
+			t := tableAt(all, at)
+			if len(t.symbols) >= minExports && (first == nil || t.end < first.end) {
+				first = &t
+				break
+			}
+			at = max(t.end, at+size)
+		}
+	}
+	return first
+}
+
+// tableAt reads entries at an offset for as long as they are entries and their
+// names ascend.
+func tableAt(all *elfSection, at uint64) flatTable {
+	l := layouts[0]
+	t := flatTable{end: at, strings: math.MaxUint64}
+	for t.end+uint64(l.size()) <= uint64(len(all.data)) {
+		s, ok := l.entry(all, t.end, all)
+		if !ok || len(t.symbols) > 0 && s.Name <= t.symbols[len(t.symbols)-1].Name {
+			break
+		}
+		for _, field := range []uint64{4, 8} {
+			if p := l.pointer(all.data[t.end+field:], t.end+field); p != 0 {
+				t.strings = min(t.strings, p)
+			}
+		}
+		t.symbols = append(t.symbols, s)
+		t.end += uint64(l.size())
+	}
+	return t
 }

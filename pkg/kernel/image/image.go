@@ -165,17 +165,20 @@ func unwrap(ctx context.Context, data []byte) (img Image, kernel []byte, err err
 // describe fills img from the kernel itself.
 func (img *Image) describe(ctx context.Context, kernel []byte) error {
 	var types []byte
+	var unread error
 	if isELF(kernel) {
 		f, err := parseELF(kernel)
 		if err != nil {
 			return err
 		}
 		img.Arch, types = f.arch, f.section(".BTF")
-		if err := img.setSymbols(f); err != nil {
-			zerolog.Ctx(ctx).Warn().Err(err).Msg("the kernel image's export tables are not read")
-		}
+		unread = img.setSymbols(f)
 	} else {
 		img.Arch, types = "aarch64", findBTF(kernel)
+		unread = img.setFlatSymbols(kernel)
+	}
+	if unread != nil {
+		zerolog.Ctx(ctx).Warn().Err(unread).Msg("the kernel image's exports stay unknown")
 	}
 	img.Banner = findBanner(kernel)
 	if img.Release == "" {

@@ -75,9 +75,13 @@ func (img *Image) setSymbols(f *elfFile) error {
 		}
 		symbols = append(symbols, list...)
 	}
+	img.setExports(symbols, crcsKnown)
+	return nil
+}
+
+func (img *Image) setExports(symbols []Symbol, crcsKnown bool) {
 	slices.SortFunc(symbols, func(a, b Symbol) int { return cmp.Compare(a.Name, b.Name) })
 	img.Symbols, img.SymbolsKnown, img.NamespacesKnown, img.CRCsKnown = symbols, true, true, crcsKnown
-	return nil
 }
 
 // detectLayout is the first layout in which every entry of the table makes
@@ -99,49 +103,54 @@ func (l layout) read(table, strings *elfSection) ([]Symbol, bool) {
 	}
 	symbols := make([]Symbol, 0, len(table.data)/l.size())
 	for at := 0; at < len(table.data); at += l.size() {
-		field := func(i int) uint64 {
-			offset := at + i*l.word
-			return l.pointer(table.data[offset:], table.addr+uint64(offset))
-		}
-		var s Symbol
-		var ok bool
-		if s.Name, ok = strings.text(field(1)); !ok || !isIdentifier(s.Name) {
+		s, ok := l.entry(table, uint64(at), strings)
+		if !ok {
 			return nil, false
-		}
-		if l.fields > 2 && field(2) != 0 {
-			if s.Namespace, ok = strings.text(field(2)); !ok || !isNamespace(s.Namespace) {
-				return nil, false
-			}
 		}
 		symbols = append(symbols, s)
 	}
 	return symbols, true
 }
 
+// entry is the one at an offset of a table.
+func (l layout) entry(table *elfSection, at uint64, strings *elfSection) (Symbol, bool) {
+	field := func(i int) uint64 {
+		offset := at + uint64(i*l.word)
+		return l.pointer(table.data[offset:], table.addr+offset)
+	}
+	name, ok := strings.text(field(1))
+	if !ok || !isIdentifier(name) {
+		return Symbol{}, false
+	}
+	var namespace []byte
+	if l.fields > 2 && field(2) != 0 {
+		if namespace, ok = strings.text(field(2)); !ok || !printable(namespace) {
+			return Symbol{}, false
+		}
+	}
+	return Symbol{Name: string(name), Namespace: string(namespace)}, true
+}
+
 // text is the string at an address in the section.
-func (s *elfSection) text(addr uint64) (string, bool) {
+func (s *elfSection) text(addr uint64) ([]byte, bool) {
 	if !s.holds(addr) {
-		return "", false
+		return nil, false
 	}
 	rest := s.data[addr-s.addr:]
 	text, _, ok := bytes.Cut(rest[:min(len(rest), maxName)], []byte{0})
-	return string(text), ok
+	return text, ok
 }
 
-func isIdentifier(name string) bool {
-	for i, c := range []byte(name) {
+func isIdentifier(name []byte) bool {
+	for i, c := range name {
 		letter := c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
-		// Rust's mangling has dots and dollars in some exports.
+		// The names of Rust's exports have dots and dollars.
 		if !letter && (i == 0 || c != '.' && c != '$' && (c < '0' || c > '9')) {
 			return false
 		}
 	}
-	return name != ""
+	return len(name) > 0
 }
-
-// isNamespace says whether a namespace could be one: "CRYPTO_INTERNAL", or
-// since 6.16 a list as "module:kvm,kvm-intel".
-func isNamespace(ns string) bool { return printable([]byte(ns)) && len(ns) < 512 }
 
 // setFlags marks the GPL-only symbols as __kflagstab has them, one byte each:
 // KSYM_FLAG_GPL_ONLY is its lowest bit (include/linux/module_symbol.h).
