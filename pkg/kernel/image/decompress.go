@@ -78,7 +78,7 @@ func readPayload(r io.Reader, packed []byte, limit int64) ([]byte, error) {
 	if int64(content.Len()) > limit {
 		return nil, fmt.Errorf("larger than %d MiB", limit>>20)
 	}
-	if err != nil && int64(content.Len()) != int64(said) {
+	if err != nil && (said == 0 || int64(content.Len()) != int64(said)) {
 		return nil, err
 	}
 	return content.Bytes(), nil

@@ -119,7 +119,7 @@ func (l layout) entry(table *elfSection, at uint64, strings *elfSection) (Symbol
 		return l.pointer(table.data[offset:], table.addr+offset)
 	}
 	name, ok := strings.text(field(1))
-	if !ok || !isIdentifier(name) {
+	if !ok || field(1) == 0 || !isIdentifier(name) {
 		return Symbol{}, false
 	}
 	var namespace []byte

@@ -1,0 +1,71 @@
+package btf
+
+import (
+	"encoding/binary"
+	"errors"
+	"testing"
+
+	"github.com/cilium/ebpf/btf"
+)
+
+// blob is BTF of a kernel with two structs called module: a driver's own,
+// first, and the kernel's.
+func blob(t testing.TB, order binary.ByteOrder) []byte {
+	t.Helper()
+	word := &btf.Int{Name: "int", Size: 4, Encoding: btf.Signed}
+	var b btf.Builder
+	for _, s := range []*btf.Struct{
+		{Name: "module", Size: 8, Members: []btf.Member{{Name: "state", Type: word}}},
+		{Name: "module", Size: 1280, Members: []btf.Member{
+			{Name: "state", Type: word}, {Name: "list", Type: word, Offset: 64}, {Name: "name", Type: word, Offset: 192}}},
+	} {
+		if _, err := b.Add(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	raw, err := b.Marshal(nil, &btf.MarshalOptions{Order: order})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+func TestStructSize(t *testing.T) {
+	raw := blob(t, binary.LittleEndian)
+	got, err := StructSize(raw, "module", "state", "list", "name")
+	if err != nil || got != 1280 {
+		t.Errorf("the kernel's struct module is %d bytes, %v; want 1280", got, err)
+	}
+	for _, name := range []string{"task_struct", "int"} {
+		if _, err := StructSize(raw, name); !errors.Is(err, ErrNotFound) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := StructSize(raw, "module", "mkobj"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a member that is not there: %v", err)
+	}
+}
+
+func TestStructSizeOfDamage(t *testing.T) {
+	raw := blob(t, binary.LittleEndian)
+	for name, data := range map[string][]byte{
+		"empty":     nil,
+		"no BTF":    []byte("Linux version 6.1.0"),
+		"cut short": raw[:len(raw)-10],
+		"too large": append(raw, make([]byte, maxSize)...),
+	} {
+		if size, err := StructSize(data, "module"); err == nil {
+			t.Errorf("%s: %d bytes and no error", name, size)
+		}
+	}
+}
+
+func FuzzStructSize(f *testing.F) {
+	f.Add(blob(f, binary.LittleEndian))
+	f.Add(blob(f, binary.BigEndian))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if size, err := StructSize(raw, "module", "state"); err == nil && size < 0 {
+			t.Errorf("a struct of %d bytes", size)
+		}
+	})
+}
