@@ -58,7 +58,7 @@ func Load(ctx context.Context, o Options, t kernel.Target) (*Signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := verifiable(key.Public(), o.Key, t.Release); err != nil {
+	if err := verifiable(key.Public(), o.Key, t); err != nil {
 		return nil, err
 	}
 	if !t.Config.Bool("MODULE_SIG") {
@@ -99,7 +99,8 @@ func hashFor(t kernel.Target) (hash, error) {
 }
 
 // verifiable refuses a key that the kernel could not verify with.
-func verifiable(public crypto.PublicKey, file string, r kernel.Release) error {
+func verifiable(public crypto.PublicKey, file string, t kernel.Target) error {
+	r := t.Release
 	refuse := func(what string, args ...any) error {
 		return stage.New(stage.Usage, fmt.Sprintf("modules for %s cannot be signed with %s: ", r.Full, file)+fmt.Sprintf(what, args...),
 			"sign with an RSA key, which every kernel since 4.3 verifies")
@@ -115,6 +116,8 @@ func verifiable(public crypto.PublicKey, file string, r kernel.Release) error {
 		switch {
 		case !r.AtLeast(5, 13):
 			return refuse("its key is ECDSA, which kernels verify since 5.13")
+		case !has(t.Config, "CRYPTO_ECDSA"):
+			return refuse("its key is ECDSA, which this kernel does not verify (CONFIG_CRYPTO_ECDSA is not set)")
 		case key.Curve == elliptic.P521() && !r.AtLeast(6, 10):
 			return refuse("its key is on the curve P-521, which kernels know since 6.10")
 		case key.Curve != elliptic.P256() && key.Curve != elliptic.P384() && key.Curve != elliptic.P521():
@@ -123,6 +126,13 @@ func verifiable(public crypto.PublicKey, file string, r kernel.Release) error {
 		return nil
 	}
 	return refuse("its key is neither RSA nor ECDSA")
+}
+
+// has says whether an option is built in or a module, which the kernel then
+// loads when it needs it.
+func has(c kernel.Config, option string) bool {
+	_, ok := c.Get(option)
+	return ok
 }
 
 // readKey reads a private key.

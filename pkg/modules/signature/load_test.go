@@ -141,6 +141,14 @@ func TestLoadRefuses(t *testing.T) {
 	if _, err := Load(t.Context(), Options{p521Key, p521Cert}, target(t, "6.10.0", "sha512")); err != nil {
 		t.Errorf("P-521 in its time: %v", err)
 	}
+	// As Debian builds its kernels.
+	debian := target(t, "6.12.0", "sha256")
+	if debian.Config, err = kernel.ParseConfig([]byte("CONFIG_MODULE_SIG=y\n# CONFIG_CRYPTO_ECDSA is not set\n")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(t.Context(), Options{p521Key, p521Cert}, debian); err == nil || !strings.Contains(err.Error(), "CONFIG_CRYPTO_ECDSA is not set") {
+		t.Errorf("ECDSA where it is not built: %v", err)
+	}
 }
 
 // certified writes a key and a certificate of its own, and returns their

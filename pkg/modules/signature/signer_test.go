@@ -36,7 +36,7 @@ func target(tb testing.TB, release, hash string) kernel.Target {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	config, err := kernel.ParseConfig([]byte("CONFIG_MODULE_SIG=y\n"))
+	config, err := kernel.ParseConfig([]byte("CONFIG_MODULE_SIG=y\nCONFIG_CRYPTO_ECDSA=m\n"))
 	if err != nil {
 		tb.Fatal(err)
 	}
