@@ -1,7 +1,6 @@
 package modules
 
 import (
-	"debug/elf"
 	"fmt"
 	"slices"
 	"strings"
@@ -50,42 +49,21 @@ type Expect struct {
 	Modules []string
 	// Excluded are those of them that the user does without.
 	Excluded []string
-}
-
-// Rule is a check that the gate makes.
-type Rule struct {
-	Name string
-	Kind Kind
-	// Doc says what it looks at and, for a kernel check, what in the kernel
-	// enforces it and since when.
-	Doc string
-	run func(gate) []Check
-}
-
-// gate is what a rule has to go on.
-type gate struct {
-	mods   []Module
-	target kernel.Target
-	expect Expect
-}
-
-// Rules lists the checks in the order in which [Gate] makes them.
-func Rules() []Rule {
-	return []Rule{
-		{"built", PolicyCheck, "every module that the driver package names was built, or the user excluded it", checkBuilt},
-		{"elf", KernelCheck, "the file is a relocatable ELF for the kernel's machine (kernel/module: elf_validity_check and elf_check_arch, in every version)", checkELF},
-		{"vermagic", KernelCheck, "the version magic begins with the kernel's release and a space (kernel/module: check_modinfo, same_magic; with MODVERSIONS the kernel skips the release and compares CRCs instead)", checkVermagic},
-	}
+	// Firmware are the files of the driver package that the kernel may be
+	// asked for, as MODULE_FIRMWARE names them; nil where they are not known.
+	Firmware []string
+	// Debug says that sections of debugging information were asked for.
+	Debug bool
 }
 
 // Gate holds the modules against the kernel that must load them. It returns
 // every finding, in the order of [Rules], then of the modules' names.
 func Gate(mods []Module, target kernel.Target, expect Expect) []Check {
-	var checks []Check
-	mods = byName(mods)
 	expect.Modules = slices.SortedFunc(slices.Values(expect.Modules), compareNames)
+	g := newGate(byName(mods), target, expect)
+	var checks []Check
 	for _, rule := range Rules() {
-		for _, c := range rule.run(gate{mods, target, expect}) {
+		for _, c := range rule.run(g) {
 			c.Name, c.Kind = rule.Name, rule.Kind
 			checks = append(checks, c)
 		}
@@ -95,78 +73,6 @@ func Gate(mods []Module, target kernel.Target, expect Expect) []Check {
 
 // compareNames orders names as the kernel spells them.
 func compareNames(a, b string) int { return strings.Compare(canonical(a), canonical(b)) }
-
-func checkBuilt(g gate) []Check {
-	if len(g.mods) == 0 {
-		return []Check{{Verdict: Failed, Detail: "no module was built at all"}}
-	}
-	if len(g.expect.Modules) == 0 {
-		return []Check{{Verdict: NotCheckable, Detail: "the driver package does not name its modules"}}
-	}
-	has := func(list []string, name string) bool {
-		return slices.ContainsFunc(list, func(s string) bool { return canonical(s) == name })
-	}
-	var built []string
-	for _, m := range g.mods {
-		built = append(built, m.Name)
-	}
-	var checks []Check
-	for _, want := range g.expect.Modules {
-		name := canonical(want)
-		switch {
-		case has(built, name):
-			checks = append(checks, Check{Module: name, Verdict: Passed})
-		case has(g.expect.Excluded, name):
-			checks = append(checks, Check{Module: name, Verdict: Passed, Detail: "left out as the user asked"})
-		default:
-			checks = append(checks, Check{Module: name, Verdict: Failed, Detail: "the driver package names it and it was not built"})
-		}
-	}
-	return checks
-}
-
-func checkELF(g gate) []Check {
-	return each(g.mods, func(m Module) (Verdict, string) {
-		switch {
-		case m.Defect != "":
-			return Failed, m.File + " " + m.Defect
-		case m.Type != elf.ET_REL:
-			return Failed, fmt.Sprintf("%s is an ELF of type %v and a kernel loads only ET_REL, relocatable files", m.File, m.Type)
-		case g.target.Arch == "":
-			return NotCheckable, "the kernel's architecture is not known"
-		case m.Arch() != g.target.Arch:
-			return Failed, fmt.Sprintf("%s is for %s and the kernel is for %s", m.File, m.Arch(), g.target.Arch)
-		}
-		return Passed, ""
-	})
-}
-
-func checkVermagic(g gate) []Check {
-	release := g.target.Release.Full
-	return each(g.mods, func(m Module) (Verdict, string) {
-		switch {
-		case m.Defect != "":
-			return NotCheckable, "the file could not be read as a module"
-		case release == "":
-			return NotCheckable, "the kernel's release is not known"
-		case m.Vermagic == "":
-			return Failed, fmt.Sprintf("%s has no version magic and the kernel wants %q", m.File, release+" …")
-		case !strings.HasPrefix(m.Vermagic, release+" "):
-			return Failed, fmt.Sprintf("%s has version magic %q and the kernel wants %q", m.File, m.Vermagic, release+" …")
-		}
-		return Passed, ""
-	})
-}
-
-// each makes one check of every module.
-func each(mods []Module, check func(Module) (Verdict, string)) []Check {
-	checks := make([]Check, 0, len(mods))
-	for _, m := range mods {
-		verdict, detail := check(m)
-		checks = append(checks, Check{Module: m.Name, Verdict: verdict, Detail: detail})
-	}
-	return checks
-}
 
 // Policy says which findings stop the job; with the zero value, every failure.
 type Policy struct {

@@ -4,6 +4,7 @@ import (
 	"debug/elf"
 	"strings"
 
+	"github.com/k8sp/cuda/internal/ko"
 	"github.com/k8sp/cuda/pkg/kernel"
 )
 
@@ -22,10 +23,6 @@ type Module struct {
 	// Defect says why the rest could not be read; empty in a sound module.
 	Defect string
 
-	// Type and Machine are the ELF header's; a module is an ET_REL.
-	Type    elf.Type
-	Machine elf.Machine
-
 	// Vermagic is the version magic: the release it was built for, a space,
 	// and the options that a kernel compares.
 	Vermagic string
@@ -39,9 +36,10 @@ type Module struct {
 	// Parameters are those it takes, sorted by name.
 	Parameters []Parameter
 
-	// Exports and Imports are the symbols that it offers to other modules and
-	// those it needs from the kernel or other modules; both sorted.
-	Exports, Imports []string
+	// ELF is what a kernel's loader looks at: symbols, versions, relocations.
+	ELF ko.File
+	// Signature is the one appended to it.
+	Signature Signature
 }
 
 // Parameter is one that a module takes.
@@ -56,13 +54,13 @@ type Parameter struct {
 // Arch is the module's machine by the kernel's name for it, or the ELF
 // constant's name where NVIDIA has no driver for the machine.
 func (m Module) Arch() kernel.Arch {
-	switch m.Machine {
+	switch m.ELF.Machine {
 	case elf.EM_X86_64:
 		return kernel.X86_64
 	case elf.EM_AARCH64:
 		return kernel.AArch64
 	}
-	return kernel.Arch(m.Machine.String())
+	return kernel.Arch(m.ELF.Machine.String())
 }
 
 // canonical is a module's name as the kernel spells it. Files, NVIDIA's

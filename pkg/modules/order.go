@@ -44,8 +44,8 @@ func siblings(mods []Module) (map[string][]string, error) {
 			return nil, fmt.Errorf("two modules are named %s", m.Name)
 		}
 		needs[m.Name] = nil
-		for _, symbol := range m.Exports {
-			exporter[symbol] = m.Name
+		for _, symbol := range m.ELF.Exports {
+			exporter[symbol.Name] = m.Name
 		}
 	}
 	for _, m := range mods {
@@ -54,8 +54,8 @@ func siblings(mods []Module) (map[string][]string, error) {
 				needs[m.Name] = append(needs[m.Name], name)
 			}
 		}
-		for _, symbol := range m.Imports {
-			if name, ok := exporter[symbol]; ok && name != m.Name {
+		for _, symbol := range m.ELF.Imports {
+			if name, ok := exporter[symbol.Name]; ok && name != m.Name {
 				needs[m.Name] = append(needs[m.Name], name)
 			}
 		}

@@ -4,6 +4,8 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+
+	"github.com/k8sp/cuda/internal/ko"
 )
 
 func TestLoadOrder(t *testing.T) {
@@ -25,13 +27,18 @@ func TestLoadOrder(t *testing.T) {
 	}
 }
 
+// user is a module that exports one symbol and needs another.
+func user(name, exports, imports string) Module {
+	return Module{Name: name, ELF: ko.File{Exports: []ko.Export{{Name: exports}}, Imports: []ko.Import{{Name: imports}}}}
+}
+
 func TestLoadOrderRefuses(t *testing.T) {
 	for name, c := range map[string]struct {
 		mods []Module
 		want string
 	}{
 		"a cycle by depends": {[]Module{{Name: "a", Depends: []string{"b"}}, {Name: "b", Depends: []string{"a"}}, {Name: "c"}}, "need each other cannot be loaded: a, b"},
-		"a cycle by symbols": {[]Module{{Name: "a", Exports: []string{"f"}, Imports: []string{"g"}}, {Name: "b", Exports: []string{"g"}, Imports: []string{"f"}}}, "a, b"},
+		"a cycle by symbols": {[]Module{user("a", "f", "g"), user("b", "g", "f")}, "a, b"},
 		"itself":             {[]Module{{Name: "a", Depends: []string{"a"}}}, "cannot be loaded: a"},
 		"one name twice":     {[]Module{{Name: "a"}, {Name: "a"}}, "two modules are named a"},
 	} {

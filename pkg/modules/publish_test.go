@@ -417,7 +417,7 @@ func TestListPublished(t *testing.T) {
 func TestVerify(t *testing.T) {
 	s, o := shelf(t)
 	publish(t, o)
-	checks, err := Verify(link(s), target())
+	checks, err := Verify(link(s), target(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -431,7 +431,7 @@ func TestVerify(t *testing.T) {
 	if err := os.Remove(filepath.Join(link(s), "nvidia-drm.ko")); err != nil {
 		t.Fatal(err)
 	}
-	tomorrow := target()
+	tomorrow := target(t)
 	tomorrow.Release.Full = "6.1.193-coreos"
 	checks, err = Verify(link(s), tomorrow)
 	if err != nil {
@@ -443,11 +443,11 @@ func TestVerify(t *testing.T) {
 
 func TestVerifyNothing(t *testing.T) {
 	dir := t.TempDir()
-	_, err := Verify(dir, target())
+	_, err := Verify(dir, target(t))
 	failure(t, err, 15, "holds no manifest.json", "SHARE/modules/REL/VER")
 	if err := os.WriteFile(filepath.Join(dir, ManifestFile), []byte("{}"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	_, err = Verify(dir, target())
+	_, err = Verify(dir, target(t))
 	failure(t, err, 15, "cannot be read", "Publish again")
 }

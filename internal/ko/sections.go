@@ -1,0 +1,201 @@
+package ko
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// parser reads one file. A section is read once, when it is first asked for.
+type parser struct {
+	f        *elf.File
+	size     int64
+	contents map[int][]byte // by the section's index
+}
+
+// content is a section's, up to limit bytes.
+func (p parser) content(index int, limit uint64) ([]byte, error) {
+	if data, ok := p.contents[index]; ok {
+		return data, nil
+	}
+	s := p.f.Sections[index]
+	switch {
+	case s.Flags&elf.SHF_COMPRESSED != 0 || s.Type == elf.SHT_NOBITS:
+		return nil, fmt.Errorf("has a %s section that no kernel could read", s.Name)
+	case s.Size > limit:
+		return nil, fmt.Errorf("has a %s section of %d bytes, more than any module needs", s.Name, s.Size)
+	}
+	data, err := s.Data()
+	if err != nil {
+		return nil, fmt.Errorf("is cut short in its %s section", s.Name)
+	}
+	p.contents[index] = data
+	return data, nil
+}
+
+// named is the content of the first section of a name, and whether there is
+// one. As for the kernel (find_sec), only what is loaded counts.
+func (p parser) named(name string, limit uint64) ([]byte, bool, error) {
+	for i, s := range p.f.Sections {
+		if s.Name == name && s.Flags&elf.SHF_ALLOC != 0 {
+			data, err := p.content(i, limit)
+			return data, true, err
+		}
+	}
+	return nil, false, nil
+}
+
+// sections looks at what the headers alone tell, and at .comment.
+func (p parser) sections(m *File) error {
+	for i, s := range p.f.Sections {
+		switch {
+		case s.Type == elf.SHT_SYMTAB:
+			m.SymbolTables++
+		case s.Name == ".gnu.linkonce.this_module":
+			if m.ThisModule.Sections++; m.ThisModule.Sections == 1 {
+				m.ThisModule.Size = int64(s.Size)
+				m.ThisModule.Loaded = s.Flags&elf.SHF_ALLOC != 0 && s.Type != elf.SHT_NOBITS
+			}
+		case strings.HasPrefix(s.Name, ".debug_"), strings.HasPrefix(s.Name, ".zdebug_"):
+			m.Debug = append(m.Debug, s.Name)
+		case s.Name == ".comment" && s.Type != elf.SHT_NOBITS:
+			data, err := p.content(i, maxTable)
+			if err != nil {
+				return err
+			}
+			m.Compilers = compilers(data)
+		}
+	}
+	return nil
+}
+
+// compilers are the strings of .comment, of which linking many objects made
+// as many copies.
+func compilers(data []byte) []string {
+	seen := map[string]bool{}
+	var list []string
+	for entry := range bytes.SplitSeq(data, []byte{0}) {
+		if len(entry) > 0 && len(entry) <= maxName && !seen[string(entry)] {
+			seen[string(entry)] = true
+			list = append(list, text(entry))
+		}
+	}
+	return list
+}
+
+// info reads .modinfo: strings KEY=VALUE, each ended by a zero.
+// include/linux/module.h (MODULE_INFO) and modpost write it.
+func (p parser) info(m *File) error {
+	index := slices.IndexFunc(p.f.Sections, func(s *elf.Section) bool { return s.Name == ".modinfo" })
+	if index < 0 {
+		return errors.New("is not a kernel module: it has no .modinfo section")
+	}
+	data, err := p.content(index, maxInfo)
+	if err != nil {
+		return err
+	}
+	for entry := range bytes.SplitSeq(data, []byte{0}) {
+		if key, value, ok := bytes.Cut(entry, []byte{'='}); ok { // else padding
+			m.Info = append(m.Info, Tag{text(key), text(value)})
+		}
+	}
+	return nil
+}
+
+// versions reads __versions, an array of struct modversion_info, which is an
+// unsigned long and a name of 56 bytes; and since 6.14 (EXTENDED_MODVERSIONS)
+// an array of CRCs and one of names that end in zeros.
+func (p parser) versions(m *File) error {
+	data, found, err := p.named("__versions", maxTable)
+	if err != nil {
+		return err
+	}
+	m.HasVersions = found
+	const entry, name = 64, 8
+	for ; len(data) >= entry; data = data[entry:] {
+		m.Versions = append(m.Versions, Version{cString(data[name:entry]), uint32(p.f.ByteOrder.Uint64(data))})
+	}
+	crcs, found, err := p.named("__version_ext_crcs", maxTable)
+	if err != nil || !found {
+		return err
+	}
+	m.HasExtendedVersions = true
+	names, _, err := p.named("__version_ext_names", maxTable)
+	if err != nil {
+		return err
+	}
+	for ; len(crcs) >= 4; crcs = crcs[4:] {
+		i := bytes.IndexByte(names, 0)
+		if i < 0 {
+			return errors.New("has more extended symbol versions than names for them")
+		}
+		m.ExtendedVersions = append(m.ExtendedVersions, Version{text(names[:i]), p.f.ByteOrder.Uint32(crcs)})
+		names = names[i+1:]
+	}
+	return nil
+}
+
+// cString is the text up to the first zero.
+func cString(b []byte) string {
+	if i := bytes.IndexByte(b, 0); i >= 0 {
+		b = b[:i]
+	}
+	return text(b)
+}
+
+// relocations collects the types of relocation of the sections that are
+// loaded; the kernel does not look at the others.
+func (p parser) relocations(m *File) error {
+	first := map[uint32]string{}
+	left := p.size
+	for _, s := range p.f.Sections {
+		entry := uint64(24) // Elf64_Rela
+		if s.Type == elf.SHT_REL {
+			entry = 16
+		} else if s.Type != elf.SHT_RELA {
+			continue
+		}
+		if uint64(s.Info) >= uint64(len(p.f.Sections)) || p.f.Sections[s.Info].Flags&elf.SHF_ALLOC == 0 {
+			continue
+		}
+		if left -= int64(s.FileSize); left < 0 {
+			return errors.New("has relocations that overlap")
+		}
+		if err := relocationTypes(s, entry, p.f.ByteOrder, func(t uint32) {
+			if _, seen := first[t]; !seen {
+				first[t] = p.f.Sections[s.Info].Name
+			}
+		}); err != nil {
+			return err
+		}
+	}
+	for t, name := range first {
+		m.Relocations = append(m.Relocations, Relocation{t, name})
+	}
+	slices.SortFunc(m.Relocations, func(a, b Relocation) int { return int(a.Type) - int(b.Type) })
+	return nil
+}
+
+// relocationTypes calls found with the type of each relocation in s, the low
+// half of r_info.
+func relocationTypes(s *elf.Section, entry uint64, order binary.ByteOrder, found func(uint32)) error {
+	buffer := make([]byte, 4096*entry)
+	r := s.Open()
+	for {
+		n, err := io.ReadFull(r, buffer)
+		for at := uint64(0); at+entry <= uint64(n); at += entry {
+			found(uint32(order.Uint64(buffer[at+8:])))
+		}
+		switch {
+		case err == io.EOF || err == io.ErrUnexpectedEOF:
+			return nil
+		case err != nil:
+			return fmt.Errorf("is cut short in its %s section", s.Name)
+		}
+	}
+}

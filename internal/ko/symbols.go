@@ -1,0 +1,118 @@
+package ko
+
+import (
+	"cmp"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// symbols fills m's imports and exports from the symbol table.
+func (p parser) symbols(m *File) error {
+	symbols, err := p.symbolTable()
+	if err != nil {
+		return err
+	}
+	labels := map[string]elf.Symbol{} // those that describe exports
+	imported := map[string]bool{}
+	for _, s := range symbols {
+		switch {
+		case s.Section == elf.SHN_COMMON:
+			if !strings.HasPrefix(s.Name, "__gnu_lto") {
+				m.Common = append(m.Common, text([]byte(s.Name)))
+			}
+		case s.Section == elf.SHN_UNDEF:
+			if s.Name != "" && !imported[s.Name] {
+				imported[s.Name] = true
+				m.Imports = append(m.Imports, Import{s.Name, elf.ST_BIND(s.Info) == elf.STB_WEAK})
+			}
+		case strings.HasPrefix(s.Name, "__ksymtab_"), strings.HasPrefix(s.Name, "__kstrtabns_"), strings.HasPrefix(s.Name, "__crc_"):
+			labels[s.Name] = s
+		}
+	}
+	for label, s := range labels {
+		name, ok := strings.CutPrefix(label, "__ksymtab_")
+		if !ok {
+			continue
+		}
+		if e, ok := p.export(name, s, labels); ok {
+			m.Exports = append(m.Exports, e)
+		}
+	}
+	slices.SortFunc(m.Exports, func(a, b Export) int { return cmp.Compare(a.Name, b.Name) })
+	return nil
+}
+
+// symbolTable is the first one, as for the kernel.
+func (p parser) symbolTable() ([]elf.Symbol, error) {
+	table := p.f.SectionByType(elf.SHT_SYMTAB)
+	if table == nil {
+		return nil, nil
+	}
+	if table.Flags&elf.SHF_COMPRESSED != 0 || table.Size > maxSymbols || int(table.Link) >= len(p.f.Sections) {
+		return nil, errors.New("has a symbol table that no kernel could read")
+	}
+	names, err := p.content(int(table.Link), maxTable)
+	if err != nil {
+		return nil, err
+	}
+	if longName(names) {
+		return nil, errors.New("has a symbol name longer than any kernel's")
+	}
+	symbols, err := p.f.Symbols()
+	if err != nil && !errors.Is(err, elf.ErrNoSymbols) {
+		return nil, fmt.Errorf("has a damaged symbol table: %v", err)
+	}
+	return symbols, nil
+}
+
+// export describes the export that the label __ksymtab_NAME is the entry of.
+// Its class is its section's name: __ksymtab or __ksymtab_gpl, and before
+// module.lds merges them ___ksymtab+NAME or ___ksymtab_gpl+NAME.
+func (p parser) export(name string, entry elf.Symbol, labels map[string]elf.Symbol) (Export, bool) {
+	if int(entry.Section) >= len(p.f.Sections) {
+		return Export{}, false
+	}
+	table, _, _ := strings.Cut(p.f.Sections[entry.Section].Name, "+")
+	table = strings.TrimLeft(table, "_")
+	if !strings.HasPrefix(table, "ksymtab") {
+		return Export{}, false
+	}
+	e := Export{Name: name, GPL: table == "ksymtab_gpl"}
+	if ns, ok := labels["__kstrtabns_"+name]; ok {
+		e.Namespace = cString(p.at(ns, maxName))
+	}
+	if crc, ok := labels["__crc_"+name]; ok {
+		e.CRC, e.HasCRC = p.crc(crc)
+	}
+	return e, true
+}
+
+// crc is the value of a label __crc_NAME: until 5.18 the absolute value of the
+// symbol, or with MODULE_REL_CRCS and since 5.19 what it is the address of.
+func (p parser) crc(label elf.Symbol) (uint32, bool) {
+	if label.Section == elf.SHN_ABS {
+		return uint32(label.Value), true
+	}
+	data := p.at(label, 4)
+	if len(data) < 4 {
+		return 0, false
+	}
+	return p.f.ByteOrder.Uint32(data), true
+}
+
+// at is what a symbol is the address of, up to n bytes; empty where that is
+// nothing in the file.
+func (p parser) at(s elf.Symbol, n uint64) []byte {
+	if int(s.Section) >= len(p.f.Sections) {
+		return nil
+	}
+	data, err := p.content(int(s.Section), maxTable)
+	if err != nil || s.Value >= uint64(len(data)) {
+		return nil
+	}
+	data = data[s.Value:]
+	return data[:min(n, uint64(len(data)))]
+}

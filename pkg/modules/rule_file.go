@@ -1,0 +1,178 @@
+package modules
+
+import (
+	"debug/elf"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/k8sp/cuda/pkg/kernel"
+)
+
+func checkELF(g gate) []Check {
+	checks := make([]Check, 0, len(g.mods))
+	for _, m := range g.mods {
+		verdict, detail := g.elf(m)
+		checks = append(checks, Check{Module: m.Name, Verdict: verdict, Detail: detail})
+	}
+	return checks
+}
+
+func (g gate) elf(m Module) (Verdict, string) {
+	switch {
+	case m.Defect != "":
+		return Failed, m.File + " " + m.Defect
+	case m.ELF.Type != elf.ET_REL:
+		return Failed, fmt.Sprintf("%s is an ELF of type %v and a kernel loads only ET_REL, relocatable files", m.File, m.ELF.Type)
+	case m.ELF.SymbolTables == 0:
+		return Failed, m.File + " has no symbol table, without which a kernel cannot link it"
+	case m.ELF.SymbolTables > 1 && g.since(6, 4):
+		return Failed, fmt.Sprintf("%s has %d symbol tables and a kernel since 6.4 wants one", m.File, m.ELF.SymbolTables)
+	case len(m.ELF.Common) > 0:
+		return Failed, fmt.Sprintf("%s has common symbols, which a kernel has no place for: %s", m.File, some(m.ELF.Common))
+	case g.target.Arch == "":
+		return NotCheckable, "the kernel's architecture is not known"
+	case m.Arch() != g.target.Arch:
+		return Failed, fmt.Sprintf("%s is for %s and the kernel is for %s", m.File, m.Arch(), g.target.Arch)
+	}
+	return Passed, ""
+}
+
+// Vermagic is the version magic that a target's kernel compares a module's
+// with, as include/linux/vermagic.h composes it from the release and the
+// config. It is not whole where the kernel has RANDSTRUCT, whose hash nothing
+// but its build tree knows.
+func Vermagic(t kernel.Target) (magic string, whole bool) {
+	var b strings.Builder
+	b.WriteString(t.Release.Full + " ")
+	add := func(on bool, word string) {
+		if on {
+			b.WriteString(word)
+		}
+	}
+	// Since 5.16 PREEMPT_BUILD is what counts, and PREEMPT implies it.
+	preempt := t.Config.Bool("PREEMPT") || t.Config.Bool("PREEMPT_BUILD")
+	add(t.Config.Bool("SMP"), "SMP ")
+	add(preempt, "preempt ")
+	add(!preempt && t.Config.Bool("PREEMPT_RT"), "preempt_rt ")
+	add(t.Config.Bool("MODULE_UNLOAD"), "mod_unload ")
+	add(t.Config.Bool("MODVERSIONS"), "modversions ")
+	add(t.Arch == kernel.AArch64, "aarch64")
+	plugin := t.Config.Bool("GCC_PLUGIN_RANDSTRUCT")
+	add(plugin && !t.Release.AtLeast(5, 19), "RANDSTRUCT_PLUGIN_")
+	random := t.Config.Bool("RANDSTRUCT") || plugin && t.Release.AtLeast(5, 19)
+	add(random, "RANDSTRUCT_")
+	return b.String(), !random && !plugin
+}
+
+func checkVermagic(g gate) []Check {
+	want, whole := Vermagic(g.target)
+	if !whole && strings.HasPrefix(g.target.Sample.Vermagic, want) {
+		want, whole = g.target.Sample.Vermagic, true
+	}
+	return g.each(func(m Module) (Verdict, string) {
+		switch {
+		case !g.releaseKnown():
+			return NotCheckable, noRelease
+		case !g.configKnown():
+			return NotCheckable, noConfig
+		case m.Vermagic == "" && g.option("MODULE_FORCE_LOAD"):
+			return Passed, "it has none, and the kernel, with MODULE_FORCE_LOAD, takes it and is tainted"
+		case m.Vermagic == "":
+			return Failed, fmt.Sprintf("%s has no version magic and the kernel wants %q", m.File, want)
+		}
+		got, must := m.Vermagic, want
+		if g.option("MODVERSIONS") && m.ELF.HasVersions {
+			got, must = afterRelease(got), afterRelease(must)
+		}
+		switch {
+		case got == must && whole:
+			return Passed, ""
+		case strings.HasPrefix(got, must) && !whole:
+			return NotCheckable, "the kernel's structures were shuffled (RANDSTRUCT), and none of its own modules is to be seen to compare the seed's hash with: " + mountModules
+		}
+		return Failed, fmt.Sprintf("%s has version magic %q and the kernel wants %q", m.File, m.Vermagic, want)
+	})
+}
+
+// afterRelease is a version magic without its first word.
+func afterRelease(magic string) string {
+	if i := strings.IndexByte(magic, ' '); i >= 0 {
+		return magic[i:]
+	}
+	return ""
+}
+
+func checkThisModule(g gate) []Check {
+	want := g.target.StructModule.Bytes
+	if want == 0 {
+		// A module that this kernel loads has passed the same comparison.
+		want = g.target.Sample.ThisModule
+	}
+	return g.each(func(m Module) (Verdict, string) {
+		this := m.ELF.ThisModule
+		switch {
+		case this.Sections == 0:
+			return Failed, m.File + " has no section .gnu.linkonce.this_module and is no module to a kernel"
+		case !g.releaseKnown():
+			return NotCheckable, noRelease
+		case !g.since(6, 4):
+			return Passed, "a kernel before 6.4 does not compare it"
+		case this.Sections > 1 || !this.Loaded:
+			return Failed, m.File + " has not exactly one section .gnu.linkonce.this_module with contents that are loaded"
+		case want == 0:
+			return NotCheckable, "the size of the kernel's struct module is not known: mount the host's /sys and /lib/modules, or name a kernel image"
+		case this.Size != want:
+			return Failed, fmt.Sprintf("%s has a struct module of %d bytes and the kernel's is %d: it was built with another config or other sources", m.File, this.Size, want)
+		}
+		return Passed, ""
+	})
+}
+
+// The types of relocation that the loaders of the two architectures know, the
+// same from 5.10 to 6.18, by apply_relocate_add of arch/*/kernel/module.c.
+var (
+	relocationsX86 = []elf.R_X86_64{
+		elf.R_X86_64_NONE, elf.R_X86_64_64, elf.R_X86_64_32, elf.R_X86_64_32S,
+		elf.R_X86_64_PC32, elf.R_X86_64_PLT32, elf.R_X86_64_PC64,
+	}
+	relocationsARM = []elf.R_AARCH64{
+		elf.R_AARCH64_NONE, elf.R_AARCH64_NULL,
+		elf.R_AARCH64_ABS64, elf.R_AARCH64_ABS32, elf.R_AARCH64_ABS16,
+		elf.R_AARCH64_PREL64, elf.R_AARCH64_PREL32, elf.R_AARCH64_PREL16,
+		elf.R_AARCH64_MOVW_UABS_G0, elf.R_AARCH64_MOVW_UABS_G0_NC, elf.R_AARCH64_MOVW_UABS_G1, elf.R_AARCH64_MOVW_UABS_G1_NC,
+		elf.R_AARCH64_MOVW_UABS_G2, elf.R_AARCH64_MOVW_UABS_G2_NC, elf.R_AARCH64_MOVW_UABS_G3,
+		elf.R_AARCH64_MOVW_SABS_G0, elf.R_AARCH64_MOVW_SABS_G1, elf.R_AARCH64_MOVW_SABS_G2,
+		// MOVW_PREL_G0 to G3 with their NC forms, which debug/elf does not name.
+		287, 288, 289, 290, 291, 292, 293,
+		elf.R_AARCH64_LD_PREL_LO19, elf.R_AARCH64_ADR_PREL_LO21, elf.R_AARCH64_ADR_PREL_PG_HI21, elf.R_AARCH64_ADR_PREL_PG_HI21_NC,
+		elf.R_AARCH64_ADD_ABS_LO12_NC, elf.R_AARCH64_LDST8_ABS_LO12_NC, elf.R_AARCH64_LDST16_ABS_LO12_NC,
+		elf.R_AARCH64_LDST32_ABS_LO12_NC, elf.R_AARCH64_LDST64_ABS_LO12_NC, elf.R_AARCH64_LDST128_ABS_LO12_NC,
+		elf.R_AARCH64_TSTBR14, elf.R_AARCH64_CONDBR19, elf.R_AARCH64_JUMP26, elf.R_AARCH64_CALL26,
+	}
+)
+
+func checkRelocations(g gate) []Check {
+	return g.each(func(m Module) (Verdict, string) {
+		var unknown []string
+		for _, r := range m.ELF.Relocations {
+			var name fmt.Stringer
+			var known bool
+			switch g.target.Arch {
+			case kernel.X86_64:
+				name, known = elf.R_X86_64(r.Type), slices.Contains(relocationsX86, elf.R_X86_64(r.Type))
+			case kernel.AArch64:
+				name, known = elf.R_AARCH64(r.Type), slices.Contains(relocationsARM, elf.R_AARCH64(r.Type))
+			default:
+				return NotCheckable, "what the loader of this architecture knows is not recorded here"
+			}
+			if !known {
+				unknown = append(unknown, fmt.Sprintf("%v in %s", name, r.Section))
+			}
+		}
+		if len(unknown) > 0 {
+			return Failed, fmt.Sprintf("%s has relocations that the kernel's loader does not know: %s", m.File, some(unknown))
+		}
+		return Passed, ""
+	})
+}

@@ -1,0 +1,61 @@
+package modules
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/k8sp/cuda/pkg/kernel"
+)
+
+// checkSignature follows module_sig_check: what cannot be a signature, or is
+// one of other content by a key that the kernel holds, is never accepted; one
+// by another key is as good as none, and none is accepted unless signatures
+// are enforced.
+func checkSignature(g gate) []Check {
+	return g.each(func(m Module) (Verdict, string) {
+		switch {
+		case !g.configKnown():
+			return NotCheckable, noConfig
+		case !g.target.Signing.Checked:
+			return Passed, "the kernel looks at no signature (MODULE_SIG is not set)"
+		case m.Signature.Damaged != "":
+			return Failed, fmt.Sprintf("%s has a signature that no kernel would take, enforced or not: %s", m.File, m.Signature.Damaged)
+		case !m.Signature.Present:
+			return g.asUnsigned(m, "it is not signed")
+		case m.Signature.Unsupported != "":
+			return g.asUnsigned(m, "its signature is of a kind that kernels do not know ("+m.Signature.Unsupported+")")
+		}
+		return g.signature(m)
+	})
+}
+
+// signature judges a well-formed signature.
+func (g gate) signature(m Module) (Verdict, string) {
+	s := g.target.Signing
+	known := s.KeysFrom != "" && m.Signature.KeyID != ""
+	held := known && slices.Contains(s.Keys, m.Signature.KeyID)
+	switch {
+	case held && m.Signature.Integrity == Valid:
+		return Passed, ""
+	case m.Signature.Integrity == Wrong && (held || !known):
+		return Failed, m.File + " has a signature that is not of its content: it was changed after it was signed"
+	case known && !held:
+		return g.asUnsigned(m, fmt.Sprintf("the kernel does not hold the key %s that signed it", m.Signature.KeyID))
+	case m.Signature.Integrity == Valid && s.Enforcement == kernel.NotEnforced:
+		return Passed, ""
+	case m.Signature.Integrity == Valid:
+		return NotCheckable, "it is signed, and the keys that the kernel holds are not to be seen: mount the host's /proc"
+	}
+	return NotCheckable, "it is signed, and there is no certificate here to verify it with: name it with --signing-cert"
+}
+
+// asUnsigned judges a module that to the kernel is not signed.
+func (g gate) asUnsigned(m Module, why string) (Verdict, string) {
+	switch s := g.target.Signing; s.Enforcement {
+	case kernel.Enforced:
+		return Failed, fmt.Sprintf("%s would be refused: %s, and the kernel wants signed modules (%s)", m.File, why, s.From)
+	case kernel.NotEnforced:
+		return Passed, why + ", which taints the kernel and no more"
+	}
+	return NotCheckable, why + ", and whether the kernel wants signed modules is not to be seen: mount the host's /proc and /sys"
+}

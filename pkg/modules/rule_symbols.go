@@ -1,0 +1,348 @@
+package modules
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/k8sp/cuda/pkg/kernel"
+)
+
+func checkSymbols(g gate) []Check {
+	return g.each(func(m Module) (Verdict, string) {
+		if len(g.target.Exports.Symbols) == 0 {
+			return NotCheckable, noExports
+		}
+		var missing []string
+		for _, s := range m.ELF.Imports {
+			// An unreferenced _GLOBAL_OFFSET_TABLE_ comes of some assemblers:
+			// ignore_undef_symbol, since 5.11 and backported.
+			if s.Weak || s.Name == "_GLOBAL_OFFSET_TABLE_" && g.target.Arch == kernel.X86_64 {
+				continue
+			}
+			if _, ok := g.find(s.Name, m); !ok {
+				missing = append(missing, s.Name)
+			}
+		}
+		switch {
+		case len(missing) == 0:
+			return Passed, ""
+		case g.target.Exports.Complete:
+			return Failed, fmt.Sprintf("%s needs symbols that neither the kernel nor a module exports: %s", m.File, some(missing))
+		}
+		return NotCheckable, assumed(missing) + ": " + mountModules
+	})
+}
+
+// families are the in-tree modules that drivers were seen to need, by the
+// beginnings of the names that they export; the first that fits counts.
+var families = []struct{ prefix, module string }{
+	{"drm_atomic_helper_", "drm_kms_helper"}, {"__drm_atomic_helper_", "drm_kms_helper"},
+	{"drm_helper_", "drm_kms_helper"}, {"drm_kms_helper_", "drm_kms_helper"}, {"drm_fb_helper_", "drm_kms_helper"},
+	{"drm_crtc_helper_", "drm_kms_helper"}, {"drm_plane_helper_", "drm_kms_helper"},
+	{"drm_gem_fb_", "drm_kms_helper"}, {"drm_fbdev_ttm_", "drm_ttm_helper"}, {"drm_client_setup", "drm_client_lib"},
+	{"drm_", "drm"}, {"__drm_", "drm"},
+	{"acpi_video_", "video"}, {"__acpi_video_", "video"}, {"i2c_", "i2c_core"},
+	{"ipmi_", "ipmi_msghandler"}, {"ib_", "ib_core"}, {"backlight_", "backlight"},
+}
+
+// assumed says which of the kernel's own modules is taken to export what was
+// not to be seen.
+func assumed(symbols []string) string {
+	byModule := map[string][]string{}
+	var clauses []string
+	for _, s := range symbols {
+		module := ""
+		for _, f := range families {
+			if strings.HasPrefix(s, f.prefix) {
+				module = f.module
+				break
+			}
+		}
+		byModule[module] = append(byModule[module], s)
+	}
+	for _, module := range sortedKeys(byModule) {
+		if module == "" {
+			clauses = append(clauses, "no exporter is to be seen of "+some(byModule[module]))
+		} else {
+			clauses = append(clauses, fmt.Sprintf("the kernel's own module %s is assumed to export %s", module, some(byModule[module])))
+		}
+	}
+	return strings.Join(clauses, ", ")
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	var keys []string
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+func checkCRCs(g gate) []Check {
+	return g.each(func(m Module) (Verdict, string) {
+		switch {
+		case !g.configKnown():
+			return NotCheckable, noConfig
+		case !g.option("MODVERSIONS"):
+			return Passed, "the kernel has no symbol versions (MODVERSIONS is not set)"
+		case !m.ELF.HasVersions && !m.ELF.HasExtendedVersions || exportsWithoutCRC(m):
+			if g.option("MODULE_FORCE_LOAD") {
+				return Passed, "it lacks symbol versions, and the kernel, with MODULE_FORCE_LOAD, takes it and is tainted"
+			}
+			return Failed, m.File + " lacks symbol versions and the kernel has MODVERSIONS"
+		}
+		return g.crcs(m)
+	})
+}
+
+func exportsWithoutCRC(m Module) bool {
+	for _, e := range m.ELF.Exports {
+		if !e.HasCRC {
+			return true
+		}
+	}
+	return false
+}
+
+// crcs compares the versions that a module was built against with those of the
+// exporters.
+func (g gate) crcs(m Module) (Verdict, string) {
+	versions := m.ELF.Versions
+	if m.ELF.HasExtendedVersions && g.since(6, 14) {
+		versions = m.ELF.ExtendedVersions
+	}
+	built := map[string]uint32{}
+	for _, v := range versions {
+		if _, twice := built[v.Name]; !twice {
+			built[v.Name] = v.CRC
+		}
+	}
+	var wrong, none, unknown []string
+	for _, symbol := range append([]string{"module_layout"}, importNames(m)...) {
+		p, ok := g.find(symbol, m)
+		crc, listed := built[symbol]
+		switch {
+		case !ok && symbol == "module_layout" && len(g.target.Exports.Symbols) > 0, ok && !p.sibling && !p.CRCKnown:
+			unknown = append(unknown, symbol)
+		case !ok: // the check of symbols says so
+		case p.sibling && !p.CRCKnown: // the sibling's own finding
+		case !listed:
+			none = append(none, symbol)
+		case crc != p.CRC:
+			wrong = append(wrong, fmt.Sprintf("%s (%#08x, and %s has %#08x)", symbol, crc, p.Module, p.CRC))
+		}
+	}
+	switch {
+	case len(wrong) > 0:
+		return Failed, fmt.Sprintf("%s was built against other versions of %s", m.File, some(wrong))
+	case len(none) > 0 && g.demandsEveryVersion():
+		return Failed, fmt.Sprintf("%s has no version of %s, and Debian's kernels want one", m.File, some(none))
+	case len(g.target.Exports.Symbols) == 0:
+		return NotCheckable, noExports
+	case len(unknown) > 0:
+		return NotCheckable, fmt.Sprintf("the versions of %s are not known: %s", some(unknown), mountImage)
+	case len(none) > 0:
+		return Passed, fmt.Sprintf("it has no version of %s, of which the kernel warns", some(none))
+	}
+	return Passed, ""
+}
+
+func importNames(m Module) []string {
+	var list []string
+	for _, s := range m.ELF.Imports {
+		list = append(list, s.Name)
+	}
+	return list
+}
+
+// demandsEveryVersion says whether a symbol without an entry among a module's
+// versions is refused, as by Debian's patch module-disable-matching-missing-crc;
+// everybody else's kernel warns once and lets it go.
+func (g gate) demandsEveryVersion() bool {
+	return g.target.Distribution.ID == "debian" || strings.Contains(g.target.Compiler.Banner, "debian-kernel@lists.debian.org")
+}
+
+// gplCompatible is license_is_gpl_compatible of include/linux/license.h. A
+// module without a licence is proprietary.
+func gplCompatible(license string) bool {
+	switch license {
+	case "GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL":
+		return true
+	}
+	return false
+}
+
+// checkGPL follows resolve_symbol through the modules in load order and each
+// one's symbols in the file's, because a proprietary sibling's symbol changes
+// what the module may use after it.
+func checkGPL(g gate) []Check {
+	proprietary := map[string]bool{}
+	findings := map[string]Check{}
+	for _, m := range g.inLoadOrder() {
+		if m.Defect != "" {
+			findings[m.Name] = Check{Module: m.Name, Verdict: NotCheckable, Detail: unreadable}
+			continue
+		}
+		u := gplUse{proprietary: !gplCompatible(m.License)}
+		for _, s := range m.ELF.Imports {
+			if p, ok := g.find(s.Name, m); ok {
+				u.add(s.Weak, p, g.since(5, 9) && p.sibling && proprietary[p.Module])
+			}
+		}
+		proprietary[m.Name] = u.proprietary
+		verdict, detail := u.verdict(g, m)
+		findings[m.Name] = Check{Module: m.Name, Verdict: verdict, Detail: detail}
+	}
+	checks := make([]Check, 0, len(g.mods))
+	for _, m := range g.mods {
+		checks = append(checks, findings[m.Name])
+	}
+	return checks
+}
+
+// gplUse is a module on its way through its symbols.
+type gplUse struct {
+	proprietary, usesGPL bool
+	inherited            string   // the sibling that made it proprietary
+	refused              []string // GPL-only symbols of a proprietary module
+	mixed                []string // proprietary siblings' symbols beside GPL-only ones
+	unknown              []string // symbols of unknown class that matter
+	unclear              []string // symbols of unknown class so far
+}
+
+func (u *gplUse) add(weak bool, p provider, tainted bool) {
+	switch {
+	case p.License == kernel.LicenseGPL && u.proprietary:
+		if !weak {
+			u.refused = append(u.refused, p.Name)
+		}
+		return
+	case p.License == kernel.LicenseGPL:
+		u.usesGPL = true
+	case p.License == kernel.LicenseUnknown && u.proprietary:
+		u.unknown = append(u.unknown, p.Name)
+	case p.License == kernel.LicenseUnknown:
+		u.unclear = append(u.unclear, p.Name)
+	}
+	switch {
+	case tainted && u.usesGPL:
+		if !weak {
+			u.mixed = append(u.mixed, fmt.Sprintf("%s of %s", p.Name, p.Module))
+		}
+	case tainted:
+		u.unknown = append(u.unknown, u.unclear...)
+		u.unclear = nil
+		if !u.proprietary {
+			u.inherited = p.Module
+		}
+		u.proprietary = true
+	}
+}
+
+func (u *gplUse) verdict(g gate, m Module) (Verdict, string) {
+	why := fmt.Sprintf("its licence is %q", m.License)
+	if u.inherited != "" {
+		why = "it uses symbols of the proprietary " + u.inherited
+	}
+	switch {
+	case len(u.refused) > 0:
+		return Failed, fmt.Sprintf("%s uses GPL-only symbols, and to the kernel it is proprietary (%s): %s", m.File, why, some(u.refused))
+	case len(u.mixed) > 0:
+		return Failed, fmt.Sprintf("%s uses GPL-only symbols beside those of a proprietary module: %s", m.File, some(u.mixed))
+	case len(g.target.Exports.Symbols) == 0:
+		return NotCheckable, noExports
+	case len(u.unknown) > 0:
+		return NotCheckable, fmt.Sprintf("whether these are GPL-only is not known: %s: %s", some(u.unknown), mountImage)
+	}
+	return Passed, ""
+}
+
+func checkNamespaces(g gate) []Check {
+	return g.each(func(m Module) (Verdict, string) {
+		if !g.configKnown() {
+			return NotCheckable, noConfig
+		}
+		if g.option("MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS") {
+			return Passed, "the kernel lets it pass (MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS)"
+		}
+		imported := m.ELF.Values("import_ns")
+		var missing, unknown []string
+		for _, s := range m.ELF.Imports {
+			p, ok := g.find(s.Name, m)
+			switch {
+			case !ok:
+			case !p.NamespaceKnown:
+				unknown = append(unknown, s.Name)
+			case p.Namespace != "" && !slices.Contains(imported, p.Namespace) && !(g.since(6, 16) && moduleNamespace(p.Namespace, m.Name)):
+				missing = append(missing, fmt.Sprintf("%s of %s", s.Name, p.Namespace))
+			}
+		}
+		for _, ns := range imported {
+			if g.since(6, 16) && strings.HasPrefix(ns, "module:") {
+				return Failed, fmt.Sprintf("%s imports the namespace %s, which no module may by name", m.File, ns)
+			}
+		}
+		switch {
+		case len(missing) > 0:
+			return Failed, fmt.Sprintf("%s uses symbols of namespaces that it does not import: %s", m.File, some(missing))
+		case len(g.target.Exports.Symbols) == 0:
+			return NotCheckable, noExports
+		case len(unknown) > 0:
+			return NotCheckable, fmt.Sprintf("the namespaces of %s are not known: %s", some(unknown), mountImage)
+		}
+		return Passed, ""
+	})
+}
+
+// moduleNamespace is verify_module_namespace of kernel/module/main.c: since
+// 6.16 a namespace "module:a,b-*" is open to the modules it names. A "*" at a
+// name's end stands for any end; "-" and "_" are the same.
+func moduleNamespace(namespace, module string) bool {
+	list, ok := strings.CutPrefix(namespace, "module:")
+	if !ok {
+		return false
+	}
+	for name := range strings.SplitSeq(list, ",") {
+		start, glob := strings.CutSuffix(canonical(name), "*")
+		if start == module || glob && strings.HasPrefix(module, start) {
+			return true
+		}
+	}
+	return false
+}
+
+func checkDuplicates(g gate) []Check {
+	first := map[string]string{} // the sibling that is loaded first, by symbol
+	for _, m := range g.inLoadOrder() {
+		for _, e := range m.ELF.Exports {
+			if _, taken := first[e.Name]; !taken {
+				first[e.Name] = m.Name
+			}
+		}
+	}
+	return g.each(func(m Module) (Verdict, string) {
+		var twice, maybe []string
+		for _, e := range m.ELF.Exports {
+			s, ok := g.exports[e.Name]
+			switch {
+			case ok && s.Module == vmlinux:
+				twice = append(twice, e.Name+" of the kernel")
+			case ok:
+				maybe = append(maybe, fmt.Sprintf("%s of %s", e.Name, s.Module))
+			case first[e.Name] != m.Name:
+				twice = append(twice, fmt.Sprintf("%s of %s", e.Name, first[e.Name]))
+			}
+		}
+		switch {
+		case len(twice) > 0:
+			return Failed, fmt.Sprintf("%s exports what is exported already: %s", m.File, some(twice))
+		case len(g.target.Exports.Symbols) == 0 && len(m.ELF.Exports) > 0:
+			return NotCheckable, noExports
+		case len(maybe) > 0:
+			return NotCheckable, fmt.Sprintf("%s could not be loaded beside modules of the kernel's own that export the same: %s", m.File, some(maybe))
+		}
+		return Passed, ""
+	})
+}

@@ -1,0 +1,601 @@
+package modules
+
+import (
+	"debug/elf"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/k8sp/cuda/internal/ko"
+	"github.com/k8sp/cuda/pkg/kernel"
+)
+
+// scene is the recorded modules before the kernel that takes them, for a case
+// to break something in.
+type scene struct {
+	*testing.T
+	mods   []Module // nvidia, nvidia_uvm, nvidia_modeset, nvidia_drm
+	target kernel.Target
+	expect Expect
+}
+
+// config adds lines to the kernel's config.
+func (s *scene) config(lines ...string) {
+	s.target.Config = options(s, append([]string{"SMP=y", "PREEMPT_BUILD=y", "MODULE_UNLOAD=y", "MODULE_SIG=y"}, lines...)...)
+}
+
+// symbol is the kernel's export of a name, to change.
+func (s *scene) symbol(name string) *kernel.Symbol {
+	for i := range s.target.Exports.Symbols {
+		if s.target.Exports.Symbols[i].Name == name {
+			return &s.target.Exports.Symbols[i]
+		}
+	}
+	s.Fatalf("no symbol %s", name)
+	return nil
+}
+
+// versions gives kernel and modules MODVERSIONS, every CRC the length of the
+// symbol's name.
+func (s *scene) versions() {
+	s.config("MODVERSIONS=y")
+	for i := range s.target.Exports.Symbols {
+		symbol := &s.target.Exports.Symbols[i]
+		symbol.CRC = uint32(len(symbol.Name))
+	}
+	for i := range s.mods {
+		file := &s.mods[i].ELF
+		file.HasVersions = true
+		file.Versions = []ko.Version{{Name: "module_layout", CRC: uint32(len("module_layout"))}}
+		for _, im := range file.Imports {
+			file.Versions = append(file.Versions, ko.Version{Name: im.Name, CRC: uint32(len(im.Name))})
+		}
+		for j := range file.Exports {
+			file.Exports[j].CRC, file.Exports[j].HasCRC = uint32(len(file.Exports[j].Name)), true
+		}
+	}
+}
+
+// Every rule has cases here, and finds exactly what is broken in each.
+func TestRulesFind(t *testing.T) {
+	for rule, cases := range map[string]map[string]struct {
+		scene func(*scene)
+		want  []string
+	}{
+		"built": {
+			"a missing module": {
+				func(s *scene) { s.mods = s.mods[:3] },
+				[]string{"built nvidia_drm failed (the driver package names it and it was not built)"},
+			},
+			"one left out, by either spelling": {
+				func(s *scene) { s.mods, s.expect.Excluded = s.mods[:2], []string{"nvidia-drm", "nvidia_modeset"} },
+				nil,
+			},
+			"nothing at all":            {func(s *scene) { s.mods = nil }, []string{"built failed (no module was built at all)"}},
+			"a package that names none": {func(s *scene) { s.expect.Modules = nil }, []string{"built not-checkable (the driver package does not name its modules)"}},
+		},
+		"elf": {
+			"a file that is no module": {
+				func(s *scene) { s.mods[1] = Module{Name: "nvidia_uvm", File: "nvidia-uvm.ko", Defect: "is not ELF"} },
+				[]string{"elf nvidia_uvm failed (nvidia-uvm.ko is not ELF)"},
+			},
+			"a shared library": {
+				func(s *scene) { s.mods[0].ELF.Type = elf.ET_DYN },
+				[]string{"elf nvidia failed (nvidia.ko is an ELF of type ET_DYN and a kernel loads only ET_REL, relocatable files)"},
+			},
+			"another machine": {
+				func(s *scene) { s.target.Arch = kernel.AArch64; s.mods = s.mods[:1] },
+				[]string{"elf nvidia failed (nvidia.ko is for x86_64 and the kernel is for aarch64)"},
+			},
+			"a machine unheard of": {
+				func(s *scene) { s.mods[0].ELF.Machine = elf.EM_S390 },
+				[]string{"elf nvidia failed (nvidia.ko is for EM_S390 and the kernel is for x86_64)"},
+			},
+			"stripped": {
+				func(s *scene) { s.mods[0].ELF.SymbolTables = 0 },
+				[]string{"elf nvidia failed (nvidia.ko has no symbol table, without which a kernel cannot link it)"},
+			},
+			"two symbol tables, of which 6.1 takes the first": {func(s *scene) { s.mods[0].ELF.SymbolTables = 2 }, nil},
+			"two symbol tables": {
+				func(s *scene) { s.mods[0].ELF.SymbolTables = 2; at(s, &s.target, "6.4.0") },
+				[]string{"elf nvidia failed (nvidia.ko has 2 symbol tables and a kernel since 6.4 wants one)"},
+			},
+			"common symbols": {
+				func(s *scene) { s.mods[0].ELF.Common = []string{"counter"} },
+				[]string{"elf nvidia failed (nvidia.ko has common symbols, which a kernel has no place for: counter)"},
+			},
+			"an architecture not known": {
+				func(s *scene) { s.target.Arch = ""; s.mods = s.mods[:1] },
+				[]string{"elf nvidia not-checkable (the kernel's architecture is not known)"},
+			},
+		},
+		"vermagic": {
+			"another release, of which ours is the beginning": {
+				func(s *scene) { at(s, &s.target, "6.1.192-coreos"); s.mods = s.mods[:1] },
+				[]string{`vermagic nvidia failed (nvidia.ko has version magic "` + vermagic + `" and the kernel wants "6.1.192-coreos SMP preempt mod_unload ")`},
+			},
+			"another option": {
+				func(s *scene) { s.target.Config = options(s, "SMP=y", "MODULE_UNLOAD=y"); s.mods = s.mods[:1] },
+				[]string{`vermagic nvidia failed (nvidia.ko has version magic "` + vermagic + `" and the kernel wants "` + release + ` SMP mod_unload ")`},
+			},
+			"another release, where versions count instead": {
+				func(s *scene) {
+					s.versions()
+					s.mods = s.mods[:1]
+					s.mods[0].Vermagic = "6.1.191 SMP preempt mod_unload modversions "
+				},
+				nil,
+			},
+			"another release and no versions to count instead": {
+				func(s *scene) {
+					s.config("MODVERSIONS=y")
+					s.mods = s.mods[:1]
+					s.mods[0].Vermagic = "6.1.191 SMP preempt mod_unload modversions "
+				},
+				[]string{`vermagic nvidia failed (nvidia.ko has version magic "6.1.191 SMP preempt mod_unload modversions " and the kernel wants "` + release + ` SMP preempt mod_unload modversions ")`},
+			},
+			"none": {
+				func(s *scene) { s.mods[0].Vermagic = "" },
+				[]string{`vermagic nvidia failed (nvidia.ko has no version magic and the kernel wants "` + vermagic + `")`},
+			},
+			"none, and a kernel that can be forced": {func(s *scene) { s.mods[0].Vermagic = ""; s.config("MODULE_FORCE_LOAD=y") }, nil},
+			"shuffled structures, and no hash to compare": {
+				func(s *scene) {
+					s.config("RANDSTRUCT=y")
+					s.target.Sample = kernel.Sample{}
+					s.mods = s.mods[:1]
+					s.mods[0].Vermagic += "RANDSTRUCT_0123"
+				},
+				[]string{"vermagic nvidia not-checkable (the kernel's structures were shuffled (RANDSTRUCT), and none of its own modules is to be seen to compare the seed's hash with: mount the host's /lib/modules, or all of / at /host)"},
+			},
+			"shuffled structures, another seed": {
+				func(s *scene) {
+					s.config("RANDSTRUCT=y")
+					s.target.Sample.Vermagic = vermagic + "RANDSTRUCT_4567"
+					s.mods = s.mods[:1]
+					s.mods[0].Vermagic += "RANDSTRUCT_0123"
+				},
+				[]string{`vermagic nvidia failed (nvidia.ko has version magic "` + vermagic + `RANDSTRUCT_0123" and the kernel wants "` + vermagic + `RANDSTRUCT_4567")`},
+			},
+		},
+		"this-module": {
+			"another size, which 6.1 does not see": {func(s *scene) { s.target.StructModule.Bytes = 896 }, nil},
+			"another size": {
+				func(s *scene) { s.target.StructModule.Bytes = 896; at(s, &s.target, "6.12.1"); s.mods = s.mods[:1] },
+				[]string{"this-module nvidia failed (nvidia.ko has a struct module of 848 bytes and the kernel's is 896: it was built with another config or other sources)"},
+			},
+			"another size than a module's that the kernel loads": {
+				func(s *scene) {
+					s.target.StructModule.Bytes, s.target.Sample.ThisModule = 0, 896
+					at(s, &s.target, "6.4.0")
+					s.mods = s.mods[:1]
+				},
+				[]string{"this-module nvidia failed (nvidia.ko has a struct module of 848 bytes and the kernel's is 896: it was built with another config or other sources)"},
+			},
+			"nothing to compare with": {
+				func(s *scene) {
+					s.target.StructModule.Bytes, s.target.Sample = 0, kernel.Sample{}
+					at(s, &s.target, "6.4.0")
+					s.mods = s.mods[:1]
+				},
+				[]string{"this-module nvidia not-checkable (the size of the kernel's struct module is not known: mount the host's /sys and /lib/modules, or name a kernel image)"},
+			},
+			"none": {
+				func(s *scene) { s.mods[0].ELF.ThisModule = ko.ThisModule{} },
+				[]string{"this-module nvidia failed (nvidia.ko has no section .gnu.linkonce.this_module and is no module to a kernel)"},
+			},
+			"two": {
+				func(s *scene) { s.mods[0].ELF.ThisModule.Sections = 2; at(s, &s.target, "6.4.0") },
+				[]string{"this-module nvidia failed (nvidia.ko has not exactly one section .gnu.linkonce.this_module with contents that are loaded)"},
+			},
+		},
+		"symbols": {
+			"one that nobody exports": {
+				func(s *scene) { s.symbol("pci_enable_device").Name = "pci_enable" },
+				[]string{"symbols nvidia failed (nvidia.ko needs symbols that neither the kernel nor a module exports: pci_enable_device)"},
+			},
+			"a sibling's, that is not there": {
+				func(s *scene) { s.mods = s.mods[1:2] },
+				[]string{"symbols nvidia_uvm failed (nvidia-uvm.ko needs symbols that neither the kernel nor a module exports: nvUvmInterfaceRegisterGpu)"},
+			},
+			"those that it can do without": {
+				func(s *scene) {
+					s.mods[0].ELF.Imports = append(s.mods[0].ELF.Imports, ko.Import{Name: "optional", Weak: true}, ko.Import{Name: "_GLOBAL_OFFSET_TABLE_"})
+				},
+				nil,
+			},
+			"one of a module that is not to be seen": {
+				func(s *scene) { s.symbol("drm_dev_register").Name = "drm_dev"; s.target.Exports.Complete = false },
+				[]string{"symbols nvidia_drm not-checkable (the kernel's own module drm is assumed to export drm_dev_register: mount the host's /lib/modules, or all of / at /host)"},
+			},
+			"one of which nothing is known": {
+				func(s *scene) { s.symbol("pci_enable_device").Name = "pci_enable"; s.target.Exports.Complete = false },
+				[]string{"symbols nvidia not-checkable (no exporter is to be seen of pci_enable_device: mount the host's /lib/modules, or all of / at /host)"},
+			},
+			"modules of an earlier driver, loaded now, are no help": {
+				func(s *scene) {
+					s.mods = s.mods[:1]
+					s.symbol("pci_enable_device").Module = "nvidia"
+				},
+				[]string{"symbols nvidia failed (nvidia.ko needs symbols that neither the kernel nor a module exports: pci_enable_device)"},
+			},
+		},
+		"crcs": {
+			"all right": {func(s *scene) { s.versions() }, nil},
+			"the kernel's differs": {
+				func(s *scene) { s.versions(); s.symbol("pci_enable_device").CRC = 0xbeef },
+				[]string{"crcs nvidia failed (nvidia.ko was built against other versions of pci_enable_device (0x00000011, and vmlinux has 0x0000beef))"},
+			},
+			"struct module differs": {
+				func(s *scene) { s.versions(); s.mods[0].ELF.Versions[0].CRC = 0xbeef },
+				[]string{"crcs nvidia failed (nvidia.ko was built against other versions of module_layout (0x0000beef, and vmlinux has 0x0000000d))"},
+			},
+			"a sibling's differs": {
+				func(s *scene) { s.versions(); s.mods[0].ELF.Exports[0].CRC = 0xbeef },
+				[]string{"crcs nvidia_uvm failed (nvidia-uvm.ko was built against other versions of nvUvmInterfaceRegisterGpu (0x00000019, and nvidia has 0x0000beef))"},
+			},
+			"an extended version differs, since 6.14": {
+				func(s *scene) {
+					s.versions()
+					at(s, &s.target, "6.14.0")
+					s.mods[0].ELF.HasExtendedVersions = true
+					s.mods[0].ELF.ExtendedVersions = []ko.Version{{Name: "module_layout", CRC: 0xbeef}}
+				},
+				[]string{"crcs nvidia failed (nvidia.ko was built against other versions of module_layout (0x0000beef, and vmlinux has 0x0000000d))"},
+			},
+			"none": {
+				func(s *scene) { s.versions(); s.mods[1].ELF.HasVersions = false },
+				[]string{"crcs nvidia_uvm failed (nvidia-uvm.ko lacks symbol versions and the kernel has MODVERSIONS)"},
+			},
+			"none of what it exports": {
+				func(s *scene) { s.versions(); s.mods[2].ELF.Exports[0].HasCRC = false },
+				[]string{"crcs nvidia_modeset failed (nvidia-modeset.ko lacks symbol versions and the kernel has MODVERSIONS)"},
+			},
+			"none, and a kernel that can be forced": {
+				func(s *scene) {
+					s.versions()
+					s.config("MODVERSIONS=y", "MODULE_FORCE_LOAD=y")
+					s.mods[1].ELF.HasVersions = false
+				},
+				nil,
+			},
+			"one lacking, of which most kernels only warn": {
+				func(s *scene) { s.versions(); s.mods[0].ELF.Versions = s.mods[0].ELF.Versions[:2] },
+				nil,
+			},
+			"one lacking, before Debian's": {
+				func(s *scene) {
+					s.versions()
+					s.mods[0].ELF.Versions = s.mods[0].ELF.Versions[:2]
+					s.target.Compiler.Banner = "Linux version 6.1.0-49-amd64 (debian-kernel@lists.debian.org) (gcc-12 …"
+				},
+				[]string{"crcs nvidia failed (nvidia.ko has no version of pci_enable_device, and Debian's kernels want one)"},
+			},
+			"the kernel's not known": {
+				func(s *scene) { s.versions(); s.symbol("pci_enable_device").CRCKnown = false },
+				[]string{"crcs nvidia not-checkable (the versions of pci_enable_device are not known: mount the host's / at /host, so that its kernel image or build tree can be read, or name a kernel image)"},
+			},
+		},
+		"gpl": {
+			"a proprietary module": {
+				func(s *scene) { s.symbol("pci_enable_device").License = kernel.LicenseGPL },
+				[]string{`gpl nvidia failed (nvidia.ko uses GPL-only symbols, and to the kernel it is proprietary (its licence is "NVIDIA"): pci_enable_device)`},
+			},
+			"a GPL-compatible one": {func(s *scene) { s.symbol("drm_dev_register").License = kernel.LicenseGPL; s.mods[2].License = "GPL" }, []string{`gpl nvidia_drm failed (nvidia-drm.ko uses GPL-only symbols, and to the kernel it is proprietary (it uses symbols of the proprietary nvidia_modeset): drm_dev_register)`}},
+			"a GPL-compatible one, alone": {func(s *scene) {
+				s.symbol("drm_dev_register").License = kernel.LicenseGPL
+				s.mods[0].License, s.mods[2].License = "GPL", "GPL"
+			}, nil},
+			"a proprietary sibling after a GPL-only symbol": {
+				func(s *scene) {
+					s.symbol("_printk").License = kernel.LicenseGPL
+					s.mods[0].ELF.Imports = nil
+					s.mods[1].ELF.Imports = []ko.Import{{Name: "_printk"}, {Name: "nvUvmInterfaceRegisterGpu"}}
+				},
+				[]string{"gpl nvidia_uvm failed (nvidia-uvm.ko uses GPL-only symbols beside those of a proprietary module: nvUvmInterfaceRegisterGpu of nvidia)"},
+			},
+			"a weak one, which is then not there": {
+				func(s *scene) {
+					s.symbol("pci_enable_device").License = kernel.LicenseGPL
+					s.mods[0].ELF.Imports = []ko.Import{{Name: "pci_enable_device", Weak: true}}
+				},
+				nil,
+			},
+			"a sibling's": {
+				func(s *scene) { s.mods[0].ELF.Exports[0].GPL = true },
+				[]string{"gpl nvidia_uvm failed (nvidia-uvm.ko uses GPL-only symbols beside those of a proprietary module: nvUvmInterfaceRegisterGpu of nvidia)"},
+			},
+			"a class not known": {
+				func(s *scene) { s.symbol("pci_enable_device").License = kernel.LicenseUnknown },
+				[]string{"gpl nvidia not-checkable (whether these are GPL-only is not known: pci_enable_device: mount the host's / at /host, so that its kernel image or build tree can be read, or name a kernel image)"},
+			},
+			"a class not known, of a module that may have either": {
+				func(s *scene) {
+					s.symbol("pci_enable_device").License = kernel.LicenseUnknown
+					s.mods[0].License = "Dual MIT/GPL"
+				},
+				nil,
+			},
+		},
+		"namespaces": {
+			"one not imported": {
+				func(s *scene) { s.symbol("pci_enable_device").Namespace = "PCI" },
+				[]string{"namespaces nvidia failed (nvidia.ko uses symbols of namespaces that it does not import: pci_enable_device of PCI)"},
+			},
+			"one imported": {
+				func(s *scene) {
+					s.symbol("pci_enable_device").Namespace = "PCI"
+					s.mods[0].ELF.Info = append(s.mods[0].ELF.Info, ko.Tag{Key: "import_ns", Value: "DMA_BUF"}, ko.Tag{Key: "import_ns", Value: "PCI"})
+				},
+				nil,
+			},
+			"one not imported, and a kernel that does not mind": {
+				func(s *scene) {
+					s.symbol("pci_enable_device").Namespace = "PCI"
+					s.config("MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS=y")
+				},
+				nil,
+			},
+			"one for this module": {
+				func(s *scene) {
+					s.symbol("pci_enable_device").Namespace = "module:kvm,nvidia*"
+					at(s, &s.target, "6.16.0")
+				},
+				nil,
+			},
+			"one for another module": {
+				func(s *scene) {
+					s.symbol("pci_enable_device").Namespace = "module:kvm"
+					at(s, &s.target, "6.16.0")
+				},
+				[]string{"namespaces nvidia failed (nvidia.ko uses symbols of namespaces that it does not import: pci_enable_device of module:kvm)"},
+			},
+			"another module's, by name": {
+				func(s *scene) {
+					s.mods[0].ELF.Info = append(s.mods[0].ELF.Info, ko.Tag{Key: "import_ns", Value: "module:kvm"})
+					at(s, &s.target, "6.16.0")
+				},
+				[]string{"namespaces nvidia failed (nvidia.ko imports the namespace module:kvm, which no module may by name)"},
+			},
+			"a sibling's": {
+				func(s *scene) { s.mods[0].ELF.Exports[0].Namespace = "UVM" },
+				[]string{"namespaces nvidia_uvm failed (nvidia-uvm.ko uses symbols of namespaces that it does not import: nvUvmInterfaceRegisterGpu of UVM)"},
+			},
+			"not known": {
+				func(s *scene) { s.symbol("pci_enable_device").NamespaceKnown = false },
+				[]string{"namespaces nvidia not-checkable (the namespaces of pci_enable_device are not known: mount the host's / at /host, so that its kernel image or build tree can be read, or name a kernel image)"},
+			},
+		},
+		"duplicates": {
+			"the kernel's": {
+				func(s *scene) { s.mods[0].ELF.Exports[0].Name = "_printk" },
+				[]string{"duplicates nvidia failed (nvidia.ko exports what is exported already: _printk of the kernel)"},
+			},
+			"a sibling's, of which the later one fails": {
+				func(s *scene) { s.mods[2].ELF.Exports[0].Name = "nvUvmInterfaceRegisterGpu" },
+				[]string{"duplicates nvidia_modeset failed (nvidia-modeset.ko exports what is exported already: nvUvmInterfaceRegisterGpu of nvidia)"},
+			},
+			"those of a module that may not be loaded": {
+				func(s *scene) { s.mods[0].ELF.Exports[0].Name = "drm_dev_register" },
+				[]string{"duplicates nvidia not-checkable (nvidia.ko could not be loaded beside modules of the kernel's own that export the same: drm_dev_register of drm)"},
+			},
+		},
+		"relocations": {
+			"of a kind not known": {
+				func(s *scene) {
+					s.mods[0].ELF.Relocations = append(s.mods[0].ELF.Relocations, ko.Relocation{Type: uint32(elf.R_X86_64_GOTPCRELX), Section: ".text"})
+				},
+				[]string{"relocations nvidia failed (nvidia.ko has relocations that the kernel's loader does not know: R_X86_64_GOTPCRELX in .text)"},
+			},
+			"of the other architecture": {
+				func(s *scene) {
+					s.target.Arch = kernel.AArch64
+					for i := range s.mods {
+						s.mods[i].ELF.Relocations = []ko.Relocation{{Type: uint32(elf.R_AARCH64_CALL26), Section: ".text"}, {Type: 293, Section: ".text"}}
+					}
+					s.mods[1].ELF.Relocations = []ko.Relocation{{Type: uint32(elf.R_AARCH64_GOT_LD_PREL19), Section: ".text"}}
+				},
+				[]string{"relocations nvidia_uvm failed (nvidia-uvm.ko has relocations that the kernel's loader does not know: R_AARCH64_GOT_LD_PREL19 in .text)"},
+			},
+		},
+		"sample": {
+			"another magic": {
+				func(s *scene) { s.mods[0].Vermagic += "x" },
+				[]string{`sample nvidia failed (nvidia.ko has version magic "` + vermagic + `x" and the host's own drm has "` + vermagic + `")`},
+			},
+			"another size": {
+				func(s *scene) { s.mods[0].ELF.ThisModule.Size = 832 },
+				[]string{"sample nvidia failed (nvidia.ko has a struct module of 832 bytes and the host's own drm has one of 848)"},
+			},
+			"none": {
+				func(s *scene) { s.target.Sample = kernel.Sample{}; s.mods = s.mods[:1] },
+				[]string{"sample nvidia not-checkable (none of the host's own modules is to be seen: mount the host's /lib/modules, or all of / at /host)"},
+			},
+		},
+		"depends": {
+			"a sibling not named": {
+				func(s *scene) { s.mods[1].Depends = nil },
+				[]string{"depends nvidia_uvm failed (nvidia-uvm.ko uses symbols of modules that its depends: does not name: nvidia)"},
+			},
+			"one that is not there": {
+				func(s *scene) { s.mods[0].Depends = []string{"i2c_core"} },
+				[]string{"depends nvidia failed (nvidia.ko depends on modules that are not there: i2c_core)"},
+			},
+			"one that is not to be seen": {
+				func(s *scene) { s.mods[0].Depends = []string{"i2c_core"}; s.target.Exports.Complete = false },
+				[]string{"depends nvidia not-checkable (it depends on modules that are not to be seen: i2c_core: mount the host's /lib/modules, or all of / at /host)"},
+			},
+			"a cycle": {
+				func(s *scene) { s.mods = s.mods[:2]; s.mods[0].Depends = []string{"nvidia_uvm"} },
+				[]string{"depends failed (modules that need each other cannot be loaded: nvidia, nvidia_uvm)"},
+			},
+		},
+		"compiler": {
+			"an older one": {
+				func(s *scene) { s.target.Compiler.Major = 13; s.mods = s.mods[:1] },
+				[]string{"compiler nvidia failed (nvidia.ko was compiled by GCC: (Debian 12.2.0-14+deb12u1) 12.2.0 and the kernel by gcc 13)"},
+			},
+			"a newer one": {func(s *scene) { s.target.Compiler.Major = 11 }, nil},
+			"another":     {func(s *scene) { s.mods[0].ELF.Compilers = []string{"Ubuntu clang version 12.0.0"} }, []string{"compiler nvidia failed (nvidia.ko was compiled by Ubuntu clang version 12.0.0 and the kernel by gcc 12)"}},
+			"among others": {
+				func(s *scene) {
+					s.mods[0].ELF.Compilers = append([]string{"GCC: (GNU) 9.3.0"}, s.mods[0].ELF.Compilers...)
+				},
+				nil,
+			},
+			"clang": {
+				func(s *scene) {
+					s.target.Compiler = kernel.Compiler{Name: "clang", Major: 18}
+					s.mods = s.mods[:1]
+					s.mods[0].ELF.Compilers = []string{"Ubuntu clang version 18.1.3 (1ubuntu1)"}
+				},
+				nil,
+			},
+			"none named": {
+				func(s *scene) { s.mods[0].ELF.Compilers = nil },
+				[]string{"compiler nvidia not-checkable (nvidia.ko does not say what compiled it)"},
+			},
+			"the kernel's not known": {
+				func(s *scene) { s.target.Compiler = kernel.Compiler{}; s.mods = s.mods[:1] },
+				[]string{"compiler nvidia not-checkable (the compiler that built the kernel is not known)"},
+			},
+		},
+		"firmware": {
+			"lacking": {
+				func(s *scene) { s.expect.Firmware = s.expect.Firmware[:1] },
+				[]string{"firmware nvidia failed (nvidia.ko names firmware that the driver package lacks: nvidia/535.261.03/gsp_tu10x.bin)"},
+			},
+			"not known": {
+				func(s *scene) { s.expect.Firmware = nil },
+				[]string{"firmware nvidia not-checkable (what firmware the driver package holds is not known here)"},
+			},
+		},
+		"debug": {
+			"not asked for": {
+				func(s *scene) { s.mods[0].ELF.Debug = []string{".debug_info", ".debug_str"} },
+				[]string{"debug nvidia failed (nvidia.ko has debugging information, which only makes it large: .debug_info, .debug_str)"},
+			},
+			"asked for": {func(s *scene) { s.mods[0].ELF.Debug, s.expect.Debug = []string{".debug_info"}, true }, nil},
+		},
+		"signature": signatureCases,
+	} {
+		for name, c := range cases {
+			t.Run(rule+"/"+name, func(t *testing.T) {
+				s := &scene{t, driver(t), target(t), expected()}
+				c.scene(s)
+				var checks []Check
+				for _, check := range Gate(s.mods, s.target, s.expect) {
+					if check.Name == rule {
+						checks = append(checks, check)
+					}
+				}
+				if len(checks) == 0 {
+					t.Fatal("the rule made no check")
+				}
+				if diff := cmp.Diff(c.want, findings(checks)); diff != "" {
+					t.Error(diff)
+				}
+			})
+		}
+	}
+}
+
+// What a kernel with MODULE_SIG says, by what is appended to the first module.
+var signatureCases = map[string]struct {
+	scene func(*scene)
+	want  []string
+}{
+	"none, and none demanded": {func(*scene) {}, nil},
+	"none, and one demanded": {
+		func(s *scene) { s.signed(Signature{}, kernel.Enforced) },
+		[]string{"signature nvidia failed (nvidia.ko would be refused: it is not signed, and the kernel wants signed modules (CONFIG_MODULE_SIG_FORCE))"},
+	},
+	"none, and what is demanded not known": {
+		func(s *scene) { s.signed(Signature{}, kernel.EnforcementUnknown) },
+		[]string{"signature nvidia not-checkable (it is not signed, and whether the kernel wants signed modules is not to be seen: mount the host's /proc and /sys)"},
+	},
+	"no signature, even a damaged one, is looked at": {
+		func(s *scene) {
+			s.signed(Signature{Present: true, Damaged: "it is cut short"}, kernel.NotEnforced)
+			s.target.Signing.Checked = false
+		},
+		nil,
+	},
+	"damaged": {
+		func(s *scene) { s.signed(Signature{Present: true, Damaged: "it is cut short"}, kernel.NotEnforced) },
+		[]string{"signature nvidia failed (nvidia.ko has a signature that no kernel would take, enforced or not: it is cut short)"},
+	},
+	"of a kind not known": {
+		func(s *scene) { s.signed(Signature{Present: true, Unsupported: "PGP"}, kernel.Enforced) },
+		[]string{"signature nvidia failed (nvidia.ko would be refused: its signature is of a kind that kernels do not know (PGP), and the kernel wants signed modules (CONFIG_MODULE_SIG_FORCE))"},
+	},
+	"right": {func(s *scene) {
+		s.signed(Signature{Present: true, KeyID: "aa", Integrity: Valid}, kernel.Enforced, "aa")
+	}, nil},
+	"of other content": {
+		func(s *scene) {
+			s.signed(Signature{Present: true, KeyID: "aa", Integrity: Wrong}, kernel.NotEnforced, "aa")
+		},
+		[]string{"signature nvidia failed (nvidia.ko has a signature that is not of its content: it was changed after it was signed)"},
+	},
+	"of other content, by a key that the kernel has not got": {
+		func(s *scene) {
+			s.signed(Signature{Present: true, KeyID: "aa", Integrity: Wrong}, kernel.NotEnforced, "bb")
+		},
+		nil,
+	},
+	"by a key that the kernel has not got": {
+		func(s *scene) {
+			s.signed(Signature{Present: true, KeyID: "aa", Integrity: Valid}, kernel.Enforced, "bb")
+		},
+		[]string{"signature nvidia failed (nvidia.ko would be refused: the kernel does not hold the key aa that signed it, and the kernel wants signed modules (CONFIG_MODULE_SIG_FORCE))"},
+	},
+	"right, and the kernel's keys not known": {
+		func(s *scene) { s.signed(Signature{Present: true, KeyID: "aa", Integrity: Valid}, kernel.Enforced) },
+		[]string{"signature nvidia not-checkable (it is signed, and the keys that the kernel holds are not to be seen: mount the host's /proc)"},
+	},
+	"right, and none demanded": {
+		func(s *scene) { s.signed(Signature{Present: true, KeyID: "aa", Integrity: Valid}, kernel.NotEnforced) },
+		nil,
+	},
+	"no certificate to verify it with": {
+		func(s *scene) { s.signed(Signature{Present: true}, kernel.Enforced, "aa") },
+		[]string{"signature nvidia not-checkable (it is signed, and there is no certificate here to verify it with: name it with --signing-cert)"},
+	},
+}
+
+// signed leaves one module, with this signature, before a kernel that holds
+// these keys; of no keys, before one whose keys are not to be seen.
+func (s *scene) signed(sig Signature, e kernel.Enforcement, keys ...string) {
+	s.mods = s.mods[:1]
+	s.mods[0].Signature = sig
+	s.target.Signing = kernel.Signing{Checked: true, Enforcement: e, From: "CONFIG_MODULE_SIG_FORCE", Keys: keys}
+	if len(keys) > 0 {
+		s.target.Signing.KeysFrom = "proc/keys"
+	}
+}
+
+func TestVermagic(t *testing.T) {
+	for name, c := range map[string]struct {
+		release string
+		arch    kernel.Arch
+		config  []string
+		want    string
+		whole   bool
+	}{
+		"5.10":             {"5.10.223", kernel.X86_64, []string{"SMP=y", "PREEMPT=y"}, "5.10.223 SMP preempt ", true},
+		"Debian 6.1":       {"6.1.0-49-amd64", kernel.X86_64, []string{"SMP=y", "PREEMPT_VOLUNTARY=y", "MODULE_UNLOAD=y", "MODVERSIONS=y"}, "6.1.0-49-amd64 SMP mod_unload modversions ", true},
+		"real time":        {"6.1.0-rt", kernel.X86_64, []string{"SMP=y", "PREEMPT_RT=y"}, "6.1.0-rt SMP preempt_rt ", true},
+		"arm64":            {"6.12.1", kernel.AArch64, []string{"SMP=y", "MODULE_UNLOAD=y"}, "6.12.1 SMP mod_unload aarch64", true},
+		"nothing":          {"6.12.1", kernel.X86_64, []string{"MODULES=y"}, "6.12.1 ", true},
+		"randstruct":       {"6.12.1", kernel.X86_64, []string{"SMP=y", "RANDSTRUCT=y"}, "6.12.1 SMP RANDSTRUCT_", false},
+		"randstruct, 5.10": {"5.10.1", kernel.X86_64, []string{"SMP=y", "GCC_PLUGIN_RANDSTRUCT=y"}, "5.10.1 SMP RANDSTRUCT_PLUGIN_", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			target := kernel.Target{Arch: c.arch, Config: options(t, c.config...)}
+			at(t, &target, c.release)
+			if got, whole := Vermagic(target); got != c.want || whole != c.whole {
+				t.Errorf("%q, %v; want %q, %v", got, whole, c.want, c.whole)
+			}
+		})
+	}
+}
