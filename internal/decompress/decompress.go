@@ -10,7 +10,9 @@ import (
 	"io"
 
 	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
+	"github.com/pierrec/lz4/v4"
+	"github.com/therootcompany/xz"
+	"github.com/ulikunitz/xz/lzma"
 )
 
 // maxWindow bounds the memory that a stream can make a decompressor take, in
@@ -26,13 +28,16 @@ var magics = []struct {
 	{"xz", "\xfd7zXZ\x00", openXZ},
 	{"gzip", "\x1f\x8b", openGzip},
 	{"bzip2", "BZh", openBzip2},
+	{"lz4", "\x02\x21\x4c\x18", openLZ4}, // the legacy frame, which kernels use
+	{"lzo", lzopMagic, openLZOP},
+	{"lzma", "\x5d\x00\x00", openLZMA},
 }
 
 // Reader returns what is inside r, and the compression's name. Where r is not
 // compressed the name is empty, and what is returned reads r itself. How much
 // comes out is the caller's to bound.
 func Reader(r *bufio.Reader) (inside io.ReadCloser, name string, err error) {
-	start, err := r.Peek(8)
+	start, err := r.Peek(len(lzopMagic))
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, "", err
 	}
@@ -63,48 +68,26 @@ func openBzip2(r *bufio.Reader) (io.ReadCloser, error) {
 	return io.NopCloser(bzip2.NewReader(r)), nil
 }
 
+// openXZ is of a library that knows the branch filters, which kernels are
+// compressed with (scripts/xz_wrap.sh).
 func openXZ(r *bufio.Reader) (io.ReadCloser, error) {
-	// The library takes whatever dictionary a block asks for, up to 4 GiB.
-	start, err := r.Peek(64)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	if size := xzDictionary(start); size > maxWindow {
-		return nil, fmt.Errorf("it needs a dictionary of %d MiB, and %d are allowed", size>>20, maxWindow>>20)
-	}
-	d, err := xz.NewReader(r)
+	d, err := xz.NewReader(r, maxWindow)
 	if err != nil {
 		return nil, err
 	}
 	return io.NopCloser(d), nil
 }
 
-// xzDictionary is the size in bytes of the LZMA2 dictionary that the first
-// block of an xz stream asks for, or 0 where the stream is too short or too
-// unusual to tell (section 3.1 and 5.3.1 of the .xz file format).
-func xzDictionary(stream []byte) int64 {
-	const streamHeader = 12
-	if len(stream) < streamHeader+2 {
-		return 0
+// openLZ4 reads with one goroutine, the caller's, which ends when that does.
+func openLZ4(r *bufio.Reader) (io.ReadCloser, error) {
+	d := lz4.NewReader(r)
+	return io.NopCloser(d), d.Apply(lz4.ConcurrencyOption(1))
+}
+
+func openLZMA(r *bufio.Reader) (io.ReadCloser, error) {
+	d, err := lzma.ReaderConfig{DictCap: maxWindow}.NewReader(r)
+	if err != nil {
+		return nil, err
 	}
-	flags := stream[streamHeader+1]
-	rest := stream[streamHeader+2:]
-	for _, present := range []byte{0x40, 0x80} { // compressed and uncompressed size
-		for flags&present != 0 && len(rest) > 0 {
-			last := rest[0]&0x80 == 0
-			rest = rest[1:]
-			if last {
-				break
-			}
-		}
-	}
-	// One filter, LZMA2 (0x21), with one byte of properties.
-	if flags&3 != 0 || len(rest) < 3 || rest[0] != 0x21 || rest[1] != 1 {
-		return 0
-	}
-	bits := rest[2]
-	if bits >= 40 {
-		return 4<<30 - 1
-	}
-	return int64(2|bits&1) << (bits/2 + 11)
+	return io.NopCloser(d), nil
 }

@@ -4,7 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
+	"encoding/binary"
+	"hash/crc32"
 	"io"
+	"os"
 	"strings"
 	"testing"
 
@@ -63,13 +66,73 @@ func TestReaderOfNothing(t *testing.T) {
 	}
 }
 
-// The library would take whatever a block's header asks for.
+// What a block's header asks for is bounded.
 func TestReaderBoundsXZ(t *testing.T) {
 	data := pack(t, xz.NewWriter, "small")
-	const property = 12 + 4 // stream header; block size, flags, filter and its length
-	data[property] = 40     // 4 GiB - 1
-	_, name, err := Reader(bufio.NewReader(bytes.NewReader(data)))
+	const header, size = 12, 12 // behind the stream's; block size, flags, filter, properties, CRC
+	block := data[header : header+size]
+	block[4] = 40 // 4 GiB - 1
+	binary.LittleEndian.PutUint32(block[size-4:], crc32.ChecksumIEEE(block[:size-4]))
+	inside, name, err := Reader(bufio.NewReader(bytes.NewReader(data)))
+	if err == nil {
+		_, err = io.ReadAll(inside)
+	}
 	if name != "xz" || err == nil || !strings.Contains(err.Error(), "dictionary") {
 		t.Errorf("%s: %v", name, err)
 	}
+}
+
+var kernelFiles = map[string]string{
+	"gz": "gzip", "bz2": "bzip2", "lzma": "lzma", "xz": "xz", "lzo": "lzo", "lz4": "lz4", "zst": "zstd",
+}
+
+// Each file is testdata/README's text as a kernel's build compresses it, up to
+// the four bytes that it appends to all but gzip's.
+func TestReaderOfKernels(t *testing.T) {
+	want := strings.Repeat("\xe8\x00\x10\x00\x00 a call, as x86 code has them\n", 200)
+	for file, name := range kernelFiles {
+		t.Run(name, func(t *testing.T) {
+			data, err := os.ReadFile("testdata/payload." + file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if name != "gzip" {
+				data = data[:len(data)-4]
+			}
+			inside, got, err := Reader(bufio.NewReader(bytes.NewReader(data)))
+			if err != nil || got != name {
+				t.Fatalf("%q, %v", got, err)
+			}
+			defer inside.Close()
+			if out, err := io.ReadAll(inside); err != nil || string(out) != want {
+				t.Errorf("%d bytes, %v", len(out), err)
+			}
+			cut, _, err := Reader(bufio.NewReader(bytes.NewReader(data[:len(data)*2/3])))
+			if err == nil {
+				defer cut.Close()
+				_, err = io.ReadAll(cut)
+			}
+			if err == nil {
+				t.Error("no error when it is cut short")
+			}
+		})
+	}
+}
+
+func FuzzReader(f *testing.F) {
+	for file := range kernelFiles {
+		data, err := os.ReadFile("testdata/payload." + file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		inside, _, err := Reader(bufio.NewReader(bytes.NewReader(data)))
+		if err != nil {
+			return
+		}
+		defer inside.Close()
+		_, _ = io.CopyN(io.Discard, inside, 1<<20)
+	})
 }

@@ -1,4 +1,5 @@
-// Package decompress unpacks what its first bytes say it is: gzip, xz, zstd or
-// bzip2. Driver packages, kernel modules and captured hosts come in any of
-// them. What a stream may take of memory is bounded.
+// Package decompress unpacks what its first bytes say it is: any compression
+// that a kernel can be built with (gzip, bzip2, lzma, xz, lzo, lz4, zstd).
+// Driver packages, kernel modules and captured hosts come in some of them. What
+// a stream may take of memory is bounded.
 package decompress

@@ -2,7 +2,6 @@ package image
 
 import (
 	"bytes"
-	"os"
 	"testing"
 )
 
@@ -51,22 +50,6 @@ func FuzzFlat(f *testing.F) {
 	k.exports = manyExports()
 	f.Add(k.flat())
 	fuzzRead(f)
-}
-
-func FuzzDecompress(f *testing.F) {
-	for _, file := range []string{"gz", "bz2", "lzma", "xz", "lzo", "lz4", "zst"} {
-		data, err := os.ReadFile("testdata/payload." + file)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(data)
-	}
-	const limit = 1 << 20
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if _, content, err := decompress(t.Context(), data, limit); err == nil && len(content) > limit {
-			t.Errorf("%d bytes, of %d allowed", len(content), limit)
-		}
-	})
 }
 
 func FuzzConfig(f *testing.F) {

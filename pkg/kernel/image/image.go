@@ -155,7 +155,7 @@ func unwrap(ctx context.Context, data []byte) (img Image, kernel []byte, err err
 		if format != "" {
 			img.Format = format
 		}
-		if img.Compression, data, err = decompress(ctx, payload, maxPayload); err != nil {
+		if img.Compression, data, err = unpack(ctx, payload, maxPayload); err != nil {
 			return img, nil, err
 		}
 	}

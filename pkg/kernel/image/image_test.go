@@ -161,7 +161,7 @@ func TestReadIsBounded(t *testing.T) {
 		t.Errorf("a file of %d bytes: %v", maxFile+1, err)
 	}
 	bomb := gzipped(t, make([]byte, 1<<20))
-	if _, _, err := decompress(t.Context(), bomb, 1<<20-1); err == nil || !strings.Contains(err.Error(), "larger than") {
+	if _, _, err := unpack(t.Context(), bomb, 1<<20-1); err == nil || !strings.Contains(err.Error(), "larger than") {
 		t.Errorf("a payload beyond the limit: %v", err)
 	}
 }
@@ -190,25 +190,23 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// Each file is testdata/README's text as the kernel's build compresses it.
-func TestDecompress(t *testing.T) {
-	want := strings.Repeat("\xe8\x00\x10\x00\x00 a call, as x86 code has them\n", 200)
-	for file, name := range map[string]string{
-		"gz": "gzip", "bz2": "bzip2", "lzma": "lzma", "xz": "xz", "lzo": "lzo", "lz4": "lz4", "zst": "zstd",
-	} {
-		t.Run(name, func(t *testing.T) {
-			data, err := os.ReadFile("testdata/payload." + file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got, content, err := decompress(t.Context(), data, maxPayload)
-			if err != nil || got != name || string(content) != want {
-				t.Errorf("%d bytes of %s, %v", len(content), got, err)
-			}
-			if _, _, err := decompress(t.Context(), data[:len(data)*2/3], maxPayload); err == nil {
-				t.Error("no error when it is cut short")
-			}
-		})
+// Kbuild appends the content's size to every compression but gzip's; a file
+// that somebody compressed has none.
+func TestUnpack(t *testing.T) {
+	want := parts(t).vmlinux()
+	whole := zstdWithSize(t, want)
+	for name, data := range map[string][]byte{"kbuild's": whole, "somebody's": whole[:len(whole)-4]} {
+		got, content, err := unpack(t.Context(), data, maxPayload)
+		if err != nil || got != "zstd" || !bytes.Equal(content, want) {
+			t.Errorf("%s: %d bytes of %s, %v", name, len(content), got, err)
+		}
+	}
+	whole[len(whole)-1]++
+	zeros := append(whole[:len(whole)/2:len(whole)/2], 0, 0, 0, 0)
+	for name, data := range map[string][]byte{"another size": whole, "cut short": whole[:len(whole)/2], "ends in zeros": zeros} {
+		if _, _, err := unpack(t.Context(), data, maxPayload); !errors.Is(err, ErrFormat) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
-package image
+package decompress
 
 import (
+	"bufio"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -33,7 +34,7 @@ const (
 	lzopBlock = 64 << 20
 )
 
-func openLZOP(r io.Reader) (io.Reader, error) {
+func openLZOP(r *bufio.Reader) (io.ReadCloser, error) {
 	// Magic, version, library version, version to extract, method, level.
 	head := make([]byte, len(lzopMagic)+2+2+2+1+1)
 	if _, err := io.ReadFull(r, head); err != nil {
@@ -59,7 +60,7 @@ func openLZOP(r io.Reader) (io.Reader, error) {
 	if _, err := io.CopyN(io.Discard, r, int64(tail[12])+4); err != nil {
 		return nil, errLZOP
 	}
-	return z, nil
+	return io.NopCloser(z), nil
 }
 
 func (z *lzopReader) Read(p []byte) (int, error) {
