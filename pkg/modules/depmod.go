@@ -1,0 +1,125 @@
+package modules
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/k8sp/cuda/internal/atomicfile"
+	"github.com/k8sp/cuda/internal/command"
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+// IndexOptions say what to index.
+type IndexOptions struct {
+	// Runner runs depmod(8).
+	Runner command.Runner
+	// Scratch is a folder for what depmod wants to see around the modules.
+	Scratch string
+	// Dir holds the modules and receives the indexes.
+	Dir string
+	// Release is the kernel's, "6.1.0-49-amd64".
+	Release string
+	// Modules are those in Dir, in load order.
+	Modules []Entry
+}
+
+// orderFile is where depmod learns the order of modules, which its indexes
+// follow; without it, they would be in the order of the folder's names on disk.
+const orderFile = "modules.order"
+
+// Index makes modules.dep and the other indexes of modprobe(8) beside the
+// modules, so that a folder that a host has, or links, as lib/modules/REL
+// under some root serves `modprobe -d ROOT nvidia-uvm`. The modules of a
+// folder are all that modprobe then sees: in-tree modules that they need are
+// loaded first, from the host's own.
+//
+// The indexes are depmod's, since kmod's modprobe reads only its binary ones
+// (modules.dep.bin); the text is for people and for busybox. The same modules
+// give the same bytes. An error is of the publish stage.
+func Index(ctx context.Context, o IndexOptions) error {
+	if err := o.index(ctx); err != nil {
+		var known *stage.Error
+		if errors.As(err, &known) {
+			return err
+		}
+		return stage.Wrap(stage.Publish, err, "the indexes that modprobe reads cannot be made", "look at the cause, and run again")
+	}
+	return nil
+}
+
+func (o IndexOptions) index(ctx context.Context) error {
+	var order strings.Builder
+	for _, e := range o.Modules {
+		order.WriteString(e.File + "\n")
+	}
+	if err := atomicfile.WriteFile(filepath.Join(o.Dir, orderFile), []byte(order.String()), 0o644); err != nil {
+		return err
+	}
+	base, err := os.MkdirTemp(o.Scratch, "depmod-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(base)
+	if err := rooted(base, o.Dir, o.Release); err != nil {
+		return err
+	}
+	var output bytes.Buffer
+	err = o.Runner.Run(ctx, command.Command{Args: []string{"depmod", "-b", base, o.Release}, Output: &output})
+	var exit *command.ExitError
+	switch {
+	case errors.As(err, &exit):
+		return fmt.Errorf("%w: %s", err, strings.TrimSpace(output.String()))
+	case errors.Is(err, exec.ErrNotFound):
+		return stage.Wrap(stage.Publish, err, "the indexes that modprobe reads cannot be made without depmod", "install kmod, or run builder in its image, which has it")
+	case err != nil:
+		return err
+	}
+	return tidy(o.Dir)
+}
+
+// rooted makes dir appear as the modules of a release under base, which is the
+// only way in which depmod finds them.
+func rooted(base, dir, release string) error {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	parent := filepath.Join(base, "lib", "modules")
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return err
+	}
+	return os.Symlink(dir, filepath.Join(parent, release))
+}
+
+// tidy removes the indexes in which there is nothing: of devices and of what
+// is built into the kernel.
+func tidy(dir string) error {
+	found, err := filepath.Glob(filepath.Join(escapeGlob(dir), "modules.*"))
+	if err != nil {
+		return err
+	}
+	for _, path := range found {
+		info, err := os.Lstat(path)
+		if err != nil {
+			return err
+		}
+		if info.Size() == 0 {
+			err = os.Remove(path)
+		} else {
+			err = os.Chmod(path, 0o644)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "modules.dep.bin")); err != nil {
+		return fmt.Errorf("depmod left no index: %w", err)
+	}
+	return atomicfile.SyncDir(dir)
+}
