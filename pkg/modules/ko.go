@@ -72,6 +72,9 @@ func Read(path string) (Module, error) {
 		return m, err
 	}
 	m.describe(file)
+	if m.Signature, err = readSignature(f, m.Size); err != nil {
+		return m, fmt.Errorf("read %s: %w", path, err)
+	}
 	return m, nil
 }
 
@@ -99,7 +102,6 @@ func (m *Module) describe(file ko.File) {
 		}
 	}
 	m.Parameters = parameters(file)
-	m.Signature.Present = file.Signed
 }
 
 // parameters are those that MODULE_PARM_DESC (parm) and module_param

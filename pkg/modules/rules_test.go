@@ -568,10 +568,7 @@ var signatureCases = map[string]struct {
 func (s *scene) signed(sig Signature, e kernel.Enforcement, keys ...string) {
 	s.mods = s.mods[:1]
 	s.mods[0].Signature = sig
-	s.target.Signing = kernel.Signing{Checked: true, Enforcement: e, From: "CONFIG_MODULE_SIG_FORCE", Keys: keys}
-	if len(keys) > 0 {
-		s.target.Signing.KeysFrom = "proc/keys"
-	}
+	s.target.Signing = kernel.Signing{Checked: true, Enforcement: e, From: "CONFIG_MODULE_SIG_FORCE", Keys: keys, KeysFrom: "proc/keys"}
 }
 
 func TestVermagic(t *testing.T) {
