@@ -27,16 +27,15 @@ type Compiler struct {
 // ChooseCompiler picks the compiler for a target's modules: the major version
 // that built the kernel, else the nearest newer one, since a kernel's headers
 // and config are made for what its compiler could do and newer ones can do
-// all of it. lookPath is exec.LookPath, or a test's. Its error is a
-// *stage.Error of the stage prepare.
+// all of it. A kernel whose config asks for more than that is refused. lookPath
+// is exec.LookPath, or a test's. Its error is a *stage.Error of the stage
+// prepare.
 func ChooseCompiler(t kernel.Target, lookPath func(string) (string, error)) (Compiler, error) {
+	if err := refuse(t); err != nil {
+		return Compiler{}, err
+	}
 	built := t.Compiler
-	switch {
-	case built.Name == "clang":
-		return Compiler{}, stage.New(stage.Prepare,
-			fmt.Sprintf("the kernel was built by clang %s, and its modules must be too, but this image has only gcc", built.Version),
-			"build the modules where the kernel was built; CoreOS's and Flatcar's own kernels are gcc's")
-	case built.Major == 0:
+	if built.Major == 0 {
 		return defaultCompiler(lookPath)
 	}
 	for major := built.Major; major <= newestMajor; major++ {
@@ -47,12 +46,21 @@ func ChooseCompiler(t kernel.Target, lookPath func(string) (string, error)) (Com
 		if major == built.Major {
 			return Compiler{Command: name}, nil
 		}
+		if option := needsSameMajor(t.Config); option != "" {
+			return Compiler{}, stage.New(stage.Prepare,
+				fmt.Sprintf("the kernel has CONFIG_%s and was built by gcc %s, and %s, the nearest that this image has, would not fit it", option, built.Version, name),
+				anotherImage(built.Major))
+		}
 		return Compiler{Command: name, Warning: fmt.Sprintf(
 			"the kernel was built by gcc %s, which this image does not have: %s is the nearest", built.Version, name)}, nil
 	}
 	return Compiler{}, stage.New(stage.Prepare,
 		fmt.Sprintf("the kernel was built by gcc %s, and this image has neither that nor a newer one", built.Version),
-		fmt.Sprintf(`build the image with --build-arg COMPILERS="%d", on a --build-arg BASE whose Debian has it`, built.Major))
+		anotherImage(built.Major))
+}
+
+func anotherImage(major int) string {
+	return fmt.Sprintf(`build the image with --build-arg COMPILERS="%d", on a --build-arg BASE whose Debian has it`, major)
 }
 
 // defaultCompiler serves a kernel that does not say what built it.

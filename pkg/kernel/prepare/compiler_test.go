@@ -10,10 +10,12 @@ import (
 )
 
 func TestChooseCompiler(t *testing.T) {
+	gcc13 := kernel.Compiler{Name: "gcc", Major: 13, Version: "13.3.1"}
 	trixie := []string{"gcc", "gcc-12", "gcc-13", "gcc-14"}
 	for _, test := range []struct {
 		name    string
 		built   kernel.Compiler
+		config  string
 		image   []string
 		want    string
 		warning string
@@ -33,6 +35,35 @@ func TestChooseCompiler(t *testing.T) {
 			err: "prepare: the kernel was built by clang 19.1.7, and its modules must be too, but this image has only gcc. Build the modules where the kernel was built; CoreOS's and Flatcar's own kernels are gcc's.",
 		},
 		{
+			name: "clang, by the config", config: "CONFIG_CC_IS_CLANG=y\n", image: trixie,
+			err: "prepare: the kernel was built by clang, and its modules must be too, but this image has only gcc. Build the modules where the kernel was built; CoreOS's and Flatcar's own kernels are gcc's.",
+		},
+		{
+			name: "shuffled structures", built: gcc13, image: trixie,
+			config: "# CONFIG_RANDSTRUCT_NONE is not set\nCONFIG_RANDSTRUCT_FULL=y\nCONFIG_RANDSTRUCT=y\nCONFIG_GCC_PLUGIN_RANDSTRUCT=y\n",
+			err:    "prepare: the kernel has CONFIG_RANDSTRUCT: its structures are shuffled by a seed that stayed with its build, and modules that do not know it would corrupt its memory. Build the modules where the kernel was built; CoreOS's and Flatcar's own kernels do without.",
+		},
+		{
+			name: "shuffled structures, before 5.19", built: gcc13, image: trixie, config: "CONFIG_GCC_PLUGIN_RANDSTRUCT=y\n",
+			err: "prepare: the kernel has CONFIG_GCC_PLUGIN_RANDSTRUCT: its structures are shuffled by a seed that stayed with its build, and modules that do not know it would corrupt its memory. Build the modules where the kernel was built; CoreOS's and Flatcar's own kernels do without.",
+		},
+		{
+			name: "a gcc plugin", built: gcc13, image: trixie,
+			config: "CONFIG_GCC_PLUGINS=y\nCONFIG_GCC_PLUGIN_STACKLEAK_VERBOSE=y\nCONFIG_GCC_PLUGIN_STACKLEAK=y\n",
+			err:    "prepare: the kernel has CONFIG_GCC_PLUGIN_STACKLEAK: it was compiled with a plugin in gcc that this image does not have, and its modules would be compiled otherwise. Build the modules where the kernel was built; CoreOS's and Flatcar's own kernels do without.",
+		},
+		{
+			name: "gcc plugins, but none in use", built: gcc13, image: trixie, want: "gcc-13",
+			config: "CONFIG_HAVE_GCC_PLUGINS=y\nCONFIG_GCC_PLUGINS=y\n# CONFIG_GCC_PLUGIN_LATENT_ENTROPY is not set\nCONFIG_RANDSTRUCT_NONE=y\n",
+		},
+		{
+			name: "gcov", built: gcc13, image: trixie, want: "gcc-13", config: "CONFIG_GCOV_PROFILE_ALL=y\n",
+		},
+		{
+			name: "gcov, and another compiler", built: kernel.Compiler{Name: "gcc", Major: 11, Version: "11.4.0"}, image: trixie, config: "CONFIG_GCOV_PROFILE_ALL=y\n",
+			err: `prepare: the kernel has CONFIG_GCOV_PROFILE_ALL and was built by gcc 11.4.0, and gcc-12, the nearest that this image has, would not fit it. Build the image with --build-arg COMPILERS="11", on a --build-arg BASE whose Debian has it.`,
+		},
+		{
 			name: "not known", image: trixie, want: "gcc",
 			warning: "nothing says which compiler built the kernel: gcc is this image's default",
 		},
@@ -42,7 +73,7 @@ func TestChooseCompiler(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := ChooseCompiler(kernel.Target{Compiler: test.built}, func(name string) (string, error) {
+			got, err := ChooseCompiler(kernel.Target{Compiler: test.built, Config: kernel.Config{Text: []byte(test.config)}}, func(name string) (string, error) {
 				if !slices.Contains(test.image, name) {
 					return "", exec.ErrNotFound
 				}

@@ -3,11 +3,9 @@ package prepare
 import (
 	"bytes"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/k8sp/cuda/pkg/kernel"
@@ -64,64 +62,4 @@ func withLocalversion(config []byte, suffix string) []byte {
 		config = append(config, '\n')
 	}
 	return fmt.Appendf(config, "CONFIG_LOCALVERSION=%q\n# CONFIG_LOCALVERSION_AUTO is not set\n", suffix)
-}
-
-// Change is an option whose value kbuild changed.
-type Change struct {
-	// Name is without CONFIG_.
-	Name string `json:"name"`
-	// Was and Is are its values in the host's config and in the tree's; "n"
-	// where it is off or does not exist.
-	Was string `json:"was"`
-	Is  string `json:"is"`
-}
-
-// String is the change in a line, "DEBUG_INFO_BTF: y, now n".
-func (c Change) String() string { return c.Name + ": " + c.Was + ", now " + c.Is }
-
-// toolVersion are options that only say which tools configured the tree, and
-// the two that withLocalversion sets.
-var toolVersion = regexp.MustCompile(`^(CC_VERSION_TEXT|(GCC|CLANG|AS|LD|LLD|PAHOLE|RUSTC|RUSTC_LLVM|BINDGEN)_VERSION(_TEXT)?|LOCALVERSION(_AUTO)?)$`)
-
-// compare lists the options that differ, sorted by name.
-func compare(before, after []byte) []Change {
-	was, is := options(before), options(after)
-	names := maps.Clone(was)
-	maps.Copy(names, is)
-	var changes []Change
-	for _, name := range slices.Sorted(maps.Keys(names)) {
-		c := Change{Name: name, Was: value(was, name), Is: value(is, name)}
-		if c.Was != c.Is && !toolVersion.MatchString(name) {
-			changes = append(changes, c)
-		}
-	}
-	return changes
-}
-
-// value treats an option that is off, or an empty string, as one that does not
-// exist: distributions leave their builders' paths out of the configs that
-// they publish, and Kconfig writes them back empty.
-func value(options map[string]string, name string) string {
-	if v := options[name]; v != "" && v != `""` {
-		return v
-	}
-	return "n"
-}
-
-// options are the options of a config that are set, without CONFIG_. Of two
-// lines for one option the last counts, as it does for Kconfig.
-func options(config []byte) map[string]string {
-	set := make(map[string]string)
-	for line := range bytes.Lines(config) {
-		text := strings.TrimSpace(string(line))
-		if name, ok := strings.CutPrefix(text, "# CONFIG_"); ok {
-			delete(set, strings.TrimSuffix(name, " is not set"))
-			continue
-		}
-		name, value, ok := strings.Cut(text, "=")
-		if name, found := strings.CutPrefix(name, "CONFIG_"); ok && found {
-			set[name] = value
-		}
-	}
-	return set
 }

@@ -68,36 +68,3 @@ func TestHostConfigMakesTheRelease(t *testing.T) {
 		})
 	}
 }
-
-func TestCompare(t *testing.T) {
-	before := `# Linux/x86 6.1.192 Kernel Configuration
-CONFIG_CC_VERSION_TEXT="gcc-12 (Debian 12.2.0) 12.2.0"
-CONFIG_PAHOLE_VERSION=124
-CONFIG_DEBUG_INFO_BTF=y
-CONFIG_RANDSTRUCT_NONE=y
-CONFIG_NR_CPUS=512
-CONFIG_TWICE=y
-# CONFIG_TWICE is not set
-# CONFIG_OFF is not set
-`
-	after := `CONFIG_CC_VERSION_TEXT="gcc-13 (Debian 13.3.0) 13.3.0"
-CONFIG_NR_CPUS=8192
-CONFIG_RANDSTRUCT_NONE=y
-# CONFIG_DEBUG_INFO_BTF is not set
-CONFIG_BUILD_SALT=""
-CONFIG_LOCALVERSION="-coreos"
-CONFIG_MODULE_SIG_KEY="certs/signing_key.pem"
-`
-	want := []string{
-		"DEBUG_INFO_BTF: y, now n",
-		`MODULE_SIG_KEY: n, now "certs/signing_key.pem"`,
-		"NR_CPUS: 512, now 8192",
-	}
-	var got []string
-	for _, c := range compare([]byte(before), []byte(after)) {
-		got = append(got, c.String())
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("changes (-want +got):\n%s", diff)
-	}
-}

@@ -9,11 +9,11 @@ import (
 	"runtime"
 	"strings"
 
-	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 
 	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/kernel/drift"
 	"github.com/k8sp/cuda/pkg/kernel/source"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -34,7 +34,13 @@ type Options struct {
 	// LogFile receives all that make prints, from its beginning; empty keeps
 	// nothing.
 	LogFile string
+	// AllowDrift goes on where kbuild changes an option of the host's config
+	// that may change what is compiled; the tree then lists them.
+	AllowDrift bool
 }
+
+// DriftCheck is the name of the check that AllowDrift overrides.
+const DriftCheck = "config-drift"
 
 // Tree is a prepared tree.
 type Tree struct {
@@ -46,9 +52,9 @@ type Tree struct {
 	Compiler, CompilerVersion string
 	// Release is include/config/kernel.release, equal to the host's.
 	Release string
-	// Drift lists the options that kbuild changed in the host's config,
-	// sorted by name; versions of tools are not among them.
-	Drift []Change
+	// Drift lists the options that kbuild changed in the host's config and
+	// that Options.AllowDrift let pass, sorted by name.
+	Drift []drift.Change
 	// Reused says that an earlier run had prepared it.
 	Reused bool
 }
@@ -89,13 +95,14 @@ func Prepare(ctx context.Context, t kernel.Target, src source.Tree, o Options) (
 		Release:         t.Release.Full,
 	}
 	tree.Drift, tree.Reused = reusable(tree.Output, in)
-	if !tree.Reused {
+	if tree.Reused {
+		err = o.judge(ctx, tree.Drift, t, src)
+	} else {
 		tree.Drift, err = makeTree(ctx, t, src, tree.Output, in, o)
 	}
 	if err != nil {
 		return Tree{}, err
 	}
-	warnDrift(ctx, tree.Drift)
 	return tree, nil
 }
 
@@ -108,7 +115,7 @@ func folder(t kernel.Target) string {
 
 // makeTree makes the tree from nothing and leaves nothing when it fails: a
 // half-made tree is of no use, and disk is scarce.
-func makeTree(ctx context.Context, t kernel.Target, src source.Tree, out string, in inputs, o Options) (_ []Change, err error) {
+func makeTree(ctx context.Context, t kernel.Target, src source.Tree, out string, in inputs, o Options) (_ []drift.Change, err error) {
 	config, err := hostConfig(t, src)
 	if err != nil {
 		return nil, err
@@ -139,7 +146,10 @@ func makeTree(ctx context.Context, t kernel.Target, src source.Tree, out string,
 	if err != nil {
 		return nil, failed(err, "could not read back the kernel's config")
 	}
-	drift := compare(t.Config.Text, after)
+	changes := drift.Compare(t.Config.Text, after)
+	if err := o.judge(ctx, changes, t, src); err != nil {
+		return nil, err
+	}
 	if err := kbuild.Make(ctx, "modules_prepare"); err != nil {
 		return nil, err
 	}
@@ -149,10 +159,10 @@ func makeTree(ctx context.Context, t kernel.Target, src source.Tree, out string,
 	if err := writeSymvers(out, t); err != nil {
 		return nil, failed(err, "could not write Module.symvers")
 	}
-	if err := writeStamp(out, stamp{Inputs: in, Drift: drift}); err != nil {
+	if err := writeStamp(out, stamp{Inputs: in, Drift: changes}); err != nil {
 		return nil, failed(err, "could not record the prepared tree")
 	}
-	return drift, nil
+	return changes, nil
 }
 
 // checkRelease compares what kbuild will write into every module's vermagic
@@ -185,18 +195,6 @@ func writeSymvers(out string, t kernel.Target) error {
 		return err
 	}
 	return errors.Join(t.Exports.WriteSymvers(f, t.Release), f.Close())
-}
-
-func warnDrift(ctx context.Context, drift []Change) {
-	if len(drift) == 0 {
-		return
-	}
-	shown := make([]string, 0, 20)
-	for _, c := range drift[:min(len(drift), cap(shown))] {
-		shown = append(shown, c.String())
-	}
-	zerolog.Ctx(ctx).Warn().Int("options", len(drift)).Strs("changed", shown).
-		Msg("kbuild changed options of the host's config")
 }
 
 // failed is an error of the machine's: a disk, a permission.

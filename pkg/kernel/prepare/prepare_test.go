@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -14,6 +15,7 @@ import (
 
 	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/kernel/drift"
 	"github.com/k8sp/cuda/pkg/kernel/source"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -126,7 +128,6 @@ func setup(t *testing.T, f *fakeKbuild) (kernel.Target, source.Tree, Options) {
 
 func TestPrepare(t *testing.T) {
 	f := newFake()
-	f.drop = "CONFIG_DEBUG_INFO_BTF=y\n"
 	target, src, o := setup(t, f)
 	tree, err := Prepare(t.Context(), target, src, o)
 	if err != nil {
@@ -137,7 +138,6 @@ func TestPrepare(t *testing.T) {
 		Source: src.Dir, Output: out,
 		Compiler: "gcc-12", CompilerVersion: gccBanner,
 		Release: "6.1.192-coreos-r1",
-		Drift:   []Change{{Name: "DEBUG_INFO_BTF", Was: "y", Is: "n"}},
 	}
 	if diff := cmp.Diff(want, tree); diff != "" {
 		t.Errorf("tree (-want +got):\n%s", diff)
@@ -165,6 +165,7 @@ func TestPrepare(t *testing.T) {
 		filepath.Join(out, "Module.symvers"): "0x00000000\tprintk\tvmlinux\tEXPORT_SYMBOL\t\n",
 		filepath.Join(out, ".config"): `CONFIG_CC_VERSION_TEXT="gcc-12 (Debian 12.2.0-14) 12.2.0"
 CONFIG_64BIT=y
+CONFIG_DEBUG_INFO_BTF=y
 CONFIG_LOCALVERSION="-coreos-r1"
 # CONFIG_LOCALVERSION_AUTO is not set
 CONFIG_GCC_VERSION=120400
@@ -214,6 +215,7 @@ func TestPrepareReuses(t *testing.T) {
 			f := newFake()
 			f.drop = "CONFIG_DEBUG_INFO_BTF=y\n"
 			target, src, o := setup(t, f)
+			o.AllowDrift = true
 			first, err := Prepare(t.Context(), target, src, o)
 			if err != nil {
 				t.Fatal(err)
@@ -271,6 +273,51 @@ func TestPrepareFails(t *testing.T) {
 			want: "prepare: could not run make olddefconfig: start make: not there. Run builder in its own image, which has kbuild's tools.",
 		},
 		{
+			name: "no pahole",
+			change: func(f *fakeKbuild, _ *kernel.Target, src *source.Tree) {
+				f.drop = "CONFIG_DEBUG_INFO_BTF=y\n"
+			},
+			want: "prepare: kbuild changed an option of the host's config, so modules may not fit its kernel: " +
+				"DEBUG_INFO_BTF is y on the host and n in the tree (pahole is missing, or too old or new for this kernel). " +
+				"Remove the cause, or accept the change, on record, with --allow config-drift.",
+		},
+		{
+			name: "another compiler",
+			change: func(f *fakeKbuild, k *kernel.Target, src *source.Tree) {
+				f.drop = "CONFIG_64BIT=y\n"
+				k.Compiler = kernel.Compiler{Name: "gcc", Major: 10, Version: "10.2.1"}
+			},
+			want: "prepare: kbuild changed an option of the host's config, so modules may not fit its kernel: " +
+				"64BIT is y on the host and n in the tree (gcc-12 in the place of gcc 10.2.1). " +
+				"Remove the cause, or accept the change, on record, with --allow config-drift.",
+		},
+		{
+			name: "another source",
+			change: func(f *fakeKbuild, _ *kernel.Target, src *source.Tree) {
+				f.drop = "CONFIG_64BIT=y\nCONFIG_DEBUG_INFO_BTF=y\n"
+				kconfig := "config DEBUG_INFO_BTF\n\tbool\n\nconfig 64BITS\n"
+				if err := os.WriteFile(filepath.Join(src.Dir, "Kconfig.debug"), []byte(kconfig), 0o644); err != nil {
+					panic(err)
+				}
+			},
+			want: "prepare: kbuild changed 2 options of the host's config, so modules may not fit its kernel: " +
+				"64BIT is y on the host and n in the tree (the source does not know it and is of another version, or lacks a patch of the distribution's); " +
+				"DEBUG_INFO_BTF is y on the host and n in the tree (pahole is missing, or too old or new for this kernel). " +
+				"Remove the cause, or accept the change, on record, with --allow config-drift.",
+		},
+		{
+			name: "another config altogether",
+			change: func(f *fakeKbuild, k *kernel.Target, _ *source.Tree) {
+				for c := 'A'; c <= 'I'; c++ {
+					f.drop += fmt.Sprintf("CONFIG_%c=y\n", c)
+				}
+				k.Config.Text = append([]byte(f.drop), k.Config.Text...)
+			},
+			want: "prepare: kbuild changed 9 options of the host's config, so modules may not fit its kernel: " +
+				strings.Repeat("X is y on the host and n in the tree (other build tools than the kernel's, or a source that is not quite its own); ", 8) + "and 1 more. " +
+				"Remove the cause, or accept the change, on record, with --allow config-drift.",
+		},
+		{
 			name: "no compiler",
 			change: func(f *fakeKbuild, _ *kernel.Target, _ *source.Tree) {
 				f.fail, f.err = "--version", errors.New("start gcc-12: not there")
@@ -313,13 +360,42 @@ func TestPrepareFails(t *testing.T) {
 			if code := stage.ExitCode(err); code != 13 {
 				t.Errorf("exit code %d, want 13", code)
 			}
-			if diff := cmp.Diff(strings.ReplaceAll(test.want, "LOG", o.LogFile), err.Error()); diff != "" {
+			got := regexp.MustCompile(`\b[A-H] is`).ReplaceAllString(err.Error(), "X is")
+			if diff := cmp.Diff(strings.ReplaceAll(test.want, "LOG", o.LogFile), got); diff != "" {
 				t.Errorf("error (-want +got):\n%s", diff)
 			}
 			if left, _ := os.ReadDir(o.Dir); len(left) != 0 {
 				t.Errorf("left behind %v", left)
 			}
 		})
+	}
+}
+
+// What one run let pass, the next is asked about again, from the same tree.
+func TestPrepareDrift(t *testing.T) {
+	f := newFake()
+	f.drop = "CONFIG_DEBUG_INFO_BTF=y\n"
+	target, src, o := setup(t, f)
+	if _, err := Prepare(t.Context(), target, src, o); stage.ExitCode(err) != 13 {
+		t.Fatalf("drift: %v", err)
+	}
+	if diff := cmp.Diff([]string{"--version", "olddefconfig"}, f.goals()); diff != "" {
+		t.Errorf("ran (-want +got):\n%s", diff)
+	}
+	allowed := o
+	allowed.AllowDrift = true
+	for _, reused := range []bool{false, true} {
+		tree, err := Prepare(t.Context(), target, src, allowed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []drift.Change{{Name: "DEBUG_INFO_BTF", Was: "y", Is: "n"}}
+		if diff := cmp.Diff(want, tree.Drift); diff != "" || tree.Reused != reused {
+			t.Errorf("reused %v, drift (-want +got):\n%s", tree.Reused, diff)
+		}
+	}
+	if _, err := Prepare(t.Context(), target, src, o); stage.ExitCode(err) != 13 {
+		t.Errorf("drift of a tree that was there: %v", err)
 	}
 }
 

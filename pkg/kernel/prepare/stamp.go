@@ -4,11 +4,13 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+
+	"github.com/k8sp/cuda/pkg/kernel/drift"
 )
 
 // recipe is the version of this package's way of preparing: raise it when
 // trees that earlier versions made must not be reused.
-const recipe = 1
+const recipe = 2
 
 // stampFile is in a tree that is whole. Its name is not one of kbuild's.
 const stampFile = "prepared.json"
@@ -28,13 +30,13 @@ type inputs struct {
 // stamp is the record in a tree: what it was made from, and what came out
 // that only its making could tell.
 type stamp struct {
-	Inputs inputs   `json:"inputs"`
-	Drift  []Change `json:"drift,omitempty"`
+	Inputs inputs         `json:"inputs"`
+	Drift  []drift.Change `json:"drift,omitempty"`
 }
 
 // reusable says whether the tree in out is whole and made from these inputs,
 // and what its config had drifted by.
-func reusable(out string, in inputs) ([]Change, bool) {
+func reusable(out string, in inputs) ([]drift.Change, bool) {
 	b, err := os.ReadFile(filepath.Join(out, stampFile))
 	if err != nil {
 		return nil, false

@@ -1,0 +1,112 @@
+package drift
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Change is an option that has another value than in the host's config.
+type Change struct {
+	// Name is without CONFIG_.
+	Name string `json:"name"`
+	// Was and Is are its values in the host's config and in the tree's; "n"
+	// where it is off or does not exist.
+	Was string `json:"was"`
+	Is  string `json:"is"`
+}
+
+// String is the change in a clause, "DEBUG_INFO_BTF is y on the host and n in
+// the tree".
+func (c Change) String() string {
+	return fmt.Sprintf("%s is %s on the host and %s in the tree", c.Name, c.Was, c.Is)
+}
+
+// Compare lists what differs between the host's config and a tree's, sorted by
+// name. Either may be a .config or an include/config/auto.conf.
+//
+// An option that one of them lacks is off there: distributions leave out of a
+// published config what names their builders' files, and Kconfig writes down
+// only what can be asked. So one that the tree has switched on, and the host's
+// config never heard of, is a change; one that it offers and left off is none.
+func Compare(host, tree []byte) []Change {
+	was, is := options(host), options(tree)
+	names := maps.Clone(was)
+	maps.Copy(names, is)
+	var changes []Change
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		c := Change{Name: name, Was: value(was, name), Is: value(is, name)}
+		if c.Was != c.Is && !harmless(name) {
+			changes = append(changes, c)
+		}
+	}
+	return changes
+}
+
+// tools are options by which Kconfig only records what it found out of the
+// compiler, the assembler, the linker, pahole and rustc. What follows from them
+// has an option of its own. Each kind was seen to differ, with nothing else
+// that did, between Debian's kernels 5.10, 6.1 and 6.12 and gcc 12, 13 and 14
+// of another Debian, or is of that kind in a Kconfig of those kernels.
+var tools = regexp.MustCompile(`^(` + strings.Join([]string{
+	`(CC|GCC|CLANG|AS|LD|LLD|PAHOLE|RUSTC|RUSTC_LLVM|BINDGEN)_VERSION(_TEXT)?`,
+	`(CC|GCC|AS|LD|RUSTC|PAHOLE|TOOLS)_(HAS|HAVE|CAN|SUPPORTS?)_\w+`,
+	`AS_(AVX512|SHA1_NI|SHA256_NI|TPAUSE|GFNI|VAES|VPCLMULQDQ|WRUSS)`,
+	`(CC_HAS|GCC)_ASM_GOTO_\w+`,                       // and workarounds for compilers that get it wrong
+	`(CC|GCC\d*)_NO_(ARRAY_BOUNDS|STRINGOP_OVERFLOW)`, // warnings
+	`CC_(STRINGOP_OVERFLOW|IMPLICIT_FALLTHROUGH)`,
+	`LD_ORPHAN_WARN(_LEVEL)?`,
+	`CC_OPT_\w+`, // spellings of flags
+	`HAVE_(KCSAN|KMSAN)_COMPILER`,
+	`RUST_IS_AVAILABLE`,
+	`GCC_PLUGINS|PLUGIN_HOSTCC`, // a plugin in use has an option of its own
+}, `|`) + `)$`)
+
+// image are options of the kernel's image, its boot and its signing: no header
+// that modules include and no flag that they are compiled with depends on them.
+var image = map[string]bool{
+	// Given by whoever makes the release; prepare compares the release.
+	"LOCALVERSION": true, "LOCALVERSION_AUTO": true, "BUILD_SALT": true,
+	// Of modules_install, and the builder's files.
+	"MODULE_SIG_ALL": true, "MODULE_SIG_KEY": true, "MODULE_SIG_KEY_TYPE_RSA": true, "MODULE_SIG_KEY_TYPE_ECDSA": true,
+	"SYSTEM_TRUSTED_KEYS": true, "SYSTEM_REVOCATION_KEYS": true, "INITRAMFS_SOURCE": true,
+	// Of a patch that Debian and Flatcar carry and kernel.org does not, "efi:
+	// lock down the kernel if booted in secure boot mode": it acts at boot.
+	"LOCK_DOWN_IN_EFI_SECURE_BOOT": true,
+	// Follows MODVERSIONS, where that is compared.
+	"ASM_MODVERSIONS": true,
+}
+
+func harmless(name string) bool {
+	return image[name] || tools.MatchString(name)
+}
+
+// value treats an option that is off, or an empty string, as one that does not
+// exist: a published config may lack what Kconfig writes back empty.
+func value(options map[string]string, name string) string {
+	if v := options[name]; v != "" && v != `""` {
+		return v
+	}
+	return "n"
+}
+
+// options are the options of a config that are set, without CONFIG_. Of two
+// lines for one option the last counts, as it does for Kconfig.
+func options(config []byte) map[string]string {
+	set := make(map[string]string)
+	for line := range bytes.Lines(config) {
+		text := strings.TrimSpace(string(line))
+		if name, ok := strings.CutPrefix(text, "# CONFIG_"); ok {
+			delete(set, strings.TrimSuffix(name, " is not set"))
+			continue
+		}
+		name, value, ok := strings.Cut(text, "=")
+		if name, found := strings.CutPrefix(name, "CONFIG_"); ok && found {
+			set[name] = value
+		}
+	}
+	return set
+}

@@ -1,0 +1,103 @@
+package prepare
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/rs/zerolog"
+
+	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/kernel/drift"
+	"github.com/k8sp/cuda/pkg/kernel/source"
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+// maxChanges is how many changed options an error names.
+const maxChanges = 8
+
+// judge stops for options that kbuild changed, unless the user lets them pass:
+// then they are a warning, and the caller's to record.
+func (o Options) judge(ctx context.Context, changes []drift.Change, t kernel.Target, src source.Tree) error {
+	if len(changes) == 0 {
+		return nil
+	}
+	unknown := unknownTo(src.Dir, changes)
+	var said []string
+	for _, c := range changes[:min(len(changes), maxChanges)] {
+		said = append(said, fmt.Sprintf("%s (%s)", c, cause(c, t, o.Compiler, unknown[c.Name])))
+	}
+	if more := len(changes) - len(said); more > 0 {
+		said = append(said, fmt.Sprintf("and %d more", more))
+	}
+	if o.AllowDrift {
+		zerolog.Ctx(ctx).Warn().Int("options", len(changes)).Strs("changed", said).
+			Msg("kbuild changed options of the host's config; allowed")
+		return nil
+	}
+	options := "an option"
+	if len(changes) > 1 {
+		options = fmt.Sprintf("%d options", len(changes))
+	}
+	return stage.New(stage.Prepare,
+		fmt.Sprintf("kbuild changed %s of the host's config, so modules may not fit its kernel: %s", options, strings.Join(said, "; ")),
+		"remove the cause, or accept the change, on record, with --allow "+DriftCheck)
+}
+
+// cause is the likeliest reason for a change.
+func cause(c drift.Change, t kernel.Target, compiler string, unknown bool) string {
+	switch {
+	case unknown:
+		return "the source does not know it and is of another version, or lacks a patch of the distribution's"
+	case strings.HasPrefix(c.Name, "DEBUG_INFO_BTF"):
+		return "pahole is missing, or too old or new for this kernel"
+	case t.Compiler.Major > 0 && compiler != fmt.Sprintf("gcc-%d", t.Compiler.Major):
+		return fmt.Sprintf("%s in the place of %s %s", compiler, t.Compiler.Name, t.Compiler.Version)
+	default:
+		return "other build tools than the kernel's, or a source that is not quite its own"
+	}
+}
+
+var kconfigEntry = regexp.MustCompile(`^\s*(?:menu)?config\s+(\w+)\s*$`)
+
+// unknownTo says which of the options no Kconfig file of the source defines.
+// Where the source cannot be read none is said to be unknown.
+func unknownTo(dir string, changes []drift.Change) map[string]bool {
+	unknown := make(map[string]bool)
+	for _, c := range changes {
+		unknown[c.Name] = true
+	}
+	files := 0
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasPrefix(d.Name(), "Kconfig") {
+			return err
+		}
+		files++
+		return forgetDefined(path, unknown)
+	})
+	if err != nil || files == 0 {
+		return nil
+	}
+	return unknown
+}
+
+// forgetDefined removes from unknown what one Kconfig file defines.
+func forgetDefined(path string, unknown map[string]bool) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		if m := kconfigEntry.FindStringSubmatch(lines.Text()); m != nil {
+			delete(unknown, m[1])
+		}
+	}
+	return lines.Err()
+}
