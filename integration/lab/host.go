@@ -6,8 +6,10 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -25,7 +27,7 @@ type Host struct {
 }
 
 // edits is which recipe the edits below are by; count up when they change.
-const edits = "1"
+const edits = "2"
 
 // host makes the root of a CoreOS host whose kernel is Debian's own, booted
 // once in QEMU for what its proc says. What was edited is in its README.
@@ -74,33 +76,36 @@ func editHost(dir, recorded, release string) error {
 	return os.Remove(filepath.Join(dir, "config"))
 }
 
-// editConfig sets the options in which CoreOS's kernels differ from Debian's
-// as far as a module build sees it.
+// configEdits are the options in which CoreOS's kernels differ from Debian's as
+// far as a module build sees it, and those that follow from them. An empty
+// value is "not set".
+var configEdits = map[string]string{
+	"CONFIG_MODVERSIONS":      "",
+	"CONFIG_ASM_MODVERSIONS":  "",
+	"CONFIG_MODULE_SIG_FORCE": "",
+	"CONFIG_MODULE_SIG_ALL":   "y", // Debian signs in a step of its own
+	"CONFIG_MODULE_SIG_KEY":   `"certs/signing_key.pem"`,
+	"CONFIG_IKCONFIG":         "y",
+	"CONFIG_IKCONFIG_PROC":    "y",
+}
+
 func editConfig(config []byte, release string) []byte {
+	edits := maps.Clone(configEdits)
 	_, suffix, _ := strings.Cut(release, "-")
-	edit := map[string]string{
-		"CONFIG_LOCALVERSION":     `"-` + suffix + `"`,
-		"CONFIG_MODVERSIONS":      "",
-		"CONFIG_MODULE_SIG_FORCE": "",
-		"CONFIG_IKCONFIG":         "y",
-		"CONFIG_IKCONFIG_PROC":    "y",
-	}
+	edits["CONFIG_LOCALVERSION"] = `"-` + suffix + `"`
 	var out bytes.Buffer
 	for line := range strings.Lines(string(config)) {
 		name, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimSuffix(line, " is not set\n"), "# "), "=")
-		value, edited := edit[name]
-		switch {
-		case !edited:
+		if _, edited := edits[name]; !edited {
 			out.WriteString(line)
-		case value == "":
-			fmt.Fprintf(&out, "# %s is not set\n", name)
-		default:
-			fmt.Fprintf(&out, "%s=%s\n", name, value)
 		}
-		delete(edit, name)
 	}
-	if edit["CONFIG_IKCONFIG_PROC"] != "" { // Debian's config need not name what depends on an option that is off
-		out.WriteString("CONFIG_IKCONFIG_PROC=y\n")
+	for _, name := range slices.Sorted(maps.Keys(edits)) {
+		if edits[name] == "" {
+			fmt.Fprintf(&out, "# %s is not set\n", name)
+		} else {
+			fmt.Fprintf(&out, "%s=%s\n", name, edits[name])
+		}
 	}
 	return out.Bytes()
 }
@@ -133,7 +138,8 @@ QEMU with the modules of a host that has a display; kallsyms with addresses.
 Edited, because CoreOS never shipped a kernel of this line:
   proc/version, proc/sys/kernel/osrelease  say %[2]s
   proc/config.gz   Debian's config of that kernel with LOCALVERSION set,
-                   MODVERSIONS and MODULE_SIG_FORCE off, IKCONFIG on
+                   MODVERSIONS and MODULE_SIG_FORCE off, IKCONFIG on, and
+                   modules signed by the key of the build
   etc/os-release   CoreOS's last one
 
 The modules that the job builds for this root have been built from real
