@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/k8sp/cuda/internal/makeself/cksum"
 )
 
 // runHeader is the shell header of a self-extracting archive: the lines of
@@ -48,16 +50,17 @@ func packRun(folder, path, version string) error {
 	defer file.Close()
 	first := 4 + bytes.Count([]byte(runHeader), []byte("\n"))
 	skip := first + bytes.Count([]byte(decompressor), []byte("\n"))
-	sums := &runSum{md5: md5.New()}
+	var crc cksum.Sum
+	sum := md5.New()
 	fmt.Fprintf(file, runSums, 0, make([]byte, md5.Size))
-	out := io.MultiWriter(file, sums)
+	out := io.MultiWriter(file, &crc, sum)
 	if _, err := fmt.Fprintf(out, runHeader+"%[5]s", version, first, len(decompressor), skip, decompressor); err != nil {
 		return err
 	}
 	if err := packTar(out, folder); err != nil {
 		return err
 	}
-	if _, err := file.WriteAt(fmt.Appendf(nil, runSums, sums.cksum(), sums.md5.Sum(nil)), 0); err != nil {
+	if _, err := file.WriteAt(fmt.Appendf(nil, runSums, crc.Sum32(), sum.Sum(nil)), 0); err != nil {
 		return err
 	}
 	return errors.Join(file.Chmod(0o755), file.Close())
