@@ -40,9 +40,8 @@ var shared = sync.OnceValues(makeCheckout)
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if c, err := shared(); err == nil {
-		c.server.Close()
-		os.RemoveAll(c.dir)
+	if c, _ := shared(); c != nil {
+		c.close()
 	}
 	os.Exit(code)
 }
@@ -56,6 +55,13 @@ func share(t *testing.T) *checkout {
 	return c
 }
 
+// close leaves nothing running and nothing on the disk.
+func (c *checkout) close() {
+	c.server.Close()
+	os.RemoveAll(c.dir)
+}
+
+// makeCheckout returns what it has made, too, where it fails half way.
 func makeCheckout() (*checkout, error) {
 	// Not a test's context: it is for all of them.
 	ctx := context.Background()
@@ -71,21 +77,23 @@ func makeCheckout() (*checkout, error) {
 		return nil, err
 	}
 	if c.dir, err = os.MkdirTemp("", "k8sp-cuda-"); err != nil {
-		return nil, err
+		return c, err
 	}
 	if err := copyCheckout(c.dir, l.Checkout); err != nil {
-		return nil, err
+		return c, err
 	}
 	if err := c.fill(); err != nil {
-		return nil, err
+		return c, err
 	}
 	var out bytes.Buffer
 	cmd := exec.CommandContext(ctx, "go", "run", "./integration/demo")
 	cmd.Dir = c.dir
 	cmd.Stdout, cmd.Stderr = io.MultiWriter(&out, os.Stderr), os.Stderr
-	err = cmd.Run()
+	if err := cmd.Run(); err != nil {
+		return c, fmt.Errorf("make demo: %w (what it said is above)", err)
+	}
 	c.demo = out.String()
-	return c, err
+	return c, nil
 }
 
 func copyCheckout(dst, src string) error {
