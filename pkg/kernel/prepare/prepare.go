@@ -94,6 +94,15 @@ func Prepare(ctx context.Context, t kernel.Target, src source.Tree, o Options) (
 		CompilerVersion: version,
 		Release:         t.Release.Full,
 	}
+	switch src.Rung {
+	case source.RungHostTree:
+		return linkHostTree(t, tree)
+	case source.RungHostSource:
+		if src, err = copyHostSource(t, src, tree.Output+".source"); err != nil {
+			return Tree{}, err
+		}
+		in.Source, tree.Source = src.Dir, src.Dir
+	}
 	tree.Drift, tree.Reused = reusable(tree.Output, in)
 	if tree.Reused {
 		err = o.judge(ctx, tree.Drift, t, src)

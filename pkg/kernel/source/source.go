@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -20,6 +22,12 @@ const FullSize = 1_800_000_000
 
 // The rungs of the ladder, in order.
 const (
+	// RungHostTree is the tree that the host itself has for building modules.
+	// It has no repository, ref or commit, and Tree.Dir is the host's.
+	RungHostTree = "host-tree"
+	// RungHostSource is the same where its programs do not run here, and are
+	// built anew from the sources that it has of them.
+	RungHostSource = "host-source"
 	// RungTree is the tree that an earlier run left.
 	RungTree = "tree"
 	// RungTag is a ref of the distribution's own for the release.
@@ -55,6 +63,9 @@ type Options struct {
 	// sent to the API's host and, over HTTPS or to the API's very host, to
 	// the git server that belongs to it, and nowhere else.
 	Token string
+	// Runner runs the programs of the host's own tree, to see whether they run
+	// here. Nil runs them on this machine.
+	Runner command.Runner
 	// HTTPClient talks to the API. Nil means one with a timeout of 30 s.
 	HTTPClient *http.Client
 	// Progress receives the git server's progress, as git shows it after
@@ -81,15 +92,20 @@ type Tree struct {
 }
 
 // Checkout leaves the source of the target's kernel in o.Dir, reusing what is
-// there if it is that. Its errors are of stage source, or usage for options
+// there if it is that, unless the host's own tree serves: then there is nothing
+// to check out. Its errors are of stage source, or usage for options
 // that make no sense.
 func Checkout(ctx context.Context, t kernel.Target, o Options) (Tree, error) {
 	l, err := newLadder(t, o)
 	if err != nil {
 		return Tree{}, err
 	}
-	tree, passed := l.reuse()
-	if passed == "" {
+	tree, passed := l.hostTree(ctx, t)
+	if passed == "" || ctx.Err() != nil {
+		return tree, ctx.Err()
+	}
+	zerolog.Ctx(ctx).Info().Str("rung", RungHostTree).Msg("passed over: " + passed)
+	if tree, passed = l.reuse(); passed == "" {
 		return tree, nil
 	}
 	if err := l.checkVacant(); err != nil {
@@ -128,11 +144,15 @@ func Plan(ctx context.Context, t kernel.Target, o Options) ([]Step, error) {
 	if err != nil {
 		return nil, err
 	}
-	tree, passed := l.reuse()
-	if passed == "" {
-		return []Step{{RungTree, l.dir, true, fmt.Sprintf("holds %s of %s", tree.Ref, tree.Repository)}}, nil
+	tree, passed := l.hostTree(ctx, t)
+	steps := []Step{{cmp.Or(tree.Rung, RungHostTree), "lib/modules/" + t.Release.Full + "/build", passed == "", cmp.Or(passed, "is this kernel's own")}}
+	if passed == "" || ctx.Err() != nil {
+		return steps, ctx.Err()
 	}
-	steps := []Step{{RungTree, l.dir, false, passed}}
+	if tree, passed = l.reuse(); passed == "" {
+		return append(steps, Step{RungTree, l.dir, true, fmt.Sprintf("holds %s of %s", tree.Ref, tree.Repository)}), nil
+	}
+	steps = append(steps, Step{RungTree, l.dir, false, passed})
 	if err := l.checkVacant(); err != nil {
 		return steps, err
 	}

@@ -1,0 +1,133 @@
+package source
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/k8sp/cuda/internal/command"
+	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+// programs is a runner for which every program ends alike.
+type programs struct{ err error }
+
+func (p programs) Run(context.Context, command.Command) error { return p.err }
+
+// hostTree gives the target a whole tree of a host's, of 4.7.3.
+func hostTree(t *testing.T, release string) kernel.Target {
+	t.Helper()
+	host := target(t, release)
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"Makefile":                       "VERSION = 4\nPATCHLEVEL = 7\nSUBLEVEL = 3\nEXTRAVERSION =\n",
+		"include/config/auto.conf":       "CONFIG_SMP=y\n",
+		"include/generated/autoconf.h":   "",
+		"include/generated/utsrelease.h": "#define UTS_RELEASE \"" + release + "\"\n",
+		"include/linux/kernel.h":         "",
+		"scripts/Kbuild.include":         "", "scripts/basic/fixdep": "", "scripts/mod/modpost": "",
+		"Kconfig": "", "init/Kconfig": "", "kernel/bounds.c": "",
+		"scripts/basic/fixdep.c": "", "scripts/kconfig/conf.c": "", "scripts/mod/modpost.c": "",
+	} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	host.Config.Text = []byte("CONFIG_SMP=y\n")
+	host.Tree = kernel.HostTree{Build: dir, Source: dir, From: "lib/modules/" + release + "/build"}
+	return host
+}
+
+func TestHostTree(t *testing.T) {
+	const where = "lib/modules/4.7.3-coreos-r2/build"
+	for _, test := range []struct {
+		name    string
+		options func(*Options)
+		change  func(*kernel.Target)
+		rung    string // of the tree that serves
+		first   Step
+	}{
+		{
+			name: "serves", rung: RungHostTree,
+			first: Step{RungHostTree, where, true, "is this kernel's own"},
+		},
+		{
+			name: "serves as a source", rung: RungHostSource,
+			options: func(o *Options) { o.Runner = programs{unix.ENOEXEC} },
+			first:   Step{RungHostSource, where, true, "is this kernel's own"},
+		},
+		{
+			name: "the user names another", rung: RungTag,
+			options: func(o *Options) { o.Ref = "v4.7.3-coreos" },
+			first:   Step{RungHostTree, where, false, "--source-ref names another source"},
+		},
+		{
+			name: "of another build", rung: RungTag,
+			change: func(k *kernel.Target) { k.Config.Text = []byte("CONFIG_SMP=y\nCONFIG_HZ=250\n") },
+			first:  Step{RungHostTree, where, false, "its config is not the kernel's: HZ is 250 on the host and n in the tree, the first of 1"},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := newRepository(t)
+			o := r.options(t)
+			o.Runner = programs{}
+			if test.options != nil {
+				test.options(&o)
+			}
+			host := hostTree(t, "4.7.3-coreos-r2")
+			if test.change != nil {
+				test.change(&host)
+			}
+			before := snapshot(t, host.Tree.Build)
+			steps, err := Plan(t.Context(), host, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.first, steps[0]); diff != "" {
+				t.Errorf("first step (-want +got):\n%s", diff)
+			}
+			if test.first.Serves != (len(steps) == 1) {
+				t.Errorf("plan goes on where the host's tree serves, or ends where it does not: %v", steps)
+			}
+			tree, err := Checkout(t.Context(), host, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tree.Rung != test.rung {
+				t.Errorf("rung %s, want %s", tree.Rung, test.rung)
+			}
+			want := Tree{Dir: host.Tree.Source, Rung: test.rung, Version: "4.7.3", Reused: true}
+			if diff := cmp.Diff(want, tree); test.first.Serves && diff != "" {
+				t.Errorf("tree (-want +got):\n%s", diff)
+			}
+			if _, err := os.Stat(o.Dir); test.first.Serves != os.IsNotExist(err) {
+				t.Errorf("the share's tree: %v", err)
+			}
+			if diff := cmp.Diff(before, snapshot(t, host.Tree.Build)); diff != "" {
+				t.Errorf("the host's tree was changed:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestHostTreeInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	host := hostTree(t, "4.7.3-coreos-r2")
+	o := Options{Dir: filepath.Join(t.TempDir(), "linux"), Runner: programs{context.Canceled}}
+	if _, err := Checkout(ctx, host, o); stage.ExitCode(err) != stage.ExitInterrupted {
+		t.Errorf("Checkout: %v", err)
+	}
+	if _, err := Plan(ctx, host, o); stage.ExitCode(err) != stage.ExitInterrupted {
+		t.Errorf("Plan: %v", err)
+	}
+}
