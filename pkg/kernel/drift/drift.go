@@ -2,6 +2,7 @@ package drift
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"maps"
 	"regexp"
@@ -85,12 +86,14 @@ func harmless(name string) bool {
 }
 
 // value treats an option that is off, or an empty string, as one that does not
-// exist: a published config may lack what Kconfig writes back empty.
+// exist: a published config may lack what Kconfig writes back empty. Strings
+// are without their quotes, since auto.conf has none since 6.1.
 func value(options map[string]string, name string) string {
-	if v := options[name]; v != "" && v != `""` {
-		return v
+	v := options[name]
+	if len(v) >= 2 && v[0] == '"' && v[len(v)-1] == '"' {
+		v = strings.ReplaceAll(v[1:len(v)-1], `\"`, `"`)
 	}
-	return "n"
+	return cmp.Or(v, "n")
 }
 
 // options are the options of a config that are set, without CONFIG_. Of two

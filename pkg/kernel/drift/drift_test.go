@@ -62,6 +62,11 @@ func TestCompare(t *testing.T) {
 			tree: "CONFIG_BUILD_SALT=\"\"\nCONFIG_LOCALVERSION=\"-coreos\"\nCONFIG_MODULE_SIG_KEY=\"certs/signing_key.pem\"\nCONFIG_MODULE_SIG_ALL=y\nCONFIG_CRYPTO_FIPS_NAME=\"\"\n",
 		},
 		{
+			name: "auto.conf, with and without quotes",
+			host: "CONFIG_LSM=\"landlock,yama\"\nCONFIG_CMDLINE=\"a=\\\"b\\\"\"\nCONFIG_A=\"\"\n",
+			tree: "CONFIG_LSM=landlock,yama\nCONFIG_CMDLINE=a=\"b\"\nCONFIG_A=\n",
+		},
+		{
 			name: "the last line for an option counts",
 			host: "CONFIG_A=y\n# CONFIG_A is not set\nCONFIG_B=n\n", tree: "",
 		},
