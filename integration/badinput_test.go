@@ -42,7 +42,7 @@ func TestBadInput(t *testing.T) {
 		}, 11, []string{"/opt/share/cuda", "NVIDIA-Linux-x86_64-"}},
 		{"a driver version that is not there", func(t *testing.T, c *checkout, b *lab.Builder) {
 			b.Args = []string{"--driver-version=999.99"}
-		}, 11, []string{"999.99", "there are 5"}},
+		}, 11, []string{"999.99", "which has 5"}},
 		{"a truncated .run", func(t *testing.T, c *checkout, b *lab.Builder) {
 			truncated(t, c, b)
 		}, 11, []string{".run"}},
