@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Makes the image debian:SUITE-slim, as near to the real one as is useful.
 # $1 unpacked debootstrap, $2 suite, $3 an empty folder, $4 mirror, $5 its
 # security archive, $6 image, $7 label
@@ -19,7 +20,7 @@ trap 'rm -f "$3.sources"' EXIT
 
 DEBOOTSTRAP_DIR="$1/usr/share/debootstrap" "$1/usr/sbin/debootstrap" --variant=minbase "$2" "$3" "$4" 2>&1
 
-cd "$3"
+cd "$3" || exit
 rm -f etc/apt/sources.list
 mkdir -p etc/apt/sources.list.d etc/dpkg/dpkg.cfg.d
 cp "$3.sources" etc/apt/sources.list.d/debian.sources

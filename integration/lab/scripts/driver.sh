@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Lays out a driver package. Debian's copy of kernel/ is NVIDIA's, with
 # Debian's patches for newer kernels, plus its own packaging: that goes.
 

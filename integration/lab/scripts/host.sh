@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Boots Debian's kernel once, in QEMU without KVM, and keeps what it says.
 
 modules='virtio_pci virtio_blk drm_kms_helper video ipmi_msghandler ipmi_devintf'

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Makes bare git repositories of a kernel's source, to be served over HTTP.
 
 repository() {

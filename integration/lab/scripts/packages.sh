@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Downloads a kernel's source, the same kernel built, and NVIDIA's kernel
 # modules' source. The source and the built kernel must be of one version, and
 # the mirror may offer several of each: the newest that it has both of.
