@@ -169,3 +169,28 @@ func TestVerifyAgainstAnotherKernel(t *testing.T) {
 		t.Errorf("verify against another kernel: exit code %d\n%s%s", o.code, o.stdout, o.stderr)
 	}
 }
+
+// TestAllowIsOneCheckAndOnRecord lets kbuild change an option of the host's
+// config: that stops the job, unless the user lets just that pass.
+func TestAllowIsOneCheckAndOnRecord(t *testing.T) {
+	f := newFixture(t)
+	script := filepath.Join(f.bin, "make")
+	write(t, script, 0o755, read(t, script)+`sed -i 's/^CONFIG_SMP=y/# CONFIG_SMP is not set/' "$out/.config"`+"\n")
+	if o := f.run(t, "--allow", "vermagic"); o.code != 13 || !strings.Contains(o.stderr, "SMP is y on the host and n in the tree") || !strings.Contains(o.stderr, "--allow config-drift") {
+		t.Fatalf("exit code %d\n%s", o.code, o.stderr)
+	}
+	o := f.run(t, "--allow", "config-drift")
+	if o.code != 0 {
+		t.Fatalf("exit code %d\n%s", o.code, o.stderr)
+	}
+	var manifest struct{ Overridden []string }
+	if err := json.Unmarshal([]byte(read(t, strings.TrimSpace(o.stdout))), &manifest); err != nil {
+		t.Fatal(err)
+	}
+	if len(manifest.Overridden) != 1 || manifest.Overridden[0] != "config-drift" {
+		t.Errorf("overridden: %v", manifest.Overridden)
+	}
+	if again := f.run(t); again.code != 13 {
+		t.Errorf("without --allow the same result is accepted: exit code %d", again.code)
+	}
+}

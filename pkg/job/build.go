@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/k8sp/cuda/internal/share"
 	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/kernel/drift"
 	"github.com/k8sp/cuda/pkg/kernel/prepare"
 	"github.com/k8sp/cuda/pkg/kernel/source"
 	"github.com/k8sp/cuda/pkg/modules"
@@ -228,7 +230,7 @@ func (b *build) prepare(ctx context.Context) error {
 	var err error
 	b.prepared, err = prepare.Prepare(ctx, b.target, b.source, prepare.Options{
 		Runner: b.Runner, Dir: b.share.Prepared(), Compiler: b.compiler.Command, Jobs: b.Jobs,
-		LogFile: b.logFile("prepare"),
+		LogFile: b.logFile("prepare"), AllowDrift: slices.Contains(b.Allow, prepare.DriftCheck),
 	})
 	if err != nil {
 		return b.share.Explain(stage.Prepare, err)
@@ -264,8 +266,22 @@ func (b *build) check(context.Context) error {
 	if b.mods, err = modules.ReadAll(b.built.Files); err != nil {
 		return stage.Wrap(stage.Check, err, "the built modules cannot be read", "check the share")
 	}
-	b.checks = modules.Gate(b.mods, b.target, modules.Expect{Modules: b.driver.Modules(b.built.ModuleType), Excluded: b.Exclude})
+	b.checks = append(driftCheck(b.prepared.Drift), modules.Gate(b.mods, b.target, modules.Expect{Modules: b.driver.Modules(b.built.ModuleType), Excluded: b.Exclude})...)
 	return modules.Judge(b.checks, b.policy())
+}
+
+// driftCheck is the finding of the prepare stage, for the manifest. That stage
+// stops at drift, so what there is of it was let pass.
+func driftCheck(let []drift.Change) []modules.Check {
+	c := modules.Check{Name: prepare.DriftCheck, Kind: modules.PolicyCheck, Verdict: modules.Passed}
+	var changes []string
+	for _, change := range let {
+		changes = append(changes, change.String())
+	}
+	if len(changes) > 0 {
+		c.Verdict, c.Detail = modules.Failed, "kbuild changed the host's config: "+strings.Join(changes, "; ")
+	}
+	return []modules.Check{c}
 }
 
 func (b *build) publish(ctx context.Context) (Result, error) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/pkg/cuda"
+	"github.com/k8sp/cuda/pkg/kernel/prepare"
 	"github.com/k8sp/cuda/pkg/kernel/source"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -51,7 +52,7 @@ type Options struct {
 
 // validate refuses what no build could make sense of, before any work.
 func (o Options) validate() error {
-	var rules []string
+	rules := []string{prepare.DriftCheck}
 	for _, rule := range modules.Rules() {
 		rules = append(rules, rule.Name)
 	}
