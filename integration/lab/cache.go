@@ -65,8 +65,8 @@ func (l *Lab) step(what string, run func() error) error {
 }
 
 // part returns the folder of a part, which build fills if the cache has no
-// whole one by this recipe. A part of the same name by another recipe is
-// removed. The folder appears under its name only when build has returned.
+// whole one by this recipe. The folder appears under its name only when build
+// has returned.
 func (l *Lab) part(ctx context.Context, name, recipe string, build func(dir string) error) (string, error) {
 	unlock, err := l.lock(ctx, name)
 	if err != nil {
@@ -74,13 +74,14 @@ func (l *Lab) part(ctx context.Context, name, recipe string, build func(dir stri
 	}
 	defer unlock()
 	dir := filepath.Join(l.cache, name+"-"+digest(recipe))
-	if _, err := os.Stat(dir); err == nil {
+	now := time.Now()
+	if err := os.Chtimes(dir, now, now); err == nil { // it is there, and in use
 		return dir, nil
 	}
-	if err := l.removeOthers(name); err != nil {
+	if err := l.removeOld(name, now); err != nil {
 		return "", err
 	}
-	unfinished := dir + ".unfinished"
+	unfinished := dir + unfinishedSuffix
 	if err := os.Mkdir(unfinished, 0o755); err != nil {
 		return "", err
 	}
@@ -90,14 +91,30 @@ func (l *Lab) part(ctx context.Context, name, recipe string, build func(dir stri
 	return dir, os.Rename(unfinished, dir)
 }
 
-func (l *Lab) removeOthers(name string) error {
+const (
+	unfinishedSuffix = ".unfinished"
+	// keep is how long a part by an older recipe stays: another checkout, or
+	// a run that goes on, may use it.
+	keep = 7 * 24 * time.Hour
+)
+
+// removeOld removes a part's folders that no run has asked for lately, and what
+// runs that were killed left of it.
+func (l *Lab) removeOld(name string, now time.Time) error {
 	entries, err := os.ReadDir(l.cache)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		stem, _ := strings.CutSuffix(e.Name(), ".unfinished")
-		if len(stem) == len(name)+1+digestLength && strings.HasPrefix(stem, name+"-") {
+		stem, unfinished := strings.CutSuffix(e.Name(), unfinishedSuffix)
+		if len(stem) != len(name)+1+digestLength || !strings.HasPrefix(stem, name+"-") {
+			continue
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		if unfinished || now.Sub(info.ModTime()) > keep {
 			if err := os.RemoveAll(filepath.Join(l.cache, e.Name())); err != nil {
 				return err
 			}

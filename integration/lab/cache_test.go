@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -32,8 +33,16 @@ func TestPartIsMadeOnceARecipe(t *testing.T) {
 		t.Errorf("made %d times, in %s and %s; want once", made, first, again)
 	}
 	get("two")
+	if get("one"); made != 2 {
+		t.Error("the part of another checkout is gone")
+	}
+	longAgo := time.Now().Add(-2 * keep)
+	if err := os.Chtimes(first, longAgo, longAgo); err != nil {
+		t.Fatal(err)
+	}
+	get("three")
 	if _, err := os.Stat(first); !errors.Is(err, os.ErrNotExist) {
-		t.Error("the part by the old recipe is still there")
+		t.Error("a part that nobody has used for long is still there")
 	}
 }
 

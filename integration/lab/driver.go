@@ -11,8 +11,14 @@ import (
 	"strings"
 )
 
-//go:embed scripts/driver.sh
-var driverScript string
+var (
+	//go:embed scripts/driver.sh
+	driverScript string
+	//go:embed driver.go
+	driverSource string
+	//go:embed run.go
+	runSource string
+)
 
 // Driver is a driver package, in the two forms that users have.
 type Driver struct {
@@ -34,11 +40,7 @@ func (l *Lab) driver(ctx context.Context, from packages) (Driver, error) {
 	}
 	version, _, _ := strings.Cut(from.Driver, "-")
 	name := "NVIDIA-Linux-x86_64-" + version
-	ours, err := l.sourceDigest("integration/lab") // the writers of manifest and archive
-	if err != nil {
-		return Driver{}, err
-	}
-	recipe := from.recipe() + driverScript + filepath.Base(filepath.Dir(installer)) + ours
+	recipe := from.recipe() + driverScript + driverSource + runSource + filepath.Base(filepath.Dir(installer))
 	dir, err := l.part(ctx, "driver", recipe, func(dir string) error {
 		folder := filepath.Join(dir, name)
 		if err := os.Mkdir(folder, 0o755); err != nil {

@@ -13,11 +13,14 @@ import (
 	"strings"
 )
 
-//go:embed scripts/host.sh
-var hostScript string
-
-//go:embed scripts/init.sh
-var initScript string
+var (
+	//go:embed scripts/host.sh
+	hostScript string
+	//go:embed scripts/init.sh
+	initScript string
+	//go:embed host.go
+	hostSource string
+)
 
 // Host is the recorded root of the host that modules are built for.
 type Host struct {
@@ -26,15 +29,12 @@ type Host struct {
 	Release string
 }
 
-// edits is which recipe the edits below are by; count up when they change.
-const edits = "2"
-
 // host makes the root of a CoreOS host whose kernel is Debian's own, booted
 // once in QEMU for what its proc says. What was edited is in its README.
 func (l *Lab) host(ctx context.Context, from packages) (Host, error) {
 	version, _, _ := strings.Cut(from.Source, "-")
 	release := version + "-coreos-r1"
-	dir, err := l.part(ctx, "host", from.recipe()+hostScript+initScript+edits, func(dir string) error {
+	dir, err := l.part(ctx, "host", from.recipe()+hostScript+initScript+hostSource, func(dir string) error {
 		if err := os.WriteFile(filepath.Join(dir, "init"), []byte(initScript), 0o755); err != nil {
 			return err
 		}
