@@ -1,6 +1,7 @@
 package prepare
 
 import (
+	"context"
 	"os"
 
 	"github.com/k8sp/cuda/pkg/kernel"
@@ -30,15 +31,21 @@ func linkHostTree(t kernel.Target, tree Tree) (_ Tree, err error) {
 	return tree, nil
 }
 
-// copyHostSource makes the source of a host's tree one to prepare from, also
-// anew each time.
-func copyHostSource(t kernel.Target, src source.Tree, dir string) (source.Tree, error) {
+// fromHostSource prepares the tree from the sources of the host's own, which
+// are copied anew each time, too.
+func (o Options) fromHostSource(ctx context.Context, t kernel.Target, src source.Tree, tree Tree, in inputs) (Tree, error) {
+	dir := tree.Output + ".source"
+	src.Dir, tree.Source, in.Source = dir, dir, dir
 	if err := os.RemoveAll(dir); err != nil {
-		return source.Tree{}, failed(err, "could not clear "+dir)
+		return Tree{}, failed(err, "could not clear "+dir)
 	}
-	if err := hosttree.Copy(t.Tree, dir); err != nil {
-		return source.Tree{}, failed(err, "could not copy the host's build tree")
+	err := failed(hosttree.Copy(t.Tree, dir), "could not copy the host's build tree")
+	if err == nil {
+		tree, err = o.fromSource(ctx, t, src, tree, in)
 	}
-	src.Dir = dir
-	return src, nil
+	if err != nil {
+		_ = os.RemoveAll(dir)
+		return Tree{}, err
+	}
+	return tree, nil
 }

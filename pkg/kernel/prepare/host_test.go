@@ -110,3 +110,18 @@ func TestPrepareHostSource(t *testing.T) {
 		t.Errorf("ran (-want +got):\n%s", diff)
 	}
 }
+
+func TestPrepareHostSourceFails(t *testing.T) {
+	f := newFake()
+	f.fail, f.prints = "modules_prepare", "make[1]: *** No rule to make target 'arch/x86/tools/relocs.c'.  Stop.\n"
+	target, src, o := setupHost(t, f, source.RungHostSource)
+	_, err := Prepare(t.Context(), target, src, o)
+	want := "prepare: make modules_prepare failed (make[1]: *** No rule to make target 'arch/x86/tools/relocs.c'.  Stop.): make: exit status 2. " +
+		"Read what make printed in " + o.LogFile + ", or take another source than the host's own tree with --source-ref."
+	if err == nil || err.Error() != want || stage.ExitCode(err) != 13 {
+		t.Errorf("error %v\nwant %s", err, want)
+	}
+	if left, _ := os.ReadDir(o.Dir); len(left) != 0 {
+		t.Errorf("left behind %v", left)
+	}
+}

@@ -8,9 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/kernel/source"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -34,10 +36,11 @@ type kbuild struct {
 	runner command.Runner
 	args   []string
 	log    io.WriteCloser
-	name   string
+	// hint is what to do when make fails.
+	hint string
 }
 
-func newKbuild(t kernel.Target, src, out string, o Options) (*kbuild, error) {
+func newKbuild(t kernel.Target, src source.Tree, out string, o Options) (*kbuild, error) {
 	arch, ok := kbuildArch[t.Arch]
 	if !ok {
 		return nil, stage.New(stage.Prepare, fmt.Sprintf("kbuild's name for the architecture %q is not known", t.Arch), "")
@@ -49,7 +52,7 @@ func newKbuild(t kernel.Target, src, out string, o Options) (*kbuild, error) {
 	return &kbuild{
 		runner: o.Runner,
 		args: []string{
-			"make", "-C", src, "O=" + out, "ARCH=" + arch,
+			"make", "-C", src.Dir, "O=" + out, "ARCH=" + arch,
 			"CC=" + o.Compiler, "HOSTCC=" + o.Compiler,
 			// Set and empty keeps setlocalversion from looking at git's
 			// state and adding a "+" to the release.
@@ -57,8 +60,19 @@ func newKbuild(t kernel.Target, src, out string, o Options) (*kbuild, error) {
 			"-j" + strconv.Itoa(o.Jobs),
 		},
 		log:  log,
-		name: o.LogFile,
+		hint: hint(src, o.LogFile),
 	}, nil
+}
+
+func hint(src source.Tree, log string) string {
+	var hints []string
+	if log != "" {
+		hints = append(hints, "read what make printed in "+log)
+	}
+	if src.Rung == source.RungHostSource {
+		hints = append(hints, "take another source than the host's own tree with --source-ref")
+	}
+	return strings.Join(hints, ", or ")
 }
 
 // openLog makes the file and its folder; no name is a log that keeps nothing.
@@ -100,9 +114,5 @@ func (k *kbuild) Make(ctx context.Context, goal string) error {
 	if line := cause.Cause(); line != "" {
 		reason += " (" + line + ")"
 	}
-	hint := ""
-	if k.name != "" {
-		hint = "read what make printed in " + k.name
-	}
-	return stage.Wrap(stage.Prepare, err, reason, hint)
+	return stage.Wrap(stage.Prepare, err, reason, k.hint)
 }

@@ -98,13 +98,15 @@ func Prepare(ctx context.Context, t kernel.Target, src source.Tree, o Options) (
 	case source.RungHostTree:
 		return linkHostTree(t, tree)
 	case source.RungHostSource:
-		if src, err = copyHostSource(t, src, tree.Output+".source"); err != nil {
-			return Tree{}, err
-		}
-		in.Source, tree.Source = src.Dir, src.Dir
+		return o.fromHostSource(ctx, t, src, tree, in)
 	}
-	tree.Drift, tree.Reused = reusable(tree.Output, in)
-	if tree.Reused {
+	return o.fromSource(ctx, t, src, tree, in)
+}
+
+// fromSource prepares the tree, unless it is there.
+func (o Options) fromSource(ctx context.Context, t kernel.Target, src source.Tree, tree Tree, in inputs) (Tree, error) {
+	var err error
+	if tree.Drift, tree.Reused = reusable(tree.Output, in); tree.Reused {
 		err = o.judge(ctx, tree.Drift, t, src)
 	} else {
 		tree.Drift, err = makeTree(ctx, t, src, tree.Output, in, o)
@@ -143,7 +145,7 @@ func makeTree(ctx context.Context, t kernel.Target, src source.Tree, out string,
 	if err := os.WriteFile(filepath.Join(out, ".config"), config, 0o644); err != nil {
 		return nil, failed(err, "could not write the kernel's config")
 	}
-	kbuild, err := newKbuild(t, src.Dir, out, o)
+	kbuild, err := newKbuild(t, src, out, o)
 	if err != nil {
 		return nil, err
 	}

@@ -63,7 +63,18 @@ func TestHostTree(t *testing.T) {
 		{
 			name: "serves as a source", rung: RungHostSource,
 			options: func(o *Options) { o.Runner = programs{unix.ENOEXEC} },
-			first:   Step{RungHostSource, where, true, "is this kernel's own"},
+			first:   Step{RungHostSource, where, true, "is this kernel's own, but has to be prepared anew: its scripts/basic/fixdep does not run here: exec format error"},
+		},
+		{
+			name: "is no source for the release", rung: RungTag,
+			options: func(o *Options) { o.Runner = programs{unix.ENOEXEC} },
+			change: func(k *kernel.Target) {
+				makefile := []byte("VERSION = 4\nPATCHLEVEL = 7\nSUBLEVEL = 9\n")
+				if err := os.WriteFile(filepath.Join(k.Tree.Source, "Makefile"), makefile, 0o644); err != nil {
+					panic(err)
+				}
+			},
+			first: Step{RungHostTree, where, false, "its scripts/basic/fixdep does not run here: exec format error, and what is prepared anew from it would be a 4.7.9"},
 		},
 		{
 			name: "the user names another", rung: RungTag,

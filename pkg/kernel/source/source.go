@@ -100,12 +100,16 @@ func Checkout(ctx context.Context, t kernel.Target, o Options) (Tree, error) {
 	if err != nil {
 		return Tree{}, err
 	}
-	tree, passed := l.hostTree(ctx, t)
-	if passed == "" || ctx.Err() != nil {
-		return tree, ctx.Err()
+	tree, why := l.hostTree(ctx, t)
+	if ctx.Err() != nil {
+		return Tree{}, ctx.Err()
 	}
-	zerolog.Ctx(ctx).Info().Str("rung", RungHostTree).Msg("passed over: " + passed)
-	if tree, passed = l.reuse(); passed == "" {
+	zerolog.Ctx(ctx).Info().Bool("serves", tree.Rung != "").Msg("the host's own build tree: " + why)
+	if tree.Rung != "" {
+		return tree, nil
+	}
+	tree, passed := l.reuse()
+	if passed == "" {
 		return tree, nil
 	}
 	if err := l.checkVacant(); err != nil {
@@ -144,12 +148,13 @@ func Plan(ctx context.Context, t kernel.Target, o Options) ([]Step, error) {
 	if err != nil {
 		return nil, err
 	}
-	tree, passed := l.hostTree(ctx, t)
-	steps := []Step{{cmp.Or(tree.Rung, RungHostTree), "lib/modules/" + t.Release.Full + "/build", passed == "", cmp.Or(passed, "is this kernel's own")}}
-	if passed == "" || ctx.Err() != nil {
+	tree, why := l.hostTree(ctx, t)
+	steps := []Step{{cmp.Or(tree.Rung, RungHostTree), "lib/modules/" + t.Release.Full + "/build", tree.Rung != "", why}}
+	if tree.Rung != "" || ctx.Err() != nil {
 		return steps, ctx.Err()
 	}
-	if tree, passed = l.reuse(); passed == "" {
+	tree, passed := l.reuse()
+	if passed == "" {
 		return append(steps, Step{RungTree, l.dir, true, fmt.Sprintf("holds %s of %s", tree.Ref, tree.Repository)}), nil
 	}
 	steps = append(steps, Step{RungTree, l.dir, false, passed})
