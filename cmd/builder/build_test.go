@@ -64,7 +64,7 @@ func TestBuildAgainWhere(t *testing.T) {
 			return nil
 		}},
 		{"the kernel's config is another", func(t *testing.T, f *fixture) []string {
-			write(t, filepath.Join(f.host, "boot/config-"+fixtureRelease), 0o644, "CONFIG_X86_64=y\nCONFIG_MODULES=y\nCONFIG_SMP=y\nCONFIG_PREEMPT_BUILD=y\nCONFIG_MODULE_UNLOAD=y\nCONFIG_PCI=y\n")
+			write(t, filepath.Join(f.host, "boot/config-"+fixtureRelease), 0o644, "CONFIG_X86_64=y\nCONFIG_MODULES=y\nCONFIG_SMP=y\nCONFIG_PREEMPT_BUILD=y\nCONFIG_MODULE_UNLOAD=y\nCONFIG_PCI=y\nCONFIG_DRM=m\n")
 			return nil
 		}},
 		{"the driver's source is another", func(t *testing.T, f *fixture) []string {

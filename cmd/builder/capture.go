@@ -15,9 +15,9 @@ tar describes the host to --host-root on any other machine:
     docker run --rm --cap-add SYSLOG -v /:/host:ro cuda capture > node.tar
     docker run -v "$PWD":/opt/share cuda --host-root /opt/share/node.tar
 
-It holds no keys, no user data and no host name, but the kernel's command line
-and, with CAP_SYSLOG, the addresses of its symbols: keep it as private as those
-are. CAP_SYSLOG lets the kernel show which symbols are for GPL-compatible
+It holds no private keys, no user data and no host name: of the kernel's command
+line the words about modules alone, and no address by which the running kernel
+could be found in memory. CAP_SYSLOG lets the kernel show which symbols are for GPL-compatible
 modules only. The same host gives the same bytes.`
 
 func newCaptureCommand(io streams) *cobra.Command {

@@ -53,7 +53,7 @@ func (f *fixture) writeHost(t *testing.T) {
 	write(t, filepath.Join(f.host, "proc/sys/kernel/osrelease"), 0o644, fixtureRelease+"\n")
 	write(t, filepath.Join(f.host, "etc/os-release"), 0o644, "ID=coreos\nVERSION_ID=1911.3.0\n")
 	write(t, filepath.Join(f.host, "boot/config-"+fixtureRelease), 0o644,
-		"CONFIG_X86_64=y\nCONFIG_MODULES=y\nCONFIG_SMP=y\nCONFIG_PREEMPT_BUILD=y\nCONFIG_MODULE_UNLOAD=y\nCONFIG_KALLSYMS_ALL=y\n# CONFIG_MODVERSIONS is not set\n")
+		"CONFIG_X86_64=y\nCONFIG_MODULES=y\nCONFIG_SMP=y\nCONFIG_PREEMPT_BUILD=y\nCONFIG_MODULE_UNLOAD=y\nCONFIG_KALLSYMS_ALL=y\nCONFIG_DRM=m\n# CONFIG_MODVERSIONS is not set\n")
 	write(t, filepath.Join(f.host, "proc/kallsyms"), 0o644, `ffffffff81000000 R __start___ksymtab
 ffffffff81000000 r __ksymtab__printk
 ffffffff8100000c R __stop___ksymtab

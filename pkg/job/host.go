@@ -45,7 +45,7 @@ func withRoot(ctx context.Context, hostRoot string, use func(*kernel.Root) error
 // detect returns the target that a host root describes.
 func detect(ctx context.Context, hostRoot string) (t kernel.Target, err error) {
 	err = withRoot(ctx, hostRoot, func(root *kernel.Root) error {
-		t, err = kernel.Detect(ctx, root)
+		t, err = kernel.Detect(ctx, root, kernel.DetectOptions{})
 		return err
 	})
 	return t, err

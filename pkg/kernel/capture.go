@@ -2,13 +2,14 @@ package kernel
 
 import (
 	"archive/tar"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -16,19 +17,19 @@ import (
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
-// capturedFiles are what a capture holds of any host. The kernel's command
-// line is among them, for what it says of signatures and lockdown: a host that
-// keeps secrets there has them in its captures.
+// capturedFiles are what a capture holds of any host.
 var capturedFiles = []string{
 	"etc/os-release",
-	"proc/cmdline",
+	cmdlineFile,
 	"proc/config.gz",
-	"proc/kallsyms",
+	kallsymsFile,
+	keysFile,
 	"proc/modules",
-	"proc/sys/kernel/osrelease",
-	"proc/version",
-	"sys/kernel/btf/vmlinux",
-	"sys/kernel/security/lockdown",
+	osreleaseFile,
+	versionFile,
+	btfFile,
+	lockdownFile,
+	sigEnforceFile,
 	"usr/lib/os-release",
 }
 
@@ -39,9 +40,13 @@ var capturedModuleFiles = []string{
 }
 
 // Capture writes a tar of the files by which [Detect], and the checks of later
-// stages, know a host: its kernel's version, config, symbols, types, command
-// line, loaded modules and image, its os-release, and the lists (not the files)
-// of the modules in its tree. Nothing else of the host is read.
+// stages, know a host: its kernel's version, config, symbols, types, image and
+// keys, one of its modules and the lists (not the files) of the others, what is
+// loaded, its os-release, and NVIDIA's devices. Nothing else of the host is read.
+//
+// Some files are kept in part, for what they could give away: of the command
+// line the words about modules, of the keys the kernel's own, of kallsyms the
+// exports, with addresses that only compare (as in addresses.go).
 //
 // The archive is deterministic: sorted, regular files only, without times or
 // owners. Files that the host does not have are left out.
@@ -53,44 +58,66 @@ func Capture(ctx context.Context, root *Root, w io.Writer) error {
 	if !root.Mounted() {
 		zerolog.Ctx(ctx).Warn().Msg("the host's root is not mounted: the capture will hold its proc and sys only")
 	}
-	archive := tar.NewWriter(w)
-	for _, name := range captureNames(root, release) {
+	c := recorder{root: root, release: release, archive: tar.NewWriter(w)}
+	for _, name := range c.names(ctx) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := captureFile(ctx, root, name, archive); err != nil {
+		if err := c.add(ctx, name); err != nil {
 			return stage.Wrap(stage.Detect, err, "cannot capture the host", "")
 		}
 	}
-	return archive.Close()
+	return c.archive.Close()
 }
 
-// captureNames lists every file that a capture may hold, sorted.
-func captureNames(root *Root, r Release) []string {
-	tree := "lib/modules/" + r.Full + "/"
-	names := slices.Concat(capturedFiles, configFiles(r), []string{
-		"boot/vmlinuz-" + r.Full,
-		"usr/boot/vmlinuz-" + r.Full,
-		tree + "vmlinuz",
+// recorder is one run of [Capture].
+type recorder struct {
+	root    *Root
+	release Release
+	archive *tar.Writer
+	// exports is what stands in for the files of the kernel's modules.
+	exports []byte
+	// bases are the addresses by which each module's are moved.
+	bases map[string]uint64
+}
+
+// names lists every file that the capture may hold, sorted.
+func (c *recorder) names(ctx context.Context) []string {
+	tree := "lib/modules/" + c.release.Full + "/"
+	names := slices.Concat(capturedFiles, configFiles(c.release), []string{
 		tree + "build/Module.symvers",
 		tree + "modules.builtin",
 		tree + "modules.builtin.modinfo",
 		tree + "modules.dep",
 		tree + "modules.order",
+		inTreeSymvers(c.release),
 	})
-	for _, module := range root.list("sys/module") {
+	names = append(names, findImage(ctx, c.root, c.release).from)
+	files := inTreeModules(c.root, c.release)
+	names = append(names, sampleModule(ctx, files).From)
+	if symbols, whole := readModuleExports(ctx, files); whole && !c.root.Exists(inTreeSymvers(c.release)) {
+		var text bytes.Buffer
+		_ = writeSymvers(&text, symbols, true) // a buffer takes every write
+		c.exports = text.Bytes()
+	}
+	for _, module := range c.root.list("sys/module") {
 		for _, name := range capturedModuleFiles {
 			names = append(names, "sys/module/"+module+"/"+name)
 		}
 	}
+	for _, device := range gpus(c.root) {
+		for _, name := range pciAttributes {
+			names = append(names, pciDevices+"/"+device.Address+"/"+name)
+		}
+	}
 	slices.Sort(names)
-	return slices.Compact(names)
+	return slices.DeleteFunc(slices.Compact(names), func(name string) bool { return name == "" })
 }
 
-// captureFile adds one file. It is read first: files of proc and sys do not
-// know their size.
-func captureFile(ctx context.Context, root *Root, name string, archive *tar.Writer) error {
-	data, err := root.ReadFile(name)
+// add adds one file. It is read first: files of proc and sys do not know their
+// size.
+func (c *recorder) add(ctx context.Context, name string) error {
+	data, err := c.content(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
@@ -107,26 +134,31 @@ func captureFile(ctx context.Context, root *Root, name string, archive *tar.Writ
 		Size:     int64(len(data)),
 		ModTime:  time.Unix(0, 0),
 	}
-	if err := archive.WriteHeader(header); err != nil {
+	if err := c.archive.WriteHeader(header); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	_, err = archive.Write(data)
+	_, err = c.archive.Write(data)
 	return err
 }
 
-// list is the names in a folder of the root, none if it is not there.
-func (r *Root) list(name string) []string {
-	p, err := r.Path(name)
+// content is what the capture keeps of a file.
+func (c *recorder) content(name string) ([]byte, error) {
+	if name == inTreeSymvers(c.release) && c.exports != nil {
+		return c.exports, nil
+	}
+	data, err := c.root.ReadFile(name)
 	if err != nil {
-		return nil
+		return nil, err
 	}
-	entries, err := os.ReadDir(p)
-	if err != nil {
-		return nil
+	switch {
+	case name == cmdlineFile:
+		return []byte(decisiveParameters(string(data)) + "\n"), nil
+	case name == keysFile:
+		return kernelKeys(data), nil
+	case name == kallsymsFile:
+		return c.withoutAddresses(data)
+	case strings.Contains(name, "/sections/"):
+		return c.withoutSection(name, data), nil
 	}
-	var names []string
-	for _, e := range entries {
-		names = append(names, e.Name())
-	}
-	return names
+	return data, nil
 }

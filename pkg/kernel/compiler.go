@@ -6,26 +6,29 @@ import (
 	"strings"
 )
 
-// procVersion is what /proc/version says of the kernel and its making.
-type procVersion struct {
-	release string
-	banner  string // the compiler's, and from 5.8 on the linker's
+// banner is the line in which a kernel says what it is and how it was made:
+// proc/version, and linux_banner in its image.
+type banner struct {
+	text     string
+	release  string
+	compiler string // the compiler's own banner, and from 5.8 on the linker's
 }
 
-// parseProcVersion takes apart the kernel's linux_proc_banner:
+// parseBanner takes apart the kernel's linux_banner:
 //
-//	Linux version RELEASE (USER@HOST) (BANNER) #1 SMP ...
+//	Linux version RELEASE (USER@HOST) (COMPILER) #1 SMP ...
 //
-// The parentheses inside BANNER are balanced in every banner seen.
-func parseProcVersion(text string) (procVersion, error) {
-	rest, ok := strings.CutPrefix(strings.TrimSpace(text), "Linux version ")
+// The parentheses inside COMPILER are balanced in every banner seen.
+func parseBanner(text string) (banner, error) {
+	text = strings.TrimSpace(text)
+	rest, ok := strings.CutPrefix(text, "Linux version ")
 	if !ok {
-		return procVersion{}, fmt.Errorf("%.80q does not begin with \"Linux version\"", text)
+		return banner{}, fmt.Errorf("%.80q does not begin with \"Linux version\"", text)
 	}
 	release, rest, _ := strings.Cut(rest, " ")
 	_, rest = group(rest) // user@host
-	banner, _ := group(strings.TrimPrefix(rest, " "))
-	return procVersion{release: release, banner: banner}, nil
+	compiler, _ := group(strings.TrimPrefix(rest, " "))
+	return banner{text: text, release: release, compiler: compiler}, nil
 }
 
 // group splits "(a (b) c) d" into "a (b) c" and " d". Without a balanced group

@@ -70,15 +70,15 @@ func TestParseProcVersion(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			v, err := parseProcVersion(c.text)
+			v, err := parseBanner(c.text)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if v.release != c.release || v.banner != c.banner {
-				t.Errorf("got %q, %q", v.release, v.banner)
+			if v.release != c.release || v.compiler != c.banner {
+				t.Errorf("got %q, %q", v.release, v.compiler)
 			}
 			c.compiler.Banner = c.banner
-			got, err := ParseCompiler(v.banner)
+			got, err := ParseCompiler(v.compiler)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -98,11 +98,11 @@ func TestParseCompilerRefuses(t *testing.T) {
 }
 
 func TestParseProcVersionWithoutBanner(t *testing.T) {
-	v, err := parseProcVersion("Linux version 6.1.0 (a@b) (gcc 12.2.0 #1 SMP")
-	if err != nil || v.release != "6.1.0" || v.banner != "" {
+	v, err := parseBanner("Linux version 6.1.0 (a@b) (gcc 12.2.0 #1 SMP")
+	if err != nil || v.release != "6.1.0" || v.compiler != "" {
 		t.Errorf("got %+v, %v", v, err)
 	}
-	if _, err := parseProcVersion("FreeBSD 14.0"); err == nil {
+	if _, err := parseBanner("FreeBSD 14.0"); err == nil {
 		t.Error("FreeBSD was taken for Linux")
 	}
 }

@@ -104,6 +104,9 @@ func (c Config) Bool(name string) bool {
 	return value == "y"
 }
 
+// hasModules says whether any part of the kernel was built as a module.
+func (c Config) hasModules() bool { return bytes.Contains(c.Text, []byte("=m\n")) }
+
 // matches says whether the config can be the one of the release: its header
 // must name the same version. Distributions that keep their release at x.y.0
 // while they take in stable updates (Debian's 6.1.0-49-amd64 is made of

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 	"strings"
 
 	"github.com/rs/zerolog"
 
+	"github.com/k8sp/cuda/pkg/kernel/image"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -18,24 +18,31 @@ const (
 	procHint  = "run where /proc is the host kernel's, or name a recorded host with --host-root"
 )
 
-// Detect reads the kernel that root runs and returns everything that later
-// stages need of it. It stops, with a *stage.Error, at the first thing without
-// which no module can be built; what is merely unknown stays zero.
-func Detect(ctx context.Context, root *Root) (Target, error) {
-	return detect(ctx, root, OldestTried)
+// DetectOptions say what is read beside the host root.
+type DetectOptions struct {
+	// Image is a kernel image's file. The kernel in it is the target, whatever
+	// kernel the host runs.
+	Image string
 }
 
-func detect(ctx context.Context, root *Root, oldest string) (Target, error) {
-	var t Target
-	var banner string
-	var err error
-	if t.Release, banner, err = readRelease(root); err != nil {
+// Detect reads the kernel that root runs, or the one in an image, and returns
+// everything that later stages need of it. The root may be nil where there is
+// an image. It stops, with a *stage.Error, at the first thing without which no
+// module can be built; what is merely unknown stays zero.
+func Detect(ctx context.Context, root *Root, o DetectOptions) (Target, error) {
+	return detect(ctx, root, o, OldestTried)
+}
+
+func detect(ctx context.Context, root *Root, o DetectOptions, oldest string) (Target, error) {
+	s, err := openSources(ctx, root, o)
+	if err != nil {
 		return Target{}, err
 	}
+	t := Target{Release: s.release}
 	if err := checkLine(t.Release, oldest); err != nil {
 		return Target{}, err
 	}
-	if t.Config, err = readConfig(root, t.Release); err != nil {
+	if t.Config, err = s.readConfig(ctx); err != nil {
 		return Target{}, err
 	}
 	if !t.Config.Bool("MODULES") {
@@ -43,20 +50,29 @@ func detect(ctx context.Context, root *Root, oldest string) (Target, error) {
 			fmt.Sprintf("kernel %s was built without loadable modules (CONFIG_MODULES is not set in %s), so no driver can be loaded into it", t.Release, t.Config.From),
 			"use a host whose kernel has modules, or name a recorded one with --host-root")
 	}
-	if t.Arch, err = arch(t.Config); err != nil {
+	if t.Arch, err = s.arch(t.Config); err != nil {
 		return Target{}, err
 	}
-	if t.Exports, err = readExports(root); err != nil {
+	if t.Exports, err = s.readExports(ctx, t.Config); err != nil {
 		return Target{}, err
 	}
-	t.Compiler = compiler(ctx, banner, t.Config)
-	t.Distribution = distribution(root, t.Release)
+	t.Compiler = s.compiler(ctx, t.Config)
+	t.Distribution = distribution(s.root, t.Release)
+	t.Signing = signing(s.root, t.Config)
+	t.Sample = sampleModule(ctx, s.modules)
+	t.StructModule = s.structModule(ctx, t.Sample)
+	t.Tree = hostTree(s.root, t.Release)
+	t.GPUs = gpus(s.root)
+	if err := ctx.Err(); err != nil {
+		return Target{}, err
+	}
 	zerolog.Ctx(ctx).Info().
-		Str("root", root.Dir()).
+		Str("root", s.root.Dir()).
 		Str("release", t.Release.Full).
 		Str("config", t.Config.From).
 		Int("symbols", len(t.Exports.Symbols)).
-		Bool("licenses", t.Exports.Licenses).
+		Str("exports", t.Exports.From).
+		Str("in_tree", t.Exports.InTree).
 		Msg("kernel detected")
 	return t, nil
 }
@@ -73,48 +89,6 @@ func CheckArch(t Target, goarch string) error {
 		fmt.Sprintf("build the image on a machine of the host's architecture, %s", t.Arch))
 }
 
-// readRelease finds the release, and the compiler's banner where proc/version
-// is there to give it.
-func readRelease(root *Root) (r Release, banner string, err error) {
-	version, err := readProcVersion(root)
-	if err != nil {
-		return Release{}, "", err
-	}
-	text, from := version.release, "proc/version"
-	if data, err := root.ReadFile("proc/sys/kernel/osrelease"); err == nil {
-		text, from = strings.TrimSpace(string(data)), "proc/sys/kernel/osrelease"
-	}
-	if text == "" {
-		return Release{}, "", stage.New(stage.Detect,
-			fmt.Sprintf("no kernel release under %s: neither proc/sys/kernel/osrelease nor proc/version is there", root.Dir()), procHint)
-	}
-	if version.release != "" && version.release != text {
-		return Release{}, "", stage.New(stage.Detect,
-			fmt.Sprintf("%s says the kernel is %q and proc/version says %q, so %s is no one host", from, text, version.release, root.Dir()),
-			"capture the host again")
-	}
-	if r, err = ParseRelease(text); err != nil {
-		return Release{}, "", stage.Wrap(stage.Detect, err, "cannot tell the kernel's version from "+from,
-			"check that the host root is a Linux host's")
-	}
-	return r, version.banner, nil
-}
-
-func readProcVersion(root *Root) (procVersion, error) {
-	text, err := root.ReadFile("proc/version")
-	if errors.Is(err, fs.ErrNotExist) {
-		return procVersion{}, nil
-	}
-	if err != nil {
-		return procVersion{}, stage.Wrap(stage.Detect, err, "cannot read the kernel's version", procHint)
-	}
-	v, err := parseProcVersion(string(text))
-	if err != nil {
-		return procVersion{}, stage.Wrap(stage.Detect, err, "proc/version is not a Linux kernel's", procHint)
-	}
-	return v, nil
-}
-
 // configFiles are where a host keeps its kernel's config, the kernel's own copy
 // first.
 func configFiles(r Release) []string {
@@ -127,24 +101,40 @@ func configFiles(r Release) []string {
 	}
 }
 
-func readConfig(root *Root, r Release) (Config, error) {
-	names := configFiles(r)
-	for _, name := range names {
-		data, err := root.ReadFile(name)
+// readConfig takes the config from the image that the user named, from the
+// host's files, or from the host's own image.
+func (s *sources) readConfig(ctx context.Context) (Config, error) {
+	if s.named() && s.image.Config != nil {
+		return checkConfig(s.image.Config, s.image.from, s.release)
+	}
+	for _, name := range configFiles(s.release) {
+		data, err := s.root.ReadFile(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return Config{}, stage.Wrap(stage.Detect, err, "cannot read the kernel's config", mountHint)
 		}
-		return checkConfig(data, name, r)
+		return checkConfig(data, name, s.release)
 	}
-	if !root.Mounted() {
-		return Config{}, stage.New(stage.Detect,
-			fmt.Sprintf("no config of kernel %s: it has no proc/config.gz, and the host's files are not mounted", r), mountHint)
+	if img := s.kernelImage(ctx); img.Config != nil {
+		return checkConfig(img.Config, img.from, s.release)
 	}
-	return Config{}, stage.New(stage.Detect,
-		fmt.Sprintf("no config of kernel %s under %s: looked for %s", r, root.Dir(), strings.Join(names, ", ")), mountHint)
+	return Config{}, s.noConfig()
+}
+
+func (s *sources) noConfig() error {
+	switch {
+	case s.named():
+		return stage.New(stage.Detect,
+			fmt.Sprintf("no config of kernel %s: its image has none inside (CONFIG_IKCONFIG is not set), and no host's files have it", s.release),
+			fmt.Sprintf("name a host, or a capture of one, that has /boot/config-%s with --host-root", s.release))
+	case !s.root.Mounted():
+		return stage.New(stage.Detect,
+			fmt.Sprintf("no config of kernel %s: it has no proc/config.gz, and the host's files are not mounted", s.release), mountHint)
+	}
+	return stage.New(stage.Detect,
+		fmt.Sprintf("no config of kernel %s under %s: looked for %s", s.release, s.root.Dir(), strings.Join(configFiles(s.release), ", ")), mountHint)
 }
 
 func checkConfig(data []byte, name string, r Release) (Config, error) {
@@ -161,22 +151,30 @@ func checkConfig(data []byte, name string, r Release) (Config, error) {
 	return c, nil
 }
 
-func arch(c Config) (Arch, error) {
+func (s *sources) arch(c Config) (Arch, error) {
+	var a Arch
 	switch {
 	case c.Bool("X86_64"):
-		return X86_64, nil
+		a = X86_64
 	case c.Bool("ARM64"):
-		return AArch64, nil
+		a = AArch64
+	default:
+		return "", stage.New(stage.Detect,
+			fmt.Sprintf("%s is of neither an x86_64 nor an arm64 kernel, and NVIDIA has drivers for no other", c.From),
+			"use a host of one of these architectures")
 	}
-	return "", stage.New(stage.Detect,
-		fmt.Sprintf("%s is of neither an x86_64 nor an arm64 kernel, and NVIDIA has drivers for no other", c.From),
-		"use a host of one of these architectures")
+	if s.named() && string(a) != s.image.Arch {
+		return "", stage.New(stage.Detect,
+			fmt.Sprintf("%s is the config of a kernel for %s, and the kernel image is for %s", c.From, a, s.image.Arch),
+			"name the image and the host root of one kernel")
+	}
+	return a, nil
 }
 
 // compiler is the one that built the kernel. Not to know it is no failure: the
 // build then picks one and says so.
-func compiler(ctx context.Context, banner string, config Config) Compiler {
-	from := "proc/version"
+func (s *sources) compiler(ctx context.Context, config Config) Compiler {
+	banner, from := s.banner.compiler, s.bannerFrom
 	if banner == "" {
 		from = config.From
 		banner, _ = config.Get("CC_VERSION_TEXT")
@@ -190,53 +188,26 @@ func compiler(ctx context.Context, banner string, config Config) Compiler {
 	return c
 }
 
-func readExports(root *Root) (Exports, error) {
-	const name = "proc/kallsyms"
-	x, err := openExports(root, name)
-	switch {
-	case errors.Is(err, errNoExports):
-		return Exports{}, stage.Wrap(stage.Detect, err, "cannot tell from "+name+" what the kernel exports to modules",
-			"use a kernel built with CONFIG_KALLSYMS_ALL; its names are there for every reader, with or without --privileged")
-	case err != nil:
-		return Exports{}, stage.Wrap(stage.Detect, err, "cannot read what the kernel exports to modules", procHint)
+// structModule asks whoever can tell without a large file to decompress first.
+func (s *sources) structModule(ctx context.Context, sample Sample) StructModule {
+	if s.image != nil && s.image.StructModule > 0 {
+		return StructModule{s.image.StructModule, s.image.from}
 	}
-	x.From = name
-	return x.without(foreignModules(root)), nil
-}
-
-func openExports(root *Root, name string) (Exports, error) {
-	f, err := root.Open(name)
-	if err != nil {
-		return Exports{}, err
-	}
-	defer f.Close()
-	x, err := ParseKallsyms(f)
-	if err != nil {
-		return Exports{}, fmt.Errorf("%s: %w", name, err)
-	}
-	return x, nil
-}
-
-// foreignModules are the loaded modules that were not built with the kernel,
-// as the taint flag O in proc/modules says. A driver that is already loaded is
-// one: what it exports is no part of the kernel that another is built for.
-func foreignModules(root *Root) map[string]bool {
-	data, err := root.ReadFile("proc/modules")
-	if err != nil {
-		return nil
-	}
-	foreign := map[string]bool{}
-	for line := range strings.Lines(string(data)) {
-		// name size references users state address [(taints)]
-		fields := strings.Fields(line)
-		if len(fields) < 7 {
-			continue
+	if data, err := s.root.ReadFile(btfFile); err == nil {
+		size, err := image.StructModule(data)
+		if err == nil {
+			return StructModule{size, btfFile}
 		}
-		if slices.ContainsFunc(fields[6:], func(taints string) bool {
-			return strings.HasPrefix(taints, "(") && strings.Contains(taints, "O")
-		}) {
-			foreign[fields[0]] = true
-		}
+		zerolog.Ctx(ctx).Warn().Err(err).Str("file", btfFile).Msg("the kernel's type information is not read")
 	}
-	return foreign
+	if sample.ThisModule > 0 {
+		return StructModule{sample.ThisModule, sample.From}
+	}
+	if !s.release.AtLeast(6, 4) {
+		return StructModule{} // nothing compares it
+	}
+	if img := s.kernelImage(ctx); img.StructModule > 0 {
+		return StructModule{img.StructModule, img.from}
+	}
+	return StructModule{}
 }

@@ -17,7 +17,7 @@ var hosts = []string{"coreos", "debian", "flatcar"}
 func TestDetect(t *testing.T) {
 	for _, host := range hosts {
 		t.Run(host, func(t *testing.T) {
-			got, err := detect(t.Context(), recorded(t, host), "4.19")
+			got, err := detect(t.Context(), recorded(t, host), DetectOptions{}, "4.19")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -36,7 +36,7 @@ func TestDetect(t *testing.T) {
 }
 
 func TestDetectRefusesOlderLines(t *testing.T) {
-	_, err := Detect(t.Context(), recorded(t, "coreos"))
+	_, err := Detect(t.Context(), recorded(t, "coreos"), DetectOptions{})
 	wantError(t, err, "detect: kernel 4.19.25-coreos is older than "+OldestTried+
 		", the oldest kernel line that was tried. Use a host whose kernel is "+OldestTried+" or later.")
 }
@@ -64,7 +64,7 @@ func TestDetectRefuses(t *testing.T) {
 		{"two releases", map[string]string{release: "6.1.175\n"},
 			`detect: proc/sys/kernel/osrelease says the kernel is "6.1.175" and proc/version says "6.1.174-coreos-r1", so HOST is no one host. Capture the host again.`},
 		{"another kernel than Linux", map[string]string{version: "FreeBSD 14.0\n"},
-			`detect: proc/version is not a Linux kernel's: "FreeBSD 14.0\n" does not begin with "Linux version".` + proc},
+			`detect: proc/version is not a Linux kernel's: "FreeBSD 14.0" does not begin with "Linux version".` + proc},
 		{"no config anywhere", map[string]string{config: ""},
 			"detect: no config of kernel 6.1.174-coreos-r1 under HOST: looked for proc/config.gz, boot/config-6.1.174-coreos-r1, usr/boot/config-6.1.174-coreos-r1, lib/modules/6.1.174-coreos-r1/config, lib/modules/6.1.174-coreos-r1/build/.config." + mount},
 		{"a config that is text", map[string]string{config: "hello\n"},
@@ -92,7 +92,7 @@ func TestDetectRefuses(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = Detect(t.Context(), root)
+			_, err = Detect(t.Context(), root, DetectOptions{})
 			if err == nil {
 				t.Fatal("no error")
 			}
@@ -151,7 +151,7 @@ func TestDetectDoesWithout(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := Detect(t.Context(), root)
+			got, err := Detect(t.Context(), root, DetectOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -186,7 +186,7 @@ func TestLoadedDriverIsNoPartOfTheKernel(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := Detect(t.Context(), root)
+		got, err := Detect(t.Context(), root, DetectOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -208,11 +208,11 @@ func TestContainerWithoutMount(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Detect(t.Context(), root); err != nil {
+	if _, err := Detect(t.Context(), root, DetectOptions{}); err != nil {
 		t.Fatalf("as a mounted host: %v", err)
 	}
 	root.kernelOnly = true
-	_, err = Detect(t.Context(), root)
+	_, err = Detect(t.Context(), root, DetectOptions{})
 	wantError(t, err, "detect: no config of kernel 6.1.174-coreos-r1: it has no proc/config.gz, and the host's files are not mounted. "+
 		"Mount the host's root read-only, -v /:/host:ro, or name a recorded one with --host-root.")
 	if got := distribution(root, mustRelease(t, "6.1.174-flatcar")); got != (Distribution{ID: "flatcar", From: "release"}) {
@@ -237,10 +237,10 @@ func TestDetectLogsWhatItFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Detect(ctx, root); err != nil {
+	if _, err := Detect(ctx, root, DetectOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	want := `{"level":"info","root":"` + root.Dir() + `","release":"6.1.174-coreos-r1","config":"proc/config.gz","symbols":2,"licenses":false,"message":"kernel detected"}` + "\n"
+	want := `{"level":"info","root":"` + root.Dir() + `","release":"6.1.174-coreos-r1","config":"proc/config.gz","symbols":2,"exports":"proc/kallsyms","in_tree":"proc/kallsyms","message":"kernel detected"}` + "\n"
 	if diff := cmp.Diff(want, log.String()); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}

@@ -39,7 +39,7 @@ func FuzzParseCompiler(f *testing.F) {
 		if err == nil && (c.Version == "" || c.Name != "gcc" && c.Name != "clang" || c.Banner != s) {
 			t.Errorf("%q became %+v", s, c)
 		}
-		if v, err := parseProcVersion("Linux version " + s); err == nil && !strings.Contains(s, v.banner) {
+		if v, err := parseBanner("Linux version " + s); err == nil && !strings.Contains(s, v.compiler) {
 			t.Errorf("%q became %+v", s, v)
 		}
 	})
@@ -65,22 +65,38 @@ func FuzzParseKallsyms(f *testing.F) {
 	f.Add([]byte("ffffffff82000000 R __start___ksymtab\nffffffff82000000 r __ksymtab_a\nffffffff82000010 R __stop___ksymtab\n"))
 	f.Add([]byte("0 r __ksymtab_b\t[drm]\n0 r __ksymtab_b\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		x, err := ParseKallsyms(bytes.NewReader(data))
+		k, err := parseKallsyms(bytes.NewReader(data))
 		if err != nil {
 			return
 		}
-		var b bytes.Buffer
-		if err := x.WriteSymvers(&b, Release{Version: "6.1.0"}); err != nil {
-			t.Fatal(err)
-		}
-		lines := strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
-		if len(lines) != len(x.Symbols) {
-			t.Errorf("%d symbols in %d lines", len(x.Symbols), len(lines))
-		}
-		for _, line := range lines {
-			if strings.Count(line, "\t") != 4 {
-				t.Errorf("%q does not have five columns", line)
-			}
+		tables := func(string) moduleTables { return moduleTables{} }
+		checkSymvers(t, append(k.kernelSymbols(), k.moduleSymbols(nil, tables)...))
+	})
+}
+
+func FuzzParseSymvers(f *testing.F) {
+	f.Add([]byte("0x4c9d28b0\tphys_base\tvmlinux\tEXPORT_SYMBOL\t\n0x1\tcxl_a\tdrivers/cxl/core/cxl_core\tEXPORT_SYMBOL_GPL\tCXL\n"))
+	f.Add([]byte("0x4c9d28b0\tphys_base\t\tvmlinux\tEXPORT_SYMBOL\n"))
+	f.Add([]byte("0x4c9d28b0\tphys_base\tvmlinux\tEXPORT_UNUSED_SYMBOL_GPL\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if symbols, err := ParseSymvers(bytes.NewReader(data)); err == nil {
+			checkSymvers(t, symbols)
 		}
 	})
+}
+
+// checkSymvers writes symbols as a Module.symvers and reads them again.
+func checkSymvers(t *testing.T, symbols []Symbol) {
+	t.Helper()
+	var b bytes.Buffer
+	if err := (Exports{Symbols: symbols}).WriteSymvers(&b, Release{Version: "6.1.0"}); err != nil {
+		t.Fatal(err)
+	}
+	text := b.String()
+	if strings.Count(text, "\n") != len(symbols) || strings.Count(text, "\t") != 4*len(symbols) {
+		t.Errorf("%d symbols are not as many lines of five columns:\n%s", len(symbols), text)
+	}
+	if _, err := ParseSymvers(&b); err != nil && len(symbols) > 0 {
+		t.Errorf("its own text is refused: %v", err)
+	}
 }

@@ -3,13 +3,9 @@ package kernel
 import (
 	"bufio"
 	"bytes"
-	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -21,10 +17,14 @@ const (
 	// Distribution kernels export 10,000 symbols, and as many again from
 	// their modules.
 	exportsLimit = 1 << 20
+	vmlinux      = "vmlinux"
 )
 
 // errNoExports is a kallsyms in which no export can be found.
 var errNoExports = errors.New("no __ksymtab_ entry in it")
+
+// ksymtab begins the name of everything that has to do with exports.
+const ksymtab = "__ksymtab"
 
 // notSymbols are section names that a kallsyms may list in the same form as
 // an export's entry.
@@ -44,45 +44,48 @@ type table struct{ start, stop uint64 }
 func (t table) known() bool             { return t.start != 0 && t.start <= t.stop }
 func (t table) holds(entry uint64) bool { return t.known() && t.start <= entry && entry < t.stop }
 
-// ParseKallsyms reads the exports out of a /proc/kallsyms: lines of
-// "ADDRESS TYPE NAME [MODULE]" in which a kernel with KALLSYMS_ALL lists the
-// export of X as __ksymtab_X.
-//
-// Which of vmlinux's exports are GPL-only is told by the bounds of its two
-// tables, as long as addresses are not hidden (to a reader without CAP_SYSLOG
-// they are all 0); Licenses says whether they were. It tells neither
-// namespaces nor CRCs, nor the licence of a module's exports.
-func ParseKallsyms(r io.Reader) (Exports, error) {
-	var exports []export
-	bounds := map[string]*uint64{}
-	var plain, gpl table
-	bounds["__start___ksymtab"], bounds["__stop___ksymtab"] = &plain.start, &plain.stop
-	bounds["__start___ksymtab_gpl"], bounds["__stop___ksymtab_gpl"] = &gpl.start, &gpl.stop
+// kallsyms is what a /proc/kallsyms says of exports.
+type kallsyms struct {
+	exports    []export
+	plain, gpl table // vmlinux's
+}
 
+// parseKallsyms reads the exports out of a /proc/kallsyms: lines of
+// "ADDRESS TYPE NAME [MODULE]" in which a kernel with KALLSYMS_ALL lists the
+// export of X as __ksymtab_X. Addresses are 0 to a reader without CAP_SYSLOG.
+func parseKallsyms(r io.Reader) (kallsyms, error) {
+	var k kallsyms
+	bounds := map[string]*uint64{
+		"__start___ksymtab": &k.plain.start, "__stop___ksymtab": &k.plain.stop,
+		"__start___ksymtab_gpl": &k.gpl.start, "__stop___ksymtab_gpl": &k.gpl.stop,
+	}
 	lines := bufio.NewScanner(r)
 	lines.Buffer(make([]byte, kallsymsLine), kallsymsLine)
 	for n := 1; lines.Scan(); n++ {
-		if !bytes.Contains(lines.Bytes(), []byte("__ksymtab")) {
+		if !bytes.Contains(lines.Bytes(), []byte(ksymtab)) {
 			continue
 		}
 		name, e, err := parseKallsym(lines.Text())
 		if err != nil {
-			return Exports{}, fmt.Errorf("line %d: %w", n, err)
+			return kallsyms{}, fmt.Errorf("line %d: %w", n, err)
 		}
-		if bound := bounds[name]; bound != nil && e.Module == "vmlinux" {
+		if bound := bounds[name]; bound != nil && e.Module == vmlinux {
 			*bound = e.entry
 		}
 		if e.Name == "" {
 			continue
 		}
-		if exports = append(exports, e); len(exports) > exportsLimit {
-			return Exports{}, fmt.Errorf("more than %d exports", exportsLimit)
+		if k.exports = append(k.exports, e); len(k.exports) > exportsLimit {
+			return kallsyms{}, fmt.Errorf("more than %d exports", exportsLimit)
 		}
 	}
 	if err := lines.Err(); err != nil {
-		return Exports{}, err
+		return kallsyms{}, err
 	}
-	return classify(exports, plain, gpl)
+	if len(k.exports) == 0 {
+		return kallsyms{}, errNoExports
+	}
+	return k, nil
 }
 
 // parseKallsym reads one line. The export's Name is empty when the line is of
@@ -95,74 +98,52 @@ func parseKallsym(line string) (name string, e export, err error) {
 	if e.entry, err = strconv.ParseUint(fields[0], 16, 64); err != nil {
 		return "", export{}, fmt.Errorf("%.80q does not begin with an address", line)
 	}
-	e.Module = "vmlinux"
+	e.Module = vmlinux
 	if len(fields) == 4 {
 		e.Module = strings.TrimSuffix(strings.TrimPrefix(fields[3], "["), "]")
 	}
-	exported, found := strings.CutPrefix(fields[2], "__ksymtab_")
+	exported, found := strings.CutPrefix(fields[2], ksymtab+"_")
 	if found && !notSymbols[exported] {
 		e.Name = exported
 	}
 	return fields[2], e, nil
 }
 
-// classify sorts the exports and gives vmlinux's their licences.
-func classify(found []export, plain, gpl table) (Exports, error) {
-	if len(found) == 0 {
-		return Exports{}, errNoExports
-	}
-	slices.SortStableFunc(found, func(a, b export) int {
-		return cmp.Or(cmp.Compare(a.Name, b.Name), compareModules(a.Module, b.Module))
-	})
-	// A kernel refuses a second export of a name, so the first is the one.
-	found = slices.CompactFunc(found, func(a, b export) bool { return a.Name == b.Name })
-	// With one table alone nothing is told apart.
-	x := Exports{Licenses: plain.known() && gpl.known()}
-	for _, e := range found {
+// kernelSymbols are vmlinux's exports. The bounds of its two tables tell which
+// are GPL-only; with one table alone, or hidden addresses, nothing is told
+// apart. Namespaces and CRCs are not in a kallsyms.
+func (k kallsyms) kernelSymbols() []Symbol {
+	told := k.plain.known() && k.gpl.known()
+	var symbols []Symbol
+	for _, e := range k.exports {
+		if e.Module != vmlinux {
+			continue
+		}
 		switch {
-		case !x.Licenses, e.Module != "vmlinux":
-		case gpl.holds(e.entry):
+		case told && k.gpl.holds(e.entry):
 			e.License = LicenseGPL
-		case plain.holds(e.entry):
+		case told && k.plain.holds(e.entry):
 			e.License = LicenseAny
 		}
-		x.Symbols = append(x.Symbols, e.Symbol)
+		symbols = append(symbols, e.Symbol)
 	}
-	x.Digest = digest(x.Symbols)
-	return x, nil
+	return symbols
 }
 
-// compareModules puts vmlinux before every module.
-func compareModules(a, b string) int {
-	if a == b {
-		return 0
+// moduleSymbols are the exports of the modules that were loaded, but for the
+// foreign ones. Where a module's tables lie is asked of tables.
+func (k kallsyms) moduleSymbols(foreign map[string]bool, tables func(module string) moduleTables) []Symbol {
+	known := map[string]moduleTables{}
+	var symbols []Symbol
+	for _, e := range k.exports {
+		if e.Module == vmlinux || foreign[e.Module] {
+			continue
+		}
+		if _, ok := known[e.Module]; !ok {
+			known[e.Module] = tables(e.Module)
+		}
+		e.License = known[e.Module].license(e.entry)
+		symbols = append(symbols, e.Symbol)
 	}
-	if a == "vmlinux" {
-		return -1
-	}
-	if b == "vmlinux" {
-		return 1
-	}
-	return cmp.Compare(a, b)
-}
-
-// without returns the exports but for those of the named modules.
-func (x Exports) without(modules map[string]bool) Exports {
-	if len(modules) == 0 {
-		return x
-	}
-	x.Symbols = slices.DeleteFunc(slices.Clone(x.Symbols), func(s Symbol) bool {
-		return modules[s.Module]
-	})
-	x.Digest = digest(x.Symbols)
-	return x
-}
-
-// digest is sha256:HEX over the symbols' lines in a Module.symvers.
-func digest(symbols []Symbol) string {
-	h := sha256.New()
-	for _, s := range symbols {
-		io.WriteString(h, s.symversLine(true))
-	}
-	return "sha256:" + hex.EncodeToString(h.Sum(nil))
+	return symbols
 }

@@ -26,40 +26,61 @@ ffffffff82000030 r __ksymtab_strings
 ffffffff82000030 r __kstrtab_alpha
 ffffffffc0001000 r __ksymtab_drm_open	[drm]
 ffffffffc0001010 r __ksymtab_alpha	[drm]
+ffffffffc0003010 r __ksymtab_nv_open	[nvidia]
 ffffffffc0002000 t bpf_prog_1	[bpf]
 `
-	got, err := ParseKallsyms(strings.NewReader(text))
-	if err != nil {
-		t.Fatal(err)
+	plain, gpl := uint64(0xffffffffc0001010), uint64(0xffffffffc0001000)
+	tables := func(string) moduleTables { return moduleTables{plain: &plain, gpl: &gpl} }
+	symbols := func(text string) []Symbol {
+		t.Helper()
+		k, err := parseKallsyms(strings.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sorted(append(k.kernelSymbols(), k.moduleSymbols(map[string]bool{"nvidia": true}, tables)...))
 	}
 	want := []Symbol{
 		{Name: "alpha", Module: "vmlinux", License: LicenseAny},
-		{Name: "drm_open", Module: "drm"},
+		{Name: "drm_open", Module: "drm", License: LicenseGPL},
 		{Name: "put_pid", Module: "vmlinux", License: LicenseGPL},
 		{Name: "zeta", Module: "vmlinux", License: LicenseAny},
 	}
-	if diff := cmp.Diff(want, got.Symbols); diff != "" {
+	if diff := cmp.Diff(want, symbols(text)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	if !got.Licenses || got.Namespaces || got.CRCs {
-		t.Errorf("licenses %v, namespaces %v, CRCs %v", got.Licenses, got.Namespaces, got.CRCs)
+	for i := range want {
+		want[i].License = LicenseUnknown
 	}
-	hidden, err := ParseKallsyms(strings.NewReader(hideAddresses(text)))
-	if err != nil {
-		t.Fatal(err)
+	if diff := cmp.Diff(want, symbols(hideAddresses(text))); diff != "" {
+		t.Errorf("with the addresses hidden: -want +got:\n%s", diff)
 	}
-	if hidden.Licenses || len(hidden.Symbols) != len(want) || hidden.Symbols[2].License != LicenseUnknown {
-		t.Errorf("with the addresses hidden: %+v", hidden)
+	want[1].License = LicenseGPL
+	if diff := cmp.Diff(want, symbols(strings.ReplaceAll(text, "___ksymtab_gpl", "_other"))); diff != "" {
+		t.Errorf("with one table: -want +got:\n%s", diff)
 	}
-	oneTable, err := ParseKallsyms(strings.NewReader(strings.ReplaceAll(text, "___ksymtab_gpl", "_other")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if oneTable.Licenses || oneTable.Symbols[2].License != LicenseUnknown || oneTable.Symbols[0].License != LicenseUnknown {
-		t.Errorf("with one table: %+v", oneTable)
-	}
-	if hidden.Digest == got.Digest {
-		t.Error("what is known of licences does not count in the digest")
+}
+
+func TestLoadedModuleLicense(t *testing.T) {
+	at := func(address uint64) *uint64 { return &address }
+	for _, c := range []struct {
+		name   string
+		tables moduleTables
+		entry  uint64
+		want   License
+	}{
+		{"no tables to be seen", moduleTables{}, 0x10, LicenseUnknown},
+		{"one table, its address hidden", moduleTables{plain: at(0)}, 0, LicenseAny},
+		{"the other, hidden", moduleTables{gpl: at(0)}, 0, LicenseGPL},
+		{"both, hidden", moduleTables{plain: at(0), gpl: at(0)}, 0, LicenseUnknown},
+		{"in the first of two", moduleTables{plain: at(0x10), gpl: at(0x20)}, 0x10, LicenseAny},
+		{"in the second", moduleTables{plain: at(0x10), gpl: at(0x20)}, 0x2c, LicenseGPL},
+		{"in the first, the other way round", moduleTables{plain: at(0x20), gpl: at(0x10)}, 0x1c, LicenseGPL},
+		{"in the second, the other way round", moduleTables{plain: at(0x20), gpl: at(0x10)}, 0x20, LicenseAny},
+		{"before both", moduleTables{plain: at(0x20), gpl: at(0x10)}, 0x8, LicenseUnknown},
+	} {
+		if got := c.tables.license(c.entry); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
 	}
 }
 
@@ -79,12 +100,12 @@ func TestParseKallsymsRefuses(t *testing.T) {
 		"five fields": "0 r __ksymtab_a [m] x\n",
 		"long line":   "0 r __ksymtab_" + strings.Repeat("a", kallsymsLine) + "\n",
 	} {
-		if _, err := ParseKallsyms(strings.NewReader(text)); err == nil || errors.Is(err, errNoExports) {
+		if _, err := parseKallsyms(strings.NewReader(text)); err == nil || errors.Is(err, errNoExports) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	for _, text := range []string{"", "ffffffff81000000 T _text\n", "0 R __start___ksymtab\n0 r __ksymtab_strings\n"} {
-		if _, err := ParseKallsyms(strings.NewReader(text)); !errors.Is(err, errNoExports) {
+		if _, err := parseKallsyms(strings.NewReader(text)); !errors.Is(err, errNoExports) {
 			t.Errorf("%q: %v", text, err)
 		}
 	}

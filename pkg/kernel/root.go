@@ -31,6 +31,9 @@ type Root struct {
 	// kernelOnly is a container's own root: proc and sys are the host
 	// kernel's, everything else is the image's and says nothing of the host.
 	kernelOnly bool
+	// otherKernel is a host seen as one that runs another kernel than it
+	// does: what proc and sys say of the kernel is not that one's.
+	otherKernel bool
 }
 
 // OpenRoot opens the host whose root directory is dir, all of which is taken
@@ -94,10 +97,60 @@ func (r *Root) Mounted() bool { return !r.kernelOnly }
 // is fs.ErrNotExist.
 func (r *Root) Path(name string) (string, error) {
 	name = strings.TrimPrefix(path.Clean("/"+name), "/")
-	if r.kernelOnly && !strings.HasPrefix(name, "proc/") && !strings.HasPrefix(name, "sys/") {
+	if !r.answersFor(name) {
 		return "", &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 	}
 	return securejoin.SecureJoin(r.dir, name)
+}
+
+// answersFor says whether what the root has under name is of the host, and of
+// the kernel that it is looked at for.
+func (r *Root) answersFor(name string) bool {
+	kernels := strings.HasPrefix(name, "proc/") || strings.HasPrefix(name, "sys/")
+	switch {
+	case r.dir == "":
+		return false
+	case r.kernelOnly:
+		return kernels && !r.otherKernel
+	case r.otherKernel:
+		// A host keeps its devices, whatever kernel it boots.
+		return !kernels || strings.HasPrefix(name, pciDevices+"/") || name == pciDevices
+	}
+	return true
+}
+
+// forOtherKernel is the root as that of a kernel which it does not run.
+func (r *Root) forOtherKernel() *Root {
+	other := *r
+	other.otherKernel = true
+	return &other
+}
+
+// list is the names in a folder of the root, sorted; none if it is not there.
+func (r *Root) list(name string) []string {
+	p, err := r.Path(name)
+	if err != nil {
+		return nil
+	}
+	entries, err := os.ReadDir(p)
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+// text is a small file of proc or sys without the space around it; "" if it
+// cannot be read.
+func (r *Root) text(name string) string {
+	data, err := r.ReadFile(name)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(data))
 }
 
 // Exists says whether name is there.

@@ -27,6 +27,19 @@ type Target struct {
 	Sample Sample `json:"sample"`
 	// Tree is the host's own build tree; the zero value where it has none.
 	Tree HostTree `json:"tree"`
+	// GPUs are NVIDIA's graphics devices on the host's PCI bus, by address;
+	// none where the bus cannot be seen. Hosts that share a kernel and a
+	// share may differ in them, so they are no part of a target's JSON.
+	GPUs []PCIDevice `json:"-"`
+}
+
+// PCIDevice is a device on a PCI bus.
+type PCIDevice struct {
+	Address string // "0000:65:00.0"
+	// Vendor and Device are its identifiers, Class its class code (base
+	// class, subclass and programming interface: 0x030200).
+	Vendor, Device uint16
+	Class          uint32
 }
 
 // StructModule is the size of struct module, which a kernel since 6.4 compares
@@ -60,7 +73,9 @@ type Signing struct {
 	// "module.sig_enforce in proc/cmdline", "sys/kernel/security/lockdown".
 	From string `json:"from"`
 	// Keys are the subject key identifiers, in lower-case hex, of the keys
-	// that the kernel verifies modules with, as far as they can be seen.
+	// that the kernel holds. A module that one of them signed need not be
+	// accepted: proc/keys does not tell the keyring that modules are verified
+	// with from the ones for other uses. One that none of them signed is not.
 	Keys []string `json:"keys,omitempty"`
 	// KeysFrom is where they were read; empty where no keyring is to be seen.
 	KeysFrom string `json:"keys_from,omitempty"`
@@ -76,13 +91,14 @@ type Sample struct {
 }
 
 // HostTree is what a host has to build modules against, by its paths on this
-// machine.
+// machine. They are no part of a target's JSON: the same host may be mounted
+// elsewhere the next time.
 type HostTree struct {
 	// Build holds the config, the generated headers and Module.symvers.
-	Build string `json:"build"`
+	Build string `json:"-"`
 	// Source holds the headers and scripts; the same folder where the tree
 	// is whole.
-	Source string `json:"source"`
+	Source string `json:"-"`
 	From   string `json:"from"` // "lib/modules/REL/build"
 }
 
@@ -147,15 +163,16 @@ const (
 // Exports are the symbols a kernel offers, sorted by name.
 type Exports struct {
 	Symbols []Symbol `json:"-"`
-	// Digest is sha256:HEX over the symbols, so that two targets compare.
+	// Digest is sha256:HEX over the symbols that make the kernel what it is,
+	// so that two targets compare: the kernel's own, and those of its modules
+	// where they were read from files. Which modules happen to be loaded does
+	// not count.
 	Digest string `json:"digest"`
-	// Licenses, Namespaces and CRCs say what the source could know.
-	Licenses   bool   `json:"licenses"`
-	Namespaces bool   `json:"namespaces"`
-	CRCs       bool   `json:"crcs"`
-	From       string `json:"from"` // "proc/kallsyms"
+	// From is where the kernel's own exports were read.
+	From string `json:"from"` // "boot/vmlinuz-REL"
 	// InTree is where the exports of the kernel's own modules were read;
-	// "proc/kallsyms" has those of loaded modules only.
+	// "proc/kallsyms" has those of loaded modules only. Empty where none are
+	// known.
 	InTree string `json:"in_tree"`
 	// Complete says that the exports of all of them are among Symbols, so
 	// that nobody exports what is not.

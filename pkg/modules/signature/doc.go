@@ -5,8 +5,8 @@
 // module_signature that say how long the message is, and the line
 // "~Module signature appended~". [Read] finds and parses them,
 // [Signature.Verify] holds them against a certificate, and a [Signer] adds
-// them, to the byte as the kernel's own scripts/sign-file does. [ParseKeys]
-// reads from a host's /proc/keys which keys its kernel knows.
+// them, to the byte as the kernel's own scripts/sign-file does. [KeyID]
+// is what a kernel that knows a certificate's key calls it.
 //
 // The CMS that sign-file writes has one shape: one signer, no certificates, no
 // attributes, the content elsewhere. It is written and read here with

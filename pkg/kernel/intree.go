@@ -1,0 +1,142 @@
+package kernel
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"io/fs"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/rs/zerolog"
+
+	"github.com/k8sp/cuda/internal/ko"
+)
+
+// modulesLimit bounds how many modules of a host are looked at. Distributions
+// have some 4,500.
+const modulesLimit = 50_000
+
+// moduleFile is one of the modules that came with a kernel.
+type moduleFile struct {
+	path string // on this machine
+	name string // in the root: "lib/modules/REL/kernel/lib/crc7.ko.xz"
+	size int64
+}
+
+func inTreeDir(r Release) string { return "lib/modules/" + r.Full + "/kernel" }
+
+// inTreeSymvers is where a capture keeps what the modules in inTreeDir export,
+// in place of the modules.
+func inTreeSymvers(r Release) string { return inTreeDir(r) + ".symvers" }
+
+// inTreeModules are the files of the modules that came with the kernel, sorted
+// by name; none where they cannot be seen. Links are not followed: they could
+// lead out of the root.
+func inTreeModules(root *Root, r Release) []moduleFile {
+	dir, err := root.Path(inTreeDir(r))
+	if err != nil {
+		return nil
+	}
+	var files []moduleFile
+	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() || !strings.Contains(d.Name(), ".ko") {
+			return nil //nolint:nilerr // what cannot be listed is not there
+		}
+		info, err := d.Info()
+		if err != nil || len(files) >= modulesLimit {
+			return nil //nolint:nilerr // gone meanwhile
+		}
+		name := inTreeDir(r) + strings.TrimPrefix(filepath.ToSlash(path), filepath.ToSlash(dir))
+		files = append(files, moduleFile{path: path, name: name, size: info.Size()})
+		return nil
+	})
+	return files
+}
+
+// sampleModule is the smallest of the host's own modules: they agree in all
+// that is asked of it.
+func sampleModule(ctx context.Context, files []moduleFile) Sample {
+	files = slices.SortedFunc(slices.Values(files), func(a, b moduleFile) int {
+		return cmp.Or(cmp.Compare(a.size, b.size), cmp.Compare(a.name, b.name))
+	})
+	const tries = 5
+	for _, file := range files[:min(tries, len(files))] {
+		m, err := ko.Open(file.path)
+		if err != nil {
+			zerolog.Ctx(ctx).Warn().Err(err).Str("module", file.name).Msg("one of the host's own modules cannot be read")
+			continue
+		}
+		return Sample{
+			Name: moduleName(file.name), Vermagic: m.Value("vermagic"),
+			ThisModule: m.ThisModule.Size, From: file.name,
+		}
+	}
+	return Sample{}
+}
+
+// inTreeExports are the exports of the modules that came with the kernel: of
+// their files, or of the list that a capture has of them. Whole is false where
+// some file could not be read.
+func inTreeExports(ctx context.Context, root *Root, r Release, files []moduleFile) (symbols []Symbol, whole bool) {
+	if data, err := root.ReadFile(inTreeSymvers(r)); err == nil {
+		symbols, err := ParseSymvers(bytes.NewReader(data))
+		if err != nil {
+			zerolog.Ctx(ctx).Warn().Err(err).Str("file", inTreeSymvers(r)).Msg("the list of what the kernel's modules export is passed over")
+		}
+		return symbols, err == nil
+	}
+	return readModuleExports(ctx, files)
+}
+
+// readModuleExports reads the exports of every file, in the files' order.
+func readModuleExports(ctx context.Context, files []moduleFile) (symbols []Symbol, whole bool) {
+	exports := make([][]Symbol, len(files))
+	errs := make([]error, len(files))
+	next := make(chan int)
+	var readers sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		readers.Go(func() {
+			for i := range next {
+				exports[i], errs[i] = moduleExports(files[i])
+			}
+		})
+	}
+	for i := range files {
+		if ctx.Err() != nil {
+			break
+		}
+		next <- i
+	}
+	close(next)
+	readers.Wait()
+	for i, err := range errs {
+		if err != nil {
+			zerolog.Ctx(ctx).Warn().Err(err).Str("module", files[i].name).Msg("what one of the kernel's modules exports is not known")
+			return slices.Concat(exports...), false
+		}
+	}
+	return slices.Concat(exports...), len(files) > 0 && ctx.Err() == nil
+}
+
+func moduleExports(file moduleFile) ([]Symbol, error) {
+	m, err := ko.Open(file.path)
+	if err != nil {
+		return nil, err
+	}
+	var symbols []Symbol
+	for _, e := range m.Exports {
+		s := Symbol{
+			Name: e.Name, Module: moduleName(file.name), License: LicenseAny,
+			Namespace: e.Namespace, NamespaceKnown: true, CRC: e.CRC, CRCKnown: true,
+		}
+		if e.GPL {
+			s.License = LicenseGPL
+		}
+		symbols = append(symbols, s)
+	}
+	return symbols, nil
+}

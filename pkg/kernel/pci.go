@@ -1,0 +1,47 @@
+package kernel
+
+import (
+	"strconv"
+	"strings"
+)
+
+// pciDevices is where sysfs lists them (Documentation/ABI/testing/sysfs-bus-pci).
+const pciDevices = "sys/bus/pci/devices"
+
+// pciAttributes are the files that are read of a device.
+var pciAttributes = []string{"class", "device", "vendor"}
+
+const (
+	nvidiaVendor  = 0x10de
+	displayDevice = 0x03 // base class: VGA, 3D and other display controllers
+)
+
+// gpus are NVIDIA's display controllers on the host's bus, sorted by address.
+func gpus(root *Root) []PCIDevice {
+	var list []PCIDevice
+	for _, address := range root.list(pciDevices) {
+		d := pciDevice(root, address)
+		if d.Vendor == nvidiaVendor && d.Class>>16 == displayDevice {
+			list = append(list, d)
+		}
+	}
+	return list
+}
+
+// pciDevice is zero in what its files do not say.
+func pciDevice(root *Root, address string) PCIDevice {
+	number := func(name string, bits int) uint64 {
+		text := root.text(pciDevices + "/" + address + "/" + name)
+		n, err := strconv.ParseUint(strings.TrimPrefix(text, "0x"), 16, bits)
+		if err != nil {
+			return 0
+		}
+		return n
+	}
+	return PCIDevice{
+		Address: address,
+		Vendor:  uint16(number("vendor", 16)),
+		Device:  uint16(number("device", 16)),
+		Class:   uint32(number("class", 32)),
+	}
+}
