@@ -1,0 +1,108 @@
+package cuda
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+// family is a range of NVIDIA's PCI device identifiers, and the forms of the
+// kernel modules that run its GPUs.
+type family struct {
+	first uint16
+	name  string
+	types []string
+}
+
+// families begin where their identifiers do and end where the next one's do.
+// From Turing on they are those of the table "Compatible GPUs" in the README
+// of NVIDIA's open-gpu-kernel-modules (595.45.04), which lists none below
+// 0x1e02; that Blackwell has no proprietary modules is in the chapter "Open
+// Linux Kernel Modules" of the driver's own README.
+var families = []family{
+	{0x0000, "Volta or earlier", []string{Proprietary}},
+	{0x1e00, "Turing", []string{Proprietary, Open}},
+	{0x2080, "Ampere", []string{Proprietary, Open}},
+	{0x2180, "Turing", []string{Proprietary, Open}},
+	{0x2200, "Ampere", []string{Proprietary, Open}},
+	{0x2300, "Hopper", []string{Proprietary, Open}},
+	{0x2400, "Ampere", []string{Proprietary, Open}},
+	{0x2600, "Ada Lovelace", []string{Proprietary, Open}},
+	{0x2900, "Blackwell or later", []string{Open}},
+}
+
+// familyOf is the family of a GPU by its device identifier.
+func familyOf(device uint16) family {
+	i := len(families) - 1
+	for families[i].first > device {
+		i--
+	}
+	return families[i]
+}
+
+// openFirst is the first line of drivers whose installer prefers the open
+// modules where both forms would do.
+const openFirst = "560"
+
+// Preference is the form of a driver's modules to build for a host.
+type Preference struct {
+	// Type is [Proprietary] or [Open].
+	Type string
+	// Required says that the other form would not do.
+	Required bool
+	// Why says what decided, for people.
+	Why string
+}
+
+// Prefer decides which form of a driver's modules to build: what the user
+// asked for ("proprietary" or "open"; "auto" and nothing are no wish), else
+// what the host's GPUs run with, where they are seen and leave no choice, else
+// what NVIDIA's own installer of that version prefers. Its error, of the
+// driver stage, is GPUs that no one form serves.
+func Prefer(asked, version string, gpus []kernel.PCIDevice) (Preference, error) {
+	if asked != "" && asked != "auto" {
+		return Preference{asked, true, "--module-type asks for it"}, nil
+	}
+	types := []string{Proprietary, Open}
+	var only kernel.PCIDevice
+	for _, gpu := range gpus {
+		f := familyOf(gpu.Device)
+		left := slices.DeleteFunc(slices.Clone(types), func(t string) bool { return !slices.Contains(f.types, t) })
+		if len(left) == 0 {
+			return Preference{}, stage.New(stage.Driver,
+				fmt.Sprintf("no one form of the kernel modules runs both %s and %s of this host", describe(only), describe(gpu)),
+				"say which of them is to run with --module-type proprietary or open")
+		}
+		if len(left) < len(types) {
+			only = gpu
+		}
+		types = left
+	}
+	switch {
+	case len(types) == 1:
+		return Preference{types[0], true, describe(only) + " runs with no other"}, nil
+	case compareVersions(version, openFirst) >= 0:
+		return Preference{Open, false, "NVIDIA's own choice since " + openFirst}, nil
+	}
+	return Preference{Proprietary, false, "NVIDIA's own choice before " + openFirst}, nil
+}
+
+func describe(gpu kernel.PCIDevice) string {
+	return fmt.Sprintf("the GPU 10de:%04x (%s) at %s", gpu.Device, familyOf(gpu.Device).name, gpu.Address)
+}
+
+// Resolve is the form to build of a package that may not have every form.
+func (p Preference) Resolve(d Driver) (string, error) {
+	types := d.ModuleTypes()
+	switch {
+	case slices.Contains(types, p.Type):
+		return p.Type, nil
+	case p.Required || len(types) == 0:
+		return "", stage.New(stage.Driver,
+			fmt.Sprintf("driver %s has no %s kernel modules, and %s", d.Version, p.Type, p.Why),
+			"choose another driver version with --driver-version, or another --module-type")
+	}
+	return types[0], nil
+}

@@ -1,0 +1,87 @@
+package cuda
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+func TestPrefer(t *testing.T) {
+	const p100, t4, a100, gtx1650, h100, l40, b200, rtx5090 = 0x15f8, 0x1eb8, 0x20b0, 0x2182, 0x2330, 0x26b5, 0x2901, 0x2b85
+	tests := []struct {
+		name, asked, version string
+		gpus                 []uint16
+		want                 string
+		required             bool
+		why                  string
+	}{
+		{"nothing seen, an old driver", "", "535.261.03", nil, Proprietary, false, "before 560"},
+		{"nothing seen, a new driver", "auto", "560.28.03", nil, Open, false, "since 560"},
+		{"before Turing", "auto", "570.86.10", []uint16{p100}, Proprietary, true, "10de:15f8 (Volta or earlier)"},
+		{"Turing and Ampere leave the choice", "", "550.78", []uint16{t4, a100, gtx1650}, Proprietary, false, "before 560"},
+		{"Hopper and Ada too", "", "570.86.10", []uint16{h100, l40}, Open, false, "since 560"},
+		{"Blackwell", "", "570.86.10", []uint16{b200, rtx5090}, Open, true, "10de:2901 (Blackwell or later)"},
+		{"one of several decides", "", "580.65.06", []uint16{l40, p100}, Proprietary, true, "10de:15f8"},
+		{"the user decides", "proprietary", "580.65.06", []uint16{b200}, Proprietary, true, "--module-type"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := Prefer(tt.asked, tt.version, devices(tt.gpus))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Type != tt.want || got.Required != tt.required || !strings.Contains(got.Why, tt.why) {
+				t.Errorf("got %+v, want %s, required %v, because %q", got, tt.want, tt.required, tt.why)
+			}
+		})
+	}
+	_, err := Prefer("auto", "580.65.06", devices([]uint16{p100, b200}))
+	if stage.ExitCode(err) != 11 || !strings.Contains(err.Error(), "10de:15f8") || !strings.Contains(err.Error(), "10de:2901") {
+		t.Errorf("GPUs that no one form serves: %v", err)
+	}
+}
+
+func devices(ids []uint16) []kernel.PCIDevice {
+	var gpus []kernel.PCIDevice
+	for _, id := range ids {
+		gpus = append(gpus, kernel.PCIDevice{Address: "0000:65:00.0", Vendor: 0x10de, Device: id, Class: 0x030200})
+	}
+	return gpus
+}
+
+func TestPreferenceResolve(t *testing.T) {
+	source := func(folders ...string) Driver {
+		d := Driver{Version: "535.261.03"}
+		for _, folder := range folders {
+			d.Manifest.Files = append(d.Manifest.Files, File{Path: folder + "/nvidia/nv.c", Type: "KERNEL_MODULE_SRC"})
+		}
+		return d
+	}
+	both, proprietary, open := source("kernel", "kernel-open"), source("kernel"), source("kernel-open")
+	tests := []struct {
+		name   string
+		wish   Preference
+		driver Driver
+		want   string // empty: an error
+	}{
+		{"what is preferred", Preference{Type: Open}, both, Open},
+		{"what there is", Preference{Type: Open}, proprietary, Proprietary},
+		{"what there is, the other way", Preference{Type: Proprietary}, open, Open},
+		{"what is required and there", Preference{Type: Open, Required: true}, both, Open},
+		{"what is required and not there", Preference{Type: Open, Required: true, Why: "a GPU runs with no other"}, proprietary, ""},
+		{"nothing", Preference{Type: Open}, source(), ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := tt.wish.Resolve(tt.driver)
+			if got != tt.want || (err == nil) != (tt.want != "") {
+				t.Errorf("got %q, %v, want %q", got, err, tt.want)
+			}
+			if err != nil && (stage.ExitCode(err) != 11 || !strings.Contains(err.Error(), tt.wish.Why)) {
+				t.Errorf("error %v", err)
+			}
+		})
+	}
+}
