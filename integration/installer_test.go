@@ -1,0 +1,91 @@
+//go:build integration
+
+package integration
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestBadInstaller puts a second driver package beside the demo's, an unpacked
+// one whose build goes wrong.
+func TestBadInstaller(t *testing.T) {
+	// The folder is the lab's driver under this version, with the stand-in
+	// for nvidia-installer at kernel/installer.
+	const version = "1.2.3"
+	for _, tt := range []struct {
+		name  string
+		spoil func(t *testing.T, folder string)
+		args  []string
+		says  []string
+	}{
+		{"kbuild stops", func(t *testing.T, folder string) {
+			write(t, filepath.Join(folder, "kernel", "Kbuild"), []byte("$(error this driver is broken)\n"))
+		}, nil, []string{"this driver is broken"}},
+		{"it hangs", func(t *testing.T, folder string) {
+			installer(t, folder, "sleep 1000 & sleep 1000")
+		}, []string{"--build-timeout=3s"}, []string{"--build-timeout"}},
+		{"it reports success without modules", func(t *testing.T, folder string) {
+			installer(t, folder, "exit 0")
+		}, nil, []string{"nvidia-uvm", "reported success"}},
+		{"it is not executable", func(t *testing.T, folder string) {
+			if err := os.Chmod(filepath.Join(folder, "nvidia-installer"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}, nil, []string{"not executable"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := share(t)
+			before := c.results(t)
+			tt.spoil(t, c.secondDriver(t, version))
+			o := run(t, c.builder(append(tt.args, "--driver-version="+version)...))
+			if o.code != 14 {
+				t.Errorf("exit code %d, want 14", o.code)
+			}
+			for _, want := range tt.says {
+				if !strings.Contains(lastLine(o.stderr), want) {
+					t.Errorf("the error does not say %q", want)
+				}
+			}
+			if after := c.results(t); after != before {
+				t.Errorf("results changed (-before +after):\n%s", cmp.Diff(before, after))
+			}
+		})
+	}
+}
+
+// secondDriver adds an unpacked driver package to the share, until the test
+// ends.
+func (c *checkout) secondDriver(t *testing.T, version string) string {
+	t.Helper()
+	folder := filepath.Join(c.dir, "cuda", "NVIDIA-Linux-x86_64-"+version)
+	t.Cleanup(func() { os.RemoveAll(folder) })
+	if err := os.CopyFS(folder, os.DirFS(c.parts.Driver.Folder)); err != nil {
+		t.Fatal(err)
+	}
+	manifest, err := os.ReadFile(filepath.Join(folder, ".manifest"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	edited := strings.Replace(string(manifest), "\n"+c.parts.Driver.Version+"\n", "\n"+version+"\n", 1)
+	write(t, filepath.Join(folder, ".manifest"), []byte(edited))
+	content, err := os.ReadFile(filepath.Join(folder, "nvidia-installer"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(folder, "kernel", "installer"), content)
+	return folder
+}
+
+// installer replaces a package's nvidia-installer by a script that knows the
+// options of the one it replaces, and does what it is told instead of building.
+func installer(t *testing.T, folder, does string) {
+	t.Helper()
+	script := "#!/bin/sh\ncase \"$1\" in -A|--advanced-options)\n" +
+		"  cp \"$(dirname \"$0\")/kernel/installer\" /tmp/installer && chmod +x /tmp/installer && exec /tmp/installer \"$1\";;\nesac\n" + does + "\n"
+	write(t, filepath.Join(folder, "nvidia-installer"), []byte(script))
+}
