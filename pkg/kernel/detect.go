@@ -23,6 +23,10 @@ type DetectOptions struct {
 	// Image is a kernel image's file. The kernel in it is the target, whatever
 	// kernel the host runs.
 	Image string
+	// Cache is a folder in which what the host's module files export is kept:
+	// thousands of compressed files take up to half a minute to read. Empty
+	// keeps nothing.
+	Cache string
 }
 
 // Detect reads the kernel that root runs, or the one in an image, and returns

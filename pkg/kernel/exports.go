@@ -137,7 +137,7 @@ func (s *sources) kallsymsExports() (exportList, error) {
 // moduleExports are the exports of the kernel's modules, from their files or
 // else of those that are loaded.
 func (s *sources) moduleExports(ctx context.Context) exportList {
-	if symbols, whole := inTreeExports(ctx, s.root, s.release, s.modules); len(symbols) > 0 {
+	if symbols, whole := s.inTreeExports(ctx); len(symbols) > 0 {
 		return exportList{symbols: symbols, from: inTreeDir(s.release), whole: whole}
 	}
 	k, err := s.kallsyms()

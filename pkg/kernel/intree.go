@@ -4,7 +4,11 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -13,6 +17,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/k8sp/cuda/internal/atomicfile"
 	"github.com/k8sp/cuda/internal/ko"
 )
 
@@ -25,6 +30,8 @@ type moduleFile struct {
 	path string // on this machine
 	name string // in the root: "lib/modules/REL/kernel/lib/crc7.ko.xz"
 	size int64
+	// changed is when it was last written, in nanoseconds since 1970.
+	changed int64
 }
 
 func inTreeDir(r Release) string { return "lib/modules/" + r.Full + "/kernel" }
@@ -44,14 +51,14 @@ func inTreeModules(root *Root, r Release) []moduleFile {
 	var files []moduleFile
 	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() || !strings.Contains(d.Name(), ".ko") {
-			return nil //nolint:nilerr // what cannot be listed is not there
+			return nil // what cannot be listed is not there
 		}
 		info, err := d.Info()
 		if err != nil || len(files) >= modulesLimit {
-			return nil //nolint:nilerr // gone meanwhile
+			return nil // gone meanwhile
 		}
 		name := inTreeDir(r) + strings.TrimPrefix(filepath.ToSlash(path), filepath.ToSlash(dir))
-		files = append(files, moduleFile{path: path, name: name, size: info.Size()})
+		files = append(files, moduleFile{path: path, name: name, size: info.Size(), changed: info.ModTime().UnixNano()})
 		return nil
 	})
 	return files
@@ -81,15 +88,52 @@ func sampleModule(ctx context.Context, files []moduleFile) Sample {
 // inTreeExports are the exports of the modules that came with the kernel: of
 // their files, or of the list that a capture has of them. Whole is false where
 // some file could not be read.
-func inTreeExports(ctx context.Context, root *Root, r Release, files []moduleFile) (symbols []Symbol, whole bool) {
-	if data, err := root.ReadFile(inTreeSymvers(r)); err == nil {
+func (s *sources) inTreeExports(ctx context.Context) (symbols []Symbol, whole bool) {
+	if data, err := s.root.ReadFile(inTreeSymvers(s.release)); err == nil {
 		symbols, err := ParseSymvers(bytes.NewReader(data))
 		if err != nil {
-			zerolog.Ctx(ctx).Warn().Err(err).Str("file", inTreeSymvers(r)).Msg("the list of what the kernel's modules export is passed over")
+			zerolog.Ctx(ctx).Warn().Err(err).Str("file", inTreeSymvers(s.release)).Msg("the list of what the kernel's modules export is passed over")
 		}
 		return symbols, err == nil
 	}
-	return readModuleExports(ctx, files)
+	if s.cache == "" || len(s.modules) == 0 {
+		return readModuleExports(ctx, s.modules)
+	}
+	return s.cachedExports(ctx)
+}
+
+// cachedExports reads the files' exports once: their names, sizes and times
+// tell whether they are still the same.
+func (s *sources) cachedExports(ctx context.Context) (symbols []Symbol, whole bool) {
+	name := filepath.Join(s.cache, s.release.Full+"-"+fingerprint(s.modules)+".symvers")
+	if data, err := os.ReadFile(name); err == nil {
+		if symbols, err := ParseSymvers(bytes.NewReader(data)); err == nil {
+			return symbols, true
+		}
+	}
+	symbols, whole = readModuleExports(ctx, s.modules)
+	if !whole || len(symbols) == 0 {
+		return symbols, whole
+	}
+	var text bytes.Buffer
+	_ = writeSymvers(&text, symbols, true) // a buffer takes every write
+	err := os.MkdirAll(s.cache, 0o755)
+	if err == nil {
+		err = atomicfile.WriteFile(name, text.Bytes(), 0o644)
+	}
+	if err != nil {
+		zerolog.Ctx(ctx).Debug().Err(err).Msg("what the kernel's modules export is not kept for the next run")
+	}
+	return symbols, true
+}
+
+// fingerprint tells one state of a host's module files from another.
+func fingerprint(files []moduleFile) string {
+	h := sha256.New()
+	for _, f := range files {
+		fmt.Fprintf(h, "%s %d %d\n", f.name, f.size, f.changed)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:6])
 }
 
 // readModuleExports reads the exports of every file, in the files' order.

@@ -26,12 +26,14 @@ type sources struct {
 	image *kernelImage
 	// modules are the files of those that came with the kernel.
 	modules []moduleFile
+	// cache keeps what they export; see DetectOptions.
+	cache string
 }
 
 // openSources finds out which kernel is the target. Where an image was named it
 // is the one in it.
 func openSources(ctx context.Context, root *Root, o DetectOptions) (*sources, error) {
-	s := &sources{root: root}
+	s := &sources{root: root, cache: o.Cache}
 	var err error
 	switch {
 	case o.Image != "":
