@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/k8sp/cuda/integration/guest/plan"
@@ -32,6 +33,22 @@ type Machine struct {
 	Memory int
 	// Limit is the time for each start, 3 minutes where it is 0.
 	Limit time.Duration
+}
+
+// Install gives the machine module files of this machine and returns the part
+// of a plan that loads them, in this order.
+func (m *Machine) Install(files []string) []plan.Module {
+	if m.Files == nil {
+		m.Files = map[string]string{}
+	}
+	var load []plan.Module
+	for _, file := range files {
+		name, _, _ := strings.Cut(filepath.Base(file), ".ko")
+		inside := "/modules/" + name + ".ko"
+		m.Files[inside] = file
+		load = append(load, plan.Module{File: inside})
+	}
+	return load
 }
 
 // Outcome is what came of a plan.
