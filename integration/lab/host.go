@@ -127,6 +127,6 @@ Edited, because CoreOS never shipped a kernel of this line:
   etc/os-release   CoreOS's last one
 
 The modules that the job builds for this root have been built from real
-sources with a real config and checked against real symbols, and no kernel of
-release %[2]s exists that could load them.
+sources with a real config and checked against real symbols, and no kernel with
+this config exists that could load them. (The part coreos is a kernel that can.)
 `

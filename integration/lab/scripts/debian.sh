@@ -9,12 +9,12 @@ depends() { apt-cache depends --no-recommends --no-suggests "$1" | awk '$1 == "D
 if [ -z "$kernel" ]; then kernel=$(depends linux-image-amd64 | sed -n 's/^linux-image-//p'); fi
 
 mkdir /tmp/packages
-cd /tmp/packages
+cd /tmp/packages || exit
 mapfile -t headers < <(depends "linux-headers-$kernel" | grep -E '^linux-(headers|kbuild)-')
 apt-get download -qq "linux-image-$kernel" "linux-headers-$kernel" "${headers[@]}"
 for package in *.deb; do dpkg-deb --extract "$package" /out; done
 
-cd /out
+cd /out || exit
 rm -rf usr/share
 if [ ! -e lib ]; then ln -s usr/lib lib; fi # as every Debian has it whose packages are merged
 depmod --basedir . "$kernel"
