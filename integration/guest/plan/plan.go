@@ -10,6 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 )
 
 // File is the plan's path in the initramfs.
@@ -64,6 +66,16 @@ type Loaded struct {
 	Error string `json:",omitempty"`
 	// Log are the lines that the kernel logged meanwhile.
 	Log []string `json:",omitempty"`
+}
+
+// Accepted says whether the kernel took the module, whatever the module's own
+// code then made of it: the machines run with initcall_debug, by which a kernel
+// logs "calling  nvidia_init+0x0/0x1 [nvidia] @ 1" when it is through with its
+// checks.
+func (l Loaded) Accepted() bool {
+	return l.Errno == 0 || slices.ContainsFunc(l.Log, func(line string) bool {
+		return strings.HasPrefix(line, "calling ")
+	})
 }
 
 // Ran is how a program ended.

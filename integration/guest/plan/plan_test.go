@@ -44,3 +44,23 @@ func TestCut(t *testing.T) {
 		t.Errorf("an empty stream gives %v", err)
 	}
 }
+
+func TestAccepted(t *testing.T) {
+	for name, tt := range map[string]struct {
+		answer plan.Loaded
+		want   bool
+	}{
+		"loaded without an init": {plan.Loaded{}, true},
+		"gave up itself": {plan.Loaded{Errno: 22, Error: "EINVAL", Log: []string{
+			"nvidia: loading out-of-tree module taints kernel.",
+			"calling  nv_init+0x0/0x1000 [nvidia_peermem] @ 1",
+		}}, true},
+		"refused": {plan.Loaded{Errno: 22, Error: "EINVAL", Log: []string{
+			"nvidia_peermem: disagrees about version of symbol module_layout",
+		}}, false},
+	} {
+		if got := tt.answer.Accepted(); got != tt.want {
+			t.Errorf("%s: accepted is %t, want %t", name, got, tt.want)
+		}
+	}
+}

@@ -6,5 +6,5 @@
 # shellcheck disable=SC2154 # set by who runs this
 qemu-system-x86_64 -accel tcg -smp 1 -m "$memory" -nodefaults -display none -no-reboot \
     -kernel /kernel -initrd initramfs \
-    -append "console=ttyS0 oops=panic panic=-1 $(cat append)" \
+    -append "console=ttyS0 oops=panic panic=-1 initcall_debug $(cat append)" \
     -serial file:console -serial file:results
