@@ -37,8 +37,21 @@ type moduleFile struct {
 func inTreeDir(r Release) string { return "lib/modules/" + r.Full + "/kernel" }
 
 // inTreeSymvers is where a capture keeps what the modules in inTreeDir export,
-// in place of the modules.
-func inTreeSymvers(r Release) string { return inTreeDir(r) + ".symvers" }
+// in place of the modules. The name says whether all of them could be read.
+func inTreeSymvers(r Release, whole bool) string {
+	if whole {
+		return inTreeDir(r) + ".symvers"
+	}
+	return inTreeDir(r) + ".incomplete.symvers"
+}
+
+// moduleSuffixes are how the name of a module's file ends, plain or in one of
+// the compressions that depmod knows.
+var moduleSuffixes = []string{".ko", ".ko.gz", ".ko.xz", ".ko.zst"}
+
+func isModuleFile(name string) bool {
+	return slices.ContainsFunc(moduleSuffixes, func(suffix string) bool { return strings.HasSuffix(name, suffix) })
+}
 
 // inTreeModules are the files of the modules that came with the kernel, sorted
 // by name; none where they cannot be seen. Links are not followed: they could
@@ -50,7 +63,7 @@ func inTreeModules(root *Root, r Release) []moduleFile {
 	}
 	var files []moduleFile
 	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() || !strings.Contains(d.Name(), ".ko") {
+		if err != nil || !d.Type().IsRegular() || !isModuleFile(d.Name()) {
 			return nil // what cannot be listed is not there
 		}
 		info, err := d.Info()
@@ -89,12 +102,18 @@ func sampleModule(ctx context.Context, files []moduleFile) Sample {
 // their files, or of the list that a capture has of them. Whole is false where
 // some file could not be read.
 func (s *sources) inTreeExports(ctx context.Context) (symbols []Symbol, whole bool) {
-	if data, err := s.root.ReadFile(inTreeSymvers(s.release)); err == nil {
-		symbols, err := ParseSymvers(bytes.NewReader(data))
+	for _, whole := range []bool{true, false} {
+		name := inTreeSymvers(s.release, whole)
+		data, err := s.root.ReadFile(name)
 		if err != nil {
-			zerolog.Ctx(ctx).Warn().Err(err).Str("file", inTreeSymvers(s.release)).Msg("the list of what the kernel's modules export is passed over")
+			continue
 		}
-		return symbols, err == nil
+		symbols, err := ParseSymvers(bytes.NewReader(data))
+		if err != nil && len(data) > 0 {
+			zerolog.Ctx(ctx).Warn().Err(err).Str("file", name).Msg("the list of what the kernel's modules export is passed over")
+			return nil, false
+		}
+		return symbols, whole
 	}
 	if s.cache == "" || len(s.modules) == 0 {
 		return readModuleExports(ctx, s.modules)

@@ -73,7 +73,7 @@ func (s *sources) named() bool { return s.image != nil && s.image.from == namedI
 // kernelImage is the target's image; its zero value where there is none.
 func (s *sources) kernelImage(ctx context.Context) kernelImage {
 	if s.image == nil {
-		img := findImage(ctx, s.root, s.release)
+		img := findImage(ctx, s.root, s.release, s.banner)
 		s.image = &img
 	}
 	return *s.image
