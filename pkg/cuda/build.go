@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -41,8 +40,8 @@ type BuildOptions struct {
 	SourceDir, OutputDir string
 	// Compiler is the C compiler, "gcc-12"; empty means cc.
 	Compiler string
-	// ModuleType is [Proprietary] or [Open]; empty means Proprietary unless
-	// the package has only Open.
+	// ModuleType is [Proprietary] or [Open], whichever the package has;
+	// [Preference.Resolve] chooses. Required.
 	ModuleType string
 	// Exclude names modules to leave out, of nvidia-drm, nvidia-peermem and
 	// nvidia-uvm.
@@ -82,13 +81,11 @@ func (o BuildOptions) jobs() int {
 type Built struct {
 	// Dir holds the modules, below BuildOptions.Scratch.
 	Dir string
-	// Files are the paths of the modules, sorted.
+	// Files are the paths of the modules, in Dir, sorted.
 	Files []string
 	// InstallerFlags are the installer's arguments without the values that
 	// belong to this machine, such as paths.
 	InstallerFlags []string
-	// ModuleType is the form that was built.
-	ModuleType string
 	// Undefined are the symbols that modpost found nowhere, sorted.
 	Undefined []string
 }
@@ -100,10 +97,6 @@ type Built struct {
 //
 // The folder d.Dir is spent afterwards, since the installer compiles in it.
 func Build(ctx context.Context, d Driver, o BuildOptions) (Built, error) {
-	moduleType, err := chooseType(d, o.ModuleType)
-	if err != nil {
-		return Built{}, err
-	}
 	known, err := queryOptions(ctx, d, o.Runner)
 	if err != nil {
 		return Built{}, err
@@ -112,7 +105,7 @@ func Build(ctx context.Context, d Driver, o BuildOptions) (Built, error) {
 	if err != nil {
 		return Built{}, stage.Wrap(stage.Build, err, "the build's folders cannot be made", "")
 	}
-	args, err := compose(known, d, o, moduleType, dir)
+	args, err := compose(known, d, o, dir)
 	if err != nil {
 		return Built{}, err
 	}
@@ -127,40 +120,23 @@ func Build(ctx context.Context, d Driver, o BuildOptions) (Built, error) {
 	if errors.Is(runErr, context.Canceled) {
 		return Built{}, runErr
 	}
-	b := Built{Dir: dir, ModuleType: moduleType}
+	b := Built{Dir: dir}
 	for _, a := range args {
 		b.InstallerFlags = append(b.InstallerFlags, a.record())
 	}
-	if b.Files, err = findModules(dir); err != nil {
-		return Built{}, stage.Wrap(stage.Build, err, "the built modules cannot be listed", "")
+	if b.Files, err = gatherModules(dir); err != nil {
+		return Built{}, stage.Wrap(stage.Build, err, "the built modules cannot be gathered", "")
 	}
 	log, err := readLog(o.LogFile)
 	if err != nil {
 		return Built{}, stage.Wrap(stage.Build, err, "nvidia-installer's log cannot be read", "")
 	}
 	b.Undefined = log.Undefined
-	missing := missingModules(d.Modules(moduleType), o.Exclude, b.Files)
+	missing := missingModules(d.Modules(o.ModuleType), o.Exclude, b.Files)
 	if runErr == nil && len(missing) == 0 {
 		return b, nil
 	}
 	return Built{}, o.failure(d, runErr, missing, log, printed)
-}
-
-// chooseType is the form of modules to build of those that the package has.
-func chooseType(d Driver, want string) (string, error) {
-	types := d.ModuleTypes()
-	switch {
-	case len(types) == 0:
-		return "", stage.New(stage.Build,
-			fmt.Sprintf("driver %s has no kernel module sources", d.Version), "get a complete driver package from NVIDIA")
-	case want == "":
-		return types[0], nil
-	case !slices.Contains(types, want):
-		return "", stage.New(stage.Build,
-			fmt.Sprintf("driver %s has no %s kernel modules, only %s", d.Version, want, strings.Join(types, " and ")),
-			"choose another --module-type or driver version")
-	}
-	return want, nil
 }
 
 // queryOptions asks the installer which options it knows.

@@ -141,6 +141,11 @@ func readKey(path string) (crypto.Signer, error) {
 		return nil, stage.New(stage.Usage, "the signing key is named by a PKCS #11 URI, and builder signs with keys in files only",
 			"build without --signing-key, and sign the modules with the kernel's scripts/sign-file")
 	}
+	if strings.Contains(path, "-----BEGIN") {
+		// Not shown: it is the key.
+		return nil, stage.New(stage.Usage, "the signing key itself was given where the name of its file belongs, and options are seen by others",
+			"mount a file that holds the key into the container, and name that; if others can see the options, make a new key")
+	}
 	data, err := readSmall(path)
 	if err != nil {
 		return nil, stage.Wrap(stage.Usage, err, "the signing key cannot be read", "check the path, and that it is mounted into the container")
