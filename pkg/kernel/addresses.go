@@ -8,8 +8,8 @@ import (
 )
 
 // firstAddress is where a capture has the lowest address of a kernel or a
-// module. It is not 0, which is how a kernel hides one.
-const firstAddress = 0x1000
+// module: not 0, which is how a kernel hides one.
+const firstAddress = 1
 
 // withoutAddresses keeps the lines of a kallsyms that tell of exports, and
 // moves their addresses so that the kernel's, and each module's, begin at

@@ -190,14 +190,22 @@ func moduleExports(file moduleFile) ([]Symbol, error) {
 	if err != nil {
 		return nil, err
 	}
+	return exportsOf(m, moduleName(file.name))
+}
+
+// exportsOf refuses a module with a name that no list of exports can hold.
+func exportsOf(m ko.File, module string) ([]Symbol, error) {
 	var symbols []Symbol
 	for _, e := range m.Exports {
 		s := Symbol{
-			Name: e.Name, Module: moduleName(file.name), License: LicenseAny,
+			Name: e.Name, Module: module, License: LicenseAny,
 			Namespace: e.Namespace, NamespaceKnown: true, CRC: e.CRC, CRCKnown: true,
 		}
 		if e.GPL {
 			s.License = LicenseGPL
+		}
+		if !s.listable() {
+			return nil, fmt.Errorf("an export of no name that a kernel gives: %+v", s)
 		}
 		symbols = append(symbols, s)
 	}

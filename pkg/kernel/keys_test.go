@@ -93,8 +93,12 @@ func FuzzParseKeys(f *testing.F) {
 				t.Errorf("identifiers %q", ids)
 			}
 		}
-		if len(kernelKeys(data)) > len(data) {
+		captured := kernelKeys(data)
+		if len(captured) > len(data) {
 			t.Error("a capture has more than the file")
+		}
+		if again, err := ParseKeys(bytes.NewReader(captured)); err != nil || !cmp.Equal(ids, again) {
+			t.Errorf("keys %q, in a capture %q, %v", ids, again, err)
 		}
 	})
 }

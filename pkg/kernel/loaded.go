@@ -19,12 +19,16 @@ const (
 // as the taint flag O in proc/modules says. A driver that is already loaded is
 // one: what it exports is no part of the kernel that another is built for.
 func foreignModules(root *Root) map[string]bool {
-	data, err := root.ReadFile(modulesFile)
+	text, err := root.ReadFile(modulesFile)
 	if err != nil {
 		return nil
 	}
+	return parseForeign(text)
+}
+
+func parseForeign(text []byte) map[string]bool {
 	foreign := map[string]bool{}
-	for line := range strings.Lines(string(data)) {
+	for line := range strings.Lines(string(text)) {
 		fields := strings.Fields(line)
 		if len(fields) <= taintsFrom {
 			continue

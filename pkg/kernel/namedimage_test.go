@@ -242,9 +242,13 @@ func TestImageWithoutExports(t *testing.T) {
 	_, err := Detect(t.Context(), nil, o)
 	wantError(t, err, "detect: cannot tell what kernel 6.12.103-flatcar exports to modules: its image has no table of them that could be read. "+
 		"Name a host that runs this kernel, or a capture of one, with --host-root.")
-	root := openFiles(t, change(hostFiles(k), map[string]string{"proc/kallsyms": kallsymsText(k)}))
-	if got := mustDetect(t, root, o).Exports; got.From != kallsymsFile {
+	files := change(hostFiles(k), map[string]string{"proc/kallsyms": kallsymsText(k)})
+	if got := mustDetect(t, openFiles(t, files), o).Exports; got.From != kallsymsFile {
 		t.Errorf("exports from %s", got.From)
+	}
+	files["proc/version"] = strings.Replace(k.Banner, "Aug 10", "Aug 11", 1)
+	if got, err := Detect(t.Context(), openFiles(t, files), o); err == nil {
+		t.Errorf("exports of another build from %s", got.Exports.From)
 	}
 }
 

@@ -8,6 +8,7 @@ const (
 	MaxFile    = maxFile
 	MaxWraps   = maxWraps
 	MaxPayload = maxPayload
+	MaxConfig  = maxConfig
 )
 
 var (
