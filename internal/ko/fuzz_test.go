@@ -144,13 +144,12 @@ func FuzzCompressed(f *testing.F) {
 		if _, err := read(bytes.NewReader(data), int64(len(data))); err != nil && !errors.As(err, &format) {
 			t.Errorf("error %v of type %T", err, err)
 		}
+		// An xz writer takes a thousand times as long to make as a file to read.
+		file := packed(t, data, compressors["gzip"])
 		plain, plainErr := Parse(bytes.NewReader(data), int64(len(data)))
-		for name, pack := range compressors {
-			file := packed(t, data, pack)
-			got, err := read(bytes.NewReader(file), int64(len(file)))
-			if (err == nil) != (plainErr == nil) || err != nil && err.Error() != plainErr.Error() || !cmp.Equal(plain, got) {
-				t.Errorf("%s: %v, plain: %v", name, err, plainErr)
-			}
+		got, err := read(bytes.NewReader(file), int64(len(file)))
+		if (err == nil) != (plainErr == nil) || err != nil && err.Error() != plainErr.Error() || !cmp.Equal(plain, got) {
+			t.Errorf("compressed: %v, plain: %v", err, plainErr)
 		}
 	})
 }
@@ -158,12 +157,8 @@ func FuzzCompressed(f *testing.F) {
 // compressors are those of `make modules_install`.
 var compressors = map[string]func(io.Writer) (io.WriteCloser, error){
 	"gzip": func(w io.Writer) (io.WriteCloser, error) { return gzip.NewWriterLevel(w, gzip.BestSpeed) },
-	"xz": func(w io.Writer) (io.WriteCloser, error) {
-		return xz.WriterConfig{CheckSum: xz.CRC32, DictCap: 1 << 16}.NewWriter(w)
-	},
-	"zstd": func(w io.Writer) (io.WriteCloser, error) {
-		return zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
-	},
+	"xz":   func(w io.Writer) (io.WriteCloser, error) { return xz.WriterConfig{CheckSum: xz.CRC32}.NewWriter(w) },
+	"zstd": func(w io.Writer) (io.WriteCloser, error) { return zstd.NewWriter(w) },
 }
 
 func packed(t testing.TB, data []byte, open func(io.Writer) (io.WriteCloser, error)) []byte {

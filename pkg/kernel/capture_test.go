@@ -73,6 +73,7 @@ func TestCaptureIsTheHost(t *testing.T) {
 			lockdownFile: "none [integrity] confidentiality\n", keysFile: string(readTestdata(t, "proc-keys")),
 		},
 	}.host()))
+	live["a parameter"] = openFiles(t, signingCase{config: sigConfig, files: map[string]string{sigEnforceFile: "N\n"}}.host())
 	live["a command line"] = openFiles(t, signingCase{
 		config: sigConfig + lockdownConfig, files: map[string]string{cmdlineFile: "quiet module.sig_enforce lockdown=integrity"},
 	}.host())
@@ -110,6 +111,38 @@ func mutedHost(t *testing.T) map[string]string {
 		smallDrivers + "mute.ko":   readString(t, "../modules/testdata/ko/nvidia-drm.ko"),
 		smallDrivers + "zzz.ko.xz": "damaged",
 	}))
+}
+
+// TestCaptureMovesAddresses shows what is left of them: each module's begin at 1,
+// whether an export or a section is its first, and those that were hidden are.
+func TestCaptureMovesAddresses(t *testing.T) {
+	k := smallKernel()
+	root := openFiles(t, change(hostFiles(k), map[string]string{
+		smallSymvers: symversText(k),
+		"proc/kallsyms": "ffffffff81000000 T _text\n" +
+			"ffffffff82000010 r __ksymtab_b\nffffffff82000000 R __start___ksymtab\n0000000000000000 r __ksymtab_a\n" +
+			"ffffffffc0001010 r __ksymtab_drm_open\t[drm]\nffffffffc0003000 r __ksymtab_i2c\t[i2c_core]\n",
+		"proc/modules":                          "drm 4 1 i2c_core, Live 0xffffffffc0001000 (OE)\ndamaged\n",
+		"sys/module/drm/sections/__ksymtab":     "0xffffffffc0001000\n",
+		"sys/module/drm/sections/__ksymtab_gpl": "0x0000000000000000\n",
+		"sys/module/bus/sections/__ksymtab":     "0xffffffffc0002000\n",
+	}))
+	captured, err := OpenRootArchive(t.Context(), writeFile(t, capture(t, root)), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"proc/kallsyms": "0000000000000011 r __ksymtab_b\n0000000000000001 R __start___ksymtab\n0000000000000000 r __ksymtab_a\n" +
+			"0000000000000011 r __ksymtab_drm_open\t[drm]\n0000000000000001 r __ksymtab_i2c\t[i2c_core]\n",
+		"proc/modules":                          "drm 4 1 i2c_core, Live 0x0000000000000000 (OE)\n",
+		"sys/module/drm/sections/__ksymtab":     "0x0000000000000001\n",
+		"sys/module/drm/sections/__ksymtab_gpl": "0x0000000000000000\n",
+		"sys/module/bus/sections/__ksymtab":     "0x0000000000000000\n", // nothing to compare it with
+	} {
+		if got, err := captured.ReadFile(name); err != nil || string(got) != want {
+			t.Errorf("%s: %v\n%s", name, err, cmp.Diff(want, string(got)))
+		}
+	}
 }
 
 // TestCaptureGivesNothingAway captures a host twice, booted at other addresses,

@@ -214,20 +214,30 @@ func TestConfigOfTheHostsImage(t *testing.T) {
 func TestImageAgainstModuleSymvers(t *testing.T) {
 	const drmLine = "0x0000beef\tdrm_open\tdrivers/gpu/drm/drm\tEXPORT_SYMBOL\t\n"
 	k := versionedKernel()
-	rebuilt := versionedKernel()
+	rebuilt, mute := versionedKernel(), versionedKernel()
 	rebuilt.Exports[0].CRC++
+	mute.Exports = nil
+	withoutCRCs := k.Sections(t)
+	for i := range withoutCRCs {
+		if withoutCRCs[i].Name == "__kcrctab" {
+			withoutCRCs[i].Data = withoutCRCs[i].Data[1:]
+		}
+	}
 	for _, c := range []struct {
 		name         string
+		image        []byte
 		symvers      string
 		from, inTree string
 	}{
-		{"the same", symversText(k, drmLine), smallSymvers, smallSymvers},
-		{"another CRC", symversText(rebuilt, drmLine), namedImage, ""},
-		{"one more", symversText(with(k, "one_more"), drmLine), namedImage, ""},
-		{"damaged", "damaged", namedImage, ""},
+		{"the same", k.BzImage(t), symversText(k, drmLine), smallSymvers, smallSymvers},
+		{"another CRC", k.BzImage(t), symversText(rebuilt, drmLine), namedImage, ""},
+		{"one more", k.BzImage(t), symversText(with(k, "one_more"), drmLine), namedImage, ""},
+		{"damaged", k.BzImage(t), "damaged", namedImage, ""},
+		{"an image that does not tell", mute.BzImage(t), symversText(k, drmLine), smallSymvers, smallSymvers},
+		{"an image that does not tell CRCs", imagetest.ELF(elf.ET_EXEC, elf.EM_X86_64, withoutCRCs), symversText(k, drmLine), smallSymvers, smallSymvers},
 	} {
 		root := openFiles(t, change(hostFiles(k), map[string]string{smallSymvers: c.symvers}))
-		got := mustDetect(t, root, imageFile(t, k.BzImage(t))).Exports
+		got := mustDetect(t, root, imageFile(t, c.image)).Exports
 		if got.From != c.from || got.InTree != c.inTree {
 			t.Errorf("%s: from %s, modules' from %q", c.name, got.From, got.InTree)
 		}
