@@ -66,7 +66,7 @@ func parseSymversLine(line string) (Symbol, error) {
 	}
 	crc, err := strconv.ParseUint(strings.TrimPrefix(columns[0], "0x"), 16, 32)
 	license := exportClass(class)
-	if err != nil || license == LicenseUnknown {
+	if err != nil || module == "" || license == LicenseUnknown {
 		return bad()
 	}
 	s := Symbol{
