@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -88,21 +87,29 @@ var badKeys = []badInput{
 	}, 2, []string{"/absent/key", "mounted"}},
 }
 
-// TestTheKeyItselfIsNotShown gives the key where its file's name belongs.
+// TestTheKeyItselfIsNotShown gives the key where a file's name belongs.
 func TestTheKeyItselfIsNotShown(t *testing.T) {
 	f := newFixture(t)
-	key, err := os.ReadFile(signingKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.environ = append(f.environ, "BUILDER_SIGNING_KEY="+string(key), "BUILDER_SIGNING_CERT="+signingCert)
-	o := f.run(t)
-	if o.code != 2 || !strings.Contains(lastLine(o.stderr), "name of its file") {
-		t.Errorf("exit code %d\n%s", o.code, o.stderr)
-	}
-	for _, line := range strings.Split(string(key), "\n")[1:4] {
-		if strings.Contains(o.stderr, line) {
-			t.Fatal("the key is in the log")
+	key := read(t, signingKey)
+	environ := f.environ
+	for _, tt := range []struct{ key, cert, command string }{
+		{key, signingCert, "build"},
+		{signingKey, key, "build"},
+		{"", key, "verify"},
+	} {
+		f.environ = append(environ[:len(environ):len(environ)], "BUILDER_SIGNING_KEY="+tt.key, "BUILDER_SIGNING_CERT="+tt.cert)
+		args := []string{tt.command}
+		if tt.command == "verify" {
+			args = append(args, t.TempDir())
+		}
+		o := f.run(t, args...)
+		if o.code != 2 || !strings.Contains(lastLine(o.stderr), "name of its file") {
+			t.Errorf("exit code %d\n%s", o.code, o.stderr)
+		}
+		for _, line := range strings.Split(key, "\n")[1:4] {
+			if strings.Contains(o.stderr, line) {
+				t.Fatal("the key is in the log")
+			}
 		}
 	}
 }

@@ -44,7 +44,7 @@ func newVerifyCommand(io streams) *cobra.Command {
 			if err := printChecks(io, checks, format); err != nil {
 				return err
 			}
-			return modules.Judge(checks, modules.Policy{Strict: strict})
+			return modules.Judge(checks, modules.Policy{Strict: strict, Published: true})
 		},
 	}
 	cmd.Flags().SortFlags = false

@@ -56,7 +56,7 @@ type BuildOptions struct {
 	Debug bool
 	// Jobs is how many compilers run at once; zero means one a processor.
 	Jobs int
-	// Timeout ends a build that hangs; zero means [DefaultTimeout].
+	// Timeout ends an installer that hangs; zero means [DefaultTimeout].
 	Timeout time.Duration
 	// Progress, if set, is called with a line for a person now and then,
 	// never concurrently.
@@ -97,6 +97,9 @@ type Built struct {
 //
 // The folder d.Dir is spent afterwards, since the installer compiles in it.
 func Build(ctx context.Context, d Driver, o BuildOptions) (Built, error) {
+	limit := cmp.Or(o.Timeout, DefaultTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w: %s", errTimeout, limit))
+	defer cancel()
 	known, err := queryOptions(ctx, d, o.Runner)
 	if err != nil {
 		return Built{}, err
@@ -151,6 +154,10 @@ func queryOptions(ctx context.Context, d Driver, r command.Runner) (options, err
 	})
 	var exit *command.ExitError
 	switch {
+	case err != nil && errors.Is(context.Cause(ctx), errTimeout):
+		return nil, stage.Wrap(stage.Build, context.Cause(ctx),
+			fmt.Sprintf("the nvidia-installer of driver %s did not end by itself when it was asked for its options, and was stopped", d.Version),
+			"get the driver package from NVIDIA again, or give it longer with --build-timeout")
 	case errors.As(err, &exit):
 		return nil, stage.Wrap(stage.Build, err,
 			fmt.Sprintf("the nvidia-installer of driver %s does not list its options: %s", d.Version, out.lastLines(3)),
@@ -241,13 +248,6 @@ var errTimeout = errors.New("time limit reached")
 // run runs the installer, and reports its progress from the log meanwhile. It
 // returns the last lines that the installer printed, which are its errors.
 func (o BuildOptions) run(ctx context.Context, d Driver, argv []string) (printed string, err error) {
-	limit := o.Timeout
-	if limit <= 0 {
-		limit = DefaultTimeout
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, errTimeout)
-	defer cancel()
-
 	var out tail
 	done := make(chan error, 1)
 	zerolog.Ctx(ctx).Debug().Str("command", strings.Join(argv, " ")).Strs("environment", o.environment()).Msg("running nvidia-installer")
@@ -267,7 +267,7 @@ func (o BuildOptions) run(ctx context.Context, d Driver, argv []string) (printed
 		case err := <-done:
 			log.poll()
 			if err != nil && errors.Is(context.Cause(ctx), errTimeout) {
-				err = fmt.Errorf("%w: %s", errTimeout, limit)
+				err = context.Cause(ctx)
 			}
 			return out.lastLines(3), err
 		}

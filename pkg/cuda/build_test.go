@@ -273,6 +273,7 @@ func TestBuildInstallerThatCannotRun(t *testing.T) {
 		{"not a program", "\x7fELF of no machine", 0o755, "the nvidia-installer of driver 535.261.03 is not executable"},
 		{"does not know -A", "#!/bin/sh\necho usage >&2\nexit 1\n", 0o755, "the nvidia-installer of driver 535.261.03 does not list its options: usage"},
 		{"lists nothing", "#!/bin/sh\n", 0o755, "does not know --kernel-module-only"},
+		{"never answers", "#!/bin/sh\nsleep 60\n", 0o755, "did not end by itself when it was asked for its options, and was stopped: time limit reached: 300ms"},
 		{"not there", "", 0, "the nvidia-installer of driver 535.261.03 cannot be started"},
 	}
 	for _, tt := range tests {
@@ -284,7 +285,9 @@ func TestBuildInstallerThatCannotRun(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			_, err := Build(t.Context(), d, buildOptions(t, command.Exec{}))
+			o := buildOptions(t, command.Exec{})
+			o.Timeout = 300 * time.Millisecond
+			_, err := Build(t.Context(), d, o)
 			if stage.ExitCode(err) != 14 || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v, want exit code 14 and %q", err, tt.want)
 			}

@@ -2,6 +2,8 @@ package job
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"io/fs"
 	"os/exec"
@@ -88,6 +90,10 @@ func Build(ctx context.Context, o Options) (Result, error) {
 	if err := o.validate(); err != nil {
 		return Result{}, err
 	}
+	if err := s.Writable(); err != nil {
+		return Result{}, err
+	}
+	defer giveToOwner(ctx, s)
 	b := &build{Options: o, share: s}
 	err = run(ctx, stage.Detect, func(ctx context.Context) error { return b.detect(ctx, s.Exports()) })
 	if err != nil {
@@ -97,23 +103,33 @@ func Build(ctx context.Context, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	defer lock.Unlock()
+	defer func() {
+		if err := lock.Unlock(); err != nil {
+			zerolog.Ctx(ctx).Warn().Err(err).Msg("this run's scratch is left behind; the next run removes it")
+		}
+	}()
 	if b.scratch, err = lock.Scratch(); err != nil {
 		return Result{}, stage.Wrap(stage.Share, err, "this run's scratch folder cannot be made", "check that the share is writable")
 	}
-	result, err := b.run(ctx)
-	// Root's files in a user's folder are a nuisance, after a failure too.
-	return result, errors.Join(err, s.Chown(context.WithoutCancel(ctx), s.Private()))
+	return b.run(ctx)
+}
+
+// giveToOwner is done at the end, after a failure too: root's files in a
+// user's folder are a nuisance. Whatever it cannot do fails no finished build.
+func giveToOwner(ctx context.Context, s *share.Share) {
+	if err := s.Chown(context.WithoutCancel(ctx), s.Private()); err != nil {
+		zerolog.Ctx(ctx).Warn().Err(err).Msg("some files in the share are not its owner's")
+	}
 }
 
 func (b *build) run(ctx context.Context) (Result, error) {
 	var result Result
-	err := run(ctx, stage.Driver, func(ctx context.Context) error {
+	err := run(ctx, stage.Driver, func(ctx context.Context) (err error) {
 		if err := b.chooseDriver(ctx); err != nil {
 			return err
 		}
-		if result = b.published(ctx); result.Reused {
-			return nil
+		if result, err = b.published(ctx); err != nil || result.Reused {
+			return err
 		}
 		return b.unpackDriver(ctx)
 	})
@@ -180,27 +196,34 @@ func (b *build) chooseDriver(ctx context.Context) error {
 }
 
 // published is the result of an earlier run, where it is whole and was made
-// from the same inputs; the zero value where there is none.
-func (b *build) published(ctx context.Context) Result {
+// from the same inputs; the zero value where there is none. Its error is of
+// the check stage, where that result would not do on this run's terms.
+func (b *build) published(ctx context.Context) (Result, error) {
 	log := zerolog.Ctx(ctx)
 	m, path, err := modules.Published(b.share, b.target.Release.Full, b.pkg.Version)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return Result{}
+		return Result{}, nil
 	case err != nil:
 		log.Warn().Err(err).Msg("an earlier result is damaged, building again")
-		return Result{}
+		return Result{}, nil
 	case m.Inputs != b.inputs:
 		log.Info().Str("manifest", path).Msg("an earlier result was made from other inputs, building again")
-		return Result{}
+		return Result{}, nil
+	}
+	// The same inputs would give the same findings. Only drift is not the
+	// check stage's to stop at: prepare does, before any compile.
+	drifted := func(c modules.Check) bool { return c.Name == prepare.DriftCheck && c.Verdict == modules.Failed }
+	if !b.allowsDrift() && slices.ContainsFunc(m.Checks, drifted) {
+		log.Info().Str("manifest", path).Msg("an earlier result was accepted on other terms, building again")
+		return Result{}, nil
 	}
 	if err := modules.Judge(m.Checks, b.policy()); err != nil {
-		log.Info().Str("manifest", path).Msg("an earlier result was accepted on other terms, building again")
-		return Result{}
+		return Result{}, err
 	}
 	log.Info().Str("manifest", path).Int("modules", len(m.Modules)).
 		Msg("nothing has changed and every digest is right: the modules are already there, nothing to build")
-	return resultOf(path, m, true)
+	return resultOf(path, m, true), nil
 }
 
 func (b *build) unpackDriver(ctx context.Context) error {
@@ -208,7 +231,7 @@ func (b *build) unpackDriver(ctx context.Context) error {
 	if err := modules.Ready(b.share, b.scratch, b.target.Release.Full, b.pkg.Version); err != nil {
 		return err
 	}
-	if err := b.share.Need(stage.Driver, buildBytes, "unpacking and building a driver"); err != nil {
+	if err := b.share.Need(stage.Driver, prepareBytes+buildBytes, "preparing a kernel tree and building a driver"); err != nil {
 		return err
 	}
 	var err error
@@ -230,7 +253,7 @@ func (b *build) checkOut(ctx context.Context) error {
 	o := b.Source
 	o.Dir, o.Scratch, o.Runner = b.share.Linux(), b.scratch, b.Runner
 	o.Room = func(bytes uint64) error {
-		return b.share.Need(stage.Source, bytes+bytes/10, "the kernel source")
+		return b.share.Need(stage.Source, bytes+bytes/10+prepareBytes+buildBytes, "fetching the kernel source and building with it")
 	}
 	var err error
 	if b.source, err = source.Checkout(ctx, b.target, o); err != nil {
@@ -245,16 +268,13 @@ func (b *build) checkOut(ctx context.Context) error {
 }
 
 func (b *build) prepare(ctx context.Context) error {
-	if err := b.share.Need(stage.Prepare, prepareBytes, "a prepared kernel tree"); err != nil {
-		return err
-	}
 	if b.compiler.Warning != "" {
 		zerolog.Ctx(ctx).Warn().Msg(b.compiler.Warning)
 	}
 	var err error
 	b.prepared, err = prepare.Prepare(ctx, b.target, b.source, prepare.Options{
 		Runner: b.Runner, Dir: b.share.Prepared(), Compiler: b.compiler.Command, Jobs: b.Jobs,
-		LogFile: b.logFile("prepare"), AllowDrift: slices.Contains(b.Allow, prepare.DriftCheck),
+		LogFile: b.logFile("prepare"), AllowDrift: b.allowsDrift(),
 	})
 	if err != nil {
 		return b.share.Explain(stage.Prepare, err)
@@ -310,6 +330,16 @@ func trust(s kernel.Signing, key string) string {
 		return "holds this key"
 	}
 	return "does not hold this key"
+}
+
+// certificateDigest is sha256:HEX of the signer's certificate; empty where
+// there is none.
+func (b *build) certificateDigest() string {
+	if b.signer == nil {
+		return ""
+	}
+	sum := sha256.Sum256(b.signer.Certificate().Raw)
+	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
 // signedBy is the key and the hash that the modules are signed with; empty
@@ -391,6 +421,8 @@ func (b *build) describe() (modules.Manifest, error) {
 		Modules: entries, Checks: b.checks, Overridden: modules.Overridden(b.checks, b.policy()),
 	}, nil
 }
+
+func (b *build) allowsDrift() bool { return slices.Contains(b.Allow, prepare.DriftCheck) }
 
 func (b *build) policy() modules.Policy { return modules.Policy{Strict: b.Strict, Allow: b.Allow} }
 

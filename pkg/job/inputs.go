@@ -32,6 +32,7 @@ type inputs struct {
 	Exclude    []string
 	Debug      bool
 	SignedBy   string // the key's identifier and the hash
+	Signer     string // the certificate's digest: its issuer and serial number are in each signature
 	Repository string
 	Ref        string
 }
@@ -42,7 +43,7 @@ func (b *build) digestInputs(driver string) (string, error) {
 	text, err := json.Marshal(inputs{
 		Builder: b.Builder, Target: b.target, Compiler: b.compilerVersion, Driver: driver,
 		ModuleType: b.preference.Type, Exclude: slices.Compact(exclude),
-		Debug: b.Debug, SignedBy: b.signedBy(),
+		Debug: b.Debug, SignedBy: b.signedBy(), Signer: b.certificateDigest(),
 		Repository: b.Source.Repository, Ref: b.Source.Ref,
 	})
 	if err != nil {

@@ -52,7 +52,11 @@ func Plan(ctx context.Context, o Options) ([]Step, error) {
 	if b.inputs, err = b.digestInputs(digest); err != nil {
 		return nil, err
 	}
-	if result := b.published(ctx); result.Reused {
+	result, err := b.published(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if result.Reused {
 		return append(steps, Step{stage.Publish, "nothing: " + result.Manifest + " is already what would be built"}), nil
 	}
 

@@ -8,6 +8,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -141,11 +142,6 @@ func readKey(path string) (crypto.Signer, error) {
 		return nil, stage.New(stage.Usage, "the signing key is named by a PKCS #11 URI, and builder signs with keys in files only",
 			"build without --signing-key, and sign the modules with the kernel's scripts/sign-file")
 	}
-	if strings.Contains(path, "-----BEGIN") {
-		// Not shown: it is the key.
-		return nil, stage.New(stage.Usage, "the signing key itself was given where the name of its file belongs, and options are seen by others",
-			"mount a file that holds the key into the container, and name that; if others can see the options, make a new key")
-	}
 	data, err := readSmall(path)
 	if err != nil {
 		return nil, stage.Wrap(stage.Usage, err, "the signing key cannot be read", "check the path, and that it is mounted into the container")
@@ -205,8 +201,15 @@ func ReadCertificate(path string) (*x509.Certificate, error) {
 	return cert, nil
 }
 
+// errContent is a key, or what may hold one, in the place of its file's name.
+// It does not repeat it.
+var errContent = errors.New("its content was given where the name of its file belongs; if others can see the options, make a new key")
+
 // readSmall reads a file of no more than maxKeyFile bytes.
 func readSmall(path string) ([]byte, error) {
+	if strings.Contains(path, "-----BEGIN") {
+		return nil, errContent
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
