@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
+	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -11,6 +13,8 @@ import (
 	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/job"
+	"github.com/k8sp/cuda/pkg/kernel/prepare"
+	"github.com/k8sp/cuda/pkg/modules"
 )
 
 const defaultShare = "/opt/share"
@@ -21,7 +25,22 @@ publish them with a manifest in modules/RELEASE/VERSION of the share.
 What is already there and verifies is reused: a second run with the same kernel
 and driver ends in about a second. Two runs on one share take turns.
 
-On stdout: the path of manifest.json, or with --output json the result.`
+On stdout: the path of manifest.json, or with --output json the result.
+
+`
+
+// checksHelp lists the checks, whose names --allow takes.
+func checksHelp() string {
+	var b strings.Builder
+	b.WriteString("The checks, by the names that --allow takes; those marked kernel are what the\nkernel itself enforces when it loads a module:\n\n")
+	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(table, "  %s\t%s\t%s\n", prepare.DriftCheck, modules.PolicyCheck, "kbuild leaves the host's config as it is")
+	for _, r := range modules.Rules() {
+		fmt.Fprintf(table, "  %s\t%s\t%s\n", r.Name, r.Kind, r.Doc)
+	}
+	_ = table.Flush() // a strings.Builder takes everything
+	return strings.TrimRight(b.String(), "\n")
+}
 
 // output is the form of a command's result on stdout.
 type output string
@@ -46,7 +65,7 @@ func newBuildCommand(io streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "build",
 		Short: "Build, check and publish the modules (what builder does by default)",
-		Long:  buildHelp,
+		Long:  buildHelp + checksHelp(),
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if dryRun {
