@@ -69,20 +69,15 @@ func ParseKeys(r io.Reader) ([]string, error) {
 	return slices.Compact(ids), nil
 }
 
+// kernelKeyring is a line about one of the kernel's own keyrings.
+var kernelKeyring = regexp.MustCompile(`^[0-9a-f]+ (\S+) +[0-9]+ +(\S+) +[0-9a-f]+ +0 +-?[0-9]+ keyring +\.`)
+
 // kernelKeys are the lines of a /proc/keys about the kernel's own keys: what
 // users keep in theirs is nobody's business.
 func kernelKeys(text []byte) []byte {
 	var kept []byte
 	for line := range bytes.Lines(text) {
-		fields := strings.Fields(string(line))
-		if len(fields) < 9 {
-			continue
-		}
-		user, kind, name := fields[5], fields[7], fields[8]
-		if user != "0" {
-			continue
-		}
-		if kind == "asymmetri" || kind == "keyring" && strings.HasPrefix(name, ".") {
+		if keyLine.Match(line) || kernelKeyring.Match(line) {
 			kept = append(kept, line...)
 		}
 	}
