@@ -100,7 +100,7 @@ func (c *recorder) names(ctx context.Context) []string {
 	})
 	names = append(names, findImage(ctx, c.root, c.release, c.banner).from)
 	files := inTreeModules(c.root, c.release)
-	names = append(names, sampleModule(ctx, files).From)
+	names = append(names, sampleModule(ctx, files.list).From)
 	c.listModules(ctx, files)
 	for _, module := range c.root.list("sys/module") {
 		for _, name := range capturedModuleFiles {
@@ -118,8 +118,8 @@ func (c *recorder) names(ctx context.Context) []string {
 
 // listModules lists what the files of the kernel's modules export, unless the
 // root is a capture, which has its list.
-func (c *recorder) listModules(ctx context.Context, files []moduleFile) {
-	if len(files) == 0 || c.root.Exists(inTreeSymvers(c.release, true)) || c.root.Exists(inTreeSymvers(c.release, false)) {
+func (c *recorder) listModules(ctx context.Context, files moduleFiles) {
+	if len(files.list) == 0 || c.root.Exists(inTreeSymvers(c.release, true)) || c.root.Exists(inTreeSymvers(c.release, false)) {
 		return
 	}
 	symbols, whole := readModuleExports(ctx, files)

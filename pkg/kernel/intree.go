@@ -53,28 +53,49 @@ func isModuleFile(name string) bool {
 	return slices.ContainsFunc(moduleSuffixes, func(suffix string) bool { return strings.HasSuffix(name, suffix) })
 }
 
-// inTreeModules are the files of the modules that came with the kernel, sorted
-// by name; none where they cannot be seen. Links are not followed: they could
-// lead out of the root.
-func inTreeModules(root *Root, r Release) []moduleFile {
+// moduleFiles are the files of the modules that came with a kernel, by name.
+type moduleFiles struct {
+	list []moduleFile
+	// whole says that no file is missing from the list.
+	whole bool
+}
+
+// inTreeModules are the files of the modules that came with the kernel; none
+// where they cannot be seen.
+func inTreeModules(root *Root, r Release) moduleFiles {
 	dir, err := root.Path(inTreeDir(r))
 	if err != nil {
-		return nil
+		return moduleFiles{}
 	}
-	var files []moduleFile
-	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() || !isModuleFile(d.Name()) {
-			return nil // what cannot be listed is not there
+	m := findModules(os.DirFS(dir))
+	for i := range m.list {
+		m.list[i].path = filepath.Join(dir, m.list[i].name)
+		m.list[i].name = inTreeDir(r) + "/" + m.list[i].name
+	}
+	return m
+}
+
+// findModules lists the modules' files in a folder. Links are not followed: they
+// could lead out of the root.
+func findModules(folder fs.FS) moduleFiles {
+	m := moduleFiles{whole: true}
+	_ = fs.WalkDir(folder, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			m.whole = false // a folder that may not be listed
+			return nil
+		}
+		if !d.Type().IsRegular() || !isModuleFile(d.Name()) {
+			return nil
 		}
 		info, err := d.Info()
-		if err != nil || len(files) >= modulesLimit {
-			return nil // gone meanwhile
+		if err != nil || len(m.list) >= modulesLimit {
+			m.whole = false
+			return nil
 		}
-		name := inTreeDir(r) + strings.TrimPrefix(filepath.ToSlash(path), filepath.ToSlash(dir))
-		files = append(files, moduleFile{path: path, name: name, size: info.Size(), changed: info.ModTime().UnixNano()})
+		m.list = append(m.list, moduleFile{name: name, size: info.Size(), changed: info.ModTime().UnixNano()})
 		return nil
 	})
-	return files
+	return m
 }
 
 // sampleModule is the smallest of the host's own modules: they agree in all
@@ -115,7 +136,7 @@ func (s *sources) inTreeExports(ctx context.Context) (symbols []Symbol, whole bo
 		}
 		return symbols, whole
 	}
-	if s.cache == "" || len(s.modules) == 0 {
+	if s.cache == "" || len(s.modules.list) == 0 {
 		return readModuleExports(ctx, s.modules)
 	}
 	return s.cachedExports(ctx)
@@ -124,10 +145,10 @@ func (s *sources) inTreeExports(ctx context.Context) (symbols []Symbol, whole bo
 // cachedExports reads the files' exports once: their names, sizes and times
 // tell whether they are still the same.
 func (s *sources) cachedExports(ctx context.Context) (symbols []Symbol, whole bool) {
-	name := filepath.Join(s.cache, s.release.Full+"-"+fingerprint(s.modules)+".symvers")
+	name := filepath.Join(s.cache, s.release.Full+"-"+fingerprint(s.modules.list)+".symvers")
 	if data, err := os.ReadFile(name); err == nil {
 		if symbols, err := ParseSymvers(bytes.NewReader(data)); err == nil {
-			return symbols, true
+			return symbols, s.modules.whole
 		}
 	}
 	symbols, whole = readModuleExports(ctx, s.modules)
@@ -156,7 +177,8 @@ func fingerprint(files []moduleFile) string {
 }
 
 // readModuleExports reads the exports of every file, in the files' order.
-func readModuleExports(ctx context.Context, files []moduleFile) (symbols []Symbol, whole bool) {
+func readModuleExports(ctx context.Context, m moduleFiles) (symbols []Symbol, whole bool) {
+	files := m.list
 	exports := make([][]Symbol, len(files))
 	errs := make([]error, len(files))
 	next := make(chan int)
@@ -182,7 +204,7 @@ func readModuleExports(ctx context.Context, files []moduleFile) (symbols []Symbo
 			return slices.Concat(exports...), false
 		}
 	}
-	return slices.Concat(exports...), len(files) > 0 && ctx.Err() == nil
+	return slices.Concat(exports...), m.whole && len(files) > 0 && ctx.Err() == nil
 }
 
 func moduleExports(file moduleFile) ([]Symbol, error) {

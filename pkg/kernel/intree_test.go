@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -147,8 +149,8 @@ func TestReadingModulesIsInterrupted(t *testing.T) {
 		t.Error(err)
 	}
 	files := inTreeModules(root, mustRelease(t, "6.12.103-flatcar"))
-	if _, whole := readModuleExports(ctx, files); whole || len(files) != 1 {
-		t.Errorf("%d files, whole: %v", len(files), whole)
+	if _, whole := readModuleExports(ctx, files); whole || len(files.list) != 1 || !files.whole {
+		t.Errorf("%+v, whole: %v", files, whole)
 	}
 }
 
@@ -158,7 +160,47 @@ func TestModuleLinksAreNotFollowed(t *testing.T) {
 	if err := os.Symlink(module, filepath.Join(filepath.Dir(module), "linked.ko")); err != nil {
 		t.Fatal(err)
 	}
-	if files := inTreeModules(root, mustRelease(t, "6.12.103-flatcar")); len(files) != 1 || files[0].path != module {
+	if files := inTreeModules(root, mustRelease(t, "6.12.103-flatcar")); len(files.list) != 1 || files.list[0].path != module {
 		t.Errorf("files %+v", files)
+	}
+}
+
+// locked is a folder in which one may not be listed.
+type locked struct {
+	fs.ReadDirFS
+	folder string
+}
+
+func (l locked) ReadDir(name string) ([]fs.DirEntry, error) {
+	if name == l.folder {
+		return nil, fs.ErrPermission
+	}
+	return l.ReadDirFS.ReadDir(name)
+}
+
+// TestModulesThatMayNotBeListed: who knows what they export.
+func TestModulesThatMayNotBeListed(t *testing.T) {
+	root, module := cachedHost(t)
+	data := []byte(richModule(t))
+	folder := fstest.MapFS{"drivers/rich-one.ko": {Data: data}, "lib/other.ko": {Data: data}}
+	if got := findModules(folder); len(got.list) != 2 || !got.whole {
+		t.Errorf("all of them: %+v", got)
+	}
+	got := findModules(locked{folder, "lib"})
+	if len(got.list) != 1 || got.list[0].name != "drivers/rich-one.ko" || got.whole {
+		t.Errorf("without lib: %+v", got)
+	}
+	got.list[0].path = module
+	if symbols, whole := readModuleExports(t.Context(), got); len(symbols) != len(richExports) || whole {
+		t.Errorf("%d exports, whole: %v", len(symbols), whole)
+	}
+	s := sources{root: root, release: mustRelease(t, "6.12.103-flatcar"), cache: t.TempDir(), modules: got}
+	for range 2 { // the second time it may be cached
+		if symbols, whole := s.inTreeExports(t.Context()); len(symbols) != len(richExports) || whole {
+			t.Errorf("%d exports, whole: %v", len(symbols), whole)
+		}
+	}
+	if got := findModules(locked{folder, "."}); got.list != nil || got.whole {
+		t.Errorf("none of them: %+v", got)
 	}
 }

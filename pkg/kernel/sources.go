@@ -25,7 +25,7 @@ type sources struct {
 	// takes a second.
 	image *kernelImage
 	// modules are the files of those that came with the kernel.
-	modules []moduleFile
+	modules moduleFiles
 	// cache keeps what they export; see DetectOptions.
 	cache string
 }
