@@ -195,9 +195,10 @@ func TestModulesThatMayNotBeListed(t *testing.T) {
 		t.Errorf("%d exports, whole: %v", len(symbols), whole)
 	}
 	s := sources{root: root, release: mustRelease(t, "6.12.103-flatcar"), cache: t.TempDir(), modules: got}
-	for range 2 { // the second time it may be cached
-		if symbols, whole := s.inTreeExports(t.Context()); len(symbols) != len(richExports) || whole {
-			t.Errorf("%d exports, whole: %v", len(symbols), whole)
+	for _, listed := range []bool{false, true, false} { // the third time it is cached
+		s.modules.whole = listed
+		if symbols, whole := s.inTreeExports(t.Context()); len(symbols) != len(richExports) || whole != listed {
+			t.Errorf("all listed: %v: %d exports, whole: %v", listed, len(symbols), whole)
 		}
 	}
 	if got := findModules(locked{folder, "."}); got.list != nil || got.whole {
