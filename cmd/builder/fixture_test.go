@@ -20,6 +20,12 @@ const (
 	fixtureDriver  = "535.261.03"
 )
 
+// What that kernel says of itself.
+const (
+	fixtureBanner = "Linux version " + fixtureRelease + " (jenkins@localhost) (gcc version 12.2.0 (Debian 12.2.0-14) ) #1 SMP Thu Jan 1 00:00:00 UTC 1970"
+	fixtureConfig = "CONFIG_X86_64=y\nCONFIG_MODULES=y\nCONFIG_SMP=y\nCONFIG_PREEMPT_BUILD=y\nCONFIG_MODULE_UNLOAD=y\nCONFIG_KALLSYMS_ALL=y\nCONFIG_DRM=m\n# CONFIG_MODVERSIONS is not set\n"
+)
+
 // fixture is a share, a recorded host, a kernel repository and a PATH, all
 // small, with which the whole job runs in a fraction of a second. The tools
 // on the PATH and the installer are scripts that stand in for the real ones;
@@ -48,12 +54,10 @@ func newFixture(t *testing.T) *fixture {
 }
 
 func (f *fixture) writeHost(t *testing.T) {
-	write(t, filepath.Join(f.host, "proc/version"), 0o644,
-		"Linux version "+fixtureRelease+" (jenkins@localhost) (gcc version 12.2.0 (Debian 12.2.0-14) ) #1 SMP Thu Jan 1 00:00:00 UTC 1970\n")
+	write(t, filepath.Join(f.host, "proc/version"), 0o644, fixtureBanner+"\n")
 	write(t, filepath.Join(f.host, "proc/sys/kernel/osrelease"), 0o644, fixtureRelease+"\n")
 	write(t, filepath.Join(f.host, "etc/os-release"), 0o644, "ID=coreos\nVERSION_ID=1911.3.0\n")
-	write(t, filepath.Join(f.host, "boot/config-"+fixtureRelease), 0o644,
-		"CONFIG_X86_64=y\nCONFIG_MODULES=y\nCONFIG_SMP=y\nCONFIG_PREEMPT_BUILD=y\nCONFIG_MODULE_UNLOAD=y\nCONFIG_KALLSYMS_ALL=y\nCONFIG_DRM=m\n# CONFIG_MODVERSIONS is not set\n")
+	write(t, filepath.Join(f.host, "boot/config-"+fixtureRelease), 0o644, fixtureConfig)
 	write(t, filepath.Join(f.host, "proc/kallsyms"), 0o644, `ffffffff81000000 R __start___ksymtab
 ffffffff81000000 r __ksymtab__printk
 ffffffff8100000c R __stop___ksymtab
