@@ -57,9 +57,7 @@ func TestProofCoreOS(t *testing.T) {
 }
 
 // TestProofDebian builds on the trees that a distribution has for its own
-// kernels, with symbol versions. The open form is on the older one because this
-// driver's does not compile against today's 6.12 (pci_resize_resource got another
-// parameter there).
+// kernels, with symbol versions, and the open form of the modules on one of them.
 func TestProofDebian(t *testing.T) {
 	c := share(t)
 	for _, tt := range []struct {

@@ -59,10 +59,26 @@ func (l *Lab) driver(ctx context.Context, from packages) (Driver, error) {
 		if err := writeManifest(folder, version); err != nil {
 			return err
 		}
+		if err := os.WriteFile(filepath.Join(dir, "README"), []byte(driverReadme), 0o644); err != nil {
+			return err
+		}
 		return packRun(folder, filepath.Join(dir, name+".run"), version)
 	})
 	return Driver{Version: version, Folder: filepath.Join(dir, name), Run: filepath.Join(dir, name+".run")}, err
 }
+
+const driverReadme = `A driver package in NVIDIA's layout.
+
+The kernel modules' sources and core objects and the firmware are NVIDIA's, as
+Debian packages them, with Debian's patches for newer kernels.
+
+The tests' own: nvidia-installer and .manifest.
+
+Edited: kernel-open/nvidia/nv-pci.c calls pci_resize_resource() with the
+parameter exclude_bars that it has in the kernels of the tests, also of the
+lines 6.1 and 6.12. Debian's package of the open sources has no patch for that;
+the proprietary modules do not call it.
+`
 
 // group is what NVIDIA's manifests call the part of a driver that a folder
 // below kernel/ or kernel-open/ belongs to; the files beside the folders are resman's.
