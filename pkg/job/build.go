@@ -181,7 +181,7 @@ func (b *build) detect(ctx context.Context, cache string) error {
 // compares.
 func (b *build) chooseDriver(ctx context.Context) error {
 	var err error
-	if b.pkg, _, err = cuda.Find(ctx, b.share.CUDA(), b.target.Arch, b.DriverVersion); err != nil {
+	if b.pkg, err = cuda.Find(ctx, b.share.CUDA(), b.target.Arch, b.DriverVersion); err != nil {
 		return err
 	}
 	if b.preference, err = cuda.Prefer(b.ModuleType, b.pkg.Version, b.target.GPUs); err != nil {
