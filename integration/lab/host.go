@@ -128,5 +128,6 @@ Edited, because CoreOS never shipped a kernel of this line:
 
 The modules that the job builds for this root have been built from real
 sources with a real config and checked against real symbols, and no kernel with
-this config exists that could load them. (The part coreos is a kernel that can.)
+this config exists that could load them. (The part coreos has one, but a small
+one of its own config.)
 `
