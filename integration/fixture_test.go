@@ -166,6 +166,7 @@ func (c *checkout) manifest(t *testing.T) modules.Manifest {
 // arguments there is nothing left to do.
 func (c *checkout) builder(args ...string) lab.Builder {
 	return lab.Builder{
+		Image: image,
 		Share: c.dir, HostRoot: c.parts.Host.Dir,
 		Name:    lab.ContainerName("test"),
 		Environ: append(c.server.Environ(), "BUILDER_LOG_FORMAT=json"),

@@ -40,11 +40,14 @@ func (b Builder) Argv() []string {
 	for _, pair := range b.Environ {
 		argv = append(argv, "-e", pair)
 	}
-	image := b.Image
-	if image == "" {
-		image = "cuda"
+	return append(append(append(argv, b.Docker...), b.image()), b.Args...)
+}
+
+func (b Builder) image() string {
+	if b.Image == "" {
+		return "cuda"
 	}
-	return append(append(append(argv, b.Docker...), image), b.Args...)
+	return b.Image
 }
 
 // Run runs it to its end and returns builder's exit code. When the context

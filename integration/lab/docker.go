@@ -51,14 +51,14 @@ var containers atomic.Int64
 
 func (c container) run(ctx context.Context) error {
 	name := ContainerName("lab")
-	args := []string{"run", "--rm", "--name", name, "--volume", c.out + ":/out", "--workdir", "/out"}
+	args := []string{"run", "--rm", "--name", name, "--volume", c.out + ":/out", "--workdir", "/out", "--entrypoint", "bash"}
 	for _, m := range c.mounts {
 		args = append(args, "--volume", m+":ro")
 	}
 	own := fmt.Sprintf("trap 'chown -R %d:%d /out' EXIT\n", os.Getuid(), os.Getgid())
 	stop := context.AfterFunc(ctx, func() { Kill(name) })
 	defer stop()
-	_, err := docker(ctx, nil, append(args, c.image, "bash", "-euo", "pipefail", "-c", own+c.script)...)
+	_, err := docker(ctx, nil, append(args, c.image, "-euo", "pipefail", "-c", own+c.script)...)
 	return err
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -30,9 +31,9 @@ type Driver struct {
 	Real bool
 }
 
-// driver makes a driver package in NVIDIA's layout: the kernel modules' sources,
-// core objects and firmware are NVIDIA's, as Debian packages them, and the
-// installer is the tests' own.
+// driver makes a driver package in NVIDIA's layout: the kernel modules' sources
+// and core objects, proprietary and open, and the firmware are NVIDIA's, as
+// Debian packages them, and the installer is the tests' own.
 func (l *Lab) driver(ctx context.Context, from packages) (Driver, error) {
 	installer, err := l.program(ctx, "nvidia-installer")
 	if err != nil {
@@ -58,13 +59,29 @@ func (l *Lab) driver(ctx context.Context, from packages) (Driver, error) {
 		if err := writeManifest(folder, version); err != nil {
 			return err
 		}
+		if err := os.WriteFile(filepath.Join(dir, "README"), []byte(driverReadme), 0o644); err != nil {
+			return err
+		}
 		return packRun(folder, filepath.Join(dir, name+".run"), version)
 	})
 	return Driver{Version: version, Folder: filepath.Join(dir, name), Run: filepath.Join(dir, name+".run")}, err
 }
 
+const driverReadme = `A driver package in NVIDIA's layout.
+
+The kernel modules' sources and core objects and the firmware are NVIDIA's, as
+Debian packages them, with Debian's patches for newer kernels.
+
+The tests' own: nvidia-installer and .manifest.
+
+Edited: kernel-open/nvidia/nv-pci.c calls pci_resize_resource() with the
+parameter exclude_bars that it has in the kernels of the tests, also of the
+lines 6.1 and 6.12. Debian's package of the open sources has no patch for that;
+the proprietary modules do not call it.
+`
+
 // group is what NVIDIA's manifests call the part of a driver that a folder
-// below kernel/ belongs to; the files beside the folders are resman's.
+// below kernel/ or kernel-open/ belongs to; the files beside the folders are resman's.
 var group = map[string]string{
 	"nvidia-uvm":     "uvm",
 	"nvidia-modeset": "nvkms",
@@ -87,23 +104,29 @@ func writeManifest(folder, version string) error {
 	for _, path := range firmware {
 		fmt.Fprintf(&out, "firmware/%s 0644 FIRMWARE INHERIT_PATH_DEPTH:1 MODULE:gsp\n", filepath.Base(path))
 	}
-	err = fs.WalkDir(os.DirFS(folder), "kernel", func(path string, entry fs.DirEntry, err error) error {
+	for _, sources := range []string{"kernel", "kernel-open"} {
+		if err := writeSources(&out, folder, sources); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(filepath.Join(folder, ".manifest"), out.Bytes(), 0o644)
+}
+
+// writeSources writes the lines of one form's sources.
+func writeSources(out io.Writer, folder, sources string) error {
+	return fs.WalkDir(os.DirFS(folder), sources, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
 		kind := "KERNEL_MODULE_SRC"
-		if path == "kernel/dkms.conf" {
+		if entry.Name() == "dkms.conf" {
 			kind = "DKMS_CONF"
 		}
 		part := group[strings.Split(path, "/")[1]]
 		if part == "" {
 			part = "resman"
 		}
-		fmt.Fprintf(&out, "%s 0644 %s INHERIT_PATH_DEPTH:1 MODULE:%s\n", path, kind, part)
-		return nil
-	})
-	if err != nil {
+		_, err = fmt.Fprintf(out, "%s 0644 %s INHERIT_PATH_DEPTH:1 MODULE:%s\n", path, kind, part)
 		return err
-	}
-	return os.WriteFile(filepath.Join(folder, ".manifest"), out.Bytes(), 0o644)
+	})
 }

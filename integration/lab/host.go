@@ -13,67 +13,51 @@ import (
 	"strings"
 )
 
-var (
-	//go:embed scripts/host.sh
-	hostScript string
-	//go:embed scripts/init.sh
-	initScript string
-	//go:embed host.go
-	hostSource string
-)
+//go:embed host.go
+var hostSource string
 
-// Host is the recorded root of the host that modules are built for.
-type Host struct {
-	Dir string
-	// Release is its kernel's, "6.1.176-coreos-r1".
-	Release string
-}
-
-// host makes the root of a CoreOS host whose kernel is Debian's own, booted
-// once in QEMU for what its proc says. What was edited is in its README.
+// host makes the root of a CoreOS host of what a host's kernel of Debian's said
+// when it ran. What was edited is in its README.
 func (l *Lab) host(ctx context.Context, from packages) (Host, error) {
+	debian, err := l.debian(ctx, "bookworm", from)
+	if err != nil {
+		return Host{}, err
+	}
 	version, _, _ := strings.Cut(from.Source, "-")
 	release := version + "-coreos-r1"
-	dir, err := l.part(ctx, "host", from.recipe()+hostScript+initScript+hostSource, func(dir string) error {
-		if err := os.WriteFile(filepath.Join(dir, "init"), []byte(initScript), 0o755); err != nil {
+	recipe := filepath.Base(debian.Dir) + from.recipe() + hostSource
+	dir, err := l.part(ctx, "host", recipe, func(dir string) error {
+		if err := os.CopyFS(filepath.Join(dir, "proc"), os.DirFS(filepath.Join(debian.Dir, "proc"))); err != nil {
 			return err
 		}
-		boot := container{image: Image, script: hostScript, out: dir, mounts: []string{from.Dir + ":/packages"}}
-		if err := boot.run(ctx); err != nil {
-			return err
-		}
-		return editHost(dir, from.Kernel, release)
+		return editHost(dir, debian, release)
 	})
 	return Host{Dir: dir, Release: release}, err
 }
 
-// editHost turns the record of a booted Debian kernel into a CoreOS host.
-func editHost(dir, recorded, release string) error {
+// editHost turns the record of a booted Debian kernel into a CoreOS host's.
+func editHost(dir string, debian Host, release string) error {
 	version, err := os.ReadFile(filepath.Join(dir, "proc/version"))
 	if err != nil {
 		return err
 	}
-	config, err := os.ReadFile(filepath.Join(dir, "config"))
+	config, err := os.ReadFile(filepath.Join(debian.Dir, "boot", "config-"+debian.Release))
 	if err != nil {
 		return err
 	}
 	files := map[string][]byte{
-		"proc/version":              bytes.Replace(version, []byte(recorded), []byte(release), 1),
+		"proc/version":              bytes.Replace(version, []byte(debian.Release), []byte(release), 1),
 		"proc/sys/kernel/osrelease": []byte(release + "\n"),
 		"proc/config.gz":            compress(editConfig(config, release)),
 		"etc/os-release":            []byte(osRelease),
-		"README":                    fmt.Appendf(nil, hostReadme, recorded, release),
+		"README":                    fmt.Appendf(nil, hostReadme, debian.Release, release),
 	}
 	for name, content := range files {
-		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return err
-		}
-		if err := os.WriteFile(path, content, 0o644); err != nil {
+		if err := writeFile(filepath.Join(dir, name), content); err != nil {
 			return err
 		}
 	}
-	return os.Remove(filepath.Join(dir, "config"))
+	return nil
 }
 
 // configEdits are the options in which CoreOS's kernels differ from Debian's as
@@ -143,6 +127,7 @@ Edited, because CoreOS never shipped a kernel of this line:
   etc/os-release   CoreOS's last one
 
 The modules that the job builds for this root have been built from real
-sources with a real config and checked against real symbols, and no kernel of
-release %[2]s exists that could load them.
+sources with a real config and checked against real symbols, and no kernel with
+this config exists that could load them. (The part coreos has one, but a small
+one of its own config.)
 `

@@ -20,6 +20,7 @@ func TestPackRun(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "NVIDIA-Linux-x86_64-535.261.03")
 	for name, content := range map[string]string{
 		"nvidia-installer": "installer", "kernel/Kbuild": "obj-m", "kernel/nvidia-drm/drm.c": "int x;", "kernel/dkms.conf": "",
+		"kernel-open/Kbuild": "obj-m",
 	} {
 		path := filepath.Join(folder, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -55,7 +56,8 @@ func TestPackRun(t *testing.T) {
 	if !archive.HasCRC || archive.MD5 == "" || archive.VersionString != "535.261.03" || archive.TargetArch != "x86_64" {
 		t.Errorf("header %+v", archive.Header)
 	}
-	want := []string{"./", "./.manifest", "./kernel/", "./kernel/Kbuild", "./kernel/dkms.conf", "./kernel/nvidia-drm/", "./kernel/nvidia-drm/drm.c", "./nvidia-installer"}
+	want := []string{"./", "./.manifest", "./kernel/", "./kernel/Kbuild", "./kernel/dkms.conf", "./kernel/nvidia-drm/", "./kernel/nvidia-drm/drm.c",
+		"./kernel-open/", "./kernel-open/Kbuild", "./nvidia-installer"}
 	if diff := cmp.Diff(want, members(t, archive)); diff != "" {
 		t.Errorf("members (-want +got):\n%s", diff)
 	}

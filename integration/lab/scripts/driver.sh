@@ -1,14 +1,23 @@
 # shellcheck shell=bash
-# Lays out a driver package. Debian's copy of kernel/ is NVIDIA's, with
-# Debian's patches for newer kernels, plus its own packaging: that goes.
+# Lays out a driver package with both forms of its modules. Debian's copies of
+# the sources are NVIDIA's, with Debian's patches for newer kernels, plus its
+# own packaging: that goes.
 
-dpkg-deb --extract /packages/nvidia.deb /tmp/nvidia
-tar --extract --xz --file /tmp/nvidia/usr/src/nvidia-kernel.tar.xz --directory /tmp
-mv /tmp/modules/nvidia-kernel kernel
-rm -rf kernel/debian kernel/NVIDIA_Changelog
+unpack() { # $1 name of the Debian package, $2 its file, $3 folder
+    dpkg-deb --extract "$2" "/tmp/$1"
+    tar --extract --xz --file "/tmp/$1/usr/src/$1.tar.xz" --directory /tmp
+    mv "/tmp/modules/$1" "$3"
+    rm -rf "$3/debian" "$3/NVIDIA_Changelog"
+    find "$3" -type f -exec chmod 0644 {} +
+}
+unpack nvidia-kernel /packages/nvidia.deb kernel
+unpack nvidia-open-kernel /packages/nvidia-open.deb kernel-open
+call='pci_resize_resource(pci_dev, NV_GPU_BAR1, requested_size'
+grep -qF "$call)" kernel-open/nvidia/nv-pci.c
+sed -i "s/$call)/$call, 0)/" kernel-open/nvidia/nv-pci.c
 dpkg-deb --extract /packages/firmware.deb /tmp/firmware
 mkdir firmware
 find /tmp/firmware -path '*/nvidia/*' -name 'gsp_*.bin' -exec cp {} firmware/ ';'
-find kernel firmware -type f -exec chmod 0644 {} +
-install -m 0444 /tmp/nvidia/usr/share/doc/nvidia-kernel-source/copyright LICENSE
+chmod 0644 firmware/*
+install -m 0444 /tmp/nvidia-kernel/usr/share/doc/nvidia-kernel-source/copyright LICENSE
 install -m 0755 /nvidia-installer nvidia-installer

@@ -1,7 +1,8 @@
 # shellcheck shell=bash
-# Downloads a kernel's source, the same kernel built, and NVIDIA's kernel
-# modules' source with the firmware of that version. The source and the built kernel must be of one version, and
-# the mirror may offer several of each: the newest that it has both of.
+# Downloads a kernel's source and, of one version, the sources of NVIDIA's kernel
+# modules in both forms and their firmware. There must be a built kernel of the
+# source's version, and the mirror may offer several of each: the newest that it
+# has both of.
 
 apt-get update -qq
 for source in $(apt-cache madison linux-source-6.1 | awk '{ print $3 }'); do
@@ -13,12 +14,12 @@ if [ -z "$kernel" ]; then
     echo "the mirror has no linux-image-amd64 of a version of its linux-source-6.1" >&2
     exit 1
 fi
-apt-get download -qq "linux-source-6.1=$source" "linux-image-$kernel=$source" nvidia-kernel-source
-driver=$(dpkg-deb --field nvidia-kernel-source_*.deb Version)
+driver=$(apt-cache policy nvidia-kernel-source | awk '$1 == "Candidate:" { print $2 }')
 firmware=$(apt-cache madison firmware-nvidia-gsp | awk '{ print $3 }' | grep -m 1 "^${driver%-*}-")
-apt-get download -qq "firmware-nvidia-gsp=$firmware"
+apt-get download -qq "linux-source-6.1=$source" "nvidia-kernel-source=$driver" \
+    "nvidia-open-kernel-source=$driver" "firmware-nvidia-gsp=$firmware"
 mv linux-source-*.deb source.deb
-mv linux-image-*.deb image.deb
 mv nvidia-kernel-source_*.deb nvidia.deb
+mv nvidia-open-kernel-source_*.deb nvidia-open.deb
 mv firmware-nvidia-gsp_*.deb firmware.deb
 printf 'kernel %s\nsource %s\ndriver %s\n' "$kernel" "$source" "$driver" >versions

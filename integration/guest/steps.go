@@ -1,0 +1,104 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/k8sp/cuda/integration/guest/plan"
+)
+
+// do carries out one step.
+func do(step plan.Step, log kernelLog) plan.Result {
+	var result plan.Result
+	fail := func(err error) {
+		if err != nil {
+			result.Errors = append(result.Errors, err.Error())
+		}
+	}
+	var loaded []string
+	for _, m := range step.Load {
+		answer, err := load(m, log)
+		if err != nil {
+			fail(err)
+			break
+		}
+		result.Load = append(result.Load, answer)
+		if answer.Errno != 0 {
+			break
+		}
+		name, err := newest()
+		fail(err)
+		loaded = append(loaded, name)
+	}
+	if step.Unload {
+		for _, name := range slices.Backward(loaded) {
+			fail(unload(name))
+		}
+	}
+	if step.Run != nil {
+		ran, err := runProgram(step.Run)
+		fail(err)
+		result.Ran = ran
+	}
+	for _, name := range step.Read {
+		content, err := os.ReadFile(name)
+		fail(err)
+		if err == nil {
+			if result.Read == nil {
+				result.Read = map[string][]byte{}
+			}
+			result.Read[name] = content
+		}
+	}
+	return result
+}
+
+// load asks the kernel to take a module. The error is one of ours.
+func load(m plan.Module, log kernelLog) (plan.Loaded, error) {
+	file, err := os.Open(m.File)
+	if err != nil {
+		return plan.Loaded{}, err
+	}
+	defer file.Close()
+	log.lines() // what is there is not this module's
+	err = unix.FinitModule(int(file.Fd()), m.Parameters, 0)
+	answer := plan.Loaded{File: m.File, Log: log.lines()}
+	if errno, ok := errors.AsType[unix.Errno](err); ok {
+		answer.Errno, answer.Error = int(errno), unix.ErrnoName(errno)
+	}
+	return answer, nil
+}
+
+// newest is the name of the module that was loaded last, whatever its file is
+// called: /proc/modules begins with it.
+func newest() (string, error) {
+	modules, err := os.ReadFile("/proc/modules")
+	name, _, _ := strings.Cut(string(modules), " ")
+	return name, err
+}
+
+func unload(name string) error {
+	if err := unix.DeleteModule(name, unix.O_NONBLOCK); err != nil {
+		return fmt.Errorf("unload %s: %w", name, err)
+	}
+	return nil
+}
+
+func runProgram(argv []string) (*plan.Ran, error) {
+	var stdout, stderr bytes.Buffer
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	var failed *exec.ExitError
+	if err != nil && !errors.As(err, &failed) {
+		return nil, fmt.Errorf("run %s: %w", argv[0], err)
+	}
+	return &plan.Ran{Exit: cmd.ProcessState.ExitCode(), Stdout: stdout.Bytes(), Stderr: stderr.Bytes()}, nil
+}

@@ -1,0 +1,256 @@
+//go:build integration
+
+package integration
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/k8sp/cuda/integration/guest/plan"
+	"github.com/k8sp/cuda/integration/lab"
+	"github.com/k8sp/cuda/pkg/modules"
+)
+
+// image is the one under test, as the demo built it; its compilers also build
+// the small kernel.
+const image = "cuda"
+
+// TestProofCoreOS is the whole way of a CoreOS node, on a kernel that was built
+// as CoreOS built its own: recorded on the node by builder's binary alone,
+// built for elsewhere from the tag, and loaded by the node's kernel. The kernel's
+// image alone then gives the same bytes.
+func TestProofCoreOS(t *testing.T) {
+	c := share(t)
+	host, err := c.lab.CoreOS(t.Context(), image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := c.newShare(t)
+	captured := c.capture(t, host)
+
+	b := c.builder("--host-root=/node.tar", "--module-type=proprietary")
+	b.Share, b.HostRoot, b.Docker = dir, "", []string{"-v", captured + ":/node.tar:ro"}
+	built := c.build(t, b)
+	if got, want := filepath.Base(built.manifest.Source.Ref), "v"+c.parts.Kernel.Version+"-coreos"; got != want {
+		t.Errorf("built from %s, want %s", got, want)
+	}
+	t.Run("loads", func(t *testing.T) { c.prove(t, host, built) })
+
+	t.Run("image", func(t *testing.T) {
+		b := c.builder("--kernel-image=/vmlinuz", "--module-type=proprietary", "--github-repository=coreos/linux")
+		b.Share, b.HostRoot, b.Docker = dir, "", []string{"-v", host.Image() + ":/vmlinuz:ro"}
+		again := c.build(t, b)
+		if again.manifest.Inputs == built.manifest.Inputs {
+			t.Error("the second build took over the first one's result")
+		}
+		if diff := cmp.Diff(digests(built.manifest), digests(again.manifest)); diff != "" {
+			t.Errorf("modules (-capture +image):\n%s", diff)
+		}
+	})
+}
+
+// TestProofDebian builds on the trees that a distribution has for its own
+// kernels, with symbol versions, and the open form of the modules on one of them.
+func TestProofDebian(t *testing.T) {
+	c := share(t)
+	for _, tt := range []struct {
+		suite, line, form string
+		args              []string
+	}{
+		{"bookworm", "6.1.", "proprietary", nil},
+		{"trixie", "6.12.", "proprietary", nil},
+		// Debian compiled the core objects of the open form itself, and left
+		// their debugging information in.
+		{"bookworm", "6.1.", "open", []string{"--allow=debug"}},
+	} {
+		t.Run(tt.suite+"-"+tt.form, func(t *testing.T) {
+			host, err := c.lab.Debian(t.Context(), tt.suite)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.HasPrefix(host.Release, tt.line) {
+				t.Fatalf("the kernel is %s, want one of %s", host.Release, tt.line)
+			}
+			b := c.builder(append(tt.args, "--module-type="+tt.form)...)
+			b.Share, b.HostRoot = c.newShare(t), host.Dir
+			built := c.build(t, b)
+			if got := built.manifest.Source.Rung; got != "host-tree" {
+				t.Errorf("built from %s, want the host's tree", got)
+			}
+			if got := built.manifest.Driver.ModuleType; got != tt.form {
+				t.Errorf("the modules are %s, want %s", got, tt.form)
+			}
+			c.prove(t, host, built)
+		})
+	}
+}
+
+// newShare is a share with nothing in it but the driver's package.
+func (c *checkout) newShare(t *testing.T) string {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "cuda", filepath.Base(c.parts.Driver.Run))
+	if err := os.Mkdir(filepath.Dir(name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	from, err := os.Open(c.parts.Driver.Run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer from.Close()
+	to, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = io.Copy(to, from)
+	if err := errors.Join(err, to.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// capture records a host from the inside: its kernel runs, with builder's
+// binary and os-release, and nothing else.
+func (c *checkout) capture(t *testing.T, host lab.Host) string {
+	dir := t.TempDir()
+	binary := filepath.Join(dir, "builder")
+	file, err := os.Create(binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	cat := lab.Builder{
+		Image: image, Docker: []string{"--entrypoint", "cat"}, Args: []string{"/usr/local/bin/builder"},
+		Stdout: file, Stderr: os.Stderr,
+	}
+	if code, err := cat.Run(t.Context()); err != nil || code != 0 {
+		t.Fatalf("exit code %d, %v", code, err)
+	}
+	machine := lab.Machine{
+		Kernel: host.Image(),
+		Files: map[string]string{
+			"/builder":        binary,
+			"/etc/os-release": filepath.Join(host.Dir, "etc/os-release"),
+		},
+	}
+	outcome, err := c.lab.Boot(t.Context(), machine, plan.Plan{
+		{Run: []string{"/builder", "capture", "--file=/node.tar"}, Read: []string{"/node.tar"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	result := outcome.Results[0]
+	if result.Ran == nil || result.Ran.Exit != 0 {
+		t.Fatalf("builder capture: %q\n%s", result.Errors, result.Ran.Stderr)
+	}
+	captured := filepath.Join(dir, "node.tar")
+	if err := os.WriteFile(captured, result.Read["/node.tar"], 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return captured
+}
+
+// built are modules that the job published.
+type built struct {
+	by       lab.Builder
+	dir      string
+	manifest modules.Manifest
+}
+
+func (c *checkout) build(t *testing.T, b lab.Builder) built {
+	o := run(t, b)
+	if o.code != 0 {
+		t.Fatalf("exit code %d, want 0", o.code)
+	}
+	path := filepath.Join(b.Share, strings.TrimPrefix(strings.TrimSpace(o.stdout), "/opt/share"))
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := modules.ParseManifest(bytes.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return built{b, filepath.Dir(path), m}
+}
+
+// digests are those of a manifest's modules, by name.
+func digests(m modules.Manifest) map[string]string {
+	sums := map[string]string{}
+	for _, module := range m.Modules {
+		sums[module.Name] = module.SHA256
+	}
+	return sums
+}
+
+// prove has a host's kernel load what was built for it, in the manifest's
+// order. There is no GPU: nvidia gets as far as to say so and leaves, and the
+// others are loaded over a stub that exports what it would.
+func (c *checkout) prove(t *testing.T, host lab.Host, made built) {
+	machine := lab.Machine{Kernel: host.Image()}
+	steps := plan.Plan{
+		{Load: machine.Install(inTree(t, host, made.manifest))},
+		{Load: machine.Install([]string{filepath.Join(made.dir, "nvidia.ko")})},
+		{Load: machine.Install([]string{c.stub(t, host, made)})},
+	}
+	for _, m := range made.manifest.Modules {
+		if m.Name != "nvidia" {
+			steps = append(steps, plan.Step{Load: machine.Install([]string{filepath.Join(made.dir, m.File)})})
+		}
+	}
+	outcome, err := c.lab.Boot(t.Context(), machine, steps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := map[string]string{ // what a module itself ends with, without a GPU
+		"nvidia.ko":         "ENODEV",
+		"nvidia-peermem.ko": "EINVAL",
+	}
+	for i, result := range outcome.Results {
+		if result.Crashed || len(result.Errors) > 0 || len(result.Load) != len(steps[i].Load) {
+			t.Errorf("step %d: %q, loaded %+v", i, result.Errors, result.Load)
+		}
+		for _, l := range result.Load {
+			file, log := filepath.Base(l.File), strings.Join(l.Log, "\n")
+			if !l.Accepted() || l.Error != own[file] {
+				t.Errorf("%s: %q, want %q\n%s", file, l.Error, own[file], log)
+			}
+			if file == "nvidia.ko" && !strings.Contains(log, "No NVIDIA GPU found") {
+				t.Errorf("nvidia does not miss a GPU:\n%s", log)
+			}
+		}
+	}
+}
+
+// inTree are the files of the kernel's own modules that the manifest's need
+// first, in load order.
+func inTree(t *testing.T, host lab.Host, m modules.Manifest) []string {
+	var names []string
+	for _, module := range m.Modules {
+		names = append(names, module.InTree...)
+	}
+	files, err := host.InTree(names...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// stub makes the module that stays in nvidia's place.
+func (c *checkout) stub(t *testing.T, host lab.Host, made built) string {
+	compiler, _, _ := strings.Cut(made.manifest.Build.Compiler, " ") // "gcc-12 (Debian …"
+	stub, err := lab.Stub{
+		By: made.by, Release: host.Release,
+		NVIDIA: filepath.Join(made.dir, "nvidia.ko"), Driver: c.parts.Driver, Compiler: compiler,
+	}.Build(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stub
+}
