@@ -2,6 +2,7 @@ package modules
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/k8sp/cuda/internal/ko"
@@ -128,6 +129,15 @@ func (g gate) each(check func(Module) (Verdict, string)) []Check {
 		checks = append(checks, Check{Module: m.Name, Verdict: verdict, Detail: detail})
 	}
 	return checks
+}
+
+// someNames is a list of symbols, of which one may have no name.
+func someNames(symbols []string) string {
+	list := slices.Clone(symbols)
+	if i := slices.Index(list, ""); i >= 0 {
+		list[i] = "one without a name"
+	}
+	return some(list)
 }
 
 // some is a list for people: its first few, and how many more there are.

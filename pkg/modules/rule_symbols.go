@@ -18,7 +18,7 @@ func checkSymbols(g gate) []Check {
 		case len(missing) == 0:
 			return Passed, ""
 		case g.target.Exports.Complete:
-			return Failed, fmt.Sprintf("%s needs symbols that neither the kernel nor a module exports: %s", m.File, some(missing))
+			return Failed, fmt.Sprintf("%s needs symbols that neither the kernel nor a module exports: %s", m.File, someNames(missing))
 		}
 		return NotCheckable, sayAssumed(g.assumed(m)) + ": " + mountModules
 	})
