@@ -180,7 +180,10 @@ func importNames(m Module) []string {
 // versions is refused, as by Debian's patch module-disable-matching-missing-crc;
 // everybody else's kernel warns once and lets it go.
 func (g gate) demandsEveryVersion() bool {
-	return g.target.Distribution.ID == "debian" || strings.Contains(g.target.Compiler.Banner, "debian-kernel@lists.debian.org")
+	if by := g.target.Builder; by != "" {
+		return by == "debian-kernel@lists.debian.org" // also on another's host
+	}
+	return g.target.Distribution.ID == "debian"
 }
 
 // gplCompatible is license_is_gpl_compatible of include/linux/license.h. A

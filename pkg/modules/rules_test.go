@@ -294,7 +294,15 @@ func TestRulesFind(t *testing.T) {
 				func(s *scene) {
 					s.versions()
 					s.mods[0].ELF.Versions = s.mods[0].ELF.Versions[:2]
-					s.target.Compiler.Banner = "Linux version 6.1.0-49-amd64 (debian-kernel@lists.debian.org) (gcc-12 …"
+					s.target.Builder = "debian-kernel@lists.debian.org"
+				},
+				[]string{"crcs nvidia failed (nvidia.ko has no version of pci_enable_device, and Debian's kernels want one)"},
+			},
+			"one lacking, on a Debian host whose kernel says nothing of itself": {
+				func(s *scene) {
+					s.versions()
+					s.mods[0].ELF.Versions = s.mods[0].ELF.Versions[:2]
+					s.target.Distribution.ID = "debian"
 				},
 				[]string{"crcs nvidia failed (nvidia.ko has no version of pci_enable_device, and Debian's kernels want one)"},
 			},
@@ -304,6 +312,14 @@ func TestRulesFind(t *testing.T) {
 			},
 		},
 		"gpl": {
+			"one lacking, on a Debian host with a kernel of its own": {
+				func(s *scene) {
+					s.versions()
+					s.mods[0].ELF.Versions = s.mods[0].ELF.Versions[:2]
+					s.target.Distribution.ID, s.target.Builder = "debian", "me@home"
+				},
+				nil,
+			},
 			"a proprietary module": {
 				func(s *scene) { s.symbol("pci_enable_device").License = kernel.LicenseGPL },
 				[]string{`gpl nvidia failed (nvidia.ko uses GPL-only symbols, and to the kernel it is proprietary (its licence is "NVIDIA"): pci_enable_device)`},
