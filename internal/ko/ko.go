@@ -35,7 +35,8 @@ type File struct {
 	// Type and Machine are the ELF header's; a module is an ET_REL.
 	Type    elf.Type
 	Machine elf.Machine
-	// Info is .modinfo, the first of InfoSections of that name.
+	// Info is .modinfo, the first of InfoSections of that name; a file that is
+	// no module has none.
 	Info         []Tag
 	InfoSections int
 	// Sections are the ones that the loader looks for by name.

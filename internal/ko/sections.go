@@ -100,7 +100,7 @@ const infoSection = ".modinfo"
 func (p *parser) info(m *File) error {
 	index := slices.IndexFunc(p.f.Sections, func(s *elf.Section) bool { return s.Name == infoSection })
 	if index < 0 {
-		return errors.New("is not a kernel module: it has no .modinfo section")
+		return nil // then it has no version magic, which a kernel may do without
 	}
 	data, err := p.content(index, maxInfo)
 	if err != nil {

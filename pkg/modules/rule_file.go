@@ -86,6 +86,8 @@ func checkVermagic(g gate) []Check {
 			return NotCheckable, noConfig
 		case m.Vermagic == "" && g.option("MODULE_FORCE_LOAD"):
 			return Passed, "it has none, and the kernel, with MODULE_FORCE_LOAD, takes it and is tainted"
+		case m.Vermagic == "" && m.ELF.InfoSections == 0:
+			return Failed, fmt.Sprintf("%s has no section .modinfo, so no version magic, and is no module: the kernel wants %q", m.File, want)
 		case m.Vermagic == "":
 			return Failed, fmt.Sprintf("%s has no version magic and the kernel wants %q", m.File, want)
 		}

@@ -156,6 +156,12 @@ func TestRulesFind(t *testing.T) {
 				func(s *scene) { s.mods[0].Vermagic = "" },
 				[]string{`vermagic nvidia failed (nvidia.ko has no version magic and the kernel wants "` + vermagic + `")`},
 			},
+			"none, for there is no .modinfo": {
+				func(s *scene) {
+					s.mods[0].Vermagic, s.mods[0].ELF.Info, s.mods[0].ELF.InfoSections = "", nil, 0
+				},
+				[]string{`vermagic nvidia failed (nvidia.ko has no section .modinfo, so no version magic, and is no module: the kernel wants "` + vermagic + `")`},
+			},
 			"none, and a kernel that can be forced": {func(s *scene) { s.mods[0].Vermagic = ""; s.config("MODULE_FORCE_LOAD=y") }, nil},
 			"shuffled structures, and no hash to compare": {
 				func(s *scene) {
