@@ -312,12 +312,6 @@ func TestRulesFind(t *testing.T) {
 				},
 				[]string{"crcs nvidia failed (nvidia.ko has no version of pci_enable_device, and Debian's kernels want one)"},
 			},
-			"the kernel's not known": {
-				func(s *scene) { s.versions(); s.symbol("pci_enable_device").CRCKnown = false },
-				[]string{"crcs nvidia not-checkable (the versions of pci_enable_device are not known: mount the host's / at /host, so that its kernel image or build tree can be read, or name a kernel image)"},
-			},
-		},
-		"gpl": {
 			"one lacking, on a Debian host with a kernel of its own": {
 				func(s *scene) {
 					s.versions()
@@ -326,6 +320,12 @@ func TestRulesFind(t *testing.T) {
 				},
 				nil,
 			},
+			"the kernel's not known": {
+				func(s *scene) { s.versions(); s.symbol("pci_enable_device").CRCKnown = false },
+				[]string{"crcs nvidia not-checkable (the versions of pci_enable_device are not known: mount the host's / at /host, so that its kernel image or build tree can be read, or name a kernel image)"},
+			},
+		},
+		"gpl": {
 			"a proprietary module": {
 				func(s *scene) { s.symbol("pci_enable_device").License = kernel.LicenseGPL },
 				[]string{`gpl nvidia failed (nvidia.ko uses GPL-only symbols, and to the kernel it is proprietary (its licence is "NVIDIA"): pci_enable_device)`},
@@ -599,7 +599,14 @@ var signatureCases = map[string]struct {
 	"of a kind of key that the kernel has not, of other content": {
 		func(s *scene) {
 			s.signed(Signature{Present: true, KeyID: "aa", Integrity: Wrong, parsed: signedWith("sha256", "ecdsa")}, kernel.NotEnforced, "aa")
-			s.config("CRYPTO_SHA256=y")
+			s.target.Signing.Hash = "sha256"
+		},
+		nil,
+	},
+	"of the hash of the kernel's own modules": {
+		func(s *scene) {
+			s.signed(Signature{Present: true, KeyID: "aa", Integrity: Valid, parsed: signedWith("sha256", "rsa")}, kernel.Enforced, "aa")
+			s.target.Signing.Hash = "sha256"
 		},
 		nil,
 	},
