@@ -156,6 +156,10 @@ func TestRulesFind(t *testing.T) {
 				func(s *scene) { s.mods[0].Vermagic = "" },
 				[]string{`vermagic nvidia failed (nvidia.ko has no version magic and the kernel wants "` + vermagic + `")`},
 			},
+			"the config not known": {
+				func(s *scene) { s.target.Config = kernel.Config{}; s.mods = s.mods[:1] },
+				[]string{"vermagic nvidia not-checkable (the kernel's config is not known)"},
+			},
 			"none, for there is no .modinfo": {
 				func(s *scene) {
 					s.mods[0].Vermagic, s.mods[0].ELF.Info, s.mods[0].ELF.InfoSections = "", nil, 0
@@ -320,6 +324,10 @@ func TestRulesFind(t *testing.T) {
 				},
 				nil,
 			},
+			"nobody's known": {
+				func(s *scene) { s.versions(); s.target.Exports = kernel.Exports{}; s.mods = s.mods[:1] },
+				[]string{"crcs nvidia not-checkable (the symbols that the kernel exports are not known: mount the host's / at /host, or name a kernel image)"},
+			},
 			"the kernel's not known": {
 				func(s *scene) { s.versions(); s.symbol("pci_enable_device").CRCKnown = false },
 				[]string{"crcs nvidia not-checkable (the versions of pci_enable_device are not known: mount the host's / at /host, so that its kernel image or build tree can be read, or name a kernel image)"},
@@ -409,6 +417,10 @@ func TestRulesFind(t *testing.T) {
 			"a sibling's": {
 				func(s *scene) { s.mods[0].ELF.Exports[0].Namespace = "UVM" },
 				[]string{"namespaces nvidia_uvm failed (nvidia-uvm.ko uses symbols of namespaces that it does not import: nvUvmInterfaceRegisterGpu of UVM)"},
+			},
+			"nobody's known": {
+				func(s *scene) { s.target.Exports = kernel.Exports{}; s.mods = s.mods[:1] },
+				[]string{"namespaces nvidia not-checkable (the symbols that the kernel exports are not known: mount the host's / at /host, or name a kernel image)"},
 			},
 			"not known": {
 				func(s *scene) { s.symbol("pci_enable_device").NamespaceKnown = false },
