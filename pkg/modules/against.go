@@ -19,6 +19,8 @@ type gate struct {
 	exports map[string]kernel.Symbol
 	// offered are the modules' own.
 	offered map[string][]kernel.Symbol
+	// uses are what each module may use of them, by its name.
+	uses map[string]*gplUse
 	// options are those asked for so far.
 	options map[string]bool
 }
@@ -43,6 +45,7 @@ func newGate(mods []Module, target kernel.Target, expect Expect) gate {
 		}
 		g.exports[s.Name] = s
 	}
+	g.uses = g.gplUses()
 	return g
 }
 

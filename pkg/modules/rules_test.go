@@ -263,6 +263,23 @@ func TestRulesFind(t *testing.T) {
 				func(s *scene) { s.versions(); s.symbol("pci_enable_device").CRC = 0xbeef },
 				[]string{"crcs nvidia failed (nvidia.ko was built against other versions of pci_enable_device (0x00000011, and vmlinux has 0x0000beef))"},
 			},
+			"a weak symbol's, which is then refused": {
+				func(s *scene) {
+					s.versions()
+					s.mods = s.mods[:1]
+					s.mods[0].ELF.Imports[0].Weak, s.symbol(s.mods[0].ELF.Imports[0].Name).CRC = true, 0xbeef
+				},
+				[]string{"crcs nvidia failed (nvidia.ko was built against other versions of _printk (0x00000007, and vmlinux has 0x0000beef))"},
+			},
+			"a weak GPL-only symbol's, which a proprietary module does not see": {
+				func(s *scene) {
+					s.versions()
+					s.mods = s.mods[:1]
+					s.mods[0].ELF.Imports[0].Weak, s.symbol(s.mods[0].ELF.Imports[0].Name).CRC = true, 0xbeef
+					s.symbol(s.mods[0].ELF.Imports[0].Name).License = kernel.LicenseGPL
+				},
+				nil,
+			},
 			"struct module differs": {
 				func(s *scene) { s.versions(); s.mods[0].ELF.Versions[0].CRC = 0xbeef },
 				[]string{"crcs nvidia failed (nvidia.ko was built against other versions of module_layout (0x0000beef, and vmlinux has 0x0000000d))"},
@@ -378,6 +395,13 @@ func TestRulesFind(t *testing.T) {
 			"one not imported": {
 				func(s *scene) { s.symbol("pci_enable_device").Namespace = "PCI" },
 				[]string{"namespaces nvidia failed (nvidia.ko uses symbols of namespaces that it does not import: pci_enable_device of PCI)"},
+			},
+			"that of a weak GPL-only symbol, which a proprietary module does not see": {
+				func(s *scene) {
+					s.symbol("pci_enable_device").Namespace, s.symbol("pci_enable_device").License = "PCI", kernel.LicenseGPL
+					s.mods[0].ELF.Imports = []ko.Import{{Name: "pci_enable_device", Weak: true}}
+				},
+				nil,
 			},
 			"one imported": {
 				func(s *scene) {
