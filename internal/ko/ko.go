@@ -21,6 +21,7 @@ const (
 	maxInfo     = 1 << 20
 	maxTable    = 64 << 20 // strings, versions, comments
 	maxSymbols  = 16 << 20 // bytes of the table, 24 a symbol
+	maxExports  = 64 << 10 // of each kind; nvidia has a hundred
 	// maxName is above the kernel's own limit for symbols (KSYM_NAME_LEN,
 	// 512). It bounds what a string table of one endless name can cost.
 	maxName = 1024

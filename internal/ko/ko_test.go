@@ -87,6 +87,22 @@ func TestRich(t *testing.T) {
 	}
 }
 
+// stripped.ko has no labels that say what it exports.
+func TestStripped(t *testing.T) {
+	m, err := Open("testdata/stripped.ko")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Export{
+		{Name: "free", CRC: 0x11111111, HasCRC: true},
+		{Name: "only", GPL: true, Namespace: "STRIPPED", CRC: 0x33333333, HasCRC: true},
+		{Name: "other", CRC: 0x22222222, HasCRC: true},
+	}
+	if diff := cmp.Diff(want, m.Exports); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestOpenCompressed(t *testing.T) {
 	var b bytes.Buffer
 	w := gzip.NewWriter(&b)

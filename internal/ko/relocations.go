@@ -8,12 +8,18 @@ import (
 	"slices"
 )
 
-// relocation is an entry of a table of them: Elf64_Rela without the addend.
+// relocation is an entry of a table of them, Elf64_Rela or Elf64_Rel.
 type relocation struct {
 	at     uint64 // in the section
 	kind   uint32
 	symbol uint32 // its number
+	addend int64  // 0 in an Elf64_Rel
 }
+
+const (
+	relaSize = 24
+	relSize  = 16
+)
 
 // relocations looks at those of the sections that are loaded; the kernel does
 // not look at the others.
@@ -21,9 +27,9 @@ func (p *parser) relocations(m *File) error {
 	first := map[uint32]string{}
 	left := p.size
 	for _, s := range p.f.Sections {
-		entry := uint64(24) // Elf64_Rela
+		entry := uint64(relaSize)
 		if s.Type == elf.SHT_REL {
-			entry = 16
+			entry = relSize
 		} else if s.Type != elf.SHT_RELA {
 			continue
 		}
@@ -75,7 +81,11 @@ func (p *parser) eachRelocation(s *elf.Section, entry uint64, found func(relocat
 		n, err := io.ReadFull(r, buffer)
 		for at := uint64(0); at+entry <= uint64(n); at += entry {
 			info := p.f.ByteOrder.Uint64(buffer[at+8:])
-			found(relocation{p.f.ByteOrder.Uint64(buffer[at:]), uint32(info), uint32(info >> 32)})
+			r := relocation{at: p.f.ByteOrder.Uint64(buffer[at:]), kind: uint32(info), symbol: uint32(info >> 32)}
+			if entry == relaSize {
+				r.addend = int64(p.f.ByteOrder.Uint64(buffer[at+16:]))
+			}
+			found(r)
 		}
 		switch {
 		case err == io.EOF || err == io.ErrUnexpectedEOF:
@@ -137,10 +147,7 @@ func (to *place) add(r relocation) {
 const perCPU = ".data..percpu"
 
 // own says whether a symbol, by its number, has an address in the module.
-func (p *parser) own(symbol uint32) bool {
-	if symbol == 0 || uint64(symbol) > uint64(len(p.table)) {
-		return false
-	}
-	section := p.table[symbol-1].Section // debug/elf leaves the first one out
-	return section != elf.SHN_UNDEF && int(section) < len(p.f.Sections) && p.f.Sections[section].Name != perCPU
+func (p *parser) own(number uint32) bool {
+	s, ok := p.symbol(number)
+	return ok && s.Section != elf.SHN_UNDEF && int(s.Section) < len(p.f.Sections) && p.f.Sections[s.Section].Name != perCPU
 }
