@@ -30,6 +30,10 @@ build: ## Build the builder binary for this machine into .builder/bin
 demo: ## Make kernel modules from real parts, in the image, as a user would
 	@go run ./integration/demo
 
+.PHONY: agreement
+agreement: ## Ask the gate and booted kernels about broken modules, side by side
+	@go run ./integration/agreement
+
 .PHONY: test
 test: ## Run every test there is: what CI runs
 	@rm -rf $(RESULTS); mkdir -p $(RESULTS); status=0; \

@@ -193,6 +193,11 @@ func digests(m modules.Manifest) map[string]string {
 // order. There is no GPU: nvidia gets as far as to say so and leaves, and the
 // others are loaded over a stub that exports what it would.
 func (c *checkout) prove(t *testing.T, host lab.Host, made built) {
+	if made.manifest.Driver.ModuleType == "proprietary" { // for integration/agreement
+		if err := c.lab.KeepModules(t.Context(), c.parts.Driver, host, made.dir); err != nil {
+			t.Fatal(err)
+		}
+	}
 	machine := lab.Machine{Kernel: host.Image()}
 	steps := plan.Plan{
 		{Load: machine.Install(inTree(t, host, made.manifest))},

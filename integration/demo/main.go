@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
@@ -116,18 +115,9 @@ func (d *demo) show(argv []string) {
 
 func (d *demo) buildImage(ctx context.Context) error {
 	started := time.Now()
-	argv := []string{"docker", "build", "-t", "cuda", "."}
-	d.show(argv)
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.Dir = d.share
-	cmd.Env = append(os.Environ(), "DOCKER_BUILDKIT=0") // the builder that the users' Docker has
-	var log bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Run(); err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		return fmt.Errorf("docker build: %w\n%s", err, log.String())
+	d.show([]string{"docker", "build", "-t", "cuda", "."})
+	if err := lab.BuildImage(ctx, d.share, "cuda"); err != nil {
+		return err
 	}
 	d.imageTime = time.Since(started)
 	fmt.Fprintf(d.out, "built in %.1f s\n", d.imageTime.Seconds())

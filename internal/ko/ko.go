@@ -21,6 +21,7 @@ const (
 	maxInfo     = 1 << 20
 	maxTable    = 64 << 20 // strings, versions, comments
 	maxSymbols  = 16 << 20 // bytes of the table, 24 a symbol
+	maxExports  = 64 << 10 // of each kind; nvidia has a hundred
 	// maxName is above the kernel's own limit for symbols (KSYM_NAME_LEN,
 	// 512). It bounds what a string table of one endless name can cost.
 	maxName = 1024
@@ -35,8 +36,10 @@ type File struct {
 	// Type and Machine are the ELF header's; a module is an ET_REL.
 	Type    elf.Type
 	Machine elf.Machine
-	// Info is .modinfo.
-	Info []Tag
+	// Info is .modinfo, the first of InfoSections of that name; a file that is
+	// no module has none.
+	Info         []Tag
+	InfoSections int
 	// Sections are the ones that the loader looks for by name.
 	ThisModule ThisModule
 	// SymbolTables is how many the file has; the loader uses the first.
@@ -49,6 +52,11 @@ type File struct {
 	// Common are symbols that -fno-common would have placed; the loader
 	// refuses them.
 	Common []string
+	// Misplaced are symbols that are said to be in sections which the file
+	// does not have.
+	Misplaced []string
+	// WritableCode are the sections that are to be both written and executed.
+	WritableCode []string
 
 	// Versions are the CRCs of what it imports: __versions, and since 6.14
 	// the extended form, which holds names of any length.
@@ -58,6 +66,12 @@ type File struct {
 
 	// Relocations are the types of relocation in what is loaded, sorted.
 	Relocations []Relocation
+	// WithoutAddends are the loaded sections whose relocations have no
+	// addends beside them (SHT_REL), Occupied those that have something other
+	// than zero where a relocation goes, and Low those whose code or data
+	// wants addresses of the module's own in the lower 4 GiB (R_X86_64_32),
+	// as without -mcmodel=kernel. The latter two are of x86-64 alone.
+	WithoutAddends, Occupied, Low []string
 	// Compilers are the banners in .comment, each once.
 	Compilers []string
 	// Debug are the names of its sections of debugging information.
@@ -168,13 +182,13 @@ func Parse(r io.ReaderAt, size int64) (File, error) {
 	if reason := sound(r, size); reason != "" {
 		return m, bad("%s", reason)
 	}
-	f, err := elf.NewFile(io.NewSectionReader(r, 0, size))
+	f, err := elf.NewFile(io.NewSectionReader(identified{r}, 0, size))
 	if err != nil {
 		return m, bad("is damaged ELF: %v", err)
 	}
 	m.Type, m.Machine = f.Type, f.Machine
 	m.Signed = signed(r, size)
-	p := parser{f: f, size: size, contents: map[int][]byte{}}
+	p := &parser{f: f, size: size, contents: map[int][]byte{}}
 	for _, read := range []func(*File) error{p.sections, p.info, p.symbols, p.versions, p.relocations} {
 		if err := read(&m); err != nil {
 			return m, bad("%v", err)

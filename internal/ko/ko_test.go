@@ -8,6 +8,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -41,7 +42,7 @@ func TestOpen(t *testing.T) {
 	}
 	m.Info = nil
 	want := File{
-		Type: elf.ET_REL, Machine: elf.EM_X86_64,
+		Type: elf.ET_REL, Machine: elf.EM_X86_64, InfoSections: 1,
 		ThisModule: ThisModule{Sections: 1, Size: 848, Loaded: true}, SymbolTables: 1,
 		Imports:     []Import{{Name: "_printk"}, {Name: "pci_enable_device"}},
 		Exports:     []Export{{Name: "nvUvmInterfaceRegisterGpu"}, {Name: "nvidia_get_rm_ops"}},
@@ -61,7 +62,7 @@ func TestRich(t *testing.T) {
 	}
 	m.Info = nil
 	want := File{
-		Type: elf.ET_REL, Machine: elf.EM_X86_64,
+		Type: elf.ET_REL, Machine: elf.EM_X86_64, InfoSections: 1,
 		ThisModule: ThisModule{Sections: 1, Size: 64, Loaded: true}, SymbolTables: 1,
 		Imports: []Import{{Name: "_printk"}, {Name: "optional", Weak: true}},
 		Exports: []Export{
@@ -83,6 +84,22 @@ func TestRich(t *testing.T) {
 	}
 	if len(m.Relocations) != 1 || m.Relocations[0].Type != uint32(elf.R_X86_64_PLT32) {
 		t.Errorf("relocations %v: those of what is not loaded do not count", m.Relocations)
+	}
+}
+
+// stripped.ko has no labels that say what it exports.
+func TestStripped(t *testing.T) {
+	m, err := Open("testdata/stripped.ko")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Export{
+		{Name: "free", CRC: 0x11111111, HasCRC: true},
+		{Name: "only", GPL: true, Namespace: "STRIPPED", CRC: 0x33333333, HasCRC: true},
+		{Name: "other", CRC: 0x22222222, HasCRC: true},
+	}
+	if diff := cmp.Diff(want, m.Exports); diff != "" {
+		t.Error(diff)
 	}
 }
 
@@ -147,6 +164,140 @@ func TestParseRefuses(t *testing.T) {
 				t.Errorf("%v, want %q", err, c.reason)
 			}
 		})
+	}
+}
+
+// No kernel looks at the bytes for class and byte order.
+func TestParseIdentification(t *testing.T) {
+	plain, err := Open(recorded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []int{elf.EI_CLASS, elf.EI_DATA, elf.EI_VERSION} {
+		data := content(t)
+		data[at] = 0
+		got, err := Parse(bytes.NewReader(data), int64(len(data)))
+		if err != nil {
+			t.Fatalf("byte %d: %v", at, err)
+		}
+		if diff := cmp.Diff(plain, got); diff != "" {
+			t.Errorf("byte %d: %s", at, diff)
+		}
+	}
+}
+
+// What a section's header or a relocation can say that loaders refuse.
+func TestParseOddities(t *testing.T) {
+	const entrySize = 24
+	le := binary.LittleEndian
+	// header is a section's, by its name, and entry what is in the section.
+	find := func(b []byte, name string) (header []byte, at uint64) {
+		f, err := elf.NewFile(bytes.NewReader(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(f.Sections, func(s *elf.Section) bool { return s.Name == name })
+		if i < 0 {
+			t.Fatalf("no section %s", name)
+		}
+		return b[le.Uint64(b[40:])+64*uint64(i):], f.Sections[i].Offset
+	}
+	// symbol is the first one that is defined in a section, by its number.
+	symbol := func(b []byte) (n uint32, entry []byte) {
+		_, at := find(b, ".symtab")
+		for n = 1; ; n++ {
+			entry = b[at+entrySize*uint64(n):]
+			if i := le.Uint16(entry[6:]); i != 0 && i < 0xff00 {
+				return n, entry
+			}
+		}
+	}
+	kind := func(t elf.R_X86_64) func([]byte) {
+		return func(b []byte) {
+			n, _ := symbol(b)
+			_, at := find(b, ".rela.text")
+			le.PutUint64(b[at+8:], elf.R_INFO(n, uint32(t)))
+		}
+	}
+	for name, c := range map[string]struct {
+		change func([]byte)
+		want   File
+	}{
+		"nothing": {func([]byte) {}, File{}},
+		"code that is written": {
+			func(b []byte) { h, _ := find(b, ".text"); h[8] |= byte(elf.SHF_WRITE) },
+			File{WritableCode: []string{".text"}},
+		},
+		"a symbol in no section": {
+			func(b []byte) { _, s := symbol(b); clear(s[:4]); le.PutUint16(s[6:], 0x7f00) },
+			File{Misplaced: []string{""}},
+		},
+		"a symbol of a live patch": {func(b []byte) { _, s := symbol(b); le.PutUint16(s[6:], 0xff20) }, File{}},
+		"an absolute symbol":       {func(b []byte) { _, s := symbol(b); le.PutUint16(s[6:], uint16(elf.SHN_ABS)) }, File{}},
+		"no addends": {
+			func(b []byte) { h, _ := find(b, ".rela.text"); le.PutUint32(h[4:], uint32(elf.SHT_REL)) },
+			File{WithoutAddends: []string{".text"}},
+		},
+		"a value where a relocation goes": {
+			func(b []byte) {
+				_, table := find(b, ".rela.text")
+				_, text := find(b, ".text")
+				b[text+le.Uint64(b[table:])+3] = 1
+			},
+			File{Occupied: []string{".text"}},
+		},
+		"a value beside a relocation of none": {
+			func(b []byte) {
+				kind(elf.R_X86_64_NONE)(b)
+				_, table := find(b, ".rela.text")
+				_, text := find(b, ".text")
+				b[text+le.Uint64(b[table:])] = 1
+			},
+			File{},
+		},
+		"an address of 32 bits":        {kind(elf.R_X86_64_32), File{Low: []string{".text"}}},
+		"a signed address of 32 bits":  {kind(elf.R_X86_64_32S), File{}},
+		"an address of another's":      {func(b []byte) { kind(elf.R_X86_64_32)(b); _, s := symbol(b); le.PutUint16(s[6:], 0) }, File{}},
+		"an absolute one of 32 bits":   {func(b []byte) { kind(elf.R_X86_64_32)(b); _, s := symbol(b); le.PutUint16(s[6:], 0xfff1) }, File{}},
+		"a value on another machine":   {func(b []byte) { kind(elf.R_X86_64_32)(b); le.PutUint16(b[18:], uint16(elf.EM_AARCH64)) }, File{}},
+		"an address of 32 bits, below": {func(b []byte) { kind(elf.R_X86_64_32)(b); _, at := find(b, ".rela.text"); le.PutUint64(b[at:], 1<<63) }, File{Low: []string{".text"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			data := content(t)
+			c.change(data)
+			m, err := Parse(bytes.NewReader(data), int64(len(data)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := File{WritableCode: m.WritableCode, Misplaced: m.Misplaced, WithoutAddends: m.WithoutAddends, Occupied: m.Occupied, Low: m.Low}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// The kernel looks up an undefined symbol without a name, too.
+func TestParseNameless(t *testing.T) {
+	data := content(t)
+	f, err := elf.NewFile(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const entrySize = 24
+	table := f.SectionByType(elf.SHT_SYMTAB)
+	for at := table.Offset + entrySize; at < table.Offset+table.Size; at += entrySize {
+		if binary.LittleEndian.Uint16(data[at+6:]) == uint16(elf.SHN_UNDEF) {
+			clear(data[at : at+4])
+			break
+		}
+	}
+	m, err := Parse(bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(m.Imports, Import{}) {
+		t.Errorf("imports %v", m.Imports)
 	}
 }
 

@@ -3,10 +3,8 @@ package ko
 import (
 	"bytes"
 	"debug/elf"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 )
@@ -16,10 +14,11 @@ type parser struct {
 	f        *elf.File
 	size     int64
 	contents map[int][]byte // by the section's index
+	table    []elf.Symbol   // the symbols, once they were read
 }
 
 // content is a section's, up to limit bytes.
-func (p parser) content(index int, limit uint64) ([]byte, error) {
+func (p *parser) content(index int, limit uint64) ([]byte, error) {
 	if data, ok := p.contents[index]; ok {
 		return data, nil
 	}
@@ -40,7 +39,7 @@ func (p parser) content(index int, limit uint64) ([]byte, error) {
 
 // named is the content of the first section of a name, and whether there is
 // one. As for the kernel (find_sec), only what is loaded counts.
-func (p parser) named(name string, limit uint64) ([]byte, bool, error) {
+func (p *parser) named(name string, limit uint64) ([]byte, bool, error) {
 	for i, s := range p.f.Sections {
 		if s.Name == name && s.Flags&elf.SHF_ALLOC != 0 {
 			data, err := p.content(i, limit)
@@ -51,11 +50,17 @@ func (p parser) named(name string, limit uint64) ([]byte, bool, error) {
 }
 
 // sections looks at what the headers alone tell, and at .comment.
-func (p parser) sections(m *File) error {
+func (p *parser) sections(m *File) error {
+	const code = elf.SHF_WRITE | elf.SHF_EXECINSTR
 	for i, s := range p.f.Sections {
+		if s.Flags&code == code {
+			m.WritableCode = append(m.WritableCode, s.Name)
+		}
 		switch {
 		case s.Type == elf.SHT_SYMTAB:
 			m.SymbolTables++
+		case s.Name == infoSection:
+			m.InfoSections++
 		case s.Name == ".gnu.linkonce.this_module":
 			if m.ThisModule.Sections++; m.ThisModule.Sections == 1 {
 				m.ThisModule.Size = int64(s.Size)
@@ -88,12 +93,14 @@ func compilers(data []byte) []string {
 	return list
 }
 
+const infoSection = ".modinfo"
+
 // info reads .modinfo: strings KEY=VALUE, each ended by a zero.
 // include/linux/module.h (MODULE_INFO) and modpost write it.
-func (p parser) info(m *File) error {
-	index := slices.IndexFunc(p.f.Sections, func(s *elf.Section) bool { return s.Name == ".modinfo" })
+func (p *parser) info(m *File) error {
+	index := slices.IndexFunc(p.f.Sections, func(s *elf.Section) bool { return s.Name == infoSection })
 	if index < 0 {
-		return errors.New("is not a kernel module: it has no .modinfo section")
+		return nil // then it has no version magic, which a kernel may do without
 	}
 	data, err := p.content(index, maxInfo)
 	if err != nil {
@@ -116,7 +123,7 @@ func tags(data []byte) []Tag {
 // versions reads __versions, an array of struct modversion_info, which is an
 // unsigned long and a name of 56 bytes; and since 6.14 (EXTENDED_MODVERSIONS)
 // an array of CRCs and one of names that end in zeros.
-func (p parser) versions(m *File) error {
+func (p *parser) versions(m *File) error {
 	data, found, err := p.named("__versions", maxTable)
 	if err != nil {
 		return err
@@ -152,60 +159,4 @@ func cString(b []byte) string {
 		b = b[:i]
 	}
 	return text(b)
-}
-
-// relocations collects the types of relocation of the sections that are
-// loaded; the kernel does not look at the others.
-func (p parser) relocations(m *File) error {
-	first := map[uint32]string{}
-	left := p.size
-	for _, s := range p.f.Sections {
-		entry := uint64(24) // Elf64_Rela
-		if s.Type == elf.SHT_REL {
-			entry = 16
-		} else if s.Type != elf.SHT_RELA {
-			continue
-		}
-		if uint64(s.Info) >= uint64(len(p.f.Sections)) || p.f.Sections[s.Info].Flags&elf.SHF_ALLOC == 0 {
-			continue
-		}
-		if left -= int64(s.FileSize); left < 0 {
-			return errors.New("has relocations that overlap")
-		}
-		if err := relocationTypes(s, entry, p.f.ByteOrder, func(t uint32) {
-			if _, seen := first[t]; !seen {
-				first[t] = p.f.Sections[s.Info].Name
-			}
-		}); err != nil {
-			return err
-		}
-	}
-	for t, name := range first {
-		m.Relocations = append(m.Relocations, Relocation{t, name})
-	}
-	slices.SortFunc(m.Relocations, func(a, b Relocation) int { return int(a.Type) - int(b.Type) })
-	return nil
-}
-
-// relocationTypes calls found with the type of each relocation in s, the low
-// half of r_info.
-func relocationTypes(s *elf.Section, entry uint64, order binary.ByteOrder, found func(uint32)) error {
-	// No larger than the section, of which a file may have very many.
-	buffer := make([]byte, min(4096*entry, s.FileSize))
-	if len(buffer) == 0 {
-		return nil
-	}
-	r := s.Open()
-	for {
-		n, err := io.ReadFull(r, buffer)
-		for at := uint64(0); at+entry <= uint64(n); at += entry {
-			found(uint32(order.Uint64(buffer[at+8:])))
-		}
-		switch {
-		case err == io.EOF || err == io.ErrUnexpectedEOF:
-			return nil
-		case err != nil:
-			return fmt.Errorf("is cut short in its %s section", s.Name)
-		}
-	}
 }

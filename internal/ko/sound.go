@@ -10,6 +10,23 @@ import (
 // headerSize is the size of a 64-bit section header.
 const headerSize = 64
 
+// identified is a file as a kernel reads it: of 64 bits and little-endian,
+// whatever the bytes for that say, at which no kernel looks.
+type identified struct{ io.ReaderAt }
+
+var identity = [...]byte{byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)}
+
+// ReadAt is the file's, but for the three bytes.
+func (i identified) ReadAt(p []byte, off int64) (int, error) {
+	n, err := i.ReaderAt.ReadAt(p, off)
+	for j, b := range identity {
+		if at := elf.EI_CLASS + int64(j) - off; at >= 0 && at < int64(n) {
+			p[at] = b
+		}
+	}
+	return n, err
+}
+
 // sound makes the checks that a kernel makes of a module's ELF headers
 // (elf_validity_check in kernel/module/main.c), before debug/elf trusts them
 // with memory. It returns what is wrong, or nothing.
@@ -18,13 +35,20 @@ func sound(r io.ReaderAt, size int64) string {
 	if _, err := r.ReadAt(ident, 0); err != nil || !bytes.HasPrefix(ident, []byte(elf.ELFMAG)) {
 		return "is not ELF"
 	}
-	if elf.Class(ident[elf.EI_CLASS]) != elf.ELFCLASS64 {
+	reason := soundHeaders(r, size)
+	switch {
+	case reason == "":
+		return ""
+	case elf.Class(ident[elf.EI_CLASS]) != elf.ELFCLASS64:
 		return "is not 64-bit ELF"
+	case elf.Data(ident[elf.EI_DATA]) != elf.ELFDATA2LSB:
+		return "is not little-endian ELF"
 	}
-	var order binary.ByteOrder = binary.LittleEndian
-	if elf.Data(ident[elf.EI_DATA]) == elf.ELFDATA2MSB {
-		order = binary.BigEndian
-	}
+	return reason
+}
+
+func soundHeaders(r io.ReaderAt, size int64) string {
+	order := binary.LittleEndian
 	var h elf.Header64
 	if err := binary.Read(io.NewSectionReader(r, 0, size), order, &h); err != nil {
 		return "is cut short in its ELF header"

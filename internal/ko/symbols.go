@@ -1,20 +1,19 @@
 package ko
 
 import (
-	"cmp"
 	"debug/elf"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 )
 
 // symbols fills m's imports and exports from the symbol table.
-func (p parser) symbols(m *File) error {
+func (p *parser) symbols(m *File) error {
 	symbols, err := p.symbolTable()
 	if err != nil {
 		return err
 	}
+	p.table = symbols
 	labels := map[string]elf.Symbol{} // those that describe exports
 	imported := map[string]bool{}
 	for _, s := range symbols {
@@ -24,29 +23,25 @@ func (p parser) symbols(m *File) error {
 				m.Common = append(m.Common, text([]byte(s.Name)))
 			}
 		case s.Section == elf.SHN_UNDEF:
-			if s.Name != "" && !imported[s.Name] {
+			if !imported[s.Name] { // without a name, too: the kernel looks up ""
 				imported[s.Name] = true
 				m.Imports = append(m.Imports, Import{s.Name, elf.ST_BIND(s.Info) == elf.STB_WEAK})
 			}
+		case int(s.Section) >= len(p.f.Sections) && s.Section != elf.SHN_ABS && s.Section != livepatch:
+			m.Misplaced = append(m.Misplaced, text([]byte(s.Name)))
 		case strings.HasPrefix(s.Name, "__ksymtab_"), strings.HasPrefix(s.Name, "__kstrtabns_"), strings.HasPrefix(s.Name, "__crc_"):
 			labels[s.Name] = s
 		}
 	}
-	for label, s := range labels {
-		name, ok := strings.CutPrefix(label, "__ksymtab_")
-		if !ok {
-			continue
-		}
-		if e, ok := p.export(name, s, labels); ok {
-			m.Exports = append(m.Exports, e)
-		}
-	}
-	slices.SortFunc(m.Exports, func(a, b Export) int { return cmp.Compare(a.Name, b.Name) })
-	return nil
+	m.Exports, err = p.exports(labels)
+	return err
 }
 
+// livepatch is where symbols are that a live patch wants (SHN_LIVEPATCH).
+const livepatch = elf.SectionIndex(0xff20)
+
 // symbolTable is the first one, as for the kernel.
-func (p parser) symbolTable() ([]elf.Symbol, error) {
+func (p *parser) symbolTable() ([]elf.Symbol, error) {
 	table := p.f.SectionByType(elf.SHT_SYMTAB)
 	if table == nil {
 		return nil, nil
@@ -68,44 +63,9 @@ func (p parser) symbolTable() ([]elf.Symbol, error) {
 	return symbols, nil
 }
 
-// export describes the export that the label __ksymtab_NAME is the entry of.
-// Its class is its section's name: __ksymtab or __ksymtab_gpl, and before
-// module.lds merges them ___ksymtab+NAME or ___ksymtab_gpl+NAME.
-func (p parser) export(name string, entry elf.Symbol, labels map[string]elf.Symbol) (Export, bool) {
-	if int(entry.Section) >= len(p.f.Sections) {
-		return Export{}, false
-	}
-	table, _, _ := strings.Cut(p.f.Sections[entry.Section].Name, "+")
-	table = strings.TrimLeft(table, "_")
-	if !strings.HasPrefix(table, "ksymtab") {
-		return Export{}, false
-	}
-	e := Export{Name: name, GPL: table == "ksymtab_gpl"}
-	if ns, ok := labels["__kstrtabns_"+name]; ok {
-		e.Namespace = cString(p.at(ns, maxName))
-	}
-	if crc, ok := labels["__crc_"+name]; ok {
-		e.CRC, e.HasCRC = p.crc(crc)
-	}
-	return e, true
-}
-
-// crc is the value of a label __crc_NAME: until 5.18 the absolute value of the
-// symbol, or with MODULE_REL_CRCS and since 5.19 what it is the address of.
-func (p parser) crc(label elf.Symbol) (uint32, bool) {
-	if label.Section == elf.SHN_ABS {
-		return uint32(label.Value), true
-	}
-	data := p.at(label, 4)
-	if len(data) < 4 {
-		return 0, false
-	}
-	return p.f.ByteOrder.Uint32(data), true
-}
-
 // at is what a symbol is the address of, up to n bytes; empty where that is
 // nothing in the file.
-func (p parser) at(s elf.Symbol, n uint64) []byte {
+func (p *parser) at(s elf.Symbol, n uint64) []byte {
 	if int(s.Section) >= len(p.f.Sections) {
 		return nil
 	}

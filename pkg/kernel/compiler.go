@@ -11,6 +11,7 @@ import (
 type banner struct {
 	text     string
 	release  string
+	builder  string // user@host
 	compiler string // the compiler's own banner, and from 5.8 on the linker's
 }
 
@@ -26,9 +27,9 @@ func parseBanner(text string) (banner, error) {
 		return banner{}, fmt.Errorf("%.80q does not begin with \"Linux version\"", text)
 	}
 	release, rest, _ := strings.Cut(rest, " ")
-	_, rest = group(rest) // user@host
+	builder, rest := group(rest)
 	compiler, _ := group(strings.TrimPrefix(rest, " "))
-	return banner{text: text, release: release, compiler: compiler}, nil
+	return banner{text: text, release: release, builder: builder, compiler: compiler}, nil
 }
 
 // group splits "(a (b) c) d" into "a (b) c" and " d". Without a balanced group

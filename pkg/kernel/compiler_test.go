@@ -10,12 +10,14 @@ func TestParseProcVersion(t *testing.T) {
 	for _, c := range []struct {
 		name, text      string
 		release, banner string
+		builder         string
 		compiler        Compiler
 	}{
 		{
 			name:    "debian 12",
 			text:    "Linux version 6.1.0-49-amd64 (debian-kernel@lists.debian.org) (gcc-12 (Debian 12.2.0-14+deb12u1) 12.2.0, GNU ld (GNU Binutils for Debian) 2.40) #1 SMP PREEMPT_DYNAMIC Debian 6.1.174-1 (2026-05-26)\n",
 			release: "6.1.0-49-amd64",
+			builder: "debian-kernel@lists.debian.org",
 			banner:  "gcc-12 (Debian 12.2.0-14+deb12u1) 12.2.0, GNU ld (GNU Binutils for Debian) 2.40",
 
 			compiler: Compiler{Name: "gcc", Major: 12, Version: "12.2.0"},
@@ -24,6 +26,7 @@ func TestParseProcVersion(t *testing.T) {
 			name:    "flatcar",
 			text:    "Linux version 6.12.103-flatcar (build@pony-truck.infra.kinvolk.io) (x86_64-cros-linux-gnu-gcc (Gentoo Hardened 13.3.1_p20240614 p17) 13.3.1 20240614, GNU ld (Gentoo 2.44 p1) 2.44.0) #1 SMP PREEMPT_DYNAMIC",
 			release: "6.12.103-flatcar",
+			builder: "build@pony-truck.infra.kinvolk.io",
 			banner:  "x86_64-cros-linux-gnu-gcc (Gentoo Hardened 13.3.1_p20240614 p17) 13.3.1 20240614, GNU ld (Gentoo 2.44 p1) 2.44.0",
 
 			compiler: Compiler{Name: "gcc", Major: 13, Version: "13.3.1"},
@@ -32,6 +35,7 @@ func TestParseProcVersion(t *testing.T) {
 			name:    "coreos 4.19",
 			text:    "Linux version 4.19.78-coreos (jenkins@ip-10-7-32-103) (gcc version 8.3.0 (Gentoo Hardened 8.3.0-r1 p1.1)) #1 SMP Mon Oct 14 22:56:39 -00 2019",
 			release: "4.19.78-coreos",
+			builder: "jenkins@ip-10-7-32-103",
 			banner:  "gcc version 8.3.0 (Gentoo Hardened 8.3.0-r1 p1.1)",
 
 			compiler: Compiler{Name: "gcc", Major: 8, Version: "8.3.0"},
@@ -40,6 +44,7 @@ func TestParseProcVersion(t *testing.T) {
 			name:    "coreos 4.7, a space before the end",
 			text:    "Linux version 4.7.3-coreos-r2 (jenkins@jenkins-os-executor-1) (gcc version 4.9.4 (Gentoo Hardened 4.9.4 p1.0, pie-0.6.4) ) #1 SMP Tue Nov 1 01:38:43 UTC 2016",
 			release: "4.7.3-coreos-r2",
+			builder: "jenkins@jenkins-os-executor-1",
 			banner:  "gcc version 4.9.4 (Gentoo Hardened 4.9.4 p1.0, pie-0.6.4) ",
 
 			compiler: Compiler{Name: "gcc", Major: 4, Version: "4.9.4"},
@@ -48,6 +53,7 @@ func TestParseProcVersion(t *testing.T) {
 			name:    "fedora's gcc names itself in parentheses",
 			text:    "Linux version 6.8.5-301.fc40.x86_64 (mockbuild@1234) (gcc (GCC) 14.0.1 20240411 (Red Hat 14.0.1-0), GNU ld version 2.41-34.fc40) #1 SMP",
 			release: "6.8.5-301.fc40.x86_64",
+			builder: "mockbuild@1234",
 			banner:  "gcc (GCC) 14.0.1 20240411 (Red Hat 14.0.1-0), GNU ld version 2.41-34.fc40",
 
 			compiler: Compiler{Name: "gcc", Major: 14, Version: "14.0.1"},
@@ -56,6 +62,7 @@ func TestParseProcVersion(t *testing.T) {
 			name:    "clang",
 			text:    "Linux version 6.6.1 (me@here) (Ubuntu clang version 14.0.0-1ubuntu1, Ubuntu LLD 14.0.0) #1 SMP",
 			release: "6.6.1",
+			builder: "me@here",
 			banner:  "Ubuntu clang version 14.0.0-1ubuntu1, Ubuntu LLD 14.0.0",
 
 			compiler: Compiler{Name: "clang", Major: 14, Version: "14.0.0"},
@@ -64,6 +71,7 @@ func TestParseProcVersion(t *testing.T) {
 			name:    "clang with its repository",
 			text:    "Linux version 6.6.1 (me@here) (clang version 16.0.6 (https://github.com/llvm/llvm-project.git 7cbf1a25), LLD 16.0.6) #1 SMP",
 			release: "6.6.1",
+			builder: "me@here",
 			banner:  "clang version 16.0.6 (https://github.com/llvm/llvm-project.git 7cbf1a25), LLD 16.0.6",
 
 			compiler: Compiler{Name: "clang", Major: 16, Version: "16.0.6"},
@@ -74,8 +82,8 @@ func TestParseProcVersion(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if v.release != c.release || v.compiler != c.banner {
-				t.Errorf("got %q, %q", v.release, v.compiler)
+			if v.release != c.release || v.builder != c.builder || v.compiler != c.banner {
+				t.Errorf("got %q, %q, %q", v.release, v.builder, v.compiler)
 			}
 			c.compiler.Banner = c.banner
 			got, err := ParseCompiler(v.compiler)

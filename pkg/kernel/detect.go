@@ -62,6 +62,7 @@ func detect(ctx context.Context, root *Root, o DetectOptions, oldest string) (Ta
 	}
 	t.Compiler = s.compiler(ctx, t.Config)
 	t.Distribution = distribution(s.root, t.Release)
+	t.Builder = s.banner.builder
 	t.Signing = signing(s.root, t.Config)
 	t.Sample = sampleModule(ctx, s.modules.list)
 	t.StructModule = s.structModule(ctx, t.Sample)

@@ -11,6 +11,9 @@ type Target struct {
 	// Distribution is the host's, from its own os-release; the zero value
 	// where that file was not to be seen.
 	Distribution Distribution `json:"distribution"`
+	// Builder is who built the kernel, "debian-kernel@lists.debian.org", by
+	// its banner; empty where that was not to be seen.
+	Builder string `json:"builder"`
 	// Compiler is the one that built the kernel; the zero value where
 	// neither proc/version nor the config names it.
 	Compiler Compiler `json:"compiler"`

@@ -2,6 +2,7 @@ package modules
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/k8sp/cuda/internal/ko"
@@ -18,6 +19,8 @@ type gate struct {
 	exports map[string]kernel.Symbol
 	// offered are the modules' own.
 	offered map[string][]kernel.Symbol
+	// uses are what each module may use of them, by its name.
+	uses map[string]*gplUse
 	// options are those asked for so far.
 	options map[string]bool
 }
@@ -42,6 +45,7 @@ func newGate(mods []Module, target kernel.Target, expect Expect) gate {
 		}
 		g.exports[s.Name] = s
 	}
+	g.uses = g.gplUses()
 	return g
 }
 
@@ -128,6 +132,15 @@ func (g gate) each(check func(Module) (Verdict, string)) []Check {
 		checks = append(checks, Check{Module: m.Name, Verdict: verdict, Detail: detail})
 	}
 	return checks
+}
+
+// someNames is a list of symbols, of which one may have no name.
+func someNames(symbols []string) string {
+	list := slices.Clone(symbols)
+	if i := slices.Index(list, ""); i >= 0 {
+		list[i] = "one without a name"
+	}
+	return some(list)
 }
 
 // some is a list for people: its first few, and how many more there are.

@@ -30,8 +30,16 @@ func (g gate) elf(m Module) (Verdict, string) {
 		return Failed, fmt.Sprintf("%s has %d symbol tables and a kernel since 6.4 wants one", m.File, m.ELF.SymbolTables)
 	case len(m.ELF.Common) > 0:
 		return Failed, fmt.Sprintf("%s has common symbols, which a kernel has no place for: %s", m.File, some(m.ELF.Common))
+	case len(m.ELF.Misplaced) > 0:
+		return Failed, fmt.Sprintf("%s has symbols in sections that it does not have: %s", m.File, someNames(m.ELF.Misplaced))
+	case m.ELF.InfoSections > 1 && g.since(6, 4):
+		return Failed, fmt.Sprintf("%s has %d sections .modinfo and a kernel since 6.4 wants one", m.File, m.ELF.InfoSections)
+	case len(m.ELF.WritableCode) > 0 && g.option("STRICT_MODULE_RWX"):
+		return Failed, fmt.Sprintf("%s has sections that are both written and executed, which a kernel with STRICT_MODULE_RWX refuses: %s", m.File, some(m.ELF.WritableCode))
 	case g.target.Arch == "":
 		return NotCheckable, "the kernel's architecture is not known"
+	case len(m.ELF.WritableCode) > 0 && !g.configKnown():
+		return NotCheckable, noConfig
 	case m.Arch() != g.target.Arch:
 		return Failed, fmt.Sprintf("%s is for %s and the kernel is for %s", m.File, m.Arch(), g.target.Arch)
 	}
@@ -78,6 +86,8 @@ func checkVermagic(g gate) []Check {
 			return NotCheckable, noConfig
 		case m.Vermagic == "" && g.option("MODULE_FORCE_LOAD"):
 			return Passed, "it has none, and the kernel, with MODULE_FORCE_LOAD, takes it and is tainted"
+		case m.Vermagic == "" && m.ELF.InfoSections == 0:
+			return Failed, fmt.Sprintf("%s has no section .modinfo, so no version magic, and is no module: the kernel wants %q", m.File, want)
 		case m.Vermagic == "":
 			return Failed, fmt.Sprintf("%s has no version magic and the kernel wants %q", m.File, want)
 		}
@@ -114,12 +124,14 @@ func checkThisModule(g gate) []Check {
 		switch {
 		case this.Sections == 0:
 			return Failed, m.File + " has no section .gnu.linkonce.this_module and is no module to a kernel"
+		case !this.Loaded:
+			return Failed, m.File + " has a section .gnu.linkonce.this_module without contents that are loaded"
 		case !g.releaseKnown():
 			return NotCheckable, noRelease
 		case !g.since(6, 4):
 			return Passed, "a kernel before 6.4 does not compare it"
-		case this.Sections > 1 || !this.Loaded:
-			return Failed, m.File + " has not exactly one section .gnu.linkonce.this_module with contents that are loaded"
+		case this.Sections > 1:
+			return Failed, fmt.Sprintf("%s has %d sections .gnu.linkonce.this_module and a kernel since 6.4 wants one", m.File, this.Sections)
 		case want == 0:
 			return NotCheckable, "the size of the kernel's struct module is not known: mount the host's /sys and /lib/modules, or name a kernel image"
 		case this.Size != want:
@@ -170,8 +182,15 @@ func checkRelocations(g gate) []Check {
 				unknown = append(unknown, fmt.Sprintf("%v in %s", name, r.Section))
 			}
 		}
-		if len(unknown) > 0 {
+		switch {
+		case len(unknown) > 0:
 			return Failed, fmt.Sprintf("%s has relocations that the kernel's loader does not know: %s", m.File, some(unknown))
+		case len(m.ELF.WithoutAddends) > 0:
+			return Failed, fmt.Sprintf("%s has relocations without addends (SHT_REL), which the loader of this architecture does not take, for %s", m.File, some(m.ELF.WithoutAddends))
+		case len(m.ELF.Occupied) > 0:
+			return Failed, fmt.Sprintf("%s has something other than zero where a relocation goes, which the loader refuses to write over, in %s", m.File, some(m.ELF.Occupied))
+		case len(m.ELF.Low) > 0:
+			return Failed, fmt.Sprintf("%s wants its addresses in 32 bits (R_X86_64_32), and kernels load modules higher: it was not compiled with -mcmodel=kernel; in %s", m.File, some(m.ELF.Low))
 		}
 		return Passed, ""
 	})

@@ -25,8 +25,35 @@ func checkSignature(g gate) []Check {
 		case m.Signature.Unsupported != "":
 			return g.asUnsigned(m, "its signature is of a kind that kernels do not know ("+m.Signature.Unsupported+")")
 		}
+		if lacks := g.lackedBy(m.Signature); lacks != "" {
+			return g.asUnsigned(m, "the kernel cannot verify its signature ("+lacks+" is not set)")
+		}
 		return g.signature(m)
 	})
+}
+
+// algorithms are the options that build what signatures are verified with, by
+// the kernel's names of hashes and kinds of key; RSA comes with MODULE_SIG.
+var algorithms = map[string]string{
+	"sha1": "CRYPTO_SHA1", "sha224": "CRYPTO_SHA256", "sha256": "CRYPTO_SHA256",
+	"sha384": "CRYPTO_SHA512", "sha512": "CRYPTO_SHA512",
+	"sha3-256": "CRYPTO_SHA3", "sha3-384": "CRYPTO_SHA3", "sha3-512": "CRYPTO_SHA3",
+	"ecdsa": "CRYPTO_ECDSA",
+}
+
+// lackedBy is the option without which the kernel cannot verify a signature
+// (ENOPKG); empty where it can. What is a module is loaded when it is needed,
+// and the hash of the kernel's own modules is always there.
+func (g gate) lackedBy(s Signature) string {
+	for _, signer := range s.parsed.Signers {
+		for _, name := range []string{signer.Hash, signer.Key} {
+			option := algorithms[name]
+			if _, set := g.target.Config.Get(option); option != "" && !set && name != g.target.Signing.Hash {
+				return option
+			}
+		}
+	}
+	return ""
 }
 
 // signature judges a well-formed signature.

@@ -18,7 +18,7 @@ func checkSymbols(g gate) []Check {
 		case len(missing) == 0:
 			return Passed, ""
 		case g.target.Exports.Complete:
-			return Failed, fmt.Sprintf("%s needs symbols that neither the kernel nor a module exports: %s", m.File, some(missing))
+			return Failed, fmt.Sprintf("%s needs symbols that neither the kernel nor a module exports: %s", m.File, someNames(missing))
 		}
 		return NotCheckable, sayAssumed(g.assumed(m)) + ": " + mountModules
 	})
@@ -143,6 +143,7 @@ func (g gate) crcs(m Module) (Verdict, string) {
 		p, ok := g.find(symbol, m)
 		crc, listed := built[symbol]
 		switch {
+		case g.uses[m.Name].hidden[symbol]:
 		case !ok && symbol == "module_layout" && len(g.target.Exports.Symbols) > 0, ok && !p.sibling && !p.CRCKnown:
 			unknown = append(unknown, symbol)
 		case !ok: // the check of symbols says so
@@ -180,7 +181,10 @@ func importNames(m Module) []string {
 // versions is refused, as by Debian's patch module-disable-matching-missing-crc;
 // everybody else's kernel warns once and lets it go.
 func (g gate) demandsEveryVersion() bool {
-	return g.target.Distribution.ID == "debian" || strings.Contains(g.target.Compiler.Banner, "debian-kernel@lists.debian.org")
+	if by := g.target.Builder; by != "" {
+		return by == "debian-kernel@lists.debian.org" // also on another's host
+	}
+	return g.target.Distribution.ID == "debian"
 }
 
 // gplCompatible is license_is_gpl_compatible of include/linux/license.h. A
@@ -193,32 +197,26 @@ func gplCompatible(license string) bool {
 	return false
 }
 
-// checkGPL follows resolve_symbol through the modules in load order and each
+func checkGPL(g gate) []Check {
+	return g.each(func(m Module) (Verdict, string) { return g.uses[m.Name].verdict(g, m) })
+}
+
+// gplUses follows resolve_symbol through the modules in load order and each
 // one's symbols in the file's, because a proprietary sibling's symbol changes
 // what the module may use after it.
-func checkGPL(g gate) []Check {
-	proprietary := map[string]bool{}
-	findings := map[string]Check{}
+func (g gate) gplUses() map[string]*gplUse {
+	uses := map[string]*gplUse{}
 	for _, m := range g.inLoadOrder() {
-		if m.Defect != "" {
-			findings[m.Name] = Check{Module: m.Name, Verdict: NotCheckable, Detail: unreadable}
-			continue
-		}
-		u := gplUse{proprietary: !gplCompatible(m.License)}
+		u := &gplUse{proprietary: !gplCompatible(m.License), hidden: map[string]bool{}}
 		for _, s := range m.ELF.Imports {
 			if p, ok := g.find(s.Name, m); ok {
-				u.add(s.Weak, p, g.since(5, 9) && p.sibling && proprietary[p.Module])
+				sibling := uses[p.Module]
+				u.add(s.Weak, p, g.since(5, 9) && p.sibling && sibling != nil && sibling.proprietary)
 			}
 		}
-		proprietary[m.Name] = u.proprietary
-		verdict, detail := u.verdict(g, m)
-		findings[m.Name] = Check{Module: m.Name, Verdict: verdict, Detail: detail}
+		uses[m.Name] = u
 	}
-	checks := make([]Check, 0, len(g.mods))
-	for _, m := range g.mods {
-		checks = append(checks, findings[m.Name])
-	}
-	return checks
+	return uses
 }
 
 // gplUse is a module on its way through its symbols.
@@ -229,11 +227,15 @@ type gplUse struct {
 	mixed                []string // proprietary siblings' symbols beside GPL-only ones
 	unknown              []string // symbols of unknown class that matter
 	unclear              []string // symbols of unknown class so far
+	// hidden are those that the kernel does not let the module see, so that
+	// it does not look at their versions and namespaces.
+	hidden map[string]bool
 }
 
 func (u *gplUse) add(weak bool, p provider, tainted bool) {
 	switch {
 	case p.License == kernel.LicenseGPL && u.proprietary:
+		u.hidden[p.Name] = true
 		if !weak {
 			u.refused = append(u.refused, p.Name)
 		}
@@ -247,6 +249,7 @@ func (u *gplUse) add(weak bool, p provider, tainted bool) {
 	}
 	switch {
 	case tainted && u.usesGPL:
+		u.hidden[p.Name] = true
 		if !weak {
 			u.mixed = append(u.mixed, fmt.Sprintf("%s of %s", p.Name, p.Module))
 		}
@@ -291,7 +294,7 @@ func checkNamespaces(g gate) []Check {
 		for _, s := range m.ELF.Imports {
 			p, ok := g.find(s.Name, m)
 			switch {
-			case !ok:
+			case !ok, g.uses[m.Name].hidden[s.Name]:
 			case !p.NamespaceKnown:
 				unknown = append(unknown, s.Name)
 			case p.Namespace != "" && !slices.Contains(imported, p.Namespace) && !(g.since(6, 16) && moduleNamespace(p.Namespace, m.Name)):

@@ -29,8 +29,9 @@ func Rules() []Rule {
 		},
 		{
 			Name: "elf", Kind: KernelCheck, run: checkELF,
-			Doc:    "the file is a relocatable ELF for the kernel's machine, with a symbol table and no common symbols",
-			Source: "kernel/module/main.c: elf_validity_check, simplify_symbols",
+			Doc:    "the file is a relocatable ELF for the kernel's machine, with a symbol table, no common symbols, and no section to be both written and executed",
+			Config: "STRICT_MODULE_RWX",
+			Source: "kernel/module/main.c: elf_validity_check, simplify_symbols; strict_rwx.c: module_enforce_rwx_sections",
 		},
 		{
 			Name: "vermagic", Kind: KernelCheck, run: checkVermagic,
@@ -72,7 +73,7 @@ func Rules() []Rule {
 		},
 		{
 			Name: "relocations", Kind: KernelCheck, run: checkRelocations,
-			Doc:    "the kernel's loader knows every type of relocation in what it loads",
+			Doc:    "the kernel's loader knows every type of relocation in what it loads, and can apply it",
 			Source: "arch/x86/kernel/module.c, arch/arm64/kernel/module.c: apply_relocate_add",
 		},
 		{

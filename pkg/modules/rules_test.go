@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/k8sp/cuda/internal/ko"
 	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/modules/signature"
 )
 
 // scene is the recorded modules before the kernel that takes them, for a case
@@ -99,6 +100,24 @@ func TestRulesFind(t *testing.T) {
 				func(s *scene) { s.mods[0].ELF.SymbolTables = 2; at(s, &s.target, "6.4.0") },
 				[]string{"elf nvidia failed (nvidia.ko has 2 symbol tables and a kernel since 6.4 wants one)"},
 			},
+			"a symbol in a section that is not there": {
+				func(s *scene) { s.mods[0].ELF.Misplaced = []string{"counter", ""} },
+				[]string{"elf nvidia failed (nvidia.ko has symbols in sections that it does not have: counter, one without a name)"},
+			},
+			"two of .modinfo, of which 6.1 takes the first": {func(s *scene) { s.mods[0].ELF.InfoSections = 2 }, nil},
+			"two of .modinfo": {
+				func(s *scene) { s.mods[0].ELF.InfoSections = 2; at(s, &s.target, "6.4.0") },
+				[]string{"elf nvidia failed (nvidia.ko has 2 sections .modinfo and a kernel since 6.4 wants one)"},
+			},
+			"code that is written": {
+				func(s *scene) { s.mods[0].ELF.WritableCode = []string{".text"}; s.config("STRICT_MODULE_RWX=y") },
+				[]string{"elf nvidia failed (nvidia.ko has sections that are both written and executed, which a kernel with STRICT_MODULE_RWX refuses: .text)"},
+			},
+			"code that is written, which a kernel may let pass": {func(s *scene) { s.mods[0].ELF.WritableCode = []string{".text"} }, nil},
+			"code that is written, and the config not known": {
+				func(s *scene) { s.mods[0].ELF.WritableCode = []string{".text"}; s.target.Config = kernel.Config{} },
+				[]string{"elf nvidia not-checkable (the kernel's config is not known)"},
+			},
 			"common symbols": {
 				func(s *scene) { s.mods[0].ELF.Common = []string{"counter"} },
 				[]string{"elf nvidia failed (nvidia.ko has common symbols, which a kernel has no place for: counter)"},
@@ -136,6 +155,16 @@ func TestRulesFind(t *testing.T) {
 			"none": {
 				func(s *scene) { s.mods[0].Vermagic = "" },
 				[]string{`vermagic nvidia failed (nvidia.ko has no version magic and the kernel wants "` + vermagic + `")`},
+			},
+			"the config not known": {
+				func(s *scene) { s.target.Config = kernel.Config{}; s.mods = s.mods[:1] },
+				[]string{"vermagic nvidia not-checkable (the kernel's config is not known)"},
+			},
+			"none, for there is no .modinfo": {
+				func(s *scene) {
+					s.mods[0].Vermagic, s.mods[0].ELF.Info, s.mods[0].ELF.InfoSections = "", nil, 0
+				},
+				[]string{`vermagic nvidia failed (nvidia.ko has no section .modinfo, so no version magic, and is no module: the kernel wants "` + vermagic + `")`},
 			},
 			"none, and a kernel that can be forced": {func(s *scene) { s.mods[0].Vermagic = ""; s.config("MODULE_FORCE_LOAD=y") }, nil},
 			"shuffled structures, and no hash to compare": {
@@ -183,9 +212,14 @@ func TestRulesFind(t *testing.T) {
 				func(s *scene) { s.mods[0].ELF.ThisModule = ko.ThisModule{} },
 				[]string{"this-module nvidia failed (nvidia.ko has no section .gnu.linkonce.this_module and is no module to a kernel)"},
 			},
+			"not loaded, which 6.1 sees as well": {
+				func(s *scene) { s.mods[0].ELF.ThisModule.Loaded = false },
+				[]string{"this-module nvidia failed (nvidia.ko has a section .gnu.linkonce.this_module without contents that are loaded)"},
+			},
+			"two, of which 6.1 takes the first": {func(s *scene) { s.mods[0].ELF.ThisModule.Sections = 2 }, nil},
 			"two": {
 				func(s *scene) { s.mods[0].ELF.ThisModule.Sections = 2; at(s, &s.target, "6.4.0") },
-				[]string{"this-module nvidia failed (nvidia.ko has not exactly one section .gnu.linkonce.this_module with contents that are loaded)"},
+				[]string{"this-module nvidia failed (nvidia.ko has 2 sections .gnu.linkonce.this_module and a kernel since 6.4 wants one)"},
 			},
 		},
 		"symbols": {
@@ -196,6 +230,10 @@ func TestRulesFind(t *testing.T) {
 			"a sibling's, that is not there": {
 				func(s *scene) { s.mods = s.mods[1:2] },
 				[]string{"symbols nvidia_uvm failed (nvidia-uvm.ko needs symbols that neither the kernel nor a module exports: nvUvmInterfaceRegisterGpu)"},
+			},
+			"one without a name": {
+				func(s *scene) { s.mods[0].ELF.Imports = append(s.mods[0].ELF.Imports, ko.Import{}) },
+				[]string{"symbols nvidia failed (nvidia.ko needs symbols that neither the kernel nor a module exports: one without a name)"},
 			},
 			"those that it can do without": {
 				func(s *scene) {
@@ -224,6 +262,23 @@ func TestRulesFind(t *testing.T) {
 			"the kernel's differs": {
 				func(s *scene) { s.versions(); s.symbol("pci_enable_device").CRC = 0xbeef },
 				[]string{"crcs nvidia failed (nvidia.ko was built against other versions of pci_enable_device (0x00000011, and vmlinux has 0x0000beef))"},
+			},
+			"a weak symbol's, which is then refused": {
+				func(s *scene) {
+					s.versions()
+					s.mods = s.mods[:1]
+					s.mods[0].ELF.Imports[0].Weak, s.symbol(s.mods[0].ELF.Imports[0].Name).CRC = true, 0xbeef
+				},
+				[]string{"crcs nvidia failed (nvidia.ko was built against other versions of _printk (0x00000007, and vmlinux has 0x0000beef))"},
+			},
+			"a weak GPL-only symbol's, which a proprietary module does not see": {
+				func(s *scene) {
+					s.versions()
+					s.mods = s.mods[:1]
+					s.mods[0].ELF.Imports[0].Weak, s.symbol(s.mods[0].ELF.Imports[0].Name).CRC = true, 0xbeef
+					s.symbol(s.mods[0].ELF.Imports[0].Name).License = kernel.LicenseGPL
+				},
+				nil,
 			},
 			"struct module differs": {
 				func(s *scene) { s.versions(); s.mods[0].ELF.Versions[0].CRC = 0xbeef },
@@ -266,9 +321,29 @@ func TestRulesFind(t *testing.T) {
 				func(s *scene) {
 					s.versions()
 					s.mods[0].ELF.Versions = s.mods[0].ELF.Versions[:2]
-					s.target.Compiler.Banner = "Linux version 6.1.0-49-amd64 (debian-kernel@lists.debian.org) (gcc-12 …"
+					s.target.Builder = "debian-kernel@lists.debian.org"
 				},
 				[]string{"crcs nvidia failed (nvidia.ko has no version of pci_enable_device, and Debian's kernels want one)"},
+			},
+			"one lacking, on a Debian host whose kernel says nothing of itself": {
+				func(s *scene) {
+					s.versions()
+					s.mods[0].ELF.Versions = s.mods[0].ELF.Versions[:2]
+					s.target.Distribution.ID = "debian"
+				},
+				[]string{"crcs nvidia failed (nvidia.ko has no version of pci_enable_device, and Debian's kernels want one)"},
+			},
+			"one lacking, on a Debian host with a kernel of its own": {
+				func(s *scene) {
+					s.versions()
+					s.mods[0].ELF.Versions = s.mods[0].ELF.Versions[:2]
+					s.target.Distribution.ID, s.target.Builder = "debian", "me@home"
+				},
+				nil,
+			},
+			"nobody's known": {
+				func(s *scene) { s.versions(); s.target.Exports = kernel.Exports{}; s.mods = s.mods[:1] },
+				[]string{"crcs nvidia not-checkable (the symbols that the kernel exports are not known: mount the host's / at /host, or name a kernel image)"},
 			},
 			"the kernel's not known": {
 				func(s *scene) { s.versions(); s.symbol("pci_enable_device").CRCKnown = false },
@@ -321,6 +396,13 @@ func TestRulesFind(t *testing.T) {
 				func(s *scene) { s.symbol("pci_enable_device").Namespace = "PCI" },
 				[]string{"namespaces nvidia failed (nvidia.ko uses symbols of namespaces that it does not import: pci_enable_device of PCI)"},
 			},
+			"that of a weak GPL-only symbol, which a proprietary module does not see": {
+				func(s *scene) {
+					s.symbol("pci_enable_device").Namespace, s.symbol("pci_enable_device").License = "PCI", kernel.LicenseGPL
+					s.mods[0].ELF.Imports = []ko.Import{{Name: "pci_enable_device", Weak: true}}
+				},
+				nil,
+			},
 			"one imported": {
 				func(s *scene) {
 					s.symbol("pci_enable_device").Namespace = "PCI"
@@ -360,6 +442,10 @@ func TestRulesFind(t *testing.T) {
 				func(s *scene) { s.mods[0].ELF.Exports[0].Namespace = "UVM" },
 				[]string{"namespaces nvidia_uvm failed (nvidia-uvm.ko uses symbols of namespaces that it does not import: nvUvmInterfaceRegisterGpu of UVM)"},
 			},
+			"nobody's known": {
+				func(s *scene) { s.target.Exports = kernel.Exports{}; s.mods = s.mods[:1] },
+				[]string{"namespaces nvidia not-checkable (the symbols that the kernel exports are not known: mount the host's / at /host, or name a kernel image)"},
+			},
 			"not known": {
 				func(s *scene) { s.symbol("pci_enable_device").NamespaceKnown = false },
 				[]string{"namespaces nvidia not-checkable (the namespaces of pci_enable_device are not known: mount the host's / at /host, so that its kernel image or build tree can be read, or name a kernel image)"},
@@ -385,6 +471,18 @@ func TestRulesFind(t *testing.T) {
 					s.mods[0].ELF.Relocations = append(s.mods[0].ELF.Relocations, ko.Relocation{Type: uint32(elf.R_X86_64_GOTPCRELX), Section: ".text"})
 				},
 				[]string{"relocations nvidia failed (nvidia.ko has relocations that the kernel's loader does not know: R_X86_64_GOTPCRELX in .text)"},
+			},
+			"without addends": {
+				func(s *scene) { s.mods[0].ELF.WithoutAddends = []string{".text"} },
+				[]string{"relocations nvidia failed (nvidia.ko has relocations without addends (SHT_REL), which the loader of this architecture does not take, for .text)"},
+			},
+			"of a place that is taken": {
+				func(s *scene) { s.mods[0].ELF.Occupied = []string{".data"} },
+				[]string{"relocations nvidia failed (nvidia.ko has something other than zero where a relocation goes, which the loader refuses to write over, in .data)"},
+			},
+			"of code for the lower 4 GiB": {
+				func(s *scene) { s.mods[0].ELF.Low = []string{".text"} },
+				[]string{"relocations nvidia failed (nvidia.ko wants its addresses in 32 bits (R_X86_64_32), and kernels load modules higher: it was not compiled with -mcmodel=kernel; in .text)"},
 			},
 			"of the other architecture": {
 				func(s *scene) {
@@ -528,6 +626,33 @@ var signatureCases = map[string]struct {
 		func(s *scene) { s.signed(Signature{Present: true, Unsupported: "PGP"}, kernel.Enforced) },
 		[]string{"signature nvidia failed (nvidia.ko would be refused: its signature is of a kind that kernels do not know (PGP), and the kernel wants signed modules (CONFIG_MODULE_SIG_FORCE))"},
 	},
+	"of a hash that the kernel has not": {
+		func(s *scene) {
+			s.signed(Signature{Present: true, KeyID: "aa", Integrity: Valid, parsed: signedWith("sha512", "rsa")}, kernel.Enforced, "aa")
+		},
+		[]string{"signature nvidia failed (nvidia.ko would be refused: the kernel cannot verify its signature (CRYPTO_SHA512 is not set), and the kernel wants signed modules (CONFIG_MODULE_SIG_FORCE))"},
+	},
+	"of a kind of key that the kernel has not, of other content": {
+		func(s *scene) {
+			s.signed(Signature{Present: true, KeyID: "aa", Integrity: Wrong, parsed: signedWith("sha256", "ecdsa")}, kernel.NotEnforced, "aa")
+			s.target.Signing.Hash = "sha256"
+		},
+		nil,
+	},
+	"of the hash of the kernel's own modules": {
+		func(s *scene) {
+			s.signed(Signature{Present: true, KeyID: "aa", Integrity: Valid, parsed: signedWith("sha256", "rsa")}, kernel.Enforced, "aa")
+			s.target.Signing.Hash = "sha256"
+		},
+		nil,
+	},
+	"of a hash that the kernel has as a module": {
+		func(s *scene) {
+			s.signed(Signature{Present: true, KeyID: "aa", Integrity: Valid, parsed: signedWith("sha512", "rsa")}, kernel.Enforced, "aa")
+			s.config("CRYPTO_SHA512=m")
+		},
+		nil,
+	},
 	"right": {func(s *scene) {
 		s.signed(Signature{Present: true, KeyID: "aa", Integrity: Valid}, kernel.Enforced, "aa")
 	}, nil},
@@ -561,6 +686,11 @@ var signatureCases = map[string]struct {
 		func(s *scene) { s.signed(Signature{Present: true}, kernel.Enforced, "aa") },
 		[]string{"signature nvidia not-checkable (it is signed, and there is no certificate here to verify it with: name it with --signing-cert)"},
 	},
+}
+
+// signedWith is a signature by its algorithms.
+func signedWith(hash, key string) signature.Signature {
+	return signature.Signature{Signers: []signature.SignerInfo{{Hash: hash, Key: key}}}
 }
 
 // signed leaves one module, with this signature, before a kernel that holds

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"github.com/k8sp/cuda/integration/lab"
+	"github.com/k8sp/cuda/integration/variants"
+)
+
+// kernels are those to be asked: a small one as CoreOS built its own, without
+// symbol versions and with its signing key at hand, also where it wants
+// signatures; and Debian's of two lines, which differ in what they look at.
+func kernels(ctx context.Context, l *lab.Lab, image string) ([]Subject, error) {
+	parts, err := l.Make(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := lab.BuildImage(ctx, l.Checkout, image); err != nil {
+		return nil, err
+	}
+	server, err := l.Serve(ctx, parts.Kernel)
+	if err != nil {
+		return nil, err
+	}
+	defer server.Close()
+
+	host, err := l.CoreOS(ctx, image)
+	if err != nil {
+		return nil, err
+	}
+	coreos, err := subject(ctx, l, parts.Driver, host, lab.Builder{
+		Image: image, Environ: server.Environ(),
+		Docker: []string{"-v", host.Image() + ":/vmlinuz:ro"},
+		Args:   []string{"--kernel-image=/vmlinuz", "--github-repository=coreos/linux"},
+	})
+	if err != nil {
+		return nil, err
+	}
+	coreos.Key = filepath.Join(host.Dir, "signing_key.pem")
+	enforcing, locked := coreos, coreos
+	enforcing.Append, enforcing.Sign = "module.sig_enforce=1", true
+	enforcing.Name += ", " + enforcing.Append + ", modules signed by its key where nothing else is said"
+	locked.Append, locked.About = "lockdown=integrity", "signature: "
+	locked.Name += ", " + locked.Append
+	list := []Subject{coreos, enforcing, locked}
+	for _, suite := range []string{"bookworm", "trixie"} {
+		host, err := l.Debian(ctx, suite)
+		if err != nil {
+			return nil, err
+		}
+		debian, err := subject(ctx, l, parts.Driver, host, lab.Builder{Image: image, Environ: server.Environ(), HostRoot: host.Dir})
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, debian)
+	}
+	return list, nil
+}
+
+func subject(ctx context.Context, l *lab.Lab, driver lab.Driver, host lab.Host, b lab.Builder) (Subject, error) {
+	dir, err := l.Modules(ctx, b, driver, host)
+	if err != nil {
+		return Subject{}, fmt.Errorf("modules for %s: %w", host.Release, err)
+	}
+	s := Subject{Name: "Linux " + host.Release, Host: host, Modules: map[string]string{}}
+	for _, name := range variants.Bases {
+		s.Modules[name] = filepath.Join(dir, name+".ko")
+	}
+	return s, nil
+}

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"github.com/k8sp/cuda/integration/lab"
+)
+
+func main() {
+	image := flag.String("image", "cuda", "the image under test, which is built anew")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *image); err != nil {
+		fmt.Fprintln(os.Stderr, "agreement:", err)
+		if errors.Is(err, context.Canceled) {
+			os.Exit(130)
+		}
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, image string) error {
+	l, err := lab.Open(ctx, os.Stderr)
+	if err != nil {
+		return err
+	}
+	subjects, err := kernels(ctx, l, image)
+	if err != nil {
+		return err
+	}
+	report, err := compare(ctx, l, subjects)
+	if err != nil {
+		return err
+	}
+	if err := report.write(os.Stdout); err != nil {
+		return err
+	}
+	if _, disagree := report.count(); disagree > 0 {
+		return fmt.Errorf("the gate and the kernels disagree in %d rows", disagree)
+	}
+	return nil
+}
+
+// compare asks about every kernel, two at a time: a virtual machine has one CPU.
+func compare(ctx context.Context, l *lab.Lab, subjects []Subject) (Report, error) {
+	report := make(Report, len(subjects))
+	errs := make([]error, len(subjects))
+	turns := make(chan struct{}, 2)
+	var asked sync.WaitGroup
+	for i, s := range subjects {
+		asked.Go(func() {
+			turns <- struct{}{}
+			report[i], errs[i] = s.ask(ctx, l)
+			<-turns
+		})
+	}
+	asked.Wait()
+	return report, errors.Join(errs...)
+}

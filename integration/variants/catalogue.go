@@ -1,0 +1,188 @@
+package variants
+
+import (
+	"debug/elf"
+	"strings"
+)
+
+// sound are modules as they were built.
+func (m *maker) sound() []Variant {
+	return []Variant{
+		{Done: "nothing: nvidia as it was built", Parts: []Part{as(NVIDIA)}},
+		{Done: "nothing: nvidia-peermem as it was built", Parts: []Part{as(Peermem)}},
+		{Done: "nothing, but to its init: nvidia-modeset", Parts: []Part{as(Stub), as(Modeset)}},
+		{Done: "nothing, but to its init: nvidia-uvm", Parts: []Part{as(Stub), as(UVM)}},
+	}
+}
+
+// peermem is a variant of nvidia-peermem, which needs no sibling.
+func peermem(done string, edits ...edit) Variant {
+	return Variant{Done: done, Parts: []Part{edited(Peermem, edits...)}}
+}
+
+// peermemFile is one whose file was changed as a whole.
+func peermemFile(done string, change func([]byte) ([]byte, error)) Variant {
+	return Variant{Done: done, Parts: []Part{{Base: Peermem, file: change}}}
+}
+
+// files are about the file as an ELF object.
+func (m *maker) files() []Variant {
+	ident := func(at int, value byte) edit { return header(func(h *elf.Header64) { h.Ident[at] = value }) }
+	common := elf.Sym64{Info: elf.ST_INFO(elf.STB_GLOBAL, elf.STT_OBJECT), Shndx: uint16(elf.SHN_COMMON), Value: 8, Size: 8}
+	nowhere := elf.Sym64{Info: elf.ST_INFO(elf.STB_LOCAL, elf.STT_OBJECT), Shndx: 0x7f00}
+	return []Variant{
+		peermem("ELF: of type ET_EXEC", header(func(h *elf.Header64) { h.Type = uint16(elf.ET_EXEC) })),
+		peermem("ELF: for another machine", header(func(h *elf.Header64) { h.Machine = uint16(elf.EM_AARCH64) })),
+		peermemFile("ELF: of the 32-bit class, header and all", elf32),
+		peermem("ELF: the class byte says 32-bit, and no more", ident(elf.EI_CLASS, byte(elf.ELFCLASS32))),
+		peermem("ELF: the byte order's byte is wrong", ident(elf.EI_DATA, byte(elf.ELFDATA2MSB))),
+		peermemFile("ELF: cut short", func(file []byte) ([]byte, error) { return file[:len(file)-100], nil }),
+		peermem("ELF: no symbol table", dropSection(".symtab")),
+		peermem("ELF: two symbol tables", copySection(".symtab")),
+		peermem("ELF: a common symbol", addSymbol("counter", common)),
+		peermem("ELF: a common symbol of the compiler's own", addSymbol("__gnu_lto_slim", common)),
+		peermem("ELF: a symbol in a section that is not there", addSymbol("nowhere", nowhere)),
+		peermem("ELF: a section to be both written and executed", inSection(".text", func(s *section) { s.Flags |= uint64(elf.SHF_WRITE) })),
+		peermem("ELF: no .modinfo", dropSection(modinfo)),
+		peermem("ELF: two of .modinfo", copySection(modinfo)),
+	}
+}
+
+// otherRelease puts another release into the version magic.
+func otherRelease(o *object) error {
+	return changeTag("vermagic", func(magic string) string { return "4.7.3-coreos-r2" + magic[strings.IndexByte(magic, ' '):] })(o)
+}
+
+func (m *maker) vermagics() []Variant {
+	return []Variant{
+		peermem("vermagic: of another release", otherRelease),
+		peermem("vermagic: of a kernel without SMP", changeTag("vermagic", func(magic string) string { return strings.Replace(magic, " SMP", "", 1) })),
+		peermem("vermagic: none", dropTag("vermagic")),
+		peermem("vermagic: a second, wrong one", addTag("vermagic", "4.7.3-coreos-r2 ")),
+	}
+}
+
+const thisModule = ".gnu.linkonce.this_module"
+
+func (m *maker) thisModules() []Variant {
+	return []Variant{
+		peermem("this_module: 64 bytes larger", inSection(thisModule, func(s *section) { s.data = append(s.data, make([]byte, 64)...) })),
+		peermem("this_module: none", dropSection(thisModule)),
+		peermem("this_module: two", copySection(thisModule)),
+		peermem("this_module: takes up no memory", inSection(thisModule, func(s *section) { s.Flags &^= uint64(elf.SHF_ALLOC) })),
+	}
+}
+
+func (m *maker) unresolved() []Variant {
+	return []Variant{
+		peermem("symbols: one that nobody exports", undefined("no_such_symbol")),
+		peermem("symbols: one that nobody exports, weak", weak("no_such_symbol")),
+		peermem("symbols: one without a name", undefined("")),
+		peermem("symbols: _GLOBAL_OFFSET_TABLE_", undefined("_GLOBAL_OFFSET_TABLE_")),
+		{Done: "symbols: a sibling's, that is not there", Parts: []Part{as(UVM)}},
+		{Done: "symbols: a sibling's, that was stripped", Parts: []Part{edited(Stub, stripped), as(UVM)}},
+	}
+}
+
+// sibling is an export of nvidia's that nvidia-uvm uses.
+const sibling = "nvUvmInterfaceRegisterGpu"
+
+func (m *maker) crcs() []Variant {
+	plain, gplOnly := m.plain(), m.gplOnly()
+	wrong := m.export(plain).CRC ^ 1
+	list := []Variant{
+		peermem("CRC: of a symbol off by a bit", undefined(plain), setVersion(plain, wrong)),
+		peermem("CRC: of a weak symbol off by a bit", weak(plain), setVersion(plain, wrong)),
+		peermem("CRC: of a weak GPL-only symbol off by a bit, in a proprietary module", weak(gplOnly), setVersion(gplOnly, m.export(gplOnly).CRC^1)),
+		peermem("CRC: of a symbol that it does not use", setVersion("no_such_symbol", 1)),
+		peermem("CRC: of struct module (module_layout) wrong", setVersion("module_layout", 1)),
+		{Done: "CRC: of a sibling's symbol off", Parts: []Part{as(Stub), edited(UVM, setVersion(sibling, 1))}},
+	}
+	if !m.Target.Config.Bool("MODVERSIONS") {
+		return list
+	}
+	return append(list,
+		peermem("CRC: none at all", dropSection(versions)),
+		peermem("CRC: none at all, and of another release", dropSection(versions), otherRelease),
+		peermem("CRC: none of a symbol", undefined(plain)),
+		peermem("CRC: none of struct module (module_layout)", dropVersion("module_layout")),
+		Variant{Done: "CRC: none of what it exports", Parts: []Part{as(Stub), edited(Modeset, dropSection("__kcrctab"))}},
+	)
+}
+
+func (m *maker) licences() []Variant {
+	symbol := m.gplOnly()
+	gpl := setTag("license", "GPL")
+	gplOnly := []edit{renameSection("__ksymtab", "__ksymtab_gpl")}
+	if m.Target.Config.Bool("MODVERSIONS") {
+		gplOnly = append(gplOnly, renameSection("__kcrctab", "__kcrctab_gpl"))
+	}
+	forGPL := edited(Stub, gplOnly...)
+	return []Variant{
+		peermem("licence: a GPL-only symbol in a proprietary module", m.uses(symbol, undefined)),
+		peermem("licence: a GPL-only symbol in a proprietary module, weak", m.uses(symbol, weak)),
+		peermem("licence: a GPL-only symbol in a GPL module", gpl, m.uses(symbol, undefined)),
+		peermem("licence: a GPL-only symbol in a module without a licence", dropTag("license"), m.uses(symbol, undefined)),
+		{Done: "licence: a GPL-only symbol after a proprietary sibling's", Parts: []Part{as(Stub), edited(UVM, m.uses(symbol, undefined))}},
+		{Done: "licence: a GPL-only symbol before a proprietary sibling's", Parts: []Part{as(Stub), edited(UVM, m.uses(symbol, undefinedFirst))}},
+		{Done: "licence: a GPL-only symbol beside a GPL sibling's", Parts: []Part{edited(Stub, gpl), edited(UVM, m.uses(symbol, undefined))}},
+		{Done: "licence: a sibling's GPL-only symbols in a proprietary module", Parts: []Part{forGPL, as(Modeset)}},
+		{Done: "licence: a proprietary sibling's GPL-only symbols in a GPL module", Parts: []Part{forGPL, as(UVM)}},
+	}
+}
+
+func (m *maker) namespaces() []Variant {
+	symbol := m.spaced()
+	gpl := setTag("license", "GPL")
+	return []Variant{
+		peermem("namespace: not imported", gpl, m.uses(symbol, undefined)),
+		peermem("namespace: not imported, for a weak symbol", gpl, m.uses(symbol, weak)),
+		peermem("namespace: not imported, for a weak GPL-only symbol in a proprietary module", m.uses(m.gplSpaced(), weak)),
+		peermem("namespace: another imported", gpl, m.uses(symbol, undefined), addTag("import_ns", "NO_SUCH_NAMESPACE")),
+		{Done: "namespace: a sibling's, not imported", Parts: []Part{edited(Stub, intoNamespace(sibling, "NVIDIA")), as(UVM)}},
+		{Done: "namespace: a sibling's, imported", Parts: []Part{edited(Stub, intoNamespace(sibling, "NVIDIA")), edited(UVM, addTag("import_ns", "NVIDIA"))}},
+		peermem("namespace: imported", gpl, m.uses(symbol, undefined), addTag("import_ns", m.export(symbol).Namespace)),
+		peermem("namespace: imported after another", gpl, m.uses(symbol, undefined), addTag("import_ns", "NO_SUCH_NAMESPACE"), addTag("import_ns", m.export(symbol).Namespace)),
+	}
+}
+
+// exports are about names that more than one exports.
+func (m *maker) exports() []Variant {
+	const table = "nvKmsKapiGetFunctionsTable"
+	return []Variant{
+		{Done: "export: of a name that the kernel exports", Parts: []Part{as(Stub), edited(Modeset, renameExport(table, m.plain()))}},
+		{Done: "export: of a name that the kernel exports to GPL modules", Parts: []Part{as(Stub), edited(Modeset, renameExport(table, m.gplOnly()))}},
+		{Done: "export: of a name that a sibling exports", Parts: []Part{as(Stub), edited(Modeset, renameExport(table, "nvidia_get_rm_ops"))}},
+		{Done: "export: of another name", Parts: []Part{as(Stub), edited(Modeset, renameExport(table, "nvKmsKapi"))}},
+	}
+}
+
+func (m *maker) relocations() []Variant {
+	kind := func(t elf.R_X86_64) func(*elf.Rela64) {
+		return func(r *elf.Rela64) { r.Info = elf.R_INFO(elf.R_SYM64(r.Info), uint32(t)) }
+	}
+
+	return []Variant{
+		peermem("relocation: of a type that no loader knows", firstRelocation(thisModule, kind(elf.R_X86_64_GOTPCRELX))),
+		peermem("relocation: of type NONE", firstRelocation(thisModule, kind(elf.R_X86_64_NONE))),
+		peermem("relocation: of code for the lower 4 GiB", firstRelocation(thisModule, kind(elf.R_X86_64_32))),
+		peermem("relocation: of a place that is not zero", nonzeroTarget(thisModule)),
+		peermem("relocation: without addends (SHT_REL)", inSection(".rela"+thisModule, func(s *section) { s.Type = uint32(elf.SHT_REL) })),
+		peermem("relocation: of an unknown type, in what is not loaded", addDebug, relocateDebug),
+	}
+}
+
+// policies are about what no kernel looks at.
+func (m *maker) policies() []Variant {
+	list := []Variant{
+		peermem("depends: names a module that is not there", setTag("depends", "no_such_module")),
+		peermem("firmware: names a file that is not there", addTag("firmware", "nvidia/none.bin")),
+		peermem("debug: a section of debugging information", addDebug),
+		peermem("modinfo: an entry of no meaning", addTag("colour", "green")),
+		peermem("compiler: an older one", inSection(".comment", func(s *section) { s.data = []byte("GCC: (GNU) 4.9.4\x00") })),
+	}
+	for i := range list {
+		list[i].Policy = true
+	}
+	return list
+}

@@ -1,0 +1,180 @@
+package ko
+
+import (
+	"cmp"
+	"debug/elf"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// exports are what the module offers, sorted by name: what its export tables
+// say, and what the labels of their entries do where those have no tables yet.
+func (p *parser) exports(labels map[string]elf.Symbol) ([]Export, error) {
+	byName := map[string]Export{}
+	for label, s := range labels {
+		if name, ok := strings.CutPrefix(label, "__ksymtab_"); ok {
+			if e, ok := p.export(name, s, labels); ok {
+				byName[name] = e
+			}
+		}
+	}
+	for _, suffix := range []string{"", "_gpl"} {
+		entries, err := p.tableExports(suffix)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			byName[e.Name] = e
+		}
+	}
+	return slices.SortedFunc(maps.Values(byName), func(a, b Export) int { return cmp.Compare(a.Name, b.Name) }), nil
+}
+
+// export describes the export that the label __ksymtab_NAME is the entry of.
+// Its class is its section's name: __ksymtab or __ksymtab_gpl, and before
+// module.lds merges them ___ksymtab+NAME or ___ksymtab_gpl+NAME.
+func (p *parser) export(name string, entry elf.Symbol, labels map[string]elf.Symbol) (Export, bool) {
+	if int(entry.Section) >= len(p.f.Sections) {
+		return Export{}, false
+	}
+	table, _, _ := strings.Cut(p.f.Sections[entry.Section].Name, "+")
+	table = strings.TrimLeft(table, "_")
+	if !strings.HasPrefix(table, "ksymtab") {
+		return Export{}, false
+	}
+	e := Export{Name: name, GPL: table == "ksymtab_gpl"}
+	if ns, ok := labels["__kstrtabns_"+name]; ok {
+		e.Namespace = cString(p.at(ns, maxName))
+	}
+	if crc, ok := labels["__crc_"+name]; ok {
+		e.CRC, e.HasCRC = p.crc(crc)
+	}
+	return e, true
+}
+
+// crc is the value of a label __crc_NAME: until 5.18 the absolute value of the
+// symbol, or with MODULE_REL_CRCS and since 5.19 what it is the address of.
+func (p *parser) crc(label elf.Symbol) (uint32, bool) {
+	if label.Section == elf.SHN_ABS {
+		return uint32(label.Value), true
+	}
+	data := p.at(label, 4)
+	if len(data) < 4 {
+		return 0, false
+	}
+	return p.f.ByteOrder.Uint32(data), true
+}
+
+// An entry of an export table, struct kernel_symbol, is three distances of four
+// bytes: to the symbol, to its name and to its namespace.
+const (
+	entrySize      = 12
+	nameField      = 4
+	namespaceField = 8
+)
+
+// tableExports are those of the table __ksymtab or __ksymtab_gpl, which
+// module.lds merges: there they are for a module that was stripped, too.
+func (p *parser) tableExports(suffix string) ([]Export, error) {
+	table := p.numbered("__ksymtab" + suffix)
+	if table < 0 {
+		return nil, nil
+	}
+	n := p.f.Sections[table].Size / entrySize
+	if n > maxExports {
+		return nil, fmt.Errorf("has %d exports, more than any module", n)
+	}
+	names, namespaces := make([]string, n), make([]string, n)
+	err := p.relocationsOf(table, func(r relocation) {
+		at, field := r.at/entrySize, r.at%entrySize
+		switch {
+		case at >= n:
+		case field == nameField:
+			names[at] = cString(p.pointed(r, maxName))
+		case field == namespaceField:
+			namespaces[at] = cString(p.pointed(r, maxName))
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	crcs, err := p.crcTable("__kcrctab"+suffix, n)
+	if err != nil {
+		return nil, err
+	}
+	var list []Export
+	for i, name := range names {
+		if name == "" {
+			continue
+		}
+		e := Export{Name: name, GPL: suffix != "", Namespace: namespaces[i]}
+		if crcs != nil {
+			e.CRC, e.HasCRC = crcs[i], true
+		}
+		list = append(list, e)
+	}
+	return list, nil
+}
+
+// crcTable is the CRCs of n exports, nil where there is no such table. Until
+// 5.18 each is filled in by a relocation, with the value of a symbol.
+func (p *parser) crcTable(name string, n uint64) ([]uint32, error) {
+	table := p.numbered(name)
+	if table < 0 {
+		return nil, nil
+	}
+	data, err := p.content(table, maxTable)
+	if err != nil {
+		return nil, err
+	}
+	crcs := make([]uint32, n)
+	for i := range crcs {
+		if at := 4 * i; at+4 <= len(data) {
+			crcs[i] = p.f.ByteOrder.Uint32(data[at:])
+		}
+	}
+	return crcs, p.relocationsOf(table, func(r relocation) {
+		if s, ok := p.symbol(r.symbol); ok && r.at/4 < n && s.Section == elf.SHN_ABS {
+			crcs[r.at/4] = uint32(s.Value) + uint32(r.addend)
+		}
+	})
+}
+
+// numbered is the number of the first loaded section of a name, -1 where there
+// is none.
+func (p *parser) numbered(name string) int {
+	return slices.IndexFunc(p.f.Sections, func(s *elf.Section) bool {
+		return s.Name == name && s.Flags&elf.SHF_ALLOC != 0 && s.Type != elf.SHT_NOBITS
+	})
+}
+
+// relocationsOf calls found with each relocation of the numbered section.
+func (p *parser) relocationsOf(number int, found func(relocation)) error {
+	for _, s := range p.f.Sections {
+		if s.Type == elf.SHT_RELA && int(s.Info) == number {
+			return p.eachRelocation(s, relaSize, found)
+		}
+	}
+	return nil
+}
+
+// pointed is what a relocation points at, up to n bytes; empty where that is
+// nothing in the file.
+func (p *parser) pointed(r relocation, n uint64) []byte {
+	s, ok := p.symbol(r.symbol)
+	if !ok {
+		return nil
+	}
+	s.Value += uint64(r.addend)
+	return p.at(s, n)
+}
+
+// symbol is one by its number.
+func (p *parser) symbol(number uint32) (elf.Symbol, bool) {
+	if number == 0 || uint64(number) > uint64(len(p.table)) {
+		return elf.Symbol{}, false
+	}
+	return p.table[number-1], true // debug/elf leaves the first one out
+}
