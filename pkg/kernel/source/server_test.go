@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // repository is a small kernel, made with git itself and served as GitHub
@@ -41,6 +42,10 @@ func newRepository(t *testing.T) *repository {
 		t.Fatal(err)
 	}
 	runGit(t, r.dir, "init", "--quiet", "--initial-branch=coreos/v3.17.2")
+	// What GitHub allows.
+	for _, allowed := range []string{"allowFilter", "allowTipSHA1InWant", "allowReachableSHA1InWant"} {
+		runGit(t, r.dir, "config", "uploadpack."+allowed, "true")
+	}
 	r.commit(t, "3.17.2", "")
 	runGit(t, r.dir, "checkout", "--quiet", "-b", "master")
 	r.commit(t, "4.7.3", "")
@@ -76,6 +81,7 @@ func (r *repository) options(t *testing.T) Options {
 	return Options{
 		Dir: filepath.Join(share, "linux"), Scratch: scratch,
 		Repository: repositoryName, APIURL: r.api.URL + "/api/v3", CloneURL: r.git.URL + "/" + repositoryName + ".git",
+		pause: time.Millisecond,
 	}
 }
 

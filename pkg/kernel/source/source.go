@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -15,10 +16,14 @@ import (
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
-// FullSize is about how much disk, in bytes, a checkout of a current kernel
-// takes, measured on 6.1: 1.5 GB of files and 0.26 GB of git's pack. While one
-// tree replaces another both are there.
-const FullSize = 1_800_000_000
+// About how much disk, in bytes, a checkout of a current kernel takes, measured
+// on 6.1, with git's packs. While one tree replaces another both are there.
+const (
+	// Size is that of the files that a build needs.
+	Size = 180_000_000
+	// FullSize is that of the whole tree.
+	FullSize = 1_800_000_000
+)
 
 // The rungs of the ladder, in order.
 const (
@@ -59,6 +64,13 @@ type Options struct {
 	// Ref is a tag or a branch to use instead of those that the release
 	// suggests; one that begins with refs/ is taken as it is.
 	Ref string
+	// Commit is the commit that the source has to be, all 40 hexadecimal
+	// digits; empty means any.
+	Commit string
+	// Full checks out the whole tree, not only what a build needs.
+	Full bool
+	// Stall is how long a git server may be silent; zero means a minute.
+	Stall time.Duration
 	// Token raises GitHub's rate limit and opens private repositories. It is
 	// sent to the API's host and, over HTTPS or to the API's very host, to
 	// the git server that belongs to it, and nowhere else.
@@ -71,6 +83,8 @@ type Options struct {
 	// Progress receives the git server's progress, as git shows it after
 	// "remote: ". Nil discards it.
 	Progress io.Writer
+
+	pause time.Duration // before a second try; zero: partial's own
 }
 
 // Tree is a checked out kernel source.

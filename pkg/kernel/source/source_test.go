@@ -21,6 +21,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/kernel/source/needs"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -64,18 +65,26 @@ func TestCheckout(t *testing.T) {
 	}
 }
 
-// wantLikeGits compares a tree with git's own checkout, file by file, and asks
-// git what it thinks of it.
+// wantLikeGits compares a tree with git's own sparse checkout, file by file, and
+// asks git what it thinks of it.
 func wantLikeGits(t *testing.T, r *repository, dir, commit string) {
 	t.Helper()
 	gits := filepath.Join(t.TempDir(), "gits")
 	runGit(t, r.dir, "clone", "--quiet", "--no-local", "-c", "core.protectNTFS=false", "--no-checkout", r.dir, gits)
+	list, err := needs.For(kernel.X86_64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	runGit(t, gits, append([]string{"sparse-checkout", "set", "--no-cone"}, strings.Fields(list.Patterns())...)...)
 	runGit(t, gits, "checkout", "--quiet", commit)
 	if diff := cmp.Diff(snapshot(t, gits), snapshot(t, dir)); diff != "" {
 		t.Errorf("the tree differs from git's (-git +got):\n%s", diff)
 	}
 	if out := runGit(t, dir, "status", "--porcelain", "--ignored"); out != "" {
 		t.Errorf("git status says\n%s", out)
+	}
+	if diff := cmp.Diff(runGit(t, gits, "ls-files", "-t"), runGit(t, dir, "ls-files", "-t")); diff != "" {
+		t.Errorf("the index differs from git's (-git +got):\n%s", diff)
 	}
 	if n := runGit(t, dir, "rev-list", "--count", "--all"); n != "1" {
 		t.Errorf("%s commits were fetched, want 1", n)
@@ -401,35 +410,6 @@ func TestInterruptedCheckoutLeavesNothing(t *testing.T) {
 	}
 }
 
-func TestInterruptStopsTheCheckoutOfFiles(t *testing.T) {
-	r := newRepository(t)
-	o := r.options(t)
-	l, err := newLadder(target(t, "4.8.1-coreos"), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := l.find(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	// The progress ends with the pack; what follows takes no context.
-	l.Progress = writerFunc(func(b []byte) (int, error) {
-		if bytes.Contains(b, []byte("Total")) {
-			cancel()
-		}
-		return len(b), nil
-	})
-	dir := filepath.Join(o.Scratch, "tree")
-	if _, err := l.checkOut(ctx, dir, f); !errors.Is(err, context.Canceled) {
-		t.Errorf("checkOut returns %v, want context canceled", err)
-	}
-}
-
-type writerFunc func([]byte) (int, error)
-
-func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
-
 func TestProgress(t *testing.T) {
 	r := newRepository(t)
 	o := r.options(t)
@@ -450,7 +430,7 @@ func TestFullDisk(t *testing.T) {
 	}
 	full := &fs.PathError{Op: "write", Path: "/opt/share/.builder/scratch/x", Err: syscall.ENOSPC}
 	err = l.cannot("check out", found{ref: "refs/tags/v4.8.1-coreos"}, full)
-	wantError(t, err, stage.Source, "no space left on device", "Free 1.8 GB on the disk that holds /opt/share/linux")
+	wantError(t, err, stage.Source, "no space left on device", "Free 0.2 GB on the disk that holds /opt/share/linux")
 }
 
 func TestPlan(t *testing.T) {

@@ -11,10 +11,10 @@ import (
 	"slices"
 	"strings"
 
-	git "github.com/go-git/go-git/v5"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/format/index"
 
+	"github.com/k8sp/cuda/pkg/kernel/source/partial"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -53,7 +53,7 @@ func readRecord(dir string) (record, error) {
 }
 
 // reuse returns the tree that is already in place, or says why it does not
-// serve. It reads three small files and no network.
+// serve. It reads a few files and no network.
 func (l *ladder) reuse() (Tree, string) {
 	r, err := readRecord(l.dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -62,14 +62,14 @@ func (l *ladder) reuse() (Tree, string) {
 	if err != nil {
 		return Tree{}, err.Error()
 	}
-	head, err := headOf(l.dir)
+	head, err := partial.ReadHead(l.dir)
 	v, versionErr := readVersion(l.dir)
 	switch {
 	case err != nil:
 		return Tree{}, "its git repository cannot be read: " + err.Error()
 	case versionErr != nil:
 		return Tree{}, versionErr.Error()
-	case head != r.Commit:
+	case head.String() != r.Commit:
 		return Tree{}, fmt.Sprintf("it is at commit %.12s and not, as it was left, at %.12s", head, r.Commit)
 	case r.Repository != l.repository:
 		return Tree{}, fmt.Sprintf("it is of %s and not of %s", r.Repository, l.repository)
@@ -79,21 +79,32 @@ func (l *ladder) reuse() (Tree, string) {
 		return Tree{}, fmt.Sprintf("it is %s, which is no ref for kernel %s", r.Ref, l.release.Full)
 	case !v.builds(l.release):
 		return Tree{}, fmt.Sprintf("its Makefile says %s, not the version of kernel %s", v, l.release.Full)
+	case l.Commit != "" && l.Commit != r.Commit:
+		return Tree{}, fmt.Sprintf("it is commit %s and not, as --source-commit asks for, %s", r.Commit, l.Commit)
+	}
+	lacks, err := l.firstLacking()
+	if err != nil {
+		return Tree{}, "its index cannot be read: " + err.Error()
+	}
+	if lacks != "" {
+		return Tree{}, "it lacks " + lacks
 	}
 	r.Reused = true
 	return r.Tree, ""
 }
 
-func headOf(dir string) (string, error) {
-	repo, err := git.PlainOpen(dir)
+// firstLacking names a file that is needed and not checked out, or is "".
+func (l *ladder) firstLacking() (string, error) {
+	idx, err := partial.ReadIndex(l.dir)
 	if err != nil {
 		return "", err
 	}
-	head, err := repo.Head()
-	if err != nil {
-		return "", err
+	for _, e := range idx.Entries {
+		if e.SkipWorktree && (l.Full || l.needs.Match(e.Name)) && !l.needs.Spare(e.Name) {
+			return e.Name, nil
+		}
 	}
-	return head.Hash().String(), nil
+	return "", nil
 }
 
 // checkVacant returns an error unless the place is free: nothing there, an
@@ -133,11 +144,7 @@ func (l *ladder) checkVacant() error {
 // out, or is "". It compares sizes and times with git's index, as git does
 // before it reads a file, but it also counts what git is told to ignore.
 func firstChange(dir string) (string, error) {
-	repo, err := git.PlainOpen(dir)
-	if err != nil {
-		return "", err
-	}
-	idx, err := repo.Storer.Index()
+	idx, err := partial.ReadIndex(dir)
 	if err != nil {
 		return "", err
 	}

@@ -1,0 +1,165 @@
+package partial
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/format/config"
+	"github.com/go-git/go-git/v5/plumbing/format/index"
+	"golang.org/x/sys/unix"
+)
+
+// dot is the folder of a repository's own files.
+const dot = ".git"
+
+// initialize makes an empty repository at dir, which git takes for one.
+func initialize(dir string) error {
+	for _, sub := range []string{"objects/pack", "objects/info", "refs/heads", "refs/tags", "info"} {
+		if err := os.MkdirAll(filepath.Join(dir, dot, sub), 0o777); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeRepository writes what makes a repository of the objects: its
+// configuration, where it is, and which files of the commit are there.
+func (c *checkout) writeRepository() error {
+	text := map[string]string{
+		"HEAD":    c.commit.String() + "\n",
+		c.o.Ref:   c.o.Want.String() + "\n",
+		"shallow": c.commit.String() + "\n",
+	}
+	if c.o.Choose != nil {
+		text["info/sparse-checkout"] = c.o.Patterns
+	}
+	var b bytes.Buffer
+	if err := config.NewEncoder(&b).Encode(c.config()); err != nil {
+		return err
+	}
+	text["config"] = b.String()
+	for name, content := range text {
+		name = filepath.Join(c.o.Dir, dot, name)
+		if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
+			return err
+		}
+		if err := os.WriteFile(name, []byte(content), 0o666); err != nil {
+			return err
+		}
+	}
+	return c.writeIndex()
+}
+
+// config has no extensions and so version 0: git takes a remote that is a
+// promisor for one without, and go-git reads no other.
+func (c *checkout) config() *config.Config {
+	conf := config.New()
+	conf.SetOption("core", "", "repositoryformatversion", "0")
+	conf.SetOption("core", "", "filemode", "true")
+	conf.SetOption("core", "", "bare", "false")
+	// A kernel has a file aux.c, and NTFS reserves that name.
+	conf.SetOption("core", "", "protectNTFS", "false")
+	if c.folds {
+		conf.SetOption("core", "", "ignorecase", "true")
+	}
+	if c.o.Choose != nil {
+		conf.SetOption("core", "", "sparseCheckout", "true")
+		conf.SetOption("core", "", "sparseCheckoutCone", "false")
+	}
+	conf.SetOption("remote", "origin", "url", c.o.URL)
+	conf.SetOption("remote", "origin", "fetch", "+"+c.o.Ref+":"+c.o.Ref)
+	conf.SetOption("remote", "origin", "promisor", "true")
+	conf.SetOption("remote", "origin", "partialclonefilter", "blob:none")
+	return conf
+}
+
+// writeIndex lists every file of the commit, those that are not checked out as
+// such.
+func (c *checkout) writeIndex() error {
+	idx := &index.Index{Version: 2, Entries: make([]*index.Entry, len(c.files))}
+	entries := make([]index.Entry, len(c.files))
+	for i, f := range c.files {
+		e := &entries[i]
+		*e = index.Entry{Name: f.path, Hash: f.hash, Mode: f.mode, SkipWorktree: f.info == nil}
+		if e.SkipWorktree {
+			idx.Version = 3
+		} else {
+			stat(e, f.info)
+		}
+		idx.Entries[i] = e
+	}
+	out, err := os.Create(filepath.Join(c.o.Dir, dot, "index"))
+	if err != nil {
+		return err
+	}
+	w := bufio.NewWriterSize(out, 1<<18)
+	return errors.Join(index.NewEncoder(w).Encode(idx), w.Flush(), out.Close())
+}
+
+// stat fills in what git compares before it reads a file.
+func stat(e *index.Entry, info *unix.Stat_t) {
+	e.Size = uint32(info.Size)
+	e.ModifiedAt, e.CreatedAt = time.Unix(info.Mtim.Unix()), time.Unix(info.Ctim.Unix())
+	e.Dev, e.Inode, e.UID, e.GID = uint32(info.Dev), uint32(info.Ino), info.Uid, info.Gid
+}
+
+// borrow gives dir the packs of an earlier checkout: by hard links, or as
+// copies where those cannot be. Its commit, or zero, is returned.
+func borrow(from, dir string) (plumbing.Hash, error) {
+	packs, err := filepath.Glob(filepath.Join(from, dot, "objects", "pack", "pack-*.idx"))
+	if err != nil || len(packs) == 0 {
+		return plumbing.ZeroHash, err
+	}
+	for _, idx := range packs {
+		stem := strings.TrimSuffix(idx, ".idx")
+		for _, name := range []string{stem + ".pack", stem + ".promisor", idx} {
+			to := filepath.Join(dir, dot, "objects", "pack", filepath.Base(name))
+			if err := linkOrCopy(name, to); err != nil && !(errors.Is(err, os.ErrNotExist) && name == stem+".promisor") {
+				return plumbing.ZeroHash, err
+			}
+		}
+	}
+	head, err := os.ReadFile(filepath.Join(from, dot, "HEAD"))
+	if err != nil {
+		return plumbing.ZeroHash, err
+	}
+	return plumbing.NewHash(strings.TrimSpace(string(head))), nil
+}
+
+func linkOrCopy(from, to string) error {
+	err := os.Link(from, to)
+	if err == nil || errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o444)
+	if err != nil {
+		return err
+	}
+	_, err = out.ReadFrom(in)
+	return errors.Join(err, out.Close())
+}
+
+// foldsCase says whether dir is on a file system that folds case.
+func foldsCase(dir string) (bool, error) {
+	probe := filepath.Join(dir, dot, "folds")
+	if err := os.WriteFile(probe, nil, 0o666); err != nil {
+		return false, err
+	}
+	defer os.Remove(probe)
+	_, err := os.Lstat(filepath.Join(dir, dot, "FOLDS"))
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}

@@ -1,0 +1,161 @@
+package partial
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// errStalled ends a request to a server that has said nothing for too long.
+var errStalled = errors.New("the server accepted the connection and then fell silent")
+
+// temporary is a failure that may be gone a moment later.
+type temporary struct {
+	err error
+	// after is how long the server asks to be left alone; zero: it did not say.
+	after time.Duration
+}
+
+func (t *temporary) Error() string { return t.err.Error() }
+func (t *temporary) Unwrap() error { return t.err }
+
+// Temporary says whether an error of this package may be gone a moment later.
+func Temporary(err error) bool {
+	var t *temporary
+	return errors.As(err, &t)
+}
+
+// watch is a transport that ends what stalls, and remembers what went wrong
+// with the connection itself: what comes between it and the reader of a pack
+// keeps the words of an error and not its type.
+type watch struct {
+	base http.RoundTripper
+	// stall is how long neither side may be silent.
+	stall time.Duration
+
+	mu      sync.Mutex
+	failure error
+}
+
+// failed returns the failure since it was last asked, or nil.
+func (w *watch) failed() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	err := w.failure
+	w.failure = nil
+	return err
+}
+
+func (w *watch) note(err error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.failure = err
+	return err
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (w *watch) RoundTrip(request *http.Request) (*http.Response, error) {
+	ctx, cancel := context.WithCancelCause(request.Context())
+	timer := time.AfterFunc(w.stall, func() { cancel(errStalled) })
+	give := func(err error) error {
+		if errors.Is(context.Cause(ctx), errStalled) {
+			err = fmt.Errorf("%w (%s)", errStalled, w.stall)
+		}
+		timer.Stop()
+		cancel(nil)
+		if request.Context().Err() != nil {
+			return err // ours to end, nobody's failure
+		}
+		if lasting(err) {
+			return w.note(err)
+		}
+		return w.note(&temporary{err: err})
+	}
+	request = request.WithContext(ctx)
+	if request.Body != nil {
+		request.Body = &watched{request.Body, timer, w.stall, func(err error) error { return err }}
+	}
+	response, err := w.base.RoundTrip(request)
+	if err != nil {
+		return nil, give(err)
+	}
+	timer.Reset(w.stall)
+	if t := refusal(response); t != nil {
+		_ = w.note(t)
+	}
+	response.Body = &watched{response.Body, timer, w.stall, give}
+	return response, nil
+}
+
+// lasting says whether a connection fails in a way that will not pass: there is
+// no such host, or it is not who it says it is.
+func lasting(err error) bool {
+	var name *net.DNSError
+	var certificate *tls.CertificateVerificationError
+	return errors.As(err, &name) && name.IsNotFound || errors.As(err, &certificate)
+}
+
+// refusal is the temporary failure that a response's status stands for, or nil:
+// the server's own trouble, or its wish to be asked less often
+// (https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api).
+func refusal(response *http.Response) *temporary {
+	after := retryAfter(response.Header, time.Now())
+	switch s := response.StatusCode; {
+	case s == http.StatusTooManyRequests, s == http.StatusRequestTimeout, s == http.StatusForbidden && after > 0,
+		s >= 500 && s != http.StatusNotImplemented:
+		return &temporary{err: fmt.Errorf("the server answered %s", response.Status), after: after}
+	}
+	return nil
+}
+
+// retryAfter is how long a response's header asks to wait; zero: it does not.
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	if s := h.Get("Retry-After"); s != "" {
+		if seconds, err := strconv.Atoi(s); err == nil {
+			return time.Duration(seconds) * time.Second
+		}
+		if at, err := http.ParseTime(s); err == nil {
+			return at.Sub(now)
+		}
+	}
+	if h.Get("X-Ratelimit-Remaining") == "0" {
+		if reset, err := strconv.ParseInt(h.Get("X-Ratelimit-Reset"), 10, 64); err == nil {
+			return time.Unix(reset, 0).Sub(now)
+		}
+	}
+	return 0
+}
+
+// watched is a body: each read that brings something winds the clock up again.
+type watched struct {
+	io.ReadCloser
+	timer *time.Timer
+	stall time.Duration
+	give  func(error) error
+}
+
+func (b *watched) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if n > 0 {
+		b.timer.Reset(b.stall)
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = b.give(err)
+	}
+	if err != nil {
+		b.timer.Stop()
+	}
+	return n, err
+}
+
+func (b *watched) Close() error {
+	b.timer.Stop()
+	return b.ReadCloser.Close()
+}
