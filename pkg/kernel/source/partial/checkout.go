@@ -105,8 +105,6 @@ type checkout struct {
 	o       Options
 	objects *objects
 	folds   bool
-	// earlier is the commit whose objects are there from before.
-	earlier plumbing.Hash
 	// whole says that the server was, or has to be, asked for all contents.
 	whole   bool
 	commit  plumbing.Hash
@@ -122,7 +120,7 @@ func (c *checkout) begin() error {
 	if c.folds, err = foldsCase(c.o.Dir); err != nil || c.o.Earlier == "" {
 		return err
 	}
-	if c.earlier, err = borrow(c.o.Earlier, c.o.Dir); err != nil {
+	if err := borrow(c.o.Earlier, c.o.Dir); err != nil {
 		return err
 	}
 	return c.objects.changed()

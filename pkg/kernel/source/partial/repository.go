@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/format/config"
 	"github.com/go-git/go-git/v5/plumbing/format/index"
 	"golang.org/x/sys/unix"
@@ -109,27 +108,26 @@ func stat(e *index.Entry, info *unix.Stat_t) {
 	e.Dev, e.Inode, e.UID, e.GID = uint32(info.Dev), uint32(info.Ino), info.Uid, info.Gid
 }
 
+// maxBorrowed bounds how many packs are taken over: each release adds two.
+const maxBorrowed = 16
+
 // borrow gives dir the packs of an earlier checkout: by hard links, or as
-// copies where those cannot be. Its commit, or zero, is returned.
-func borrow(from, dir string) (plumbing.Hash, error) {
+// copies where those cannot be.
+func borrow(from, dir string) error {
 	packs, err := filepath.Glob(filepath.Join(from, dot, "objects", "pack", "pack-*.idx"))
-	if err != nil || len(packs) == 0 {
-		return plumbing.ZeroHash, err
+	if err != nil || len(packs) > maxBorrowed {
+		return err
 	}
 	for _, idx := range packs {
 		stem := strings.TrimSuffix(idx, ".idx")
 		for _, name := range []string{stem + ".pack", stem + ".promisor", idx} {
 			to := filepath.Join(dir, dot, "objects", "pack", filepath.Base(name))
 			if err := linkOrCopy(name, to); err != nil && !(errors.Is(err, os.ErrNotExist) && name == stem+".promisor") {
-				return plumbing.ZeroHash, err
+				return err
 			}
 		}
 	}
-	head, err := os.ReadFile(filepath.Join(from, dot, "HEAD"))
-	if err != nil {
-		return plumbing.ZeroHash, err
-	}
-	return plumbing.NewHash(strings.TrimSpace(string(head))), nil
+	return nil
 }
 
 func linkOrCopy(from, to string) error {

@@ -62,7 +62,8 @@ func (w *watch) note(err error) error {
 
 // RoundTrip implements [http.RoundTripper].
 func (w *watch) RoundTrip(request *http.Request) (*http.Response, error) {
-	ctx, cancel := context.WithCancelCause(request.Context())
+	callers := request.Context()
+	ctx, cancel := context.WithCancelCause(callers)
 	timer := time.AfterFunc(w.stall, func() { cancel(errStalled) })
 	give := func(err error) error {
 		if errors.Is(context.Cause(ctx), errStalled) {
@@ -70,7 +71,7 @@ func (w *watch) RoundTrip(request *http.Request) (*http.Response, error) {
 		}
 		timer.Stop()
 		cancel(nil)
-		if request.Context().Err() != nil {
+		if callers.Err() != nil {
 			return err // ours to end, nobody's failure
 		}
 		if lasting(err) {
