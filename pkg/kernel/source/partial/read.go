@@ -26,14 +26,14 @@ func ReadHead(dir string) (plumbing.Hash, error) {
 		return plumbing.ZeroHash, err
 	}
 	if ref, ok := strings.CutPrefix(text, "ref: "); ok {
-		return readRef(dir, ref)
+		return ReadRef(dir, ref)
 	}
 	return parseHash(text)
 }
 
-// readRef looks a branch up, where git keeps it as a file of its own or in the
-// list of those that it packed.
-func readRef(dir, ref string) (plumbing.Hash, error) {
+// ReadRef returns the object of a ref, by its full name. It looks
+// where git keeps it, as a file of its own or in the list of those it packed.
+func ReadRef(dir, ref string) (plumbing.Hash, error) {
 	text, err := readSmall(dir, filepath.FromSlash(ref))
 	if err == nil {
 		return parseHash(text)
@@ -52,7 +52,7 @@ func readRef(dir, ref string) (plumbing.Hash, error) {
 			return parseHash(hash)
 		}
 	}
-	return plumbing.ZeroHash, errors.Join(lines.Err(), fmt.Errorf("HEAD is %s, which does not exist", ref))
+	return plumbing.ZeroHash, errors.Join(lines.Err(), fmt.Errorf("the ref %s does not exist", ref))
 }
 
 func readSmall(dir, name string) (string, error) {
