@@ -85,7 +85,11 @@ func (r *resolver) descend(base *entry, kind plumbing.ObjectType, content []byte
 		if err != nil {
 			return err
 		}
-		if err := r.afford(resultSize(delta)); err != nil {
+		size := resultSize(delta)
+		if size < 0 {
+			return fmt.Errorf("%w: a delta that makes nothing", ErrDamaged)
+		}
+		if err := r.afford(size); err != nil {
 			return err
 		}
 		result, err := packfile.PatchDelta(content, delta)

@@ -51,6 +51,25 @@ func (f *file) reader() (*os.File, error) {
 	return os.Open(f.f.Name())
 }
 
+// endsWith fails for a file in which something follows the checksum.
+func (f *file) endsWith(sum plumbing.Hash) error {
+	if err := f.w.Flush(); err != nil {
+		return err
+	}
+	end, err := f.f.Seek(-int64(len(sum)), io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	var last plumbing.Hash
+	if _, err := f.f.ReadAt(last[:], end); err != nil {
+		return err
+	}
+	if last != sum {
+		return errors.New("something follows its checksum")
+	}
+	return nil
+}
+
 // cut makes a whole pack of the first bytes of one, which hold so many objects.
 func (f *file) cut(end int64, objects int) (plumbing.Hash, error) {
 	if err := errors.Join(f.w.Flush(), f.f.Truncate(end)); err != nil {

@@ -103,7 +103,7 @@ func (s *source) explain(err error) error {
 	switch {
 	case err == nil || errors.Is(err, ErrTooMuch) || errors.Is(err, errReceiver):
 		return err
-	case errors.Is(s.err, io.EOF) && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)):
+	case errors.Is(s.err, io.EOF) && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, packfile.ErrEmptyPackfile)):
 		return fmt.Errorf("%w: %w", ErrBrokenOff, err)
 	case s.err != nil && !errors.Is(s.err, io.EOF):
 		return s.err
@@ -153,17 +153,10 @@ func (p *parser) read(r io.Reader) error {
 		return err
 	}
 	// A server may say more, such as its progress; no more of the pack.
-	if n, err := io.Copy(io.Discard, r); err != nil || n > 0 {
-		return cmpErr(err, "%d bytes follow it", n)
-	}
-	return nil
-}
-
-func cmpErr(err error, format string, args ...any) error {
-	if err != nil {
+	if _, err := io.Copy(io.Discard, r); err != nil {
 		return err
 	}
-	return fmt.Errorf(format, args...)
+	return p.file.endsWith(p.sum)
 }
 
 // next reads one object.
