@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,6 +40,14 @@ func (l *ladder) fetch(ctx context.Context, f found) (Tree, error) {
 			fmt.Sprintf("%s of %s is commit %s, not %s as --source-commit asks for", f.ref, l.repository, commit, l.Commit),
 			"find out why the ref was moved before you build from it")
 	}
+	zerolog.Ctx(ctx).Info().Str("commit", commit).Int("files", got.Files).Int("of", got.All).Msg("checked out the kernel source")
+	return l.put(dir, filepath.Join(work, "old"), f,
+		Tree{Dir: l.dir, Rung: l.rungOf(f.ref), Repository: l.repository, Ref: f.ref, Commit: commit})
+}
+
+// put puts a tree at dir in the place of what is in the ladder's folder, which
+// goes to old, if it is of the right version.
+func (l *ladder) put(dir, old string, f found, tree Tree) (Tree, error) {
 	v, err := readVersion(dir)
 	if err != nil {
 		return Tree{}, l.cannot("use", f, err)
@@ -46,15 +55,14 @@ func (l *ladder) fetch(ctx context.Context, f found) (Tree, error) {
 	if !v.builds(l.release) {
 		return Tree{}, stage.New(stage.Source,
 			fmt.Sprintf("%s of %s is the source of %s, not of kernel %s: its Makefile says so",
-				f.ref, l.repository, v, l.release.Full),
+				f.ref, cmp.Or(l.repository, l.clone), v, l.release.Full),
 			"name the right tag or branch with --source-ref")
 	}
-	zerolog.Ctx(ctx).Info().Str("commit", commit).Int("files", got.Files).Int("of", got.All).Msg("checked out the kernel source")
-	tree := Tree{Dir: l.dir, Rung: l.rungOf(f.ref), Repository: l.repository, Ref: f.ref, Commit: commit, Version: v.String()}
+	tree.Version = v.String()
 	if err := writeRecord(dir, record{Tree: tree, URL: l.clone}); err != nil {
 		return Tree{}, l.cannot("check out", f, err)
 	}
-	if err := replace(l.dir, dir, filepath.Join(work, "old")); err != nil {
+	if err := replace(l.dir, dir, old); err != nil {
 		return Tree{}, l.cannot("put in place", f, err)
 	}
 	return tree, nil
@@ -100,7 +108,7 @@ func (l *ladder) cannot(do string, f found, err error) error {
 	case errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.EROFS):
 		hint = "make " + filepath.Dir(l.dir) + " writable for the user that builder runs as"
 	}
-	return stage.Wrap(stage.Source, err, fmt.Sprintf("cannot %s %s of %s from %s", do, f.ref, l.repository, l.clone), hint)
+	return stage.Wrap(stage.Source, err, fmt.Sprintf("cannot %s %s of %s from %s", do, f.ref, cmp.Or(l.repository, "a kernel"), l.clone), hint)
 }
 
 // size is about how much disk the checkout takes.

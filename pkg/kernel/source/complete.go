@@ -32,11 +32,14 @@ func Complete(ctx context.Context, t kernel.Target, o Options) (Tree, error) {
 	if err := l.checkVacant(); err != nil {
 		return Tree{}, err
 	}
+	zerolog.Ctx(ctx).Warn().Str("ref", r.Ref).Msg("fetching the whole kernel source, since a part of it does not do")
+	if r.Rung == RungTarball {
+		return l.fetchTarball(ctx)
+	}
 	hash, err := partial.ReadRef(l.dir, r.Ref)
 	if err != nil {
 		return Tree{}, stage.Wrap(stage.Source, err, "the kernel source cannot be completed", "remove "+l.dir+" and run again")
 	}
-	zerolog.Ctx(ctx).Warn().Str("ref", r.Ref).Msg("fetching the whole kernel source, since a part of it does not do")
 	return l.fetch(ctx, found{ref: r.Ref, hash: hash})
 }
 

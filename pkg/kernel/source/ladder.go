@@ -36,11 +36,15 @@ type ladder struct {
 	clone      string
 	auth       transport.AuthMethod
 	needs      *needs.List
+	place      place
 }
 
 var ownerAndName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_.-]+$`)
 
-var commitName = regexp.MustCompile(`^[0-9a-f]{40}$`)
+var (
+	commitName = regexp.MustCompile(`^[0-9a-f]{40}$`)
+	digestName = regexp.MustCompile(`^[0-9a-f]{64}$`)
+)
 
 func newLadder(t kernel.Target, o Options) (*ladder, error) {
 	l := &ladder{Options: o, release: t.Release, repository: o.Repository, dir: filepath.Clean(o.Dir), scratch: o.Scratch}
@@ -65,6 +69,12 @@ func newLadder(t kernel.Target, o Options) (*ladder, error) {
 	}
 	if l.refs, err = refsFor(t.Release, o.Ref); err != nil {
 		return nil, err
+	}
+	if l.SHA256 != "" && !digestName.MatchString(l.SHA256) {
+		return nil, usage("%q is not a SHA-256: it has to be 64 hexadecimal digits", l.SHA256)
+	}
+	if err := l.setFrom(); err != nil || l.place == tarballPlace || l.place == treePlace {
+		return l, err
 	}
 	return l, l.setURLs()
 }

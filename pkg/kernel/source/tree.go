@@ -62,14 +62,14 @@ func (l *ladder) reuse() (Tree, string) {
 	if err != nil {
 		return Tree{}, err.Error()
 	}
-	head, err := partial.ReadHead(l.dir)
+	head, err := r.head()
 	v, versionErr := readVersion(l.dir)
 	switch {
 	case err != nil:
 		return Tree{}, "its git repository cannot be read: " + err.Error()
 	case versionErr != nil:
 		return Tree{}, versionErr.Error()
-	case head.String() != r.Commit:
+	case head != r.Commit:
 		return Tree{}, fmt.Sprintf("it is at commit %.12s and not, as it was left, at %.12s", head, r.Commit)
 	case r.Repository != l.repository:
 		return Tree{}, fmt.Sprintf("it is of %s and not of %s", r.Repository, l.repository)
@@ -79,6 +79,8 @@ func (l *ladder) reuse() (Tree, string) {
 		return Tree{}, fmt.Sprintf("it is %s, which is no ref for kernel %s", r.Ref, l.release.Full)
 	case !v.builds(l.release):
 		return Tree{}, fmt.Sprintf("its Makefile says %s, not the version of kernel %s", v, l.release.Full)
+	case l.SHA256 != "" && l.SHA256 != r.Commit:
+		return Tree{}, fmt.Sprintf("its SHA-256 is %s and not, as --source-sha256 asks for, %s", r.Commit, l.SHA256)
 	case l.Commit != "" && l.Commit != r.Commit:
 		return Tree{}, fmt.Sprintf("it is commit %s and not, as --source-commit asks for, %s", r.Commit, l.Commit)
 	}
@@ -91,6 +93,15 @@ func (l *ladder) reuse() (Tree, string) {
 	}
 	r.Reused = true
 	return r.Tree, ""
+}
+
+// head is the commit that the tree is at, in hex.
+func (r record) head() (string, error) {
+	if r.Rung == RungTarball {
+		return r.Commit, nil // there is no repository
+	}
+	head, err := partial.ReadHead(r.Dir)
+	return head.String(), err
 }
 
 // firstLacking names a file that is needed and not checked out, or is "".

@@ -21,8 +21,8 @@ import (
 	"github.com/k8sp/cuda/internal/gittest"
 )
 
-// object writes an object that git's own commands would refuse to make.
-func object(t *testing.T, r *repository, kind, content string) string {
+// store writes an object that git's own commands would refuse to make.
+func store(t *testing.T, r *repository, kind, content string) string {
 	t.Helper()
 	return gittest.Pipe(t, r.dir, strings.NewReader(content), "hash-object", "-t", kind, "--literally", "-w", "--stdin")
 }
@@ -43,19 +43,19 @@ func tree(t *testing.T, entries ...string) string {
 
 func TestHostileTrees(t *testing.T) {
 	r := newRepository(t)
-	blob := object(t, r, "blob", "hostile\n")
-	up := object(t, r, "blob", "..")
-	here := object(t, r, "blob", "here")
-	etc := object(t, r, "blob", "/etc")
-	inside := object(t, r, "tree", tree(t, "100644 file", blob))
+	blob := store(t, r, "blob", "hostile\n")
+	up := store(t, r, "blob", "..")
+	here := store(t, r, "blob", "here")
+	etc := store(t, r, "blob", "/etc")
+	inside := store(t, r, "tree", tree(t, "100644 file", blob))
 	commit := gittest.Run(t, r.dir, "rev-parse", "v1^{commit}")
-	bomb := object(t, r, "tree", tree(t, "100644 0", blob, "100644 1", blob))
+	bomb := store(t, r, "tree", tree(t, "100644 0", blob, "100644 1", blob))
 	for range 30 {
-		bomb = object(t, r, "tree", tree(t, "40000 0", bomb, "40000 1", bomb))
+		bomb = store(t, r, "tree", tree(t, "40000 0", bomb, "40000 1", bomb))
 	}
 	deep := inside
 	for range 100 {
-		deep = object(t, r, "tree", tree(t, "40000 d", deep))
+		deep = store(t, r, "tree", tree(t, "40000 d", deep))
 	}
 	for name, test := range map[string]struct{ root, sentence string }{
 		"dot dot":                        {tree(t, "100644 ..", blob), `holds the name ".."`},
@@ -88,8 +88,8 @@ func TestHostileTrees(t *testing.T) {
 		"a long name":                    {tree(t, "100644 "+strings.Repeat("x", 300), blob), "a name of 300 bytes"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			root := object(t, r, "tree", test.root)
-			commit := object(t, r, "commit", "tree "+root+"\nauthor a <a> 0 +0000\ncommitter a <a> 0 +0000\n\nx\n")
+			root := store(t, r, "tree", test.root)
+			commit := store(t, r, "commit", "tree "+root+"\nauthor a <a> 0 +0000\ncommitter a <a> 0 +0000\n\nx\n")
 			gittest.Run(t, r.dir, "update-ref", "refs/heads/hostile", commit)
 			o := r.options(t, r.serve(t, nil), commit)
 			o.Ref, o.Choose, o.Patterns = "refs/heads/hostile", nil, ""

@@ -42,21 +42,12 @@ func (l *link) open(ctx context.Context) error {
 	if l.session != nil {
 		return nil
 	}
-	l.watch = &watch{base: l.o.Transport, stall: l.o.Stall}
-	if l.watch.base == nil {
-		l.watch.base = http.DefaultTransport
-	}
+	l.watch = newWatch(l.o)
 	endpoint, err := transport.NewEndpoint(l.o.URL)
 	if err != nil {
 		return err
 	}
-	var server transport.Transport
-	if endpoint.Protocol == "http" || endpoint.Protocol == "https" {
-		server = githttp.NewClient(&http.Client{Transport: l.watch})
-	} else if server, err = client.NewClient(endpoint); err != nil {
-		return err
-	}
-	session, err := server.NewUploadPackSession(endpoint, l.o.Auth)
+	session, err := l.start(endpoint)
 	if err != nil {
 		return err
 	}
@@ -66,6 +57,20 @@ func (l *link) open(ctx context.Context) error {
 	}
 	l.session, l.can, l.refs = session, refs.Capabilities, refs.References
 	return nil
+}
+
+func (l *link) start(endpoint *transport.Endpoint) (transport.UploadPackSession, error) {
+	switch endpoint.Protocol {
+	case "file":
+		return openMirror(endpoint.Path)
+	case "http", "https":
+		return githttp.NewClient(&http.Client{Transport: l.watch}).NewUploadPackSession(endpoint, l.o.Auth)
+	}
+	server, err := client.NewClient(endpoint)
+	if err != nil {
+		return nil, err
+	}
+	return server.NewUploadPackSession(endpoint, l.o.Auth)
 }
 
 // explain is the connection's own failure, where there was one, instead of

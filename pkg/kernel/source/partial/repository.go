@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/format/config"
 	"github.com/go-git/go-git/v5/plumbing/format/index"
 	"golang.org/x/sys/unix"
@@ -93,12 +95,49 @@ func (c *checkout) writeIndex() error {
 		}
 		idx.Entries[i] = e
 	}
-	out, err := os.Create(filepath.Join(c.o.Dir, dot, "index"))
+	return saveIndex(c.o.Dir, idx)
+}
+
+func saveIndex(dir string, idx *index.Index) error {
+	out, err := os.Create(filepath.Join(dir, dot, "index"))
 	if err != nil {
 		return err
 	}
 	w := bufio.NewWriterSize(out, 1<<18)
 	return errors.Join(index.NewEncoder(w).Encode(idx), w.Flush(), out.Close())
+}
+
+// WriteIndex lists what is in a tree that is no repository, and what else would
+// be in it if it were whole, so that [ReadIndex] tells of it, too.
+func WriteIndex(dir string, absent []string) error {
+	idx := &index.Index{Version: 3}
+	for _, name := range absent {
+		idx.Entries = append(idx.Entries, &index.Entry{Name: name, SkipWorktree: true})
+	}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		e := &index.Entry{Mode: filemode.Regular}
+		if d.Type()&fs.ModeSymlink != 0 {
+			e.Mode = filemode.Symlink
+		}
+		var info unix.Stat_t
+		if err := unix.Lstat(path, &info); err != nil {
+			return err
+		}
+		stat(e, &info)
+		e.Name, err = filepath.Rel(dir, path)
+		idx.Entries = append(idx.Entries, e)
+		return err
+	})
+	if err == nil {
+		err = os.Mkdir(filepath.Join(dir, dot), 0o777)
+	}
+	if err != nil {
+		return err
+	}
+	return saveIndex(dir, idx)
 }
 
 // stat fills in what git compares before it reads a file.

@@ -32,6 +32,12 @@ func Temporary(err error) bool {
 	return errors.As(err, &t)
 }
 
+// Client is an HTTP client that ends what stalls, as this package's own requests.
+func Client(o Options) *http.Client {
+	o = o.withDefaults()
+	return &http.Client{Transport: newWatch(&o)}
+}
+
 // watch is a transport that ends what stalls, and remembers what went wrong
 // with the connection itself: what comes between it and the reader of a pack
 // keeps the words of an error and not its type.
@@ -42,6 +48,14 @@ type watch struct {
 
 	mu      sync.Mutex
 	failure error
+}
+
+func newWatch(o *Options) *watch {
+	w := &watch{base: o.Transport, stall: o.Stall}
+	if w.base == nil {
+		w.base = http.DefaultTransport
+	}
+	return w
 }
 
 // failed returns the failure since it was last asked, or nil.
@@ -81,7 +95,7 @@ func (w *watch) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	request = request.WithContext(ctx)
 	if request.Body != nil {
-		request.Body = &watched{request.Body, timer, w.stall, func(err error) error { return err }}
+		request.Body = &watched{request.Body, timer, w.stall, func(err error) error { return err }, func() {}}
 	}
 	response, err := w.base.RoundTrip(request)
 	if err != nil {
@@ -91,7 +105,7 @@ func (w *watch) RoundTrip(request *http.Request) (*http.Response, error) {
 	if t := refusal(response); t != nil {
 		_ = w.note(t)
 	}
-	response.Body = &watched{response.Body, timer, w.stall, give}
+	response.Body = &watched{response.Body, timer, w.stall, give, func() { timer.Stop(); cancel(nil) }}
 	return response, nil
 }
 
@@ -139,7 +153,8 @@ type watched struct {
 	io.ReadCloser
 	timer *time.Timer
 	stall time.Duration
-	give  func(error) error
+	give  func(error) error // what a failure is
+	end   func()
 }
 
 func (b *watched) Read(p []byte) (int, error) {
@@ -151,12 +166,12 @@ func (b *watched) Read(p []byte) (int, error) {
 		err = b.give(err)
 	}
 	if err != nil {
-		b.timer.Stop()
+		b.end()
 	}
 	return n, err
 }
 
 func (b *watched) Close() error {
-	b.timer.Stop()
+	b.end()
 	return b.ReadCloser.Close()
 }

@@ -1,0 +1,113 @@
+package source
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/rs/zerolog"
+
+	"github.com/k8sp/cuda/internal/decompress"
+	"github.com/k8sp/cuda/internal/untar"
+	"github.com/k8sp/cuda/pkg/kernel/source/partial"
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+// maxMembers bounds the files and folders of a tarball; a kernel of 2026 has
+// 96,000.
+const maxMembers = 1 << 19
+
+// fetchTarball unpacks what is needed of the tarball in scratch, and puts it in
+// place once the digest of the whole is right.
+func (l *ladder) fetchTarball(ctx context.Context) (Tree, error) {
+	f := found{ref: l.refs[0]}
+	work, err := os.MkdirTemp(l.scratch, "source-")
+	if err != nil {
+		return Tree{}, l.cannot("make a scratch folder for", f, err)
+	}
+	defer os.RemoveAll(work)
+	zerolog.Ctx(ctx).Info().Str("from", l.clone).Msg("unpacking the kernel source")
+	dir, digest, err := l.unpack(ctx, work)
+	if ctx.Err() != nil {
+		return Tree{}, ctx.Err()
+	}
+	if err != nil {
+		return Tree{}, l.cannot("unpack", f, err)
+	}
+	if l.SHA256 != "" && digest != l.SHA256 {
+		return Tree{}, stage.New(stage.Source, fmt.Sprintf("%s has the SHA-256 %s, not %s", l.clone, digest, l.SHA256),
+			"it is damaged, or not what you think it is: fetch it again, and check the digest")
+	}
+	return l.put(dir, filepath.Join(work, "old"), f, Tree{Dir: l.dir, Rung: RungTarball, Ref: f.ref, Commit: digest})
+}
+
+// unpack leaves the files that are needed in a folder below work, with a list
+// of all that there are, and returns it and the tarball's digest.
+func (l *ladder) unpack(ctx context.Context, work string) (dir, digest string, err error) {
+	in, err := l.openTarball(ctx)
+	if err != nil {
+		return "", "", err
+	}
+	defer in.Close()
+	sum := sha256.New()
+	compressed := bufio.NewReaderSize(io.TeeReader(in, sum), 1<<16)
+	plain, _, err := decompress.Reader(compressed)
+	if err != nil {
+		return "", "", err
+	}
+	defer plain.Close()
+	top, absent := "", []string{}
+	err = untar.Extract(ctx, plain, work, untar.Options{MaxFiles: maxMembers, Want: func(member string) bool {
+		folder, name, below := strings.Cut(member, "/")
+		if top == "" {
+			top = folder
+		}
+		if !below || folder != top {
+			return false
+		}
+		wanted := l.Full || l.needs.Match(name)
+		if !wanted {
+			absent = append(absent, name)
+		}
+		return wanted
+	}})
+	if err != nil {
+		return "", "", err
+	}
+	if _, err := io.Copy(io.Discard, compressed); err != nil {
+		return "", "", err
+	}
+	if top == "" {
+		return "", "", errors.New("it is empty")
+	}
+	dir = filepath.Join(work, top)
+	return dir, hex.EncodeToString(sum.Sum(nil)), partial.WriteIndex(dir, absent)
+}
+
+// openTarball opens the file, or asks the server for it.
+func (l *ladder) openTarball(ctx context.Context) (io.ReadCloser, error) {
+	if !strings.Contains(l.clone, "://") {
+		return os.Open(l.clone)
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, l.clone, nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := partial.Client(l.fetchOptions()).Do(request)
+	if err != nil {
+		return nil, err
+	}
+	if response.StatusCode != http.StatusOK {
+		response.Body.Close()
+		return nil, fmt.Errorf("the server answered %s", response.Status)
+	}
+	return response.Body, nil
+}
