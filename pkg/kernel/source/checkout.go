@@ -16,9 +16,26 @@ import (
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
-// fetch checks a ref out in scratch and puts it in place of what is in the
-// ladder's folder once it is whole and the right version.
+// fetch checks a ref out in place of what is in the ladder's folder. Where the
+// share folds case and cannot hold what is needed, the tree goes to a folder of
+// this machine's, which in a container is gone with it.
 func (l *ladder) fetch(ctx context.Context, f found) (Tree, error) {
+	tree, err := l.fetchTo(ctx, f)
+	var folds *partial.FoldsError
+	if !errors.As(err, &folds) {
+		return tree, err
+	}
+	zerolog.Ctx(ctx).Warn().Err(folds).Msg("the kernel source does not fit the share, and is checked out for this run only")
+	if l.scratch, err = os.MkdirTemp("", "linux-"); err != nil {
+		return Tree{}, l.cannot("make a scratch folder for", f, err)
+	}
+	l.dir = filepath.Join(l.scratch, "linux")
+	return l.fetchTo(ctx, f)
+}
+
+// fetchTo checks a ref out in scratch and puts it in place of what is in the
+// ladder's folder once it is whole and the right version.
+func (l *ladder) fetchTo(ctx context.Context, f found) (Tree, error) {
 	work, err := os.MkdirTemp(l.scratch, "source-")
 	if err != nil {
 		return Tree{}, l.cannot("make a scratch folder for", f, err)

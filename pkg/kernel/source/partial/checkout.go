@@ -244,6 +244,8 @@ func (c *checkout) choose(ctx context.Context) error {
 		if c.leftOut, err = leaveOut(files, c.o.Spare); err != nil {
 			return err
 		}
+	}
+	if len(c.leftOut) > 0 {
 		zerolog.Ctx(ctx).Info().Strs("left_out", c.leftOut).Msg("the share does not tell upper case from lower: left out what no build needs")
 	}
 	c.commit, c.files = commit, files

@@ -27,8 +27,9 @@ func leaveOut(files []*file, spare func(string) bool) ([]string, error) {
 		}
 	}
 	var out []string
-	for _, group := range groups {
-		if len(group) == 1 {
+	for _, f := range files { // in their order, so that an error is the same each time
+		group := groups[strings.ToLower(f.path)]
+		if len(group) < 2 || f != group[0] {
 			continue
 		}
 		for _, f := range group {
