@@ -3,8 +3,8 @@
 #     docker build -t cuda .
 #     docker build -t cuda --build-arg BASE=debian:bullseye-slim --build-arg COMPILERS="10 9" .
 #
-# The second is for CoreOS's 4.x kernels, which the compilers of the first are
-# too new for. Written for Docker's legacy builder: no heredocs, no RUN --mount.
+# The second has the compilers of older kernels: bullseye's gcc 10 and 9 instead
+# of trixie's. (Which lines builder takes is OldestTried of pkg/kernel.) Written for Docker's legacy builder: no heredocs, no RUN --mount.
 
 # What the tools run on; its Debian release decides which compilers there are:
 # trixie has gcc 12 to 14, bookworm 11 and 12, bullseye 9 and 10.
@@ -24,6 +24,14 @@ RUN digest=$(find cmd internal pkg go.mod go.sum -type f -print0 \
         | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -d' ' -f1) \
     && CGO_ENABLED=0 go build -trimpath -buildvcs=false \
         -ldflags "-s -w -X main.sourceDigest=sha256:$digest" -o /builder ./cmd/builder
+# What the licences of the modules in the binary ask for: their texts.
+RUN mkdir /licenses && cp "$(go env GOROOT)/LICENSE" /licenses/go \
+    && go list -deps -f '{{with .Module}}{{if not .Main}}{{.Path}} {{.Dir}}{{end}}{{end}}' ./cmd/builder | sort -u \
+        | while read -r module dir; do \
+            mkdir -p "/licenses/$module" \
+            && find "$dir" -maxdepth 1 -type f -iregex '.*/\(licen[cs]e\|copying\|notice\|patents\)[^/]*' -exec cp '{}' "/licenses/$module/" ';' \
+            && ls "/licenses/$module/"* >/dev/null || exit 1; \
+        done
 
 FROM ${BASE}
 # Major versions of gcc, the first of them the image's default. A kernel's
@@ -60,6 +68,7 @@ RUN pahole=pahole \
     && rm -rf /usr/share/info /usr/share/locale /usr/share/man \
         /var/cache/apt/* /var/lib/apt/lists/* /var/log/apt /var/log/dpkg.log
 COPY LICENSE /usr/share/doc/cuda-builder/copyright
+COPY --from=builder /licenses /usr/share/doc/cuda-builder/licenses
 COPY --from=builder /builder /usr/local/bin/builder
 LABEL org.opencontainers.image.title="cuda" \
       org.opencontainers.image.description="Builds NVIDIA kernel modules for the kernel of a CoreOS or Flatcar host" \

@@ -31,12 +31,15 @@ demo: ## Make kernel modules from real parts, in the image, as a user would
 	@go run ./integration/demo
 
 .PHONY: test
-test: lint unit integration ## Run every test there is: what CI runs
-	@cat $(RESULTS)/*.json | awk ' \
+test: ## Run every test there is: what CI runs
+	@rm -rf $(RESULTS); mkdir -p $(RESULTS); status=0; \
+	$(MAKE) --no-print-directory lint unit integration || status=$$?; \
+	find $(RESULTS) -name '*.json' -exec cat '{}' + | awk ' \
 		/"Test":"/ && /"Action":"pass"/ { pass++ } \
 		/"Test":"/ && /"Action":"fail"/ { fail++ } \
 		/"Test":"/ && /"Action":"skip"/ { skip++ } \
-		END { printf "%d passed, %d failed, %d skipped\n", pass, fail, skip }'
+		END { printf "%d passed, %d failed, %d skipped\n", pass, fail, skip }'; \
+	exit $$status
 
 .PHONY: unit
 unit: ## Run the unit tests: no network, no root, no Docker
@@ -57,6 +60,10 @@ lint: ## Check format, vet, staticcheck and that go.mod is tidy
 	go vet -tags integration ./integration/...
 	$(STATICCHECK) -tags integration ./...
 	go mod tidy -diff
+
+.PHONY: fuzz
+fuzz: ## Fuzz every parser, FUZZTIME (10m) each
+	@scripts/fuzz.sh $(FUZZTIME)
 
 .PHONY: clean
 clean: ## Remove what the build and the tests left in the checkout (not the share's results)

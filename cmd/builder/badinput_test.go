@@ -33,6 +33,7 @@ func TestBadInput(t *testing.T) {
 	groups := map[string][]badInput{
 		"host": badHosts, "source": badSources, "driver": badDrivers,
 		"installer": badInstallers, "share": badShares, "usage": badUsage,
+		"key": badKeys, "image": badImages,
 	}
 	for group, inputs := range groups {
 		for _, tt := range inputs {
@@ -219,6 +220,10 @@ var badDrivers = []badInput{
 			makeselftest.Member{Name: "./kernel/evil", Content: "x"})
 		return nil
 	}, 11, []string{"kernel"}},
+	{"only proprietary modules, for a GPU that needs the open ones", func(t *testing.T, f *fixture) []string {
+		f.gpu(t, "0x2901")
+		return nil
+	}, 11, []string{"no open kernel modules", "10de:2901 (Blackwell or later)", "--module-type"}},
 	{"a folder without an installer", func(t *testing.T, f *fixture) []string {
 		remove(t, filepath.Join(f.driver(fixtureDriver), "nvidia-installer"))
 		return nil

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
+	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -11,6 +13,8 @@ import (
 	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/job"
+	"github.com/k8sp/cuda/pkg/kernel/prepare"
+	"github.com/k8sp/cuda/pkg/modules"
 )
 
 const defaultShare = "/opt/share"
@@ -21,7 +25,22 @@ publish them with a manifest in modules/RELEASE/VERSION of the share.
 What is already there and verifies is reused: a second run with the same kernel
 and driver ends in about a second. Two runs on one share take turns.
 
-On stdout: the path of manifest.json, or with --output json the result.`
+On stdout: the path of manifest.json, or with --output json the result.
+
+`
+
+// checksHelp lists the checks, whose names --allow takes.
+func checksHelp() string {
+	var b strings.Builder
+	b.WriteString("The checks, by the names that --allow takes; those marked kernel are what the\nkernel itself enforces when it loads a module:\n\n")
+	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(table, "  %s\t%s\t%s\n", prepare.DriftCheck, modules.PolicyCheck, "kbuild leaves the host's config as it is")
+	for _, r := range modules.Rules() {
+		fmt.Fprintf(table, "  %s\t%s\t%s\n", r.Name, r.Kind, r.Doc)
+	}
+	_ = table.Flush() // a strings.Builder takes everything
+	return strings.TrimRight(b.String(), "\n")
+}
 
 // output is the form of a command's result on stdout.
 type output string
@@ -46,7 +65,7 @@ func newBuildCommand(io streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "build",
 		Short: "Build, check and publish the modules (what builder does by default)",
-		Long:  buildHelp,
+		Long:  buildHelp + checksHelp(),
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if dryRun {
@@ -76,20 +95,29 @@ func newBuildCommand(io streams) *cobra.Command {
 func buildFlags(flags *pflag.FlagSet, o *job.Options) {
 	flags.SortFlags = false
 	flags.StringVar(&o.Share, "share", defaultShare, "`folder` with the driver package, that receives the modules")
-	hostRootFlag(flags, &o.HostRoot)
+	hostFlags(flags, &o.Host)
 	flags.StringVar(&o.DriverVersion, "driver-version", "", "`version` of the driver to build (default: the newest in SHARE/cuda)")
-	flags.StringVar(&o.ModuleType, "module-type", "auto", "`type` of the modules: proprietary, open, or auto: proprietary unless the package has only open ones")
+	flags.StringVar(&o.ModuleType, "module-type", "auto", "`type` of the modules: proprietary, open, or auto: what the host's GPUs run with, else what NVIDIA's own installer prefers")
 	flags.StringSliceVar(&o.Exclude, "exclude-modules", nil, "`modules` to do without, such as nvidia-drm,nvidia-peermem")
 	flags.StringVar(&o.Source.Repository, "github-repository", "", "`owner/name` of the kernel's repository (default: coreos/linux for CoreOS, gregkh/linux for all others)")
 	flags.StringVar(&o.Source.APIURL, "github-api-url", "", "`URL` of the GitHub API, for GitHub Enterprise or a mirror (default: GitHub's)")
 	flags.StringVar(&o.Source.Token, "github-token", "", "`token` for the GitHub API; better given as BUILDER_GITHUB_TOKEN, never logged")
 	flags.StringVar(&o.Source.CloneURL, "clone-url", "", "`URL` to clone the kernel from (default: the repository on GitHub)")
 	flags.StringVar(&o.Source.Ref, "source-ref", "", "tag or branch `name` of the kernel source, instead of the one that the release names")
+	flags.StringVar(&o.Signing.Key, "signing-key", "", "`file` with the private key to sign the modules with, RSA or ECDSA in PEM")
+	flags.StringVar(&o.Signing.Certificate, "signing-cert", "", "`file` with the key's certificate")
+	flags.BoolVar(&o.Debug, "debug-info", false, "keep debugging information: modules seventeen times the size")
 	flags.IntVar(&o.Jobs, "jobs", 0, "`number` of compilers that run at once (default: one a CPU that the container may use)")
 	flags.DurationVar(&o.BuildTimeout, "build-timeout", cuda.DefaultTimeout, "`time` after which a hanging installer is stopped")
 	flags.BoolVar(&o.NoWait, "no-wait", false, "end with exit code 75 instead of waiting while another run holds the share")
 	flags.BoolVar(&o.Strict, "strict", false, "make a failure of each check that cannot be made here")
 	flags.StringSliceVar(&o.Allow, "allow", nil, "`names` of checks that may fail; recorded in the manifest")
+}
+
+func hostFlags(flags *pflag.FlagSet, h *job.Host) {
+	hostRootFlag(flags, &h.Root)
+	flags.StringVar(&h.Image, "kernel-image", "", "`file` or URL of a kernel image (vmlinuz) whose kernel is the target, whatever the host runs")
+	flags.StringVar(&h.ImageSHA256, "kernel-image-sha256", "", "SHA-256 `digest` that the kernel image must have")
 }
 
 func hostRootFlag(flags *pflag.FlagSet, value *string) {

@@ -170,6 +170,21 @@ func TestVerifyAgainstAnotherKernel(t *testing.T) {
 	}
 }
 
+// TestStricterTermsNeedNoSecondBuild asks for the verdict on what is published
+// already.
+func TestStricterTermsNeedNoSecondBuild(t *testing.T) {
+	f := newFixture(t)
+	f.build(t)
+	before := f.results(t)
+	o := f.run(t, "--strict")
+	if o.code != 15 || strings.Contains(o.stderr, `"stage":"build"`) || !strings.Contains(lastLine(o.stderr), "not-checkable") {
+		t.Errorf("exit code %d\n%s", o.code, o.stderr)
+	}
+	if f.results(t) != before {
+		t.Error("the result was touched")
+	}
+}
+
 // TestAllowIsOneCheckAndOnRecord lets kbuild change an option of the host's
 // config: that stops the job, unless the user lets just that pass.
 func TestAllowIsOneCheckAndOnRecord(t *testing.T) {

@@ -20,6 +20,12 @@ const (
 	fixtureDriver  = "535.261.03"
 )
 
+// What that kernel says of itself.
+const (
+	fixtureBanner = "Linux version " + fixtureRelease + " (jenkins@localhost) (gcc version 12.2.0 (Debian 12.2.0-14) ) #1 SMP Thu Jan 1 00:00:00 UTC 1970"
+	fixtureConfig = "CONFIG_X86_64=y\nCONFIG_MODULES=y\nCONFIG_SMP=y\nCONFIG_PREEMPT_BUILD=y\nCONFIG_MODULE_UNLOAD=y\nCONFIG_KALLSYMS_ALL=y\nCONFIG_DRM=m\n# CONFIG_MODVERSIONS is not set\n"
+)
+
 // fixture is a share, a recorded host, a kernel repository and a PATH, all
 // small, with which the whole job runs in a fraction of a second. The tools
 // on the PATH and the installer are scripts that stand in for the real ones;
@@ -48,12 +54,10 @@ func newFixture(t *testing.T) *fixture {
 }
 
 func (f *fixture) writeHost(t *testing.T) {
-	write(t, filepath.Join(f.host, "proc/version"), 0o644,
-		"Linux version "+fixtureRelease+" (jenkins@localhost) (gcc version 12.2.0 (Debian 12.2.0-14) ) #1 SMP Thu Jan 1 00:00:00 UTC 1970\n")
+	write(t, filepath.Join(f.host, "proc/version"), 0o644, fixtureBanner+"\n")
 	write(t, filepath.Join(f.host, "proc/sys/kernel/osrelease"), 0o644, fixtureRelease+"\n")
 	write(t, filepath.Join(f.host, "etc/os-release"), 0o644, "ID=coreos\nVERSION_ID=1911.3.0\n")
-	write(t, filepath.Join(f.host, "boot/config-"+fixtureRelease), 0o644,
-		"CONFIG_X86_64=y\nCONFIG_MODULES=y\nCONFIG_SMP=y\nCONFIG_PREEMPT_BUILD=y\nCONFIG_MODULE_UNLOAD=y\nCONFIG_KALLSYMS_ALL=y\nCONFIG_DRM=m\n# CONFIG_MODVERSIONS is not set\n")
+	write(t, filepath.Join(f.host, "boot/config-"+fixtureRelease), 0o644, fixtureConfig)
 	write(t, filepath.Join(f.host, "proc/kallsyms"), 0o644, `ffffffff81000000 R __start___ksymtab
 ffffffff81000000 r __ksymtab__printk
 ffffffff8100000c R __stop___ksymtab
@@ -63,7 +67,15 @@ ffffffff81000018 R __stop___ksymtab_gpl
 `)
 }
 
-// writeTools makes a make and a gcc-12 that do the little the job looks at.
+// gpu gives the host a graphics card of NVIDIA's.
+func (f *fixture) gpu(t *testing.T, device string) {
+	t.Helper()
+	for name, value := range map[string]string{"vendor": "0x10de", "device": device, "class": "0x030200"} {
+		write(t, filepath.Join(f.host, "sys/bus/pci/devices/0000:65:00.0", name), 0o644, value+"\n")
+	}
+}
+
+// writeTools makes a make, a gcc-12 and a depmod that do the little the job looks at.
 func (f *fixture) writeTools(t *testing.T) {
 	write(t, filepath.Join(f.bin, "gcc-12"), 0o755, "#!/bin/sh\necho 'gcc-12 (stand-in) 12.2.0'\n")
 	write(t, filepath.Join(f.bin, "make"), 0o755, `#!/bin/sh
@@ -72,6 +84,9 @@ for argument; do
 done
 mkdir -p "$out/include/config"
 echo `+fixtureRelease+` >"$out/include/config/kernel.release"
+`)
+	write(t, filepath.Join(f.bin, "depmod"), 0o755, `#!/bin/sh
+printf index >"$2/lib/modules/$3/modules.dep.bin"
 `)
 	t.Setenv("PATH", f.bin+":"+os.Getenv("PATH"))
 }
@@ -108,6 +123,8 @@ func (f *fixture) writeDriver(t *testing.T, version string) {
 	write(t, filepath.Join(dir, ".manifest"), 0o644, "NVIDIA Accelerated Graphics Driver for Linux-x86_64\n"+version+
 		"\n \nnvidia nvidia-uvm nvidia-modeset nvidia-drm \n \n \n./kernel/\n./kernel/precompiled/\n"+
 		"kernel/nvidia/nv.c 0644 KERNEL_MODULE_SRC INHERIT_PATH_DEPTH:1 MODULE:resman\n"+
+		"firmware/gsp_ga10x.bin 0644 FIRMWARE INHERIT_PATH_DEPTH:1 MODULE:gsp\n"+
+		"firmware/gsp_tu10x.bin 0644 FIRMWARE INHERIT_PATH_DEPTH:1 MODULE:gsp\n"+
 		"nvidia-installer 0755 INSTALLER_BINARY MODULE:installer\n")
 	write(t, filepath.Join(dir, "kernel/nvidia/nv.c"), 0o644, "/* a source */\n")
 	f.writeInstaller(t, version, `cp "$modules"/*.ko "$install"`)

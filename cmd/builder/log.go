@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/mattn/go-isatty"
@@ -47,4 +48,18 @@ func (o *logOptions) logger(w io.Writer) (zerolog.Logger, error) {
 func isTerminal(w io.Writer) bool {
 	file, ok := w.(*os.File)
 	return ok && isatty.IsTerminal(file.Fd())
+}
+
+// defaultLogger is the log until the flags are read, which a usage error
+// comes before.
+func defaultLogger(environ []string, w io.Writer) zerolog.Logger {
+	for _, entry := range environ {
+		if format, found := strings.CutPrefix(entry, environName("log-format")+"="); found {
+			if log, err := (&logOptions{format: format}).logger(w); err == nil {
+				return log
+			}
+		}
+	}
+	log, _ := (&logOptions{format: "auto"}).logger(w) // a format that is one
+	return log
 }

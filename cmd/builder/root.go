@@ -45,7 +45,7 @@ type streams struct {
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
 	io := streams{stdout, stderr}
 	var logging logOptions
-	log := zerolog.New(stderr)
+	log := defaultLogger(environ, stderr)
 
 	root := newBuildCommand(io)
 	root.Use = "builder [command]"

@@ -12,12 +12,18 @@ import (
 
 const verifyHelp = `Hold a folder of published modules against its manifest and against a host:
 every file's digest, then every check that a build makes. The host may be
-another than the one the modules were built for: a node's capture, say.
+another than the one the modules were built for: a node's capture, or tomorrow's
+kernel by its image alone:
+
+    builder verify --kernel-image vmlinuz-NEXT /opt/share/modules/RELEASE/VERSION
+
+Each check is passed, failed, or not-checkable, with the mount that would help.
 
 Exit code 15 when a check fails.`
 
 func newVerifyCommand(io streams) *cobra.Command {
-	var hostRoot string
+	var host job.Host
+	var certificate string
 	var strict bool
 	format := outputs[0]
 	cmd := &cobra.Command{
@@ -31,17 +37,19 @@ func newVerifyCommand(io streams) *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			checks, err := job.Verify(cmd.Context(), args[0], hostRoot)
+			checks, err := job.Verify(cmd.Context(), args[0], host, certificate)
 			if err != nil {
 				return err
 			}
 			if err := printChecks(io, checks, format); err != nil {
 				return err
 			}
-			return modules.Judge(checks, modules.Policy{Strict: strict})
+			return modules.Judge(checks, modules.Policy{Strict: strict, Published: true})
 		},
 	}
-	hostRootFlag(cmd.Flags(), &hostRoot)
+	cmd.Flags().SortFlags = false
+	hostFlags(cmd.Flags(), &host)
+	cmd.Flags().StringVar(&certificate, "signing-cert", "", "`file` with the certificate of the key that signed the modules")
 	cmd.Flags().BoolVar(&strict, "strict", false, "make a failure of each check that cannot be made here")
 	cmd.Flags().Var(&format, "output", "`format` of the result on stdout: text or json")
 	return cmd

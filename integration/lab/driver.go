@@ -30,9 +30,9 @@ type Driver struct {
 	Real bool
 }
 
-// driver makes a driver package in NVIDIA's layout: the kernel modules' sources
-// and core objects are NVIDIA's, as Debian packages them, and the installer is
-// the tests' own.
+// driver makes a driver package in NVIDIA's layout: the kernel modules' sources,
+// core objects and firmware are NVIDIA's, as Debian packages them, and the
+// installer is the tests' own.
 func (l *Lab) driver(ctx context.Context, from packages) (Driver, error) {
 	installer, err := l.program(ctx, "nvidia-installer")
 	if err != nil {
@@ -80,7 +80,14 @@ func writeManifest(folder, version string) error {
 	fmt.Fprint(&out, "nvidia nvidia-uvm nvidia-modeset nvidia-drm nvidia-peermem \n \n \n./kernel/\n./kernel/precompiled/\n")
 	fmt.Fprint(&out, "LICENSE 0444 DOCUMENTATION NVIDIA_GLX-1.0/ MODULE:installer\n")
 	fmt.Fprint(&out, "nvidia-installer 0755 INSTALLER_BINARY MODULE:installer\n")
-	err := fs.WalkDir(os.DirFS(folder), "kernel", func(path string, entry fs.DirEntry, err error) error {
+	firmware, err := filepath.Glob(filepath.Join(folder, "firmware", "*.bin"))
+	if err != nil {
+		return err
+	}
+	for _, path := range firmware {
+		fmt.Fprintf(&out, "firmware/%s 0644 FIRMWARE INHERIT_PATH_DEPTH:1 MODULE:gsp\n", filepath.Base(path))
+	}
+	err = fs.WalkDir(os.DirFS(folder), "kernel", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}

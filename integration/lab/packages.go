@@ -14,7 +14,7 @@ import (
 var packagesScript string
 
 // packages are the Debian packages that the other parts are made of, as files
-// source.deb, image.deb and nvidia.deb of one folder.
+// source.deb, image.deb, nvidia.deb and firmware.deb of one folder.
 type packages struct {
 	Dir string
 	// Kernel is the release of the packaged kernel, "6.1.0-50-amd64".

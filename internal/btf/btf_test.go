@@ -3,9 +3,13 @@ package btf
 import (
 	"encoding/binary"
 	"errors"
+	"math"
+	"os"
 	"testing"
 
 	"github.com/cilium/ebpf/btf"
+
+	"github.com/k8sp/cuda/internal/memtest"
 )
 
 // blob is BTF of a kernel with two structs called module: a driver's own,
@@ -60,12 +64,44 @@ func TestStructSizeOfDamage(t *testing.T) {
 	}
 }
 
+// recorded are the sizes of struct module in the kernels of testdata.
+var recorded = map[string]int64{"debian-6.1.btf": 896, "debian-6.12.btf": 1280}
+
+func TestStructSizeOfKernels(t *testing.T) {
+	for name, want := range recorded {
+		if got, err := StructSize(readTestdata(t, name), "module", "state", "list", "name"); err != nil || got != want {
+			t.Errorf("%s: %d, %v, want %d", name, got, err, want)
+		}
+	}
+}
+
+func readTestdata(t testing.TB, name string) []byte {
+	t.Helper()
+	raw, err := os.ReadFile("testdata/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
 func FuzzStructSize(f *testing.F) {
+	for name := range recorded {
+		f.Add(readTestdata(f, name))
+	}
 	f.Add(blob(f, binary.LittleEndian))
 	f.Add(blob(f, binary.BigEndian))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		if size, err := StructSize(raw, "module", "state"); err == nil && size < 0 {
+		var size int64
+		var err error
+		taken := memtest.Allocated(func() { size, err = StructSize(raw, "module", "state") })
+		if err == nil && (size < 0 || size > math.MaxUint32) {
 			t.Errorf("a struct of %d bytes", size)
+		}
+		if allowed := uint64(1<<20 + 200*len(raw)); taken > allowed {
+			t.Errorf("%d bytes taken for %d bytes", taken, len(raw))
+		}
+		if again, errAgain := StructSize(raw, "module", "state"); again != size || (err == nil) != (errAgain == nil) {
+			t.Errorf("%d, %v, and the next time %d, %v", size, err, again, errAgain)
 		}
 	})
 }

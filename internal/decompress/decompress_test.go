@@ -136,3 +136,32 @@ func FuzzReader(f *testing.F) {
 		_, _ = io.CopyN(io.Discard, inside, 1<<20)
 	})
 }
+
+// FuzzRoundTrip reads what compressors make of any bytes.
+func FuzzRoundTrip(f *testing.F) {
+	f.Add([]byte(strings.Repeat("as it was ", 50)))
+	f.Add([]byte("\x1f\x8b as if compressed"))
+	frames, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if len(text) == 0 {
+			return // of which zstd makes no frame
+		}
+		for name, data := range map[string][]byte{
+			"gzip": pack(t, func(w io.Writer) (*gzip.Writer, error) { return gzip.NewWriterLevel(w, gzip.BestSpeed) }, string(text)),
+			"zstd": frames.EncodeAll(text, nil),
+		} {
+			inside, got, err := Reader(bufio.NewReader(bytes.NewReader(data)))
+			if err != nil || got != name {
+				t.Fatalf("%s: %q, %v", name, got, err)
+			}
+			out, err := io.ReadAll(inside)
+			_ = inside.Close()
+			if err != nil || !bytes.Equal(out, text) {
+				t.Errorf("%s: %d bytes, %v, want %d", name, len(out), err, len(text))
+			}
+		}
+	})
+}

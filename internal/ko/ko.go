@@ -138,13 +138,18 @@ func Open(path string) (File, error) {
 	if !info.Mode().IsRegular() || info.Size() > maxFile {
 		return File{}, bad("is not a file of up to %d MiB", maxFile>>20)
 	}
-	inside, compression, err := decompress.Reader(bufio.NewReader(f))
+	return read(f, info.Size())
+}
+
+// read reads the module in r, size bytes of it, compressed or not.
+func read(r io.ReaderAt, size int64) (File, error) {
+	inside, compression, err := decompress.Reader(bufio.NewReader(io.NewSectionReader(r, 0, size)))
 	if err != nil {
 		return File{}, bad("is damaged: %v", err)
 	}
 	defer inside.Close()
 	if compression == "" {
-		return Parse(f, info.Size())
+		return Parse(r, size)
 	}
 	data, err := io.ReadAll(io.LimitReader(inside, maxUnpacked+1))
 	if err != nil {

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/k8sp/cuda/internal/memtest"
 )
 
 // The recorded modules are those of pkg/modules; this one is of them all.
@@ -157,6 +159,39 @@ func TestLongNameIsRefused(t *testing.T) {
 	}
 }
 
+// Section headers cost a file 64 bytes each, and may claim to be of relocations.
+func TestManySectionsTakeLittleMemory(t *testing.T) {
+	const shoff, shnum, shType, shInfo = 40, 60, 4, 44
+	le := binary.LittleEndian
+	data := content(t)
+	table, n := le.Uint64(data[shoff:]), le.Uint16(data[shnum:])
+	headers := bytes.Clone(data[table:][:headerSize*uint64(n)])
+	empty := make([]byte, headerSize)
+	le.PutUint32(empty[shType:], uint32(elf.SHT_RELA))
+	le.PutUint32(empty[shInfo:], uint32(loaded(t, headers)))
+	const more = 2000
+	le.PutUint64(data[shoff:], uint64(len(data)))
+	le.PutUint16(data[shnum:], n+more)
+	data = append(append(data, headers...), bytes.Repeat(empty, more)...)
+	var err error
+	taken := memtest.Allocated(func() { _, err = Parse(bytes.NewReader(data), int64(len(data))) })
+	if err != nil || taken > 32*uint64(len(data)) {
+		t.Errorf("%d bytes taken for %d, %v", taken, len(data), err)
+	}
+}
+
+// loaded is the first section that takes up memory.
+func loaded(t *testing.T, headers []byte) int {
+	t.Helper()
+	for i := range len(headers) / headerSize {
+		if flags := binary.LittleEndian.Uint64(headers[i*headerSize+8:]); elf.SectionFlag(flags)&elf.SHF_ALLOC != 0 {
+			return i
+		}
+	}
+	t.Fatal("no section that is loaded")
+	return 0
+}
+
 // Every prefix of a module is refused without harm.
 func TestParseCutAnywhere(t *testing.T) {
 	data := content(t)
@@ -165,28 +200,4 @@ func TestParseCutAnywhere(t *testing.T) {
 			t.Errorf("%d of %d bytes pass for a module", n, len(data))
 		}
 	}
-}
-
-func FuzzParse(f *testing.F) {
-	for _, pattern := range []string{"../../pkg/modules/testdata/ko/*.ko", "testdata/*.ko"} {
-		paths, err := filepath.Glob(pattern)
-		if err != nil || len(paths) == 0 {
-			f.Fatal(pattern, err)
-		}
-		for _, path := range paths {
-			data, err := os.ReadFile(path)
-			if err != nil {
-				f.Fatal(err)
-			}
-			f.Add(data)
-			f.Add(data[:len(data)/2])
-		}
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		_, err := Parse(bytes.NewReader(data), int64(len(data)))
-		var format *FormatError
-		if err != nil && !errors.As(err, &format) {
-			t.Errorf("error %v of type %T", err, err)
-		}
-	})
 }

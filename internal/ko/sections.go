@@ -99,12 +99,18 @@ func (p parser) info(m *File) error {
 	if err != nil {
 		return err
 	}
+	m.Info = tags(data)
+	return nil
+}
+
+func tags(data []byte) []Tag {
+	var list []Tag
 	for entry := range bytes.SplitSeq(data, []byte{0}) {
 		if key, value, ok := bytes.Cut(entry, []byte{'='}); ok { // else padding
-			m.Info = append(m.Info, Tag{text(key), text(value)})
+			list = append(list, Tag{text(key), text(value)})
 		}
 	}
-	return nil
+	return list
 }
 
 // versions reads __versions, an array of struct modversion_info, which is an
@@ -184,7 +190,11 @@ func (p parser) relocations(m *File) error {
 // relocationTypes calls found with the type of each relocation in s, the low
 // half of r_info.
 func relocationTypes(s *elf.Section, entry uint64, order binary.ByteOrder, found func(uint32)) error {
-	buffer := make([]byte, 4096*entry)
+	// No larger than the section, of which a file may have very many.
+	buffer := make([]byte, min(4096*entry, s.FileSize))
+	if len(buffer) == 0 {
+		return nil
+	}
 	r := s.Open()
 	for {
 		n, err := io.ReadFull(r, buffer)

@@ -20,14 +20,17 @@ func (s *Share) Chown(ctx context.Context, path string) error {
 	if s.uid == 0 && s.gid == 0 {
 		return nil
 	}
-	err := filepath.WalkDir(path, func(path string, _ fs.DirEntry, err error) error {
-		if err != nil {
-			return err
+	err := filepath.WalkDir(path, func(name string, _ fs.DirEntry, err error) error {
+		if err == nil {
+			err = ctx.Err()
 		}
-		if err := ctx.Err(); err != nil {
-			return err
+		if err == nil {
+			err = s.chown(name)
 		}
-		return s.chown(path)
+		if name != path && errors.Is(err, fs.ErrNotExist) {
+			return nil // another run's, which removed it meanwhile
+		}
+		return err
 	})
 	if refused(err) {
 		zerolog.Ctx(ctx).Debug().Err(err).Int("uid", s.uid).Int("gid", s.gid).Msg("the share keeps its own ownership")

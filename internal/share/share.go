@@ -79,6 +79,10 @@ func (s *Share) Downloads() string { return filepath.Join(s.Private(), "download
 // Logs is the part of Private that holds the logs of the installer.
 func (s *Share) Logs() string { return filepath.Join(s.Private(), "logs") }
 
+// Exports is the part of Private that holds what hosts' modules were found to
+// export.
+func (s *Share) Exports() string { return filepath.Join(s.Private(), "exports") }
+
 // Prepared is the part of Private that holds the prepared kernel trees.
 func (s *Share) Prepared() string { return filepath.Join(s.Private(), "prepared") }
 

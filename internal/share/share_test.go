@@ -201,6 +201,29 @@ func TestChownCoversTheTreeAndOnlyWhatDiffers(t *testing.T) {
 	}
 }
 
+// TestChownPassesOverWhatIsGone removes a folder while it is walked, as another
+// run does with its scratch.
+func TestChownPassesOverWhatIsGone(t *testing.T) {
+	s := open(t)
+	s.uid++
+	tree := filepath.Join(s.Dir(), "tree")
+	if err := os.MkdirAll(filepath.Join(tree, "a", "b"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s.lchown = func(path string, _, _ int) error {
+		if path == tree {
+			return os.RemoveAll(filepath.Join(tree, "a"))
+		}
+		return nil
+	}
+	if err := s.Chown(t.Context(), tree); err != nil {
+		t.Error(err)
+	}
+	if err := s.Chown(t.Context(), filepath.Join(tree, "absent")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("error %v of a path that was never there", err)
+	}
+}
+
 func TestChownIsBestEffort(t *testing.T) {
 	s := open(t)
 	s.uid, s.gid = 4001, 4002

@@ -3,6 +3,7 @@ package cuda
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -35,6 +36,28 @@ func writeRecord(stateDir string, d Driver) (restore func(), err error) {
 		}
 		_ = os.Remove(path)
 	}, nil
+}
+
+// gatherModules moves the modules that an installer left in folders below dir
+// up into dir, and lists all that are there, sorted.
+func gatherModules(dir string) ([]string, error) {
+	found, err := findModules(dir)
+	if err != nil {
+		return nil, err
+	}
+	var files []string
+	for _, path := range found {
+		file := filepath.Join(dir, filepath.Base(path))
+		if slices.Contains(files, file) {
+			return nil, fmt.Errorf("there are two of %s", filepath.Base(path))
+		}
+		if err := os.Rename(path, file); err != nil {
+			return nil, err
+		}
+		files = append(files, file)
+	}
+	slices.Sort(files)
+	return files, nil
 }
 
 // findModules lists the modules in a folder and those below it, sorted.

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -41,8 +40,8 @@ type BuildOptions struct {
 	SourceDir, OutputDir string
 	// Compiler is the C compiler, "gcc-12"; empty means cc.
 	Compiler string
-	// ModuleType is [Proprietary] or [Open]; empty means Proprietary unless
-	// the package has only Open.
+	// ModuleType is [Proprietary] or [Open], whichever the package has;
+	// [Preference.Resolve] chooses. Required.
 	ModuleType string
 	// Exclude names modules to leave out, of nvidia-drm, nvidia-peermem and
 	// nvidia-uvm.
@@ -57,7 +56,7 @@ type BuildOptions struct {
 	Debug bool
 	// Jobs is how many compilers run at once; zero means one a processor.
 	Jobs int
-	// Timeout ends a build that hangs; zero means [DefaultTimeout].
+	// Timeout ends an installer that hangs; zero means [DefaultTimeout].
 	Timeout time.Duration
 	// Progress, if set, is called with a line for a person now and then,
 	// never concurrently.
@@ -82,13 +81,11 @@ func (o BuildOptions) jobs() int {
 type Built struct {
 	// Dir holds the modules, below BuildOptions.Scratch.
 	Dir string
-	// Files are the paths of the modules, sorted.
+	// Files are the paths of the modules, in Dir, sorted.
 	Files []string
 	// InstallerFlags are the installer's arguments without the values that
 	// belong to this machine, such as paths.
 	InstallerFlags []string
-	// ModuleType is the form that was built.
-	ModuleType string
 	// Undefined are the symbols that modpost found nowhere, sorted.
 	Undefined []string
 }
@@ -100,10 +97,9 @@ type Built struct {
 //
 // The folder d.Dir is spent afterwards, since the installer compiles in it.
 func Build(ctx context.Context, d Driver, o BuildOptions) (Built, error) {
-	moduleType, err := chooseType(d, o.ModuleType)
-	if err != nil {
-		return Built{}, err
-	}
+	limit := cmp.Or(o.Timeout, DefaultTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w: %s", errTimeout, limit))
+	defer cancel()
 	known, err := queryOptions(ctx, d, o.Runner)
 	if err != nil {
 		return Built{}, err
@@ -112,7 +108,7 @@ func Build(ctx context.Context, d Driver, o BuildOptions) (Built, error) {
 	if err != nil {
 		return Built{}, stage.Wrap(stage.Build, err, "the build's folders cannot be made", "")
 	}
-	args, err := compose(known, d, o, moduleType, dir)
+	args, err := compose(known, d, o, dir)
 	if err != nil {
 		return Built{}, err
 	}
@@ -127,40 +123,23 @@ func Build(ctx context.Context, d Driver, o BuildOptions) (Built, error) {
 	if errors.Is(runErr, context.Canceled) {
 		return Built{}, runErr
 	}
-	b := Built{Dir: dir, ModuleType: moduleType}
+	b := Built{Dir: dir}
 	for _, a := range args {
 		b.InstallerFlags = append(b.InstallerFlags, a.record())
 	}
-	if b.Files, err = findModules(dir); err != nil {
-		return Built{}, stage.Wrap(stage.Build, err, "the built modules cannot be listed", "")
+	if b.Files, err = gatherModules(dir); err != nil {
+		return Built{}, stage.Wrap(stage.Build, err, "the built modules cannot be gathered", "")
 	}
 	log, err := readLog(o.LogFile)
 	if err != nil {
 		return Built{}, stage.Wrap(stage.Build, err, "nvidia-installer's log cannot be read", "")
 	}
 	b.Undefined = log.Undefined
-	missing := missingModules(d.Modules(moduleType), o.Exclude, b.Files)
+	missing := missingModules(d.Modules(o.ModuleType), o.Exclude, b.Files)
 	if runErr == nil && len(missing) == 0 {
 		return b, nil
 	}
 	return Built{}, o.failure(d, runErr, missing, log, printed)
-}
-
-// chooseType is the form of modules to build of those that the package has.
-func chooseType(d Driver, want string) (string, error) {
-	types := d.ModuleTypes()
-	switch {
-	case len(types) == 0:
-		return "", stage.New(stage.Build,
-			fmt.Sprintf("driver %s has no kernel module sources", d.Version), "get a complete driver package from NVIDIA")
-	case want == "":
-		return types[0], nil
-	case !slices.Contains(types, want):
-		return "", stage.New(stage.Build,
-			fmt.Sprintf("driver %s has no %s kernel modules, only %s", d.Version, want, strings.Join(types, " and ")),
-			"choose another --module-type or driver version")
-	}
-	return want, nil
 }
 
 // queryOptions asks the installer which options it knows.
@@ -175,6 +154,10 @@ func queryOptions(ctx context.Context, d Driver, r command.Runner) (options, err
 	})
 	var exit *command.ExitError
 	switch {
+	case err != nil && errors.Is(context.Cause(ctx), errTimeout):
+		return nil, stage.Wrap(stage.Build, context.Cause(ctx),
+			fmt.Sprintf("the nvidia-installer of driver %s did not end by itself when it was asked for its options, and was stopped", d.Version),
+			"get the driver package from NVIDIA again, or give it longer with --build-timeout")
 	case errors.As(err, &exit):
 		return nil, stage.Wrap(stage.Build, err,
 			fmt.Sprintf("the nvidia-installer of driver %s does not list its options: %s", d.Version, out.lastLines(3)),
@@ -265,13 +248,6 @@ var errTimeout = errors.New("time limit reached")
 // run runs the installer, and reports its progress from the log meanwhile. It
 // returns the last lines that the installer printed, which are its errors.
 func (o BuildOptions) run(ctx context.Context, d Driver, argv []string) (printed string, err error) {
-	limit := o.Timeout
-	if limit <= 0 {
-		limit = DefaultTimeout
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, errTimeout)
-	defer cancel()
-
 	var out tail
 	done := make(chan error, 1)
 	zerolog.Ctx(ctx).Debug().Str("command", strings.Join(argv, " ")).Strs("environment", o.environment()).Msg("running nvidia-installer")
@@ -291,7 +267,7 @@ func (o BuildOptions) run(ctx context.Context, d Driver, argv []string) (printed
 		case err := <-done:
 			log.poll()
 			if err != nil && errors.Is(context.Cause(ctx), errTimeout) {
-				err = fmt.Errorf("%w: %s", errTimeout, limit)
+				err = context.Cause(ctx)
 			}
 			return out.lastLines(3), err
 		}

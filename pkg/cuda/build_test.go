@@ -81,15 +81,16 @@ var failed = &command.ExitError{Program: "nvidia-installer", Code: 1, State: "ex
 func buildOptions(t *testing.T, r command.Runner) BuildOptions {
 	dir := t.TempDir()
 	return BuildOptions{
-		Runner:    r,
-		Scratch:   dir,
-		LogFile:   filepath.Join(dir, "logs", "build.log"),
-		Release:   "6.1.192-coreos-r1",
-		SourceDir: "/share/linux",
-		OutputDir: "/share/prepared",
-		StateDir:  filepath.Join(dir, "state"),
-		Running:   "6.12.103-flatcar",
-		Jobs:      2,
+		Runner:     r,
+		Scratch:    dir,
+		LogFile:    filepath.Join(dir, "logs", "build.log"),
+		Release:    "6.1.192-coreos-r1",
+		SourceDir:  "/share/linux",
+		OutputDir:  "/share/prepared",
+		StateDir:   filepath.Join(dir, "state"),
+		ModuleType: Proprietary,
+		Running:    "6.12.103-flatcar",
+		Jobs:       2,
 	}
 }
 
@@ -119,10 +120,9 @@ func TestBuild(t *testing.T) {
 	}
 
 	want := Built{
-		Dir:        b.Dir,
-		Files:      []string{b.Dir + "/nvidia-modeset.ko", b.Dir + "/nvidia-peermem.ko", b.Dir + "/nvidia.ko", b.Dir + "/sub/nvidia-drm.ko"},
-		ModuleType: Proprietary,
-		Undefined:  []string{"drm_open"},
+		Dir:       b.Dir,
+		Files:     []string{b.Dir + "/nvidia-drm.ko", b.Dir + "/nvidia-modeset.ko", b.Dir + "/nvidia-peermem.ko", b.Dir + "/nvidia.ko"},
+		Undefined: []string{"drm_open"},
 		InstallerFlags: []string{
 			"--kernel-modules-only", "--silent", "--kernel-name=6.1.192-coreos-r1", "--kernel-source-path", "--kernel-output-path",
 			"--kernel-install-path", "--log-file-name", "--accept-license", "--no-questions", "--no-precompiled-interface",
@@ -190,38 +190,6 @@ func TestBuildForTheRunningKernel(t *testing.T) {
 		if got := slices.Contains(r.calls[1].Args, "--skip-module-load"); got != (tt.options == "580.105.08") {
 			t.Errorf("%s: --skip-module-load passed: %v", tt.options, got)
 		}
-	}
-}
-
-func TestBuildChoosesTheForm(t *testing.T) {
-	tests := []struct {
-		name  string
-		types []string
-		want  string // what is asked for
-		built string
-		err   string
-	}{
-		{"proprietary unless asked", []string{Proprietary, Open}, "", Proprietary, ""},
-		{"open when it is all there is", []string{Open}, "", Open, ""},
-		{"open", []string{Proprietary, Open}, Open, Open, ""},
-		{"not in the package", []string{Proprietary}, Open, "", "driver 535.261.03 has no open kernel modules, only proprietary"},
-		{"no sources", nil, "", "", "driver 535.261.03 has no kernel module sources"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			o := buildOptions(t, &fakeInstaller{t: t, options: "535.216.01", modules: allModules})
-			o.ModuleType = tt.want
-			b, err := Build(t.Context(), driver("535.261.03", tt.types...), o)
-			if tt.err != "" {
-				if stage.ExitCode(err) != 14 || !strings.Contains(err.Error(), tt.err) {
-					t.Errorf("error %v, want exit code 14 and %q", err, tt.err)
-				}
-				return
-			}
-			if err != nil || b.ModuleType != tt.built {
-				t.Errorf("built %q (%v), want %q", b.ModuleType, err, tt.built)
-			}
-		})
 	}
 }
 
@@ -305,6 +273,7 @@ func TestBuildInstallerThatCannotRun(t *testing.T) {
 		{"not a program", "\x7fELF of no machine", 0o755, "the nvidia-installer of driver 535.261.03 is not executable"},
 		{"does not know -A", "#!/bin/sh\necho usage >&2\nexit 1\n", 0o755, "the nvidia-installer of driver 535.261.03 does not list its options: usage"},
 		{"lists nothing", "#!/bin/sh\n", 0o755, "does not know --kernel-module-only"},
+		{"never answers", "#!/bin/sh\nsleep 60\n", 0o755, "did not end by itself when it was asked for its options, and was stopped: time limit reached: 300ms"},
 		{"not there", "", 0, "the nvidia-installer of driver 535.261.03 cannot be started"},
 	}
 	for _, tt := range tests {
@@ -316,7 +285,9 @@ func TestBuildInstallerThatCannotRun(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			_, err := Build(t.Context(), d, buildOptions(t, command.Exec{}))
+			o := buildOptions(t, command.Exec{})
+			o.Timeout = 300 * time.Millisecond
+			_, err := Build(t.Context(), d, o)
 			if stage.ExitCode(err) != 14 || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v, want exit code 14 and %q", err, tt.want)
 			}

@@ -1,6 +1,7 @@
 package cuda
 
 import (
+	"path"
 	"path/filepath"
 	"slices"
 
@@ -57,6 +58,19 @@ func (d Driver) Modules(moduleType string) []string {
 		return nil
 	}
 	return slices.Clone(d.Manifest.Modules)
+}
+
+// Firmware names the files that the package brings for the kernel to load on
+// to a GPU, as MODULE_FIRMWARE does: "nvidia/VERSION/gsp_ga10x.bin". It is
+// empty, not nil, for a package without any.
+func (d Driver) Firmware() []string {
+	names := []string{}
+	for _, f := range d.Manifest.Files {
+		if f.Type == firmware {
+			names = append(names, path.Join("nvidia", d.Version, f.inherited()))
+		}
+	}
+	return names
 }
 
 // SourceDir is the folder of one form's sources, relative to Dir.

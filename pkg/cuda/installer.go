@@ -100,8 +100,8 @@ var helpful = []string{
 const skipModuleLoad = "skip-module-load"
 
 // compose is the command line of an installer that knows the options known,
-// for the given form of modules, into the folder install.
-func compose(known options, d Driver, o BuildOptions, moduleType, install string) ([]argument, error) {
+// into the folder install.
+func compose(known options, d Driver, o BuildOptions, install string) ([]argument, error) {
 	// Renamed in 515; the old name still works there, but is not listed.
 	only := "kernel-modules-only"
 	if !known[only] {
@@ -131,12 +131,12 @@ func compose(known options, d Driver, o BuildOptions, moduleType, install string
 	if known["concurrency-level"] {
 		args = append(args, argument{name: "concurrency-level", value: strconv.Itoa(o.jobs()), local: true})
 	}
-	form, err := formArgument(known, d, moduleType)
+	form, err := formArgument(known, d, o.ModuleType)
 	if err != nil {
 		return nil, err
 	}
 	args = append(args, form...)
-	excluded, err := exclusionArguments(known, d, o.Exclude, moduleType)
+	excluded, err := exclusionArguments(known, d, o.Exclude, o.ModuleType)
 	return append(args, excluded...), err
 }
 

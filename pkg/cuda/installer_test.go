@@ -124,8 +124,8 @@ func TestCompose(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			o := options
-			o.Exclude = tt.exclude
-			args, err := compose(knownTo(t, tt.version), driver(tt.version, tt.types...), o, tt.moduleType, "/scratch/modules")
+			o.Exclude, o.ModuleType = tt.exclude, tt.moduleType
+			args, err := compose(knownTo(t, tt.version), driver(tt.version, tt.types...), o, "/scratch/modules")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -161,7 +161,7 @@ func TestComposeRefuses(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := compose(tt.known, driver("535.261.03", Proprietary, Open), BuildOptions{Exclude: tt.exclude}, tt.moduleType, "/m")
+			_, err := compose(tt.known, driver("535.261.03", Proprietary, Open), BuildOptions{Exclude: tt.exclude, ModuleType: tt.moduleType}, "/m")
 			if stage.ExitCode(err) != 14 || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v, want exit code 14 and %q", err, tt.want)
 			}

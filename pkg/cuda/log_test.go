@@ -3,6 +3,7 @@ package cuda
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -162,10 +163,31 @@ func TestFollowerReportsStepsAndCounts(t *testing.T) {
 }
 
 func FuzzFindings(f *testing.F) {
+	logs, err := filepath.Glob("testdata/installer/log-*.txt")
+	if err != nil || len(logs) == 0 {
+		f.Fatal(logs, err)
+	}
+	for _, name := range logs {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(string(text))
+	}
 	f.Add("-> Building\n   a.c:1:1: error: x\nERROR: y\nz\n")
 	f.Fuzz(func(t *testing.T, log string) {
-		if _, err := readFindings(strings.NewReader(log)); err != nil {
-			t.Error(err)
+		found, err := readFindings(strings.NewReader(log))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// What is said to have been found is in the log.
+		for _, words := range append(found.Undefined, found.Cause) {
+			if !strings.Contains(log, words) {
+				t.Errorf("%q is not in the log", words)
+			}
+		}
+		if len(found.Complaint) > len(log) || !slices.IsSorted(found.Undefined) {
+			t.Errorf("%+v", found)
 		}
 	})
 }

@@ -152,6 +152,20 @@ func parseFile(line string) (File, error) {
 	return f, nil
 }
 
+// inherited is the part of the path that the file keeps where it is installed:
+// all of it, but for the leading folders that INHERIT_PATH_DEPTH:N counts.
+// (nvidia-installer's manifest.c and files.c.)
+func (f File) inherited() string {
+	parts := strings.Split(f.Path, "/")
+	for _, a := range f.Attributes {
+		depth, found := strings.CutPrefix(a, "INHERIT_PATH_DEPTH:")
+		if n, err := strconv.Atoi(depth); found && err == nil && 0 <= n && n < len(parts) {
+			return path.Join(parts[n:]...)
+		}
+	}
+	return f.Path
+}
+
 // hasSourceUnder tells whether the package lists module sources in a folder.
 func (m Manifest) hasSourceUnder(folder string) bool {
 	return slices.ContainsFunc(m.Files, func(f File) bool {
@@ -164,6 +178,9 @@ const (
 	kernelModuleSource = "KERNEL_MODULE_SRC"
 	dkmsConf           = "DKMS_CONF" // the installer edits it before it builds
 )
+
+// firmware is the type of the files that go below /lib/firmware/nvidia/VERSION.
+const firmware = "FIRMWARE"
 
 // buildFiles lists, sorted, the files of the package that a module build needs:
 // the manifest itself, the installer and the modules' sources.

@@ -2,11 +2,13 @@ package job
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"io/fs"
-	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -20,13 +22,13 @@ import (
 	"github.com/k8sp/cuda/pkg/kernel/prepare"
 	"github.com/k8sp/cuda/pkg/kernel/source"
 	"github.com/k8sp/cuda/pkg/modules"
+	"github.com/k8sp/cuda/pkg/modules/signature"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
-// What the stages write to the share, as measured with a whole kernel tree
-// and five modules, and a margin.
+// What the stages write to the share, as measured with five modules, and a
+// margin.
 const (
-	sourceBytes  = 2_000e6
 	prepareBytes = 80e6
 	buildBytes   = 600e6
 )
@@ -59,18 +61,21 @@ type build struct {
 	scratch string // this run's, on the share, gone at its end
 
 	target   kernel.Target
+	signer   *signature.Signer // nil: the modules are not signed
 	compiler prepare.Compiler
 	// compilerVersion is the first line of what the compiler says of itself.
 	compilerVersion string
 	pkg             cuda.Package
+	preference      cuda.Preference
 	inputs          string
 
-	driver   cuda.Driver
-	source   source.Tree
-	prepared prepare.Tree
-	built    cuda.Built
-	mods     []modules.Module
-	checks   []modules.Check
+	driver     cuda.Driver
+	moduleType string
+	source     source.Tree
+	prepared   prepare.Tree
+	built      cuda.Built
+	mods       []modules.Module
+	checks     []modules.Check
 }
 
 // Build runs the job. Where an earlier run has published exactly what this one
@@ -85,31 +90,46 @@ func Build(ctx context.Context, o Options) (Result, error) {
 	if err := o.validate(); err != nil {
 		return Result{}, err
 	}
+	if err := s.Writable(); err != nil {
+		return Result{}, err
+	}
+	defer giveToOwner(ctx, s)
 	b := &build{Options: o, share: s}
-	if err := run(ctx, stage.Detect, b.detect); err != nil {
+	err = run(ctx, stage.Detect, func(ctx context.Context) error { return b.detect(ctx, s.Exports()) })
+	if err != nil {
 		return Result{}, err
 	}
 	lock, err := s.Lock(ctx, share.LockOptions{NoWait: o.NoWait})
 	if err != nil {
 		return Result{}, err
 	}
-	defer lock.Unlock()
+	defer func() {
+		if err := lock.Unlock(); err != nil {
+			zerolog.Ctx(ctx).Warn().Err(err).Msg("this run's scratch is left behind; the next run removes it")
+		}
+	}()
 	if b.scratch, err = lock.Scratch(); err != nil {
 		return Result{}, stage.Wrap(stage.Share, err, "this run's scratch folder cannot be made", "check that the share is writable")
 	}
-	result, err := b.run(ctx)
-	// Root's files in a user's folder are a nuisance, after a failure too.
-	return result, errors.Join(err, s.Chown(context.WithoutCancel(ctx), s.Private()))
+	return b.run(ctx)
+}
+
+// giveToOwner is done at the end, after a failure too: root's files in a
+// user's folder are a nuisance. Whatever it cannot do fails no finished build.
+func giveToOwner(ctx context.Context, s *share.Share) {
+	if err := s.Chown(context.WithoutCancel(ctx), s.Private()); err != nil {
+		zerolog.Ctx(ctx).Warn().Err(err).Msg("some files in the share are not its owner's")
+	}
 }
 
 func (b *build) run(ctx context.Context) (Result, error) {
 	var result Result
-	err := run(ctx, stage.Driver, func(ctx context.Context) error {
+	err := run(ctx, stage.Driver, func(ctx context.Context) (err error) {
 		if err := b.chooseDriver(ctx); err != nil {
 			return err
 		}
-		if result = b.published(ctx); result.Reused {
-			return nil
+		if result, err = b.published(ctx); err != nil || result.Reused {
+			return err
 		}
 		return b.unpackDriver(ctx)
 	})
@@ -136,10 +156,19 @@ func (b *build) run(ctx context.Context) (Result, error) {
 	return result, err
 }
 
-func (b *build) detect(ctx context.Context) error {
+// detect finds out what to build for, and whether this image can.
+func (b *build) detect(ctx context.Context, cache string) error {
 	var err error
-	if b.target, err = detectBuildable(ctx, b.HostRoot); err != nil {
+	if b.target, err = b.Host.detect(ctx, cache); err != nil {
 		return err
+	}
+	if err := kernel.CheckArch(b.target, runtime.GOARCH); err != nil {
+		return err
+	}
+	if b.Signing != (signature.Options{}) {
+		if b.signer, err = signature.Load(ctx, b.Signing, b.target); err != nil {
+			return err
+		}
 	}
 	if b.compiler, err = prepare.ChooseCompiler(b.target, exec.LookPath); err != nil {
 		return err
@@ -155,6 +184,9 @@ func (b *build) chooseDriver(ctx context.Context) error {
 	if b.pkg, _, err = cuda.Find(ctx, b.share.CUDA(), b.target.Arch, b.DriverVersion); err != nil {
 		return err
 	}
+	if b.preference, err = cuda.Prefer(b.ModuleType, b.pkg.Version, b.target.GPUs); err != nil {
+		return err
+	}
 	digest, err := packageDigest(ctx, b.share, b.pkg)
 	if err != nil {
 		return err
@@ -164,27 +196,34 @@ func (b *build) chooseDriver(ctx context.Context) error {
 }
 
 // published is the result of an earlier run, where it is whole and was made
-// from the same inputs; the zero value where there is none.
-func (b *build) published(ctx context.Context) Result {
+// from the same inputs; the zero value where there is none. Its error is of
+// the check stage, where that result would not do on this run's terms.
+func (b *build) published(ctx context.Context) (Result, error) {
 	log := zerolog.Ctx(ctx)
 	m, path, err := modules.Published(b.share, b.target.Release.Full, b.pkg.Version)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return Result{}
+		return Result{}, nil
 	case err != nil:
 		log.Warn().Err(err).Msg("an earlier result is damaged, building again")
-		return Result{}
+		return Result{}, nil
 	case m.Inputs != b.inputs:
 		log.Info().Str("manifest", path).Msg("an earlier result was made from other inputs, building again")
-		return Result{}
+		return Result{}, nil
+	}
+	// The same inputs would give the same findings. Only drift is not the
+	// check stage's to stop at: prepare does, before any compile.
+	drifted := func(c modules.Check) bool { return c.Name == prepare.DriftCheck && c.Verdict == modules.Failed }
+	if !b.allowsDrift() && slices.ContainsFunc(m.Checks, drifted) {
+		log.Info().Str("manifest", path).Msg("an earlier result was accepted on other terms, building again")
+		return Result{}, nil
 	}
 	if err := modules.Judge(m.Checks, b.policy()); err != nil {
-		log.Info().Str("manifest", path).Msg("an earlier result was accepted on other terms, building again")
-		return Result{}
+		return Result{}, err
 	}
 	log.Info().Str("manifest", path).Int("modules", len(m.Modules)).
 		Msg("nothing has changed and every digest is right: the modules are already there, nothing to build")
-	return resultOf(path, m, true)
+	return resultOf(path, m, true), nil
 }
 
 func (b *build) unpackDriver(ctx context.Context) error {
@@ -192,21 +231,29 @@ func (b *build) unpackDriver(ctx context.Context) error {
 	if err := modules.Ready(b.share, b.scratch, b.target.Release.Full, b.pkg.Version); err != nil {
 		return err
 	}
-	if err := b.share.Need(stage.Driver, buildBytes, "unpacking and building a driver"); err != nil {
+	if err := b.share.Need(stage.Driver, prepareBytes+buildBytes, "preparing a kernel tree and building a driver"); err != nil {
 		return err
 	}
 	var err error
-	b.driver, err = cuda.Unpack(ctx, b.pkg, filepath.Join(b.scratch, "driver"))
-	return b.share.Explain(stage.Driver, err)
+	if b.driver, err = cuda.Unpack(ctx, b.pkg, filepath.Join(b.scratch, "driver")); err != nil {
+		return b.share.Explain(stage.Driver, err)
+	}
+	if b.moduleType, err = b.preference.Resolve(b.driver); err != nil {
+		return err
+	}
+	why := b.preference.Why
+	if b.moduleType != b.preference.Type {
+		why = "the package has no others"
+	}
+	zerolog.Ctx(ctx).Info().Str("type", b.moduleType).Str("why", why).Msg("form of the modules")
+	return nil
 }
 
 func (b *build) checkOut(ctx context.Context) error {
 	o := b.Source
-	o.Dir, o.Scratch = b.share.Linux(), b.scratch
-	if _, err := os.Lstat(o.Dir); errors.Is(err, fs.ErrNotExist) {
-		if err := b.share.Need(stage.Source, sourceBytes, "the kernel source"); err != nil {
-			return err
-		}
+	o.Dir, o.Scratch, o.Runner = b.share.Linux(), b.scratch, b.Runner
+	o.Room = func(bytes uint64) error {
+		return b.share.Need(stage.Source, bytes+bytes/10+prepareBytes+buildBytes, "fetching the kernel source and building with it")
 	}
 	var err error
 	if b.source, err = source.Checkout(ctx, b.target, o); err != nil {
@@ -214,23 +261,20 @@ func (b *build) checkOut(ctx context.Context) error {
 	}
 	zerolog.Ctx(ctx).Info().Str("ref", b.source.Ref).Str("commit", b.source.Commit).Bool("reused", b.source.Reused).
 		Str("rung", b.source.Rung).Msg("kernel source")
-	if b.source.Reused {
-		return nil
+	if b.source.Dir != o.Dir || b.source.Reused {
+		return nil // not the share's, or as it was
 	}
 	return b.share.Chown(ctx, b.source.Dir)
 }
 
 func (b *build) prepare(ctx context.Context) error {
-	if err := b.share.Need(stage.Prepare, prepareBytes, "a prepared kernel tree"); err != nil {
-		return err
-	}
 	if b.compiler.Warning != "" {
 		zerolog.Ctx(ctx).Warn().Msg(b.compiler.Warning)
 	}
 	var err error
 	b.prepared, err = prepare.Prepare(ctx, b.target, b.source, prepare.Options{
 		Runner: b.Runner, Dir: b.share.Prepared(), Compiler: b.compiler.Command, Jobs: b.Jobs,
-		LogFile: b.logFile("prepare"), AllowDrift: slices.Contains(b.Allow, prepare.DriftCheck),
+		LogFile: b.logFile("prepare"), AllowDrift: b.allowsDrift(),
 	})
 	if err != nil {
 		return b.share.Explain(stage.Prepare, err)
@@ -245,11 +289,11 @@ func (b *build) compile(ctx context.Context) error {
 	b.built, err = cuda.Build(ctx, b.driver, cuda.BuildOptions{
 		Runner: b.Runner, Scratch: b.scratch, LogFile: b.logFile("nvidia-installer"),
 		Release: b.target.Release.Full, SourceDir: b.prepared.Source, OutputDir: b.prepared.Output,
-		Compiler: b.prepared.Compiler, ModuleType: b.moduleType(), Exclude: b.Exclude,
-		// kallsyms knows the exports of loaded modules only, and drm may
-		// not be loaded on a host that has no driver yet.
-		AllowUndefined: true,
-		Jobs:           b.Jobs, Timeout: b.BuildTimeout, Progress: progress(log),
+		Compiler: b.prepared.Compiler, ModuleType: b.moduleType, Exclude: b.Exclude,
+		// Where only the exports of loaded modules are known, drm's may not
+		// be among them.
+		AllowUndefined: !b.target.Exports.Complete, Debug: b.Debug,
+		Jobs: b.Jobs, Timeout: b.BuildTimeout, Progress: progress(log),
 	})
 	if err != nil {
 		return b.share.Explain(stage.Build, err)
@@ -258,7 +302,53 @@ func (b *build) compile(ctx context.Context) error {
 		log.Warn().Int("symbols", len(b.built.Undefined)).Strs("first", b.built.Undefined[:min(5, len(b.built.Undefined))]).
 			Msg("symbols that no loaded module exports; taken to be those of in-tree modules that are not loaded yet, such as drm")
 	}
+	return b.sign(ctx)
+}
+
+// sign signs what was built, if the user gave a key.
+func (b *build) sign(ctx context.Context) error {
+	if b.signer == nil {
+		return nil
+	}
+	for _, path := range b.built.Files {
+		if err := b.signer.SignFile(path); err != nil {
+			return b.share.Explain(stage.Build, stage.Wrap(stage.Build, err, "the modules cannot be signed", "look at the cause, and run again"))
+		}
+	}
+	s := b.target.Signing
+	zerolog.Ctx(ctx).Info().Int("modules", len(b.built.Files)).Str("key", b.signer.KeyID()).Str("hash", b.signer.Hash()).
+		Str("kernel", trust(s, b.signer.KeyID())).Msg("modules signed")
 	return nil
+}
+
+// trust says what the kernel's keyrings tell of a key.
+func trust(s kernel.Signing, key string) string {
+	switch {
+	case s.KeysFrom == "":
+		return "its keys are not to be seen"
+	case slices.Contains(s.Keys, key):
+		return "holds this key"
+	}
+	return "does not hold this key"
+}
+
+// certificateDigest is sha256:HEX of the signer's certificate; empty where
+// there is none.
+func (b *build) certificateDigest() string {
+	if b.signer == nil {
+		return ""
+	}
+	sum := sha256.Sum256(b.signer.Certificate().Raw)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// signedBy is the key and the hash that the modules are signed with; empty
+// where they are not.
+func (b *build) signedBy() string {
+	if b.signer == nil {
+		return ""
+	}
+	return b.signer.Hash() + ":" + b.signer.KeyID()
 }
 
 func (b *build) check(context.Context) error {
@@ -266,7 +356,14 @@ func (b *build) check(context.Context) error {
 	if b.mods, err = modules.ReadAll(b.built.Files); err != nil {
 		return stage.Wrap(stage.Check, err, "the built modules cannot be read", "check the share")
 	}
-	b.checks = append(driftCheck(b.prepared.Drift), modules.Gate(b.mods, b.target, modules.Expect{Modules: b.driver.Modules(b.built.ModuleType), Excluded: b.Exclude})...)
+	if b.signer != nil {
+		if b.mods, err = modules.Authenticate(b.mods, b.signer.Certificate()); err != nil {
+			return stage.Wrap(stage.Check, err, "the signatures cannot be verified", "check the share")
+		}
+	}
+	b.checks = append(driftCheck(b.prepared.Drift), modules.Gate(b.mods, b.target, modules.Expect{
+		Modules: b.driver.Modules(b.moduleType), Excluded: b.Exclude, Firmware: b.driver.Firmware(), Debug: b.Debug,
+	})...)
 	return modules.Judge(b.checks, b.policy())
 }
 
@@ -289,6 +386,12 @@ func (b *build) publish(ctx context.Context) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	manifest.Indexes, err = modules.Index(ctx, modules.IndexOptions{
+		Runner: b.Runner, Scratch: b.scratch, Dir: b.built.Dir, Release: b.target.Release.Full, Modules: manifest.Modules,
+	})
+	if err != nil {
+		return Result{}, err
+	}
 	path, err := modules.Publish(ctx, modules.PublishOptions{
 		Share: b.share, Scratch: b.scratch, Dir: b.built.Dir, Manifest: manifest,
 	})
@@ -303,7 +406,7 @@ func (b *build) publish(ctx context.Context) (Result, error) {
 
 // describe is the manifest of what was built.
 func (b *build) describe() (modules.Manifest, error) {
-	entries, err := modules.Entries(b.mods)
+	entries, err := modules.Entries(b.mods, b.target)
 	if err != nil {
 		return modules.Manifest{}, stage.Wrap(stage.Check, err, "the modules have no load order", "report this as a bug, with the installer's log")
 	}
@@ -311,13 +414,15 @@ func (b *build) describe() (modules.Manifest, error) {
 		Inputs: b.inputs,
 		Target: modules.DescribeTarget(b.target),
 		Source: modules.SourceInfo{Rung: b.source.Rung, Repository: b.source.Repository, Ref: b.source.Ref, Commit: b.source.Commit},
-		Driver: modules.DriverInfo{Version: b.driver.Version, ModuleType: b.built.ModuleType, Digest: b.driver.Digest},
+		Driver: modules.DriverInfo{Version: b.driver.Version, ModuleType: b.moduleType, Digest: b.driver.Digest},
 		Build: modules.BuildInfo{
-			Builder: b.Builder, Compiler: b.prepared.CompilerVersion, InstallerFlags: b.built.InstallerFlags,
+			Builder: b.Builder, Compiler: b.prepared.CompilerVersion, InstallerFlags: b.built.InstallerFlags, SignedBy: b.signedBy(),
 		},
 		Modules: entries, Checks: b.checks, Overridden: modules.Overridden(b.checks, b.policy()),
 	}, nil
 }
+
+func (b *build) allowsDrift() bool { return slices.Contains(b.Allow, prepare.DriftCheck) }
 
 func (b *build) policy() modules.Policy { return modules.Policy{Strict: b.Strict, Allow: b.Allow} }
 

@@ -3,67 +3,140 @@ package job
 import (
 	"compress/gzip"
 	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
+	"github.com/rs/zerolog"
+
 	"github.com/k8sp/cuda/internal/atomicfile"
+	"github.com/k8sp/cuda/internal/download"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/modules"
+	"github.com/k8sp/cuda/pkg/modules/signature"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
-const hostRootHint = "name a folder that holds a host's files, or a tar that `builder capture` wrote, with --host-root"
+// Host says which kernel, and which host, a command is about.
+type Host struct {
+	// Root is the host root: a folder, or a tar that [Capture] wrote. Empty
+	// takes /host where it is mounted, else /.
+	Root string
+	// Image is the file or URL of a kernel image, whose kernel then is the
+	// target, whatever kernel the host root runs.
+	Image string
+	// ImageSHA256 is what the image's digest must be, in hexadecimal; empty
+	// compares nothing.
+	ImageSHA256 string
+}
 
-// withRoot opens the host root that a user named, or the one that is there,
-// for as long as use runs. A captured tar is unpacked into a folder that is
-// gone afterwards.
-func withRoot(ctx context.Context, hostRoot string, use func(*kernel.Root) error) error {
-	info, err := os.Stat(hostRoot)
-	if hostRoot == "" || err != nil || info.IsDir() {
-		root, err := kernel.FindRoot(hostRoot, kernel.HostMount)
-		if err != nil {
-			return stage.Wrap(stage.Detect, err, "the host root cannot be opened", hostRootHint)
+// maxImage bounds a kernel image from a URL; distributions' are 80 MB at most.
+const maxImage = 512 << 20
+
+const (
+	hostRootHint = "name a folder that holds a host's files, or a tar that `builder capture` wrote, with --host-root"
+	imageHint    = "name a kernel's image, as a boot loader loads it, by its file or URL with --kernel-image"
+)
+
+// open makes the host root and the image's file available for as long as use
+// runs. A captured tar is unpacked, and an image fetched, into a folder that
+// is gone afterwards.
+func (h Host) open(ctx context.Context, use func(root *kernel.Root, image string) error) error {
+	if h.ImageSHA256 != "" && h.Image == "" {
+		return stage.New(stage.Usage, "a digest of a kernel image was given, and no image", imageHint)
+	}
+	scratch := ""
+	if h.isArchive() || h.Image != "" {
+		var err error
+		if scratch, err = os.MkdirTemp("", "host-"); err != nil {
+			return stage.Wrap(stage.Detect, err, "there is no room to look at the host", "make the container's /tmp writable")
 		}
-		return use(root)
+		defer os.RemoveAll(scratch)
 	}
-	scratch, err := os.MkdirTemp("", "host-root-")
-	if err != nil {
-		return stage.Wrap(stage.Detect, err, "a captured host cannot be unpacked", "make the container's /tmp writable, or unpack the tar yourself")
-	}
-	defer os.RemoveAll(scratch)
-	root, err := kernel.OpenRootArchive(ctx, hostRoot, scratch)
+	root, err := h.openRoot(ctx, scratch)
 	if err != nil {
 		return stage.Wrap(stage.Detect, err, "the host root cannot be opened", hostRootHint)
 	}
-	return use(root)
+	image, err := h.openImage(ctx, filepath.Join(scratch, "image"))
+	if err != nil {
+		return err
+	}
+	return use(root, image)
 }
 
-// detect returns the target that a host root describes.
-func detect(ctx context.Context, hostRoot string) (t kernel.Target, err error) {
-	err = withRoot(ctx, hostRoot, func(root *kernel.Root) error {
-		t, err = kernel.Detect(ctx, root, kernel.DetectOptions{})
+func (h Host) isArchive() bool {
+	info, err := os.Stat(h.Root)
+	return err == nil && !info.IsDir()
+}
+
+func (h Host) openRoot(ctx context.Context, scratch string) (*kernel.Root, error) {
+	if !h.isArchive() {
+		return kernel.FindRoot(h.Root, kernel.HostMount)
+	}
+	return kernel.OpenRootArchive(ctx, h.Root, scratch)
+}
+
+// openImage returns the path of the image, of a copy where it comes from a URL
+// or its digest counts: what was digested is what is read.
+func (h Host) openImage(ctx context.Context, scratch string) (string, error) {
+	if h.Image == "" || h.ImageSHA256 == "" && !download.IsURL(h.Image) {
+		return h.Image, nil
+	}
+	file, err := os.Create(scratch)
+	if err != nil {
+		return "", stage.Wrap(stage.Detect, err, "there is no room for the kernel image", "make room in the container's /tmp")
+	}
+	defer file.Close()
+	got, err := h.fetchImage(ctx, file)
+	if ctx.Err() != nil {
+		return "", ctx.Err()
+	}
+	if err != nil {
+		return "", stage.Wrap(stage.Detect, err, "the kernel image cannot be had", imageHint)
+	}
+	if h.ImageSHA256 != "" && !strings.EqualFold(got, h.ImageSHA256) {
+		return "", stage.New(stage.Detect,
+			fmt.Sprintf("the kernel image %s has SHA-256 %s, not %s", download.Shown(h.Image), got, h.ImageSHA256),
+			"fetch it again, or correct --kernel-image-sha256")
+	}
+	zerolog.Ctx(ctx).Info().Str("image", download.Shown(h.Image)).Str("sha256", got).Msg("kernel image")
+	return scratch, nil
+}
+
+// fetchImage copies the image and returns its SHA-256.
+func (h Host) fetchImage(ctx context.Context, to *os.File) (digest string, err error) {
+	if download.IsURL(h.Image) {
+		return download.To(ctx, to, download.Options{URL: h.Image, Limit: maxImage})
+	}
+	from, err := os.Open(h.Image)
+	if err != nil {
+		return "", err
+	}
+	defer from.Close()
+	sum := sha256.New()
+	_, err = io.Copy(io.MultiWriter(to, sum), io.LimitReader(from, maxImage))
+	return hex.EncodeToString(sum.Sum(nil)), err
+}
+
+// detect returns the target. What it reads of the host's module files is kept
+// in the folder cache; empty keeps nothing.
+func (h Host) detect(ctx context.Context, cache string) (t kernel.Target, err error) {
+	err = h.open(ctx, func(root *kernel.Root, image string) error {
+		t, err = kernel.Detect(ctx, root, kernel.DetectOptions{Image: image, Cache: cache})
 		return err
 	})
 	return t, err
 }
 
-// detectBuildable is detect for a build, which this image must have a compiler
-// for.
-func detectBuildable(ctx context.Context, hostRoot string) (kernel.Target, error) {
-	t, err := detect(ctx, hostRoot)
-	if err != nil {
-		return t, err
-	}
-	return t, kernel.CheckArch(t, runtime.GOARCH)
-}
-
 // Capture writes what builds and checks read of a host root to w, as a tar.
 func Capture(ctx context.Context, hostRoot string, w io.Writer) error {
-	return withRoot(ctx, hostRoot, func(root *kernel.Root) error {
+	return Host{Root: hostRoot}.open(ctx, func(root *kernel.Root, _ string) error {
 		return kernel.Capture(ctx, root, w)
 	})
 }
@@ -101,12 +174,19 @@ func captureTo(ctx context.Context, hostRoot string, w io.Writer, compress bool)
 	return errors.Join(Capture(ctx, hostRoot, packed), packed.Close())
 }
 
-// Verify holds a published folder against its manifest and against the host
-// that hostRoot describes.
-func Verify(ctx context.Context, dir, hostRoot string) ([]modules.Check, error) {
-	t, err := detect(ctx, hostRoot)
+// Verify holds a published folder against its manifest and against a host or a
+// kernel. Signatures are verified where the file of a certificate is named.
+func Verify(ctx context.Context, dir string, h Host, certificate string) ([]modules.Check, error) {
+	var cert *x509.Certificate
+	if certificate != "" {
+		var err error
+		if cert, err = signature.ReadCertificate(certificate); err != nil {
+			return nil, err
+		}
+	}
+	t, err := h.detect(ctx, "")
 	if err != nil {
 		return nil, err
 	}
-	return modules.Verify(dir, t)
+	return modules.Verify(dir, t, cert)
 }

@@ -28,8 +28,11 @@ type inputs struct {
 	Target     kernel.Target
 	Compiler   string // what it says of itself: another image may have another gcc-13
 	Driver     string // the package's digest
-	ModuleType string
+	ModuleType string // as far as it is known before the package is unpacked
 	Exclude    []string
+	Debug      bool
+	SignedBy   string // the key's identifier and the hash
+	Signer     string // the certificate's digest: its issuer and serial number are in each signature
 	Repository string
 	Ref        string
 }
@@ -39,7 +42,8 @@ func (b *build) digestInputs(driver string) (string, error) {
 	exclude := slices.Sorted(slices.Values(b.Exclude))
 	text, err := json.Marshal(inputs{
 		Builder: b.Builder, Target: b.target, Compiler: b.compilerVersion, Driver: driver,
-		ModuleType: b.moduleType(), Exclude: slices.Compact(exclude),
+		ModuleType: b.preference.Type, Exclude: slices.Compact(exclude),
+		Debug: b.Debug, SignedBy: b.signedBy(), Signer: b.certificateDigest(),
 		Repository: b.Source.Repository, Ref: b.Source.Ref,
 	})
 	if err != nil {

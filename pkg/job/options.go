@@ -11,6 +11,7 @@ import (
 	"github.com/k8sp/cuda/pkg/kernel/prepare"
 	"github.com/k8sp/cuda/pkg/kernel/source"
 	"github.com/k8sp/cuda/pkg/modules"
+	"github.com/k8sp/cuda/pkg/modules/signature"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -20,18 +21,23 @@ type Options struct {
 	// Share is the folder that holds the driver package and receives the
 	// modules: /opt/share in the image.
 	Share string
-	// HostRoot is the host root to build for: a folder, or a tar that
-	// Capture wrote. Empty takes /host where it is mounted, else /.
-	HostRoot string
+	// Host is what to build for.
+	Host Host
 	// Source says where kernel source comes from. The folders in it are
 	// filled in by the job.
 	Source source.Options
 	// DriverVersion is the driver to build; empty is the newest there is.
 	DriverVersion string
-	// ModuleType is "proprietary", "open" or "auto"; empty is "auto".
+	// ModuleType is "proprietary", "open" or "auto"; empty is "auto", which
+	// is what cuda.Prefer says.
 	ModuleType string
 	// Exclude names modules that the user does without.
 	Exclude []string
+	// Signing names the key to sign the modules with; its zero value signs
+	// nothing.
+	Signing signature.Options
+	// Debug keeps debugging information in the modules.
+	Debug bool
 	// Jobs is how many compilers run at once; 0 is one a CPU of the
 	// container's quota.
 	Jobs int
@@ -76,13 +82,4 @@ func (o Options) validate() error {
 		return stage.New(stage.Usage, "the number of jobs and the build's time limit cannot be negative", "see `builder build --help`")
 	}
 	return nil
-}
-
-// moduleType is the type to ask the package for; empty leaves it to the
-// package, which is what auto means.
-func (o Options) moduleType() string {
-	if o.ModuleType == "auto" {
-		return ""
-	}
-	return o.ModuleType
 }

@@ -32,7 +32,7 @@ func Plan(ctx context.Context, o Options) ([]Step, error) {
 		return nil, err
 	}
 	b := &build{Options: o, share: s}
-	if err := b.detect(ctx); err != nil {
+	if err := b.detect(ctx, ""); err != nil {
 		return nil, err
 	}
 	t := b.target
@@ -45,11 +45,18 @@ func Plan(ctx context.Context, o Options) ([]Step, error) {
 	if err != nil {
 		return nil, err
 	}
-	steps = append(steps, Step{stage.Driver, fmt.Sprintf("driver %s from %s", b.pkg.Version, b.pkg.Path)})
+	if b.preference, err = cuda.Prefer(o.ModuleType, b.pkg.Version, t.GPUs); err != nil {
+		return nil, err
+	}
+	steps = append(steps, Step{stage.Driver, fmt.Sprintf("driver %s from %s; %s modules: %s", b.pkg.Version, b.pkg.Path, b.preference.Type, b.preference.Why)})
 	if b.inputs, err = b.digestInputs(digest); err != nil {
 		return nil, err
 	}
-	if result := b.published(ctx); result.Reused {
+	result, err := b.published(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if result.Reused {
 		return append(steps, Step{stage.Publish, "nothing: " + result.Manifest + " is already what would be built"}), nil
 	}
 
@@ -66,7 +73,7 @@ func Plan(ctx context.Context, o Options) ([]Step, error) {
 	}
 	return append(steps,
 		Step{stage.Prepare, fmt.Sprintf("an output tree beneath %s, with %s", s.Prepared(), b.compiler.Command)},
-		Step{stage.Build, fmt.Sprintf("nvidia-installer --kernel-module-only of %s, %s modules", b.pkg.Name(), typeName(b.moduleType()))},
+		Step{stage.Build, fmt.Sprintf("nvidia-installer --kernel-module-only of %s, %s modules%s", b.pkg.Name(), b.preference.Type, b.signs())},
 		Step{stage.Check, strings.Join(rules, ", ")},
 		Step{stage.Publish, filepath.Join(s.Modules(), t.Release.Full, b.pkg.Version)},
 	), nil
@@ -77,9 +84,10 @@ func withDir(o source.Options, s *share.Share) source.Options {
 	return o
 }
 
-func typeName(moduleType string) string {
-	if moduleType == "" {
-		return "proprietary, or else open,"
+// signs says of a plan's build what becomes of its modules.
+func (b *build) signs() string {
+	if b.signer == nil {
+		return ""
 	}
-	return moduleType
+	return ", signed with key " + b.signer.KeyID()
 }

@@ -3,13 +3,13 @@ package kernel
 import (
 	"bytes"
 	"fmt"
-	"strconv"
+	"io/fs"
 	"strings"
 )
 
 // firstAddress is where a capture has the lowest address of a kernel or a
-// module. It is not 0, which is how a kernel hides one.
-const firstAddress = 0x1000
+// module: not 0, which is how a kernel hides one.
+const firstAddress = 1
 
 // withoutAddresses keeps the lines of a kallsyms that tell of exports, and
 // moves their addresses so that the kernel's, and each module's, begin at
@@ -51,14 +51,28 @@ func (c *recorder) withoutAddresses(text []byte) ([]byte, error) {
 }
 
 // withoutSection moves the address of a loaded module's section as
-// withoutAddresses, which comes first, moved its exports.
-func (c *recorder) withoutSection(name string, text []byte) []byte {
-	module, _, _ := strings.Cut(strings.TrimPrefix(name, "sys/module/"), "/")
-	address, err := strconv.ParseUint(strings.TrimPrefix(string(bytes.TrimSpace(text)), "0x"), 16, 64)
-	if err != nil {
-		return nil
+// withoutAddresses, which comes first, moved its exports. That a module has the
+// section tells something even to who may not read its address.
+func (c *recorder) withoutSection(name string) ([]byte, error) {
+	module, section, _ := strings.Cut(strings.TrimPrefix(name, "sys/module/"), "/sections/")
+	address := sectionAddress(c.root, module, section)
+	if address == nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 	}
-	return fmt.Appendf(nil, "0x%016x\n", c.moved(module, address))
+	return fmt.Appendf(nil, "0x%016x\n", c.moved(module, *address)), nil
+}
+
+// withoutLoadAddresses hides where the modules of a /proc/modules are, as the
+// kernel does from readers without CAP_SYSLOG.
+func withoutLoadAddresses(text []byte) []byte {
+	var out bytes.Buffer
+	for line := range strings.Lines(string(text)) {
+		if fields := strings.Fields(line); len(fields) > loadAddress {
+			fields[loadAddress] = "0x0000000000000000"
+			out.WriteString(strings.Join(fields, " ") + "\n")
+		}
+	}
+	return out.Bytes()
 }
 
 // lower notes an address of a module's.

@@ -24,7 +24,7 @@ var capturedFiles = []string{
 	"proc/config.gz",
 	kallsymsFile,
 	keysFile,
-	"proc/modules",
+	modulesFile,
 	osreleaseFile,
 	versionFile,
 	btfFile,
@@ -45,20 +45,21 @@ var capturedModuleFiles = []string{
 // loaded, its os-release, and NVIDIA's devices. Nothing else of the host is read.
 //
 // Some files are kept in part, for what they could give away: of the command
-// line the words about modules, of the keys the kernel's own, of kallsyms the
-// exports, with addresses that only compare (as in addresses.go).
+// line the words about modules, of the keys the kernel's own, of the loaded
+// modules all but their addresses, of kallsyms the exports, with addresses that
+// only compare (as in addresses.go).
 //
 // The archive is deterministic: sorted, regular files only, without times or
 // owners. Files that the host does not have are left out.
 func Capture(ctx context.Context, root *Root, w io.Writer) error {
-	release, _, err := readRelease(root)
+	release, banner, err := readRelease(root)
 	if err != nil {
 		return err
 	}
 	if !root.Mounted() {
 		zerolog.Ctx(ctx).Warn().Msg("the host's root is not mounted: the capture will hold its proc and sys only")
 	}
-	c := recorder{root: root, release: release, archive: tar.NewWriter(w)}
+	c := recorder{root: root, release: release, banner: banner, archive: tar.NewWriter(w)}
 	for _, name := range c.names(ctx) {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -75,8 +76,12 @@ type recorder struct {
 	root    *Root
 	release Release
 	archive *tar.Writer
-	// exports is what stands in for the files of the kernel's modules.
-	exports []byte
+	// banner is the kernel's line of proc/version.
+	banner banner
+	// exports is what stands in for the files of the kernel's modules, and
+	// exportsName its name; empty where there are none.
+	exports     []byte
+	exportsName string
 	// bases are the addresses by which each module's are moved.
 	bases map[string]uint64
 }
@@ -90,16 +95,13 @@ func (c *recorder) names(ctx context.Context) []string {
 		tree + "modules.builtin.modinfo",
 		tree + "modules.dep",
 		tree + "modules.order",
-		inTreeSymvers(c.release),
+		inTreeSymvers(c.release, true),
+		inTreeSymvers(c.release, false),
 	})
-	names = append(names, findImage(ctx, c.root, c.release).from)
+	names = append(names, findImage(ctx, c.root, c.release, c.banner).from)
 	files := inTreeModules(c.root, c.release)
-	names = append(names, sampleModule(ctx, files).From)
-	if symbols, whole := readModuleExports(ctx, files); whole && !c.root.Exists(inTreeSymvers(c.release)) {
-		var text bytes.Buffer
-		_ = writeSymvers(&text, symbols, true) // a buffer takes every write
-		c.exports = text.Bytes()
-	}
+	names = append(names, sampleModule(ctx, files.list).From)
+	c.listModules(ctx, files)
 	for _, module := range c.root.list("sys/module") {
 		for _, name := range capturedModuleFiles {
 			names = append(names, "sys/module/"+module+"/"+name)
@@ -112,6 +114,18 @@ func (c *recorder) names(ctx context.Context) []string {
 	}
 	slices.Sort(names)
 	return slices.DeleteFunc(slices.Compact(names), func(name string) bool { return name == "" })
+}
+
+// listModules lists what the files of the kernel's modules export, unless the
+// root is a capture, which has its list.
+func (c *recorder) listModules(ctx context.Context, files moduleFiles) {
+	if len(files.list) == 0 || c.root.Exists(inTreeSymvers(c.release, true)) || c.root.Exists(inTreeSymvers(c.release, false)) {
+		return
+	}
+	symbols, whole := readModuleExports(ctx, files)
+	var text bytes.Buffer
+	_ = writeSymvers(&text, symbols, true) // a buffer takes every write
+	c.exports, c.exportsName = text.Bytes(), inTreeSymvers(c.release, whole)
 }
 
 // add adds one file. It is read first: files of proc and sys do not know their
@@ -143,8 +157,11 @@ func (c *recorder) add(ctx context.Context, name string) error {
 
 // content is what the capture keeps of a file.
 func (c *recorder) content(name string) ([]byte, error) {
-	if name == inTreeSymvers(c.release) && c.exports != nil {
+	switch {
+	case name == c.exportsName:
 		return c.exports, nil
+	case strings.Contains(name, "/sections/"):
+		return c.withoutSection(name)
 	}
 	data, err := c.root.ReadFile(name)
 	if err != nil {
@@ -157,8 +174,8 @@ func (c *recorder) content(name string) ([]byte, error) {
 		return kernelKeys(data), nil
 	case name == kallsymsFile:
 		return c.withoutAddresses(data)
-	case strings.Contains(name, "/sections/"):
-		return c.withoutSection(name, data), nil
+	case name == modulesFile:
+		return withoutLoadAddresses(data), nil
 	}
 	return data, nil
 }

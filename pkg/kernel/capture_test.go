@@ -6,8 +6,10 @@ import (
 	"compress/gzip"
 	"errors"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -55,10 +57,30 @@ func TestCapture(t *testing.T) {
 // TestCaptureIsTheHost is the promise of a capture: nothing that detect knows
 // of a host is lost in it.
 func TestCaptureIsTheHost(t *testing.T) {
+	live := map[string]*Root{}
 	for _, host := range hosts {
-		t.Run(host, func(t *testing.T) {
-			live := recorded(t, host)
-			root, err := OpenRootArchive(t.Context(), writeFile(t, capture(t, live)), t.TempDir())
+		live[host] = recorded(t, host)
+	}
+	for _, c := range slices.Concat(kernelCases(), moduleCases()) {
+		live[c.name] = openFiles(t, c.host(t))
+	}
+	live["a sample and types"] = openFiles(t, structModuleHosts(t)["sysfs before a module"])
+	live["modules that say nothing"] = openFiles(t, mutedHost(t))
+	live["everything of sysfs"] = openFiles(t, change(hostWithGPUs(), signingCase{
+		config: sigConfig + lockdownConfig,
+		files: map[string]string{
+			cmdlineFile: "quiet module.sig_enforce=0 lockdown=none", sigEnforceFile: "N\n",
+			lockdownFile: "none [integrity] confidentiality\n", keysFile: string(readTestdata(t, "proc-keys")),
+		},
+	}.host()))
+	live["a parameter"] = openFiles(t, signingCase{config: sigConfig, files: map[string]string{sigEnforceFile: "N\n"}}.host())
+	live["a command line"] = openFiles(t, signingCase{
+		config: sigConfig + lockdownConfig, files: map[string]string{cmdlineFile: "quiet module.sig_enforce lockdown=integrity"},
+	}.host())
+	for name, live := range live {
+		t.Run(name, func(t *testing.T) {
+			archive := capture(t, live)
+			root, err := OpenRootArchive(t.Context(), writeFile(t, archive), t.TempDir())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -73,10 +95,87 @@ func TestCaptureIsTheHost(t *testing.T) {
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("-host +capture:\n%s", diff)
 			}
-			if again := capture(t, root); !bytes.Equal(again, capture(t, live)) {
+			if again := capture(t, root); !bytes.Equal(again, archive) {
 				t.Error("a capture of the capture differs")
 			}
 		})
+	}
+}
+
+// mutedHost has one module that exports nothing, and one that cannot be read:
+// all that is known of its modules is what is loaded.
+func mutedHost(t *testing.T) map[string]string {
+	k := smallKernel()
+	k.Config += "CONFIG_DRM=m\n"
+	return change(hostFiles(k), loadedDrm(k, map[string]string{
+		smallDrivers + "mute.ko":   readString(t, "../modules/testdata/ko/nvidia-drm.ko"),
+		smallDrivers + "zzz.ko.xz": "damaged",
+	}))
+}
+
+// TestCaptureMovesAddresses shows what is left of them: each module's begin at 1,
+// whether an export or a section is its first, and those that were hidden are.
+func TestCaptureMovesAddresses(t *testing.T) {
+	k := smallKernel()
+	root := openFiles(t, change(hostFiles(k), map[string]string{
+		smallSymvers: symversText(k),
+		"proc/kallsyms": "ffffffff81000000 T _text\n" +
+			"ffffffff82000010 r __ksymtab_b\nffffffff82000000 R __start___ksymtab\n0000000000000000 r __ksymtab_a\n" +
+			"ffffffffc0001010 r __ksymtab_drm_open\t[drm]\nffffffffc0003000 r __ksymtab_i2c\t[i2c_core]\n",
+		"proc/modules":                          "drm 4 1 i2c_core, Live 0xffffffffc0001000 (OE)\ndamaged\n",
+		"sys/module/drm/sections/__ksymtab":     "0xffffffffc0001000\n",
+		"sys/module/drm/sections/__ksymtab_gpl": "0x0000000000000000\n",
+		"sys/module/bus/sections/__ksymtab":     "0xffffffffc0002000\n",
+	}))
+	captured, err := OpenRootArchive(t.Context(), writeFile(t, capture(t, root)), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"proc/kallsyms": "0000000000000011 r __ksymtab_b\n0000000000000001 R __start___ksymtab\n0000000000000000 r __ksymtab_a\n" +
+			"0000000000000011 r __ksymtab_drm_open\t[drm]\n0000000000000001 r __ksymtab_i2c\t[i2c_core]\n",
+		"proc/modules":                          "drm 4 1 i2c_core, Live 0x0000000000000000 (OE)\n",
+		"sys/module/drm/sections/__ksymtab":     "0x0000000000000001\n",
+		"sys/module/drm/sections/__ksymtab_gpl": "0x0000000000000000\n",
+		"sys/module/bus/sections/__ksymtab":     "0x0000000000000000\n", // nothing to compare it with
+	} {
+		if got, err := captured.ReadFile(name); err != nil || string(got) != want {
+			t.Errorf("%s: %v\n%s", name, err, cmp.Diff(want, string(got)))
+		}
+	}
+}
+
+// TestCaptureGivesNothingAway captures a host twice, booted at other addresses,
+// on which people have secrets.
+func TestCaptureGivesNothingAway(t *testing.T) {
+	k := smallKernel()
+	host := change(hostFiles(k), loadedDrm(k, map[string]string{
+		"sys/module/drm/sections/__ksymtab":     "0xffffffffc0001000\n",
+		"sys/module/drm/sections/__ksymtab_gpl": "0xffffffffc000100c\n",
+		"sys/module/drm/sections/.text":         "0xffffffffc0000000\n",
+		"proc/kallsyms":                         "ffffffff81234567 T secret_function\n" + kallsymsText(k, drmLines),
+		"proc/cmdline":                          "BOOT_IMAGE=/vmlinuz-a module.sig_enforce luks.secret=hunter2 lockdown=integrity\n",
+		"proc/keys": string(readTestdata(t, "proc-keys")) +
+			"1f0c1e2a I--Q---     1 perm 3f010000  1000  1000 asymmetri secret@home: 00c0ffee: X509.rsa 00c0ffee []\n",
+		"etc/shadow": "root:secret\n",
+	}))
+	archive := capture(t, openFiles(t, host))
+	for _, private := range []string{"ffffffff", "secret", "hunter2", "BOOT_IMAGE", "_uid"} {
+		if i := bytes.Index(archive, []byte(private)); i >= 0 {
+			t.Errorf("%q is in it: %.200q", private, archive[max(0, i-100):])
+		}
+	}
+	for _, kept := range []string{"module.sig_enforce lockdown=integrity\n", "8963f707e289edc09df337a240938134371a5bb8", "__ksymtab_drm_open"} {
+		if !bytes.Contains(archive, []byte(kept)) {
+			t.Errorf("%q is not in it", kept)
+		}
+	}
+	elsewhere := maps.Clone(host)
+	for _, name := range []string{"proc/kallsyms", "proc/modules", "sys/module/drm/sections/__ksymtab", "sys/module/drm/sections/__ksymtab_gpl"} {
+		elsewhere[name] = strings.NewReplacer("ffffffff8", "ffffffffa", "ffffffffc0", "ffffffffb1").Replace(host[name])
+	}
+	if !bytes.Equal(capture(t, openFiles(t, elsewhere)), archive) {
+		t.Error("the same host, booted at another address, gives another capture")
 	}
 }
 

@@ -23,6 +23,10 @@ type DetectOptions struct {
 	// Image is a kernel image's file. The kernel in it is the target, whatever
 	// kernel the host runs.
 	Image string
+	// Cache is a folder in which what the host's module files export is kept:
+	// thousands of compressed files take up to half a minute to read. Empty
+	// keeps nothing.
+	Cache string
 }
 
 // Detect reads the kernel that root runs, or the one in an image, and returns
@@ -59,7 +63,7 @@ func detect(ctx context.Context, root *Root, o DetectOptions, oldest string) (Ta
 	t.Compiler = s.compiler(ctx, t.Config)
 	t.Distribution = distribution(s.root, t.Release)
 	t.Signing = signing(s.root, t.Config)
-	t.Sample = sampleModule(ctx, s.modules)
+	t.Sample = sampleModule(ctx, s.modules.list)
 	t.StructModule = s.structModule(ctx, t.Sample)
 	t.Tree = hostTree(s.root, t.Release)
 	t.GPUs = gpus(s.root)

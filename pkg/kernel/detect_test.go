@@ -83,6 +83,12 @@ func TestDetectRefuses(t *testing.T) {
 			"detect: cannot read what the kernel exports to modules: open HOST/proc/kallsyms: no such file or directory." + proc},
 		{"kallsyms without exports", map[string]string{"proc/kallsyms": "0 T _text\n"},
 			"detect: cannot tell from proc/kallsyms what the kernel exports to modules: proc/kallsyms: no __ksymtab_ entry in it. Use a kernel built with CONFIG_KALLSYMS_ALL; its names are there for every reader, with or without --privileged."},
+		{"kallsyms with a module's exports alone", map[string]string{"proc/kallsyms": "0 r __ksymtab_a\t[drm]\n"},
+			"detect: cannot tell from proc/kallsyms what the kernel exports to modules: no __ksymtab_ entry in it. Use a kernel built with CONFIG_KALLSYMS_ALL; its names are there for every reader, with or without --privileged."},
+		{"a config that is a folder", map[string]string{config: "", "boot/config-6.1.174-coreos-r1/x": "x"},
+			"detect: cannot read the kernel's config: open HOST/boot/config-6.1.174-coreos-r1: not a regular file." + mount},
+		{"a version that is a folder", map[string]string{version: "", "proc/version/x": "x"},
+			"detect: cannot read the kernel's version: open HOST/proc/version: not a regular file." + proc},
 		{"a damaged kallsyms", map[string]string{"proc/kallsyms": "x r __ksymtab_a\n"},
 			`detect: cannot read what the kernel exports to modules: proc/kallsyms: line 1: "x r __ksymtab_a" does not begin with an address.` + proc},
 	} {

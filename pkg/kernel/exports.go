@@ -41,7 +41,7 @@ func (s *sources) readExports(ctx context.Context, config Config) (Exports, erro
 		ofModules = exportList{} // of a tree that was not believed
 	}
 	if len(ofModules.symbols) == 0 {
-		ofModules = s.moduleExports(ctx)
+		ofModules = s.moduleExports(ctx) // the tree lists the kernel alone
 	}
 	none := len(ofModules.symbols) == 0 && !config.hasModules()
 	return newExports(own, ofModules, ofModules.whole || none), nil
@@ -101,8 +101,8 @@ func (l exportList) serves(versions bool) bool {
 	return slices.ContainsFunc(l.symbols, func(s Symbol) bool { return s.CRCKnown && s.CRC != 0 })
 }
 
-// agrees says whether the image that the user named, if any, exports what the
-// build tree says. Where it does not, the tree is of another build.
+// agrees says whether the kernel's image, where it was read already, exports what
+// the build tree says. Where it does not, the tree is of another build.
 func (s *sources) agrees(ctx context.Context, symvers exportList) bool {
 	if s.image == nil || !s.image.SymbolsKnown || !s.image.CRCsKnown {
 		return true
@@ -137,7 +137,7 @@ func (s *sources) kallsymsExports() (exportList, error) {
 // moduleExports are the exports of the kernel's modules, from their files or
 // else of those that are loaded.
 func (s *sources) moduleExports(ctx context.Context) exportList {
-	if symbols, whole := inTreeExports(ctx, s.root, s.release, s.modules); len(symbols) > 0 {
+	if symbols, whole := s.inTreeExports(ctx); whole || len(symbols) > 0 {
 		return exportList{symbols: symbols, from: inTreeDir(s.release), whole: whole}
 	}
 	k, err := s.kallsyms()

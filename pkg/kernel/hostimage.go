@@ -46,9 +46,10 @@ func openImage(ctx context.Context, path string) (kernelImage, Release, error) {
 	return kernelImage{img, namedImage}, release, nil
 }
 
-// findImage reads the image of the release's kernel from among the host's;
-// it returns the zero value where there is none.
-func findImage(ctx context.Context, root *Root, r Release) kernelImage {
+// findImage reads the image of the kernel from among the host's; it returns the
+// zero value where there is none. One of another build of the release is not it:
+// an update may have replaced the file under the running kernel.
+func findImage(ctx context.Context, root *Root, r Release, b banner) kernelImage {
 	log := zerolog.Ctx(ctx)
 	for _, name := range imageFiles(root, r) {
 		path, err := root.Path(name)
@@ -62,6 +63,8 @@ func findImage(ctx context.Context, root *Root, r Release) kernelImage {
 			log.Warn().Err(err).Msg("a kernel image of the host's is passed over")
 		case img.Release != r.Full:
 			log.Debug().Str("image", name).Str("release", img.Release).Msg("a kernel image of another kernel")
+		case !(kernelImage{img, name}).hasBanner(b):
+			log.Info().Str("image", name).Str("banner", img.Banner).Msg("a kernel image of another build than the kernel that runs")
 		default:
 			return kernelImage{img, name}
 		}
@@ -106,6 +109,12 @@ func (i kernelImage) symbols() []Symbol {
 	return symbols
 }
 
+// hasBanner says whether the image's banner is b, where both are known.
+func (i kernelImage) hasBanner(b banner) bool {
+	text := strings.TrimSpace(i.Banner)
+	return text == "" || b.text == "" || text == b.text
+}
+
 // rootFor is the root as that of the image's kernel: where it runs another one,
 // also another build of the same release, its proc and sys say nothing of it.
 func (i kernelImage) rootFor(ctx context.Context, root *Root, r Release) *Root {
@@ -113,7 +122,7 @@ func (i kernelImage) rootFor(ctx context.Context, root *Root, r Release) *Root {
 		return &Root{}
 	}
 	runs, banner, err := readRelease(root)
-	if err == nil && runs.Full == r.Full && (i.Banner == "" || banner.text == "" || i.Banner == banner.text) {
+	if err == nil && runs.Full == r.Full && i.hasBanner(banner) {
 		return root
 	}
 	event := zerolog.Ctx(ctx).Info().Str("image", r.Full)

@@ -4,7 +4,11 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -13,6 +17,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/k8sp/cuda/internal/atomicfile"
 	"github.com/k8sp/cuda/internal/ko"
 )
 
@@ -25,36 +30,72 @@ type moduleFile struct {
 	path string // on this machine
 	name string // in the root: "lib/modules/REL/kernel/lib/crc7.ko.xz"
 	size int64
+	// changed is when it was last written, in nanoseconds since 1970.
+	changed int64
 }
 
 func inTreeDir(r Release) string { return "lib/modules/" + r.Full + "/kernel" }
 
 // inTreeSymvers is where a capture keeps what the modules in inTreeDir export,
-// in place of the modules.
-func inTreeSymvers(r Release) string { return inTreeDir(r) + ".symvers" }
+// in place of the modules. The name says whether all of them could be read.
+func inTreeSymvers(r Release, whole bool) string {
+	if whole {
+		return inTreeDir(r) + ".symvers"
+	}
+	return inTreeDir(r) + ".incomplete.symvers"
+}
 
-// inTreeModules are the files of the modules that came with the kernel, sorted
-// by name; none where they cannot be seen. Links are not followed: they could
-// lead out of the root.
-func inTreeModules(root *Root, r Release) []moduleFile {
+// moduleSuffixes are how the name of a module's file ends, plain or in one of
+// the compressions that depmod knows.
+var moduleSuffixes = []string{".ko", ".ko.gz", ".ko.xz", ".ko.zst"}
+
+func isModuleFile(name string) bool {
+	return slices.ContainsFunc(moduleSuffixes, func(suffix string) bool { return strings.HasSuffix(name, suffix) })
+}
+
+// moduleFiles are the files of the modules that came with a kernel, by name.
+type moduleFiles struct {
+	list []moduleFile
+	// whole says that no file is missing from the list.
+	whole bool
+}
+
+// inTreeModules are the files of the modules that came with the kernel; none
+// where they cannot be seen.
+func inTreeModules(root *Root, r Release) moduleFiles {
 	dir, err := root.Path(inTreeDir(r))
 	if err != nil {
-		return nil
+		return moduleFiles{}
 	}
-	var files []moduleFile
-	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() || !strings.Contains(d.Name(), ".ko") {
-			return nil //nolint:nilerr // what cannot be listed is not there
+	m := findModules(os.DirFS(dir))
+	for i := range m.list {
+		m.list[i].path = filepath.Join(dir, m.list[i].name)
+		m.list[i].name = inTreeDir(r) + "/" + m.list[i].name
+	}
+	return m
+}
+
+// findModules lists the modules' files in a folder. Links are not followed: they
+// could lead out of the root.
+func findModules(folder fs.FS) moduleFiles {
+	m := moduleFiles{whole: true}
+	_ = fs.WalkDir(folder, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			m.whole = false // a folder that may not be listed
+			return nil
+		}
+		if !d.Type().IsRegular() || !isModuleFile(d.Name()) {
+			return nil
 		}
 		info, err := d.Info()
-		if err != nil || len(files) >= modulesLimit {
-			return nil //nolint:nilerr // gone meanwhile
+		if err != nil || len(m.list) >= modulesLimit {
+			m.whole = false
+			return nil
 		}
-		name := inTreeDir(r) + strings.TrimPrefix(filepath.ToSlash(path), filepath.ToSlash(dir))
-		files = append(files, moduleFile{path: path, name: name, size: info.Size()})
+		m.list = append(m.list, moduleFile{name: name, size: info.Size(), changed: info.ModTime().UnixNano()})
 		return nil
 	})
-	return files
+	return m
 }
 
 // sampleModule is the smallest of the host's own modules: they agree in all
@@ -81,19 +122,63 @@ func sampleModule(ctx context.Context, files []moduleFile) Sample {
 // inTreeExports are the exports of the modules that came with the kernel: of
 // their files, or of the list that a capture has of them. Whole is false where
 // some file could not be read.
-func inTreeExports(ctx context.Context, root *Root, r Release, files []moduleFile) (symbols []Symbol, whole bool) {
-	if data, err := root.ReadFile(inTreeSymvers(r)); err == nil {
-		symbols, err := ParseSymvers(bytes.NewReader(data))
+func (s *sources) inTreeExports(ctx context.Context) (symbols []Symbol, whole bool) {
+	for _, whole := range []bool{true, false} {
+		name := inTreeSymvers(s.release, whole)
+		data, err := s.root.ReadFile(name)
 		if err != nil {
-			zerolog.Ctx(ctx).Warn().Err(err).Str("file", inTreeSymvers(r)).Msg("the list of what the kernel's modules export is passed over")
+			continue
 		}
-		return symbols, err == nil
+		symbols, err := ParseSymvers(bytes.NewReader(data))
+		if err != nil && len(data) > 0 {
+			zerolog.Ctx(ctx).Warn().Err(err).Str("file", name).Msg("the list of what the kernel's modules export is passed over")
+			return nil, false
+		}
+		return symbols, whole
 	}
-	return readModuleExports(ctx, files)
+	if s.cache == "" || len(s.modules.list) == 0 {
+		return readModuleExports(ctx, s.modules)
+	}
+	return s.cachedExports(ctx)
+}
+
+// cachedExports reads the files' exports once: their names, sizes and times
+// tell whether they are still the same.
+func (s *sources) cachedExports(ctx context.Context) (symbols []Symbol, whole bool) {
+	name := filepath.Join(s.cache, s.release.Full+"-"+fingerprint(s.modules.list)+".symvers")
+	if data, err := os.ReadFile(name); err == nil {
+		if symbols, err := ParseSymvers(bytes.NewReader(data)); err == nil {
+			return symbols, s.modules.whole
+		}
+	}
+	symbols, whole = readModuleExports(ctx, s.modules)
+	if !whole || len(symbols) == 0 {
+		return symbols, whole
+	}
+	var text bytes.Buffer
+	_ = writeSymvers(&text, symbols, true) // a buffer takes every write
+	err := os.MkdirAll(s.cache, 0o755)
+	if err == nil {
+		err = atomicfile.WriteFile(name, text.Bytes(), 0o644)
+	}
+	if err != nil {
+		zerolog.Ctx(ctx).Debug().Err(err).Msg("what the kernel's modules export is not kept for the next run")
+	}
+	return symbols, true
+}
+
+// fingerprint tells one state of a host's module files from another.
+func fingerprint(files []moduleFile) string {
+	h := sha256.New()
+	for _, f := range files {
+		fmt.Fprintf(h, "%s %d %d\n", f.name, f.size, f.changed)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:6])
 }
 
 // readModuleExports reads the exports of every file, in the files' order.
-func readModuleExports(ctx context.Context, files []moduleFile) (symbols []Symbol, whole bool) {
+func readModuleExports(ctx context.Context, m moduleFiles) (symbols []Symbol, whole bool) {
+	files := m.list
 	exports := make([][]Symbol, len(files))
 	errs := make([]error, len(files))
 	next := make(chan int)
@@ -119,7 +204,7 @@ func readModuleExports(ctx context.Context, files []moduleFile) (symbols []Symbo
 			return slices.Concat(exports...), false
 		}
 	}
-	return slices.Concat(exports...), len(files) > 0 && ctx.Err() == nil
+	return slices.Concat(exports...), m.whole && len(files) > 0 && ctx.Err() == nil
 }
 
 func moduleExports(file moduleFile) ([]Symbol, error) {
@@ -127,14 +212,22 @@ func moduleExports(file moduleFile) ([]Symbol, error) {
 	if err != nil {
 		return nil, err
 	}
+	return exportsOf(m, moduleName(file.name))
+}
+
+// exportsOf refuses a module with a name that no list of exports can hold.
+func exportsOf(m ko.File, module string) ([]Symbol, error) {
 	var symbols []Symbol
 	for _, e := range m.Exports {
 		s := Symbol{
-			Name: e.Name, Module: moduleName(file.name), License: LicenseAny,
+			Name: e.Name, Module: module, License: LicenseAny,
 			Namespace: e.Namespace, NamespaceKnown: true, CRC: e.CRC, CRCKnown: true,
 		}
 		if e.GPL {
 			s.License = LicenseGPL
+		}
+		if !s.listable() {
+			return nil, fmt.Errorf("an export of no name that a kernel gives: %+v", s)
 		}
 		symbols = append(symbols, s)
 	}

@@ -103,8 +103,11 @@ func parseKallsym(line string) (name string, e export, err error) {
 		e.Module = strings.TrimSuffix(strings.TrimPrefix(fields[3], "["), "]")
 	}
 	exported, found := strings.CutPrefix(fields[2], ksymtab+"_")
-	if found && !notSymbols[exported] {
-		e.Name = exported
+	if !found || exported == "" || notSymbols[exported] {
+		return fields[2], e, nil
+	}
+	if e.Name = exported; !e.listable() {
+		return "", export{}, fmt.Errorf("%.80q has no name of a symbol", line)
 	}
 	return fields[2], e, nil
 }

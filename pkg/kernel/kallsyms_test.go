@@ -98,6 +98,8 @@ func TestParseKallsymsRefuses(t *testing.T) {
 		"no address":  "zzzz r __ksymtab_a\n",
 		"two fields":  "0 __ksymtab_a\n",
 		"five fields": "0 r __ksymtab_a [m] x\n",
+		"no module":   "0 r __ksymtab_a []\n",
+		"odd name":    "0 r __ksymtab_a\x01b\n",
 		"long line":   "0 r __ksymtab_" + strings.Repeat("a", kallsymsLine) + "\n",
 	} {
 		if _, err := parseKallsyms(strings.NewReader(text)); err == nil || errors.Is(err, errNoExports) {

@@ -39,14 +39,17 @@ const maxKeysLine = 64 << 10
 // asymmetric_key_describe of crypto/asymmetric_keys/asymmetric_type.c):
 //
 //	0b0e9d3f I------     1 perm 1f030000     0     0 asymmetri Debian Secure Boot CA: 6ccece7e…: X509.rsa bb419ea1 []
-var keyLine = regexp.MustCompile(`^[0-9a-f]+ (\S+) +[0-9]+ +(\S+) +[0-9a-f]+ +-?[0-9]+ +-?[0-9]+ asymmetri .*: ([0-9a-f]+): X509\.\S+`)
+//
+// The kernel's own are root's: the first 0 is the user.
+var keyLine = regexp.MustCompile(`^[0-9a-f]+ (\S+) +[0-9]+ +(\S+) +[0-9a-f]+ +0 +-?[0-9]+ asymmetri .*: ([0-9a-f]+): X509\.\S+`)
 
 // ParseKeys reads a /proc/keys: the sorted identifiers of the X.509 keys that
 // are in use: a certificate's subject key identifier, or its serial number
-// where it has none. The file does not say which keyring a key is in, and leaves out what
-// its reader may not see, as all is from inside a user namespace. So a key
-// that is there may still not be one that modules are verified with; where any
-// are there, one that is not there is not.
+// where it has none. Keys of users other than root are not the kernel's. The file
+// does not say which keyring a key is in, and leaves out what its reader may not
+// see, as all is from inside a user namespace. So a key that is there may still
+// not be one that modules are verified with; where any are there, one that is not
+// there is not.
 func ParseKeys(r io.Reader) ([]string, error) {
 	var ids []string
 	lines := bufio.NewScanner(r)
@@ -66,17 +69,15 @@ func ParseKeys(r io.Reader) ([]string, error) {
 	return slices.Compact(ids), nil
 }
 
+// kernelKeyring is a line about one of the kernel's own keyrings.
+var kernelKeyring = regexp.MustCompile(`^[0-9a-f]+ (\S+) +[0-9]+ +(\S+) +[0-9a-f]+ +0 +-?[0-9]+ keyring +\.`)
+
 // kernelKeys are the lines of a /proc/keys about the kernel's own keys: what
 // users keep in theirs is nobody's business.
 func kernelKeys(text []byte) []byte {
 	var kept []byte
 	for line := range bytes.Lines(text) {
-		fields := strings.Fields(string(line))
-		if len(fields) < 9 {
-			continue
-		}
-		kind, name := fields[7], fields[8]
-		if kind == "asymmetri" || kind == "keyring" && strings.HasPrefix(name, ".") {
+		if keyLine.Match(line) || kernelKeyring.Match(line) {
 			kept = append(kept, line...)
 		}
 	}

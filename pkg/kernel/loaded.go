@@ -6,22 +6,34 @@ import (
 	"strings"
 )
 
+const modulesFile = "proc/modules"
+
+// The columns of a /proc/modules are: name size references users state address
+// [(taints)].
+const (
+	loadAddress = 5
+	taintsFrom  = 6
+)
+
 // foreignModules are the loaded modules that were not built with the kernel,
 // as the taint flag O in proc/modules says. A driver that is already loaded is
 // one: what it exports is no part of the kernel that another is built for.
 func foreignModules(root *Root) map[string]bool {
-	data, err := root.ReadFile("proc/modules")
+	text, err := root.ReadFile(modulesFile)
 	if err != nil {
 		return nil
 	}
+	return parseForeign(text)
+}
+
+func parseForeign(text []byte) map[string]bool {
 	foreign := map[string]bool{}
-	for line := range strings.Lines(string(data)) {
-		// name size references users state address [(taints)]
+	for line := range strings.Lines(string(text)) {
 		fields := strings.Fields(line)
-		if len(fields) < 7 {
+		if len(fields) <= taintsFrom {
 			continue
 		}
-		if slices.ContainsFunc(fields[6:], func(taints string) bool {
+		if slices.ContainsFunc(fields[taintsFrom:], func(taints string) bool {
 			return strings.HasPrefix(taints, "(") && strings.Contains(taints, "O")
 		}) {
 			foreign[fields[0]] = true
@@ -34,20 +46,26 @@ func foreignModules(root *Root) map[string]bool {
 // is not there is nil, one whose address is hidden 0.
 type moduleTables struct{ plain, gpl *uint64 }
 
-// loadedTables reads the tables of a loaded module from its sections in sysfs,
-// whose names are there for readers who may not see their addresses.
+// loadedTables reads the tables of a loaded module from its sections in sysfs.
 func loadedTables(root *Root) func(module string) moduleTables {
-	start := func(module, section string) *uint64 {
-		name := "sys/module/" + module + "/sections/" + section
-		if !root.Exists(name) {
-			return nil
-		}
-		address, _ := strconv.ParseUint(strings.TrimPrefix(root.text(name), "0x"), 16, 64)
-		return &address
-	}
 	return func(module string) moduleTables {
-		return moduleTables{plain: start(module, ksymtab), gpl: start(module, ksymtab+"_gpl")}
+		return moduleTables{plain: sectionAddress(root, module, ksymtab), gpl: sectionAddress(root, module, ksymtab+"_gpl")}
 	}
+}
+
+// sectionAddress is where a loaded module's section is, 0 where that is hidden
+// from the reader, and nil where it has no such section, which sysfs tells every
+// reader.
+func sectionAddress(root *Root, module, section string) *uint64 {
+	name := "sys/module/" + module + "/sections/" + section
+	if !root.Exists(name) {
+		return nil
+	}
+	address, err := strconv.ParseUint(strings.TrimPrefix(root.text(name), "0x"), 16, 64)
+	if err != nil {
+		address = 0 // also of a number out of range
+	}
+	return &address
 }
 
 // license is the class of an export by the address of its entry: that of the

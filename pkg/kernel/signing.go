@@ -91,20 +91,13 @@ func lockedDown(root *Root, config Config) (e Enforcement, from string) {
 	case strings.Contains(state, "[none]"):
 		return NotEnforced, lockdownFile
 	}
-	if level, ok := bootParameter(root.text(cmdlineFile), lockdownParam); ok && (level == "integrity" || level == "confidentiality") {
+	// What one word locks no later one unlocks.
+	if slices.ContainsFunc(strings.Fields(root.text(cmdlineFile)), func(word string) bool {
+		return word == lockdownParam+"=integrity" || word == lockdownParam+"=confidentiality"
+	}) {
 		return Enforced, lockdownParam + " in " + cmdlineFile
 	}
 	return EnforcementUnknown, ""
-}
-
-// bootParameter is the last value that a command line gives a parameter.
-func bootParameter(line, name string) (value string, ok bool) {
-	for word := range strings.FieldsSeq(line) {
-		if v, found := strings.CutPrefix(word, name+"="); found {
-			value, ok = v, true
-		}
-	}
-	return value, ok
 }
 
 // decisiveParameters are the words of a command line that say anything about

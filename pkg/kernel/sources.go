@@ -25,13 +25,15 @@ type sources struct {
 	// takes a second.
 	image *kernelImage
 	// modules are the files of those that came with the kernel.
-	modules []moduleFile
+	modules moduleFiles
+	// cache keeps what they export; see DetectOptions.
+	cache string
 }
 
 // openSources finds out which kernel is the target. Where an image was named it
 // is the one in it.
 func openSources(ctx context.Context, root *Root, o DetectOptions) (*sources, error) {
-	s := &sources{root: root}
+	s := &sources{root: root, cache: o.Cache}
 	var err error
 	switch {
 	case o.Image != "":
@@ -71,7 +73,7 @@ func (s *sources) named() bool { return s.image != nil && s.image.from == namedI
 // kernelImage is the target's image; its zero value where there is none.
 func (s *sources) kernelImage(ctx context.Context) kernelImage {
 	if s.image == nil {
-		img := findImage(ctx, s.root, s.release)
+		img := findImage(ctx, s.root, s.release, s.banner)
 		s.image = &img
 	}
 	return *s.image

@@ -66,13 +66,24 @@ func parseSymversLine(line string) (Symbol, error) {
 	}
 	crc, err := strconv.ParseUint(strings.TrimPrefix(columns[0], "0x"), 16, 32)
 	license := exportClass(class)
-	if err != nil || columns[1] == "" || module == "" || license == LicenseUnknown {
+	if err != nil || module == "" || license == LicenseUnknown {
 		return bad()
 	}
-	return Symbol{
+	s := Symbol{
 		Name: columns[1], Module: moduleName(module), License: license,
 		Namespace: namespace, NamespaceKnown: true, CRC: uint32(crc), CRCKnown: true,
-	}, nil
+	}
+	if !s.listable() {
+		return bad()
+	}
+	return s, nil
+}
+
+// listable says whether a line of a Module.symvers can hold the symbol's names:
+// they are not empty, and nothing in them ends a column or a line.
+func (s Symbol) listable() bool {
+	separates := func(r rune) bool { return r <= ' ' || r == 0x7f }
+	return s.Name != "" && s.Module != "" && !strings.ContainsFunc(s.Name+s.Module+s.Namespace, separates)
 }
 
 // exportClass is the licence that a class of export asks for. The unused and

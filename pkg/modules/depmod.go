@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/k8sp/cuda/internal/atomicfile"
@@ -33,7 +34,7 @@ type IndexOptions struct {
 // follow; without it, they would be in the order of the folder's names on disk.
 const orderFile = "modules.order"
 
-// Index makes modules.dep and the other indexes of modprobe(8) beside the
+// Index makes and lists modules.dep and the other indexes of modprobe(8) beside the
 // modules, so that a folder that a host has, or links, as lib/modules/REL
 // under some root serves `modprobe -d ROOT nvidia-uvm`. The modules of a
 // folder are all that modprobe then sees: in-tree modules that they need are
@@ -41,44 +42,43 @@ const orderFile = "modules.order"
 //
 // The indexes are depmod's, since kmod's modprobe reads only its binary ones
 // (modules.dep.bin); the text is for people and for busybox. The same modules
-// give the same bytes. An error is of the publish stage.
-func Index(ctx context.Context, o IndexOptions) error {
-	if err := o.index(ctx); err != nil {
-		var known *stage.Error
-		if errors.As(err, &known) {
-			return err
-		}
-		return stage.Wrap(stage.Publish, err, "the indexes that modprobe reads cannot be made", "look at the cause, and run again")
+// give the same bytes. The list is sorted by name. An error is of the publish
+// stage.
+func Index(ctx context.Context, o IndexOptions) ([]File, error) {
+	files, err := o.index(ctx)
+	var known *stage.Error
+	if err == nil || errors.As(err, &known) {
+		return files, err
 	}
-	return nil
+	return nil, stage.Wrap(stage.Publish, err, "the indexes that modprobe reads cannot be made", "look at the cause, and run again")
 }
 
-func (o IndexOptions) index(ctx context.Context) error {
+func (o IndexOptions) index(ctx context.Context) ([]File, error) {
 	var order strings.Builder
 	for _, e := range o.Modules {
 		order.WriteString(e.File + "\n")
 	}
 	if err := atomicfile.WriteFile(filepath.Join(o.Dir, orderFile), []byte(order.String()), 0o644); err != nil {
-		return err
+		return nil, err
 	}
 	base, err := os.MkdirTemp(o.Scratch, "depmod-")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer os.RemoveAll(base)
 	if err := rooted(base, o.Dir, o.Release); err != nil {
-		return err
+		return nil, err
 	}
 	var output bytes.Buffer
 	err = o.Runner.Run(ctx, command.Command{Args: []string{"depmod", "-b", base, o.Release}, Output: &output})
 	var exit *command.ExitError
 	switch {
 	case errors.As(err, &exit):
-		return fmt.Errorf("%w: %s", err, strings.TrimSpace(output.String()))
+		return nil, fmt.Errorf("%w: %s", err, strings.TrimSpace(output.String()))
 	case errors.Is(err, exec.ErrNotFound):
-		return stage.Wrap(stage.Publish, err, "the indexes that modprobe reads cannot be made without depmod", "install kmod, or run builder in its image, which has it")
+		return nil, stage.Wrap(stage.Publish, err, "the indexes that modprobe reads cannot be made without depmod", "install kmod, or run builder in its image, which has it")
 	case err != nil:
-		return err
+		return nil, err
 	}
 	return tidy(o.Dir)
 }
@@ -97,29 +97,30 @@ func rooted(base, dir, release string) error {
 	return os.Symlink(dir, filepath.Join(parent, release))
 }
 
-// tidy removes the indexes in which there is nothing: of devices and of what
-// is built into the kernel.
-func tidy(dir string) error {
+// tidy removes the indexes in which there is nothing, of devices and of what
+// is built into the kernel, and lists the others.
+func tidy(dir string) ([]File, error) {
 	found, err := filepath.Glob(filepath.Join(escapeGlob(dir), "modules.*"))
 	if err != nil {
-		return err
+		return nil, err
 	}
+	var files []File
 	for _, path := range found {
-		info, err := os.Lstat(path)
-		if err != nil {
-			return err
-		}
-		if info.Size() == 0 {
+		f, err := describeFile(path)
+		switch {
+		case err != nil:
+		case f.Size == 0:
 			err = os.Remove(path)
-		} else {
+		default:
+			files = append(files, f)
 			err = os.Chmod(path, 0o644)
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 	}
-	if _, err := os.Stat(filepath.Join(dir, "modules.dep.bin")); err != nil {
-		return fmt.Errorf("depmod left no index: %w", err)
+	if !slices.ContainsFunc(files, func(f File) bool { return f.Name == "modules.dep.bin" }) {
+		return nil, errors.New("depmod left no modules.dep.bin")
 	}
-	return atomicfile.SyncDir(dir)
+	return files, nil
 }

@@ -66,8 +66,19 @@ func TestIndex(t *testing.T) {
 		"modules.dep": "nvidia-uvm.ko: nvidia.ko\n", "modules.dep.bin": "\xb0\x07\xf4\x57", "modules.devname": "", "modules.builtin.bin": "",
 	}}
 	o := options(t, runner)
-	if err := modules.Index(t.Context(), o); err != nil {
+	files, err := modules.Index(t.Context(), o)
+	if err != nil {
 		t.Fatal(err)
+	}
+	var listed []string
+	for _, f := range files {
+		listed = append(listed, f.Name)
+	}
+	if diff := cmp.Diff([]string{"modules.dep", "modules.dep.bin", "modules.order"}, listed); diff != "" {
+		t.Error(diff)
+	}
+	if f := files[1]; f.Size != 4 || f.SHA256 != "16d4b29c07ec45fe489a095f28cb72e11ef7ce1214feb60b5c70e59f0eb7aa41" {
+		t.Errorf("listed %+v", f)
 	}
 	if len(runner.args) != 4 || filepath.Dir(runner.args[2]) != o.Scratch {
 		t.Fatalf("ran %q", runner.args)
@@ -100,12 +111,12 @@ func TestIndexFails(t *testing.T) {
 	}{
 		{"depmod is not there", depmod{err: fmt.Errorf("start depmod: %w", exec.ErrNotFound)}, "without depmod"},
 		{"depmod fails", depmod{err: &command.ExitError{Program: "depmod", Code: 1, State: "exit status 1"}}, "depmod: exit status 1: depmod: ERROR: no space"},
-		{"depmod does nothing", depmod{}, "left no index"},
+		{"depmod does nothing", depmod{}, "left no modules.dep.bin"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			o := options(t, &tt.runner)
-			err := modules.Index(t.Context(), o)
+			_, err := modules.Index(t.Context(), o)
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Fatalf("error %v, want %q", err, tt.want)
 			}
@@ -118,7 +129,7 @@ func TestIndexFails(t *testing.T) {
 		})
 	}
 	canceled := depmod{err: context.Canceled}
-	if err := modules.Index(t.Context(), options(t, &canceled)); !errors.Is(err, context.Canceled) || stage.ExitCode(err) != stage.ExitInterrupted {
+	if _, err := modules.Index(t.Context(), options(t, &canceled)); !errors.Is(err, context.Canceled) || stage.ExitCode(err) != stage.ExitInterrupted {
 		t.Errorf("an interrupt became %v", err)
 	}
 }

@@ -80,6 +80,9 @@ type Policy struct {
 	Strict bool
 	// Allow names the checks whose failure is recorded and does not stop.
 	Allow []string
+	// Published says that the modules were published before, so that there
+	// is nothing to accept.
+	Published bool
 }
 
 func (p Policy) stops(c Check) bool {
@@ -87,7 +90,7 @@ func (p Policy) stops(c Check) bool {
 }
 
 // Judge returns an error of the check stage that lists every finding that
-// stops the job, or nil.
+// stops the job, or nil. Its hint is the policy's.
 func Judge(checks []Check, p Policy) error {
 	var lines, rules []string
 	for _, c := range checks {
@@ -105,7 +108,14 @@ func Judge(checks []Check, p Policy) error {
 	}
 	return stage.New(stage.Check,
 		fmt.Sprintf("the modules would not do for this kernel, %s: %s", findings, strings.Join(lines, "; ")),
-		fmt.Sprintf("look at the build's log for the cause, or accept a check's failure, on record, with --allow (here: %s)", strings.Join(sortedSet(rules), ", ")))
+		p.hint(sortedSet(rules)))
+}
+
+func (p Policy) hint(rules []string) string {
+	if p.Published {
+		return "build for this kernel, and use what that publishes"
+	}
+	return fmt.Sprintf("look at the build's log for the cause, or accept a check's failure, on record, with --allow (here: %s)", strings.Join(rules, ", "))
 }
 
 // Overridden lists the checks that failed and that the policy let pass, for

@@ -40,7 +40,9 @@ type Manifest struct {
 	Driver  DriverInfo `json:"driver"`
 	Build   BuildInfo  `json:"build"`
 	Modules []Entry    `json:"modules"` // in load order
-	Checks  []Check    `json:"checks"`
+	// Indexes are the files by which modprobe finds its way among the modules.
+	Indexes []File  `json:"indexes"`
+	Checks  []Check `json:"checks"`
 	// Overridden names the checks that failed and that --allow let pass.
 	Overridden []string `json:"overridden"`
 }
@@ -53,6 +55,10 @@ type TargetInfo struct {
 	Compiler     string      `json:"compiler"`     // "gcc 13.3.1"; empty where unknown
 	Config       Part        `json:"config"`
 	Symbols      Part        `json:"symbols"`
+	// InTree is where the exports of the kernel's own modules were read;
+	// empty where none are known. Complete says that all of them are.
+	InTree   string `json:"in_tree"`
+	Complete bool   `json:"complete"`
 }
 
 // Part is a part of a target: what it was, and the file of the host root it
@@ -82,6 +88,16 @@ type BuildInfo struct {
 	Builder        string   `json:"builder"`  // builder's version
 	Compiler       string   `json:"compiler"` // "gcc-13"
 	InstallerFlags []string `json:"installer_flags"`
+	// SignedBy is the hash and the identifier of the key that the modules
+	// are signed with, "sha256:HEX"; empty where they are not.
+	SignedBy string `json:"signed_by"`
+}
+
+// File is a published file beside the manifest.
+type File struct {
+	Name   string `json:"file"`
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"`
 }
 
 // Entry is a published module.
@@ -95,13 +111,25 @@ type Entry struct {
 	// this manifest, and of the kernel's own.
 	Siblings []string `json:"siblings"`
 	InTree   []string `json:"in_tree"`
+	// Assumed are the symbols that it uses and that none of the kernel's
+	// exporters to be seen has.
+	Assumed []Assumption `json:"assumed"`
 	// Firmware are the files it may ask the kernel for.
 	Firmware   []string    `json:"firmware"`
 	Parameters []Parameter `json:"parameters"`
 }
 
-// Entries describes the modules for a manifest, in load order.
-func Entries(mods []Module) ([]Entry, error) {
+// Assumption is a symbol that a module of the kernel's own, which was not to be
+// seen, is taken to export.
+type Assumption struct {
+	Symbol string `json:"symbol"`
+	// Module is its likely exporter by the symbol's name; empty where the
+	// name says nothing.
+	Module string `json:"module"`
+}
+
+// Entries describes modules for the manifest of a target, in load order.
+func Entries(mods []Module, target kernel.Target) ([]Entry, error) {
 	order, err := LoadOrder(mods)
 	if err != nil {
 		return nil, err
@@ -111,19 +139,30 @@ func Entries(mods []Module) ([]Entry, error) {
 		return nil, err
 	}
 	entries := make([]Entry, 0, len(order))
+	g := newGate(mods, target, Expect{})
 	for _, m := range order {
+		assumed := g.assumed(m)
 		entries = append(entries, Entry{
 			Name: m.Name, File: m.File, Size: m.Size, SHA256: m.SHA256, Vermagic: m.Vermagic,
-			Siblings: list(needs[m.Name]), InTree: inTree(m, needs),
+			Siblings: list(needs[m.Name]), InTree: inTree(m, needs, assumed), Assumed: list(assumed),
 			Firmware: list(sortedSet(append([]string{}, m.Firmware...))), Parameters: list(m.Parameters),
 		})
 	}
 	return entries, nil
 }
 
-// inTree is what a module depends on beside its siblings.
-func inTree(m Module, siblings map[string][]string) []string {
+// file is the entry's file.
+func (e Entry) file() File { return File{e.File, e.Size, e.SHA256} }
+
+// inTree is what a module depends on beside its siblings: as modpost found,
+// and as is assumed of what modpost could not find.
+func inTree(m Module, siblings map[string][]string, assumed []Assumption) []string {
 	others := []string{}
+	for _, a := range assumed {
+		if a.Module != "" {
+			others = append(others, a.Module)
+		}
+	}
 	for _, name := range m.Depends {
 		if _, ok := siblings[name]; !ok {
 			others = append(others, name)
@@ -148,6 +187,8 @@ func DescribeTarget(t kernel.Target) TargetInfo {
 		Compiler:     words(t.Compiler.Name, t.Compiler.Version),
 		Config:       Part{Digest: t.Config.Digest, From: t.Config.From},
 		Symbols:      Part{Digest: t.Exports.Digest, From: t.Exports.From},
+		InTree:       t.Exports.InTree,
+		Complete:     t.Exports.Complete,
 	}
 }
 
@@ -163,7 +204,7 @@ func words(a, b string) string {
 func (m Manifest) Encode() ([]byte, error) {
 	m.Schema = SchemaVersion
 	m.Build.InstallerFlags = list(m.Build.InstallerFlags)
-	m.Modules, m.Checks, m.Overridden = list(m.Modules), list(m.Checks), list(m.Overridden)
+	m.Modules, m.Indexes, m.Checks, m.Overridden = list(m.Modules), list(m.Indexes), list(m.Checks), list(m.Overridden)
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
@@ -194,10 +235,19 @@ func ParseManifest(r io.Reader) (Manifest, error) {
 	if m.Schema != SchemaVersion {
 		return Manifest{}, fmt.Errorf("a manifest of schema %d, and this builder reads %d", m.Schema, SchemaVersion)
 	}
-	for _, e := range m.Modules {
-		if !fileName.MatchString(e.File) {
-			return Manifest{}, fmt.Errorf("the manifest names a file %q, which is not one of its folder", e.File)
+	for _, f := range m.files() {
+		if !fileName.MatchString(f.Name) {
+			return Manifest{}, fmt.Errorf("the manifest names a file %q, which is not one of its folder", f.Name)
 		}
 	}
 	return m, nil
+}
+
+// files are all that is published beside the manifest.
+func (m Manifest) files() []File {
+	files := make([]File, 0, len(m.Modules)+len(m.Indexes))
+	for _, e := range m.Modules {
+		files = append(files, e.file())
+	}
+	return append(files, m.Indexes...)
 }

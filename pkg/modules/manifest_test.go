@@ -21,11 +21,15 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 // manifest is that of the recorded modules.
 func manifest(t testing.TB, mods []Module) Manifest {
 	t.Helper()
-	entries, err := Entries(mods)
+	target := target(t)
+	entries, err := Entries(mods, target)
 	if err != nil {
 		t.Fatal(err)
 	}
-	target := target(t)
+	index, err := describeFile(filepath.Join("testdata", "ko", "modules.dep"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	target.Distribution = kernel.Distribution{ID: "coreos", VersionID: "1185.3.0", PrettyName: "Container Linux"}
 	target.Compiler.Version = "12.2.0"
 	target.Config.Digest, target.Config.From = digestOf('c'), "proc/config.gz"
@@ -35,9 +39,10 @@ func manifest(t testing.TB, mods []Module) Manifest {
 		Target: DescribeTarget(target),
 		Source: SourceInfo{Rung: "tag", Repository: "coreos/linux", Ref: "refs/tags/v6.1.192-coreos", Commit: strings.Repeat("0f", 20)},
 		Driver: DriverInfo{Version: "535.261.03", ModuleType: "proprietary", Digest: digestOf('d')},
-		Build:  BuildInfo{Builder: "0.1.0", Compiler: "gcc-12", InstallerFlags: []string{"--silent", "--kernel-name=6.1.192-coreos-r1"}},
+		Build:  BuildInfo{Builder: "0.1.0", Compiler: "gcc-12", InstallerFlags: []string{"--silent", "--kernel-name=6.1.192-coreos-r1"}, SignedBy: "sha256:0b0e9d3f"},
 		// A check with each of its parts, the pleasant ones first.
 		Modules:    entries,
+		Indexes:    []File{index},
 		Checks:     append(Gate(mods, target, expected()), Check{Name: "firmware", Kind: PolicyCheck, Verdict: NotCheckable, Detail: "<none> & nothing"}),
 		Overridden: []string{},
 	}
@@ -100,7 +105,7 @@ func TestManifestReadsBack(t *testing.T) {
 }
 
 func TestEntriesSayWhatIsNeeded(t *testing.T) {
-	entries, err := Entries(driver(t))
+	entries, err := Entries(driver(t), target(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,6 +125,46 @@ func TestEntriesSayWhatIsNeeded(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestEntriesSayWhatIsAssumed hides the kernel's own modules but one: what the
+// others would export is not there, and modpost could not write it into
+// depends: either.
+func TestEntriesSayWhatIsAssumed(t *testing.T) {
+	target := target(t)
+	target.Exports.Complete = false
+	target.Exports.Symbols = slices.DeleteFunc(slices.Clone(target.Exports.Symbols), func(s kernel.Symbol) bool {
+		return strings.HasPrefix(s.Module, "drm") || s.Name == "_printk"
+	})
+	mods := driver(t)
+	for i := range mods {
+		mods[i].Depends = nil
+	}
+	entries, err := Entries(mods, target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(entries, func(e Entry) bool { return e.Name == "nvidia_drm" })
+	drm := entries[i]
+	if len(drm.Assumed) == 0 || !slices.Contains(drm.InTree, "drm") {
+		t.Fatalf("nvidia_drm is assumed to need %+v, first %v", drm.Assumed, drm.InTree)
+	}
+	for _, a := range drm.Assumed {
+		want := "drm"
+		switch {
+		case a.Symbol == "_printk":
+			want = ""
+		case strings.HasPrefix(a.Symbol, "drm_atomic_helper_"), strings.HasPrefix(a.Symbol, "drm_kms_helper_"):
+			want = "drm_kms_helper"
+		}
+		if a.Module != want {
+			t.Errorf("%s is assumed to be of %q, want %q", a.Symbol, a.Module, want)
+		}
+	}
+	target.Exports.Complete = true
+	if entries, err = Entries(mods, target); err != nil || len(entries[i].Assumed) > 0 {
+		t.Errorf("where all exporters are known %+v is assumed (%v)", entries[i].Assumed, err)
 	}
 }
 

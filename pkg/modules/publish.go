@@ -198,17 +198,17 @@ func (p publisher) place(ctx context.Context, dir string, manifest []byte) error
 
 // fill writes the modules and the manifest into dir.
 func (p publisher) fill(ctx context.Context, dir string, manifest []byte) error {
-	for _, e := range p.o.Manifest.Modules {
+	for _, f := range p.o.Manifest.files() {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if !fileName.MatchString(e.File) {
-			return fmt.Errorf("a module's file cannot be named %q", e.File)
+		if !fileName.MatchString(f.Name) {
+			return fmt.Errorf("a file cannot be published as %q", f.Name)
 		}
-		if err := p.step("copy " + e.File); err != nil {
+		if err := p.step("copy " + f.Name); err != nil {
 			return err
 		}
-		if err := copyFile(filepath.Join(p.o.Dir, e.File), filepath.Join(dir, e.File), e); err != nil {
+		if err := copyFile(filepath.Join(p.o.Dir, f.Name), filepath.Join(dir, f.Name), f); err != nil {
 			return err
 		}
 	}
@@ -224,9 +224,8 @@ func (p publisher) fill(ctx context.Context, dir string, manifest []byte) error 
 	return p.o.Share.Chown(ctx, dir)
 }
 
-// copyFile copies a module to the disk. What is written must be what was
-// checked.
-func copyFile(from, to string, e Entry) error {
+// copyFile copies a file to the disk. What is written must be what was checked.
+func copyFile(from, to string, want File) error {
 	in, err := os.Open(from)
 	if err != nil {
 		return err
@@ -239,9 +238,9 @@ func copyFile(from, to string, e Entry) error {
 	got, n, err := digest(io.TeeReader(in, out))
 	err = errors.Join(err, out.Chmod(0o644), out.Sync(), out.Close())
 	if err != nil {
-		return fmt.Errorf("copy %s: %w", e.File, err)
+		return fmt.Errorf("copy %s: %w", want.Name, err)
 	}
-	if got != e.SHA256 || n != e.Size {
+	if got != want.SHA256 || n != want.Size {
 		return fmt.Errorf("%s changed after it was checked", from)
 	}
 	return nil

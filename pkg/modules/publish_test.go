@@ -105,7 +105,7 @@ func TestPublish(t *testing.T) {
 		}
 		files = append(files, info.Mode().String()+" "+e.Name())
 	}
-	want := []string{"-rw-r--r-- manifest.json", "-rw-r--r-- nvidia-drm.ko", "-rw-r--r-- nvidia-modeset.ko", "-rw-r--r-- nvidia-uvm.ko", "-rw-r--r-- nvidia.ko"}
+	want := []string{"-rw-r--r-- manifest.json", "-rw-r--r-- modules.dep", "-rw-r--r-- nvidia-drm.ko", "-rw-r--r-- nvidia-modeset.ko", "-rw-r--r-- nvidia-uvm.ko", "-rw-r--r-- nvidia.ko"}
 	if diff := cmp.Diff(want, files); diff != "" {
 		t.Error(diff)
 	}
@@ -347,7 +347,7 @@ func TestPublishKeepsTheOldOnFailure(t *testing.T) {
 		"a file gone": {func(t *testing.T, o *PublishOptions) { o.Dir = t.TempDir() }, 16, []string{"no such file"}},
 		"a file from elsewhere": {func(t *testing.T, o *PublishOptions) {
 			o.Manifest.Modules[0].File = "../ko/nvidia.ko"
-		}, 16, []string{"cannot be named"}},
+		}, 16, []string{"cannot be published as"}},
 		"an odd version": {func(t *testing.T, o *PublishOptions) { o.Manifest.Driver.Version = "." }, 16, []string{"cannot be the name"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -417,7 +417,7 @@ func TestListPublished(t *testing.T) {
 func TestVerify(t *testing.T) {
 	s, o := shelf(t)
 	publish(t, o)
-	checks, err := Verify(link(s), target(t))
+	checks, err := Verify(link(s), target(t), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -433,7 +433,7 @@ func TestVerify(t *testing.T) {
 	}
 	tomorrow := target(t)
 	tomorrow.Release.Full = "6.1.193-coreos"
-	checks, err = Verify(link(s), tomorrow)
+	checks, err = Verify(link(s), tomorrow, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -443,11 +443,11 @@ func TestVerify(t *testing.T) {
 
 func TestVerifyNothing(t *testing.T) {
 	dir := t.TempDir()
-	_, err := Verify(dir, target(t))
+	_, err := Verify(dir, target(t), nil)
 	failure(t, err, 15, "holds no manifest.json", "SHARE/modules/REL/VER")
 	if err := os.WriteFile(filepath.Join(dir, ManifestFile), []byte("{}"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	_, err = Verify(dir, target(t))
+	_, err = Verify(dir, target(t), nil)
 	failure(t, err, 15, "cannot be read", "Publish again")
 }

@@ -1,6 +1,7 @@
 package modules
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -39,8 +40,8 @@ func readPublished(dir string) (Manifest, error) {
 	if err != nil {
 		return Manifest{}, err
 	}
-	for _, e := range m.Modules {
-		if reason := intact(dir, e); reason != "" {
+	for _, f := range m.files() {
+		if reason := intact(dir, f); reason != "" {
 			return Manifest{}, errors.New(reason)
 		}
 	}
@@ -60,29 +61,36 @@ func readManifest(dir string) (Manifest, error) {
 	return m, nil
 }
 
-// intact says how a published file differs from its entry, or nothing.
-func intact(dir string, e Entry) string {
-	path := filepath.Join(dir, e.File)
+// intact says how a published file differs from what the manifest says of it,
+// or nothing.
+func intact(dir string, want File) string {
+	path := filepath.Join(dir, want.Name)
 	info, err := os.Lstat(path)
 	if err != nil {
-		return fmt.Sprintf("%s cannot be read: %v", e.File, err)
+		return fmt.Sprintf("%s cannot be read: %v", want.Name, err)
 	}
-	if !info.Mode().IsRegular() || info.Size() != e.Size {
-		return fmt.Sprintf("%s is not the file of %d bytes that was published", e.File, e.Size)
+	if !info.Mode().IsRegular() || info.Size() != want.Size {
+		return fmt.Sprintf("%s is not the file of %d bytes that was published", want.Name, want.Size)
 	}
-	f, err := os.Open(path)
+	got, err := describeFile(path)
 	if err != nil {
-		return fmt.Sprintf("%s cannot be read: %v", e.File, err)
+		return fmt.Sprintf("%s cannot be read: %v", want.Name, err)
 	}
-	defer f.Close()
-	got, _, err := digest(f)
-	if err != nil {
-		return fmt.Sprintf("%s cannot be read: %v", e.File, err)
-	}
-	if got != e.SHA256 {
-		return fmt.Sprintf("%s has digest %s and was published with %s", e.File, got, e.SHA256)
+	if got.SHA256 != want.SHA256 {
+		return fmt.Sprintf("%s has digest %s and was published with %s", want.Name, got.SHA256, want.SHA256)
 	}
 	return ""
+}
+
+// describeFile is the file at path as a manifest lists it.
+func describeFile(path string) (File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return File{}, err
+	}
+	defer f.Close()
+	sum, n, err := digest(f)
+	return File{Name: filepath.Base(path), Size: n, SHA256: sum}, err
 }
 
 // Result is a published folder.
@@ -117,9 +125,10 @@ func escapeGlob(path string) string {
 
 // Verify holds a published folder against a kernel: tomorrow's, or a node's.
 // Its findings are those of the gate, and before them, as the check "intact",
-// whether each file is still the one that was published. Its error is of the
-// check stage, and means that the folder could not be judged at all.
-func Verify(dir string, target kernel.Target) ([]Check, error) {
+// whether each file is still the one that was published. Signatures are held
+// against cert, where it is not nil. Its error is of the check stage, and means
+// that the folder could not be judged at all.
+func Verify(dir string, target kernel.Target, cert *x509.Certificate) ([]Check, error) {
 	m, err := readManifest(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, stage.Wrap(stage.Check, err, fmt.Sprintf("%s holds no %s, so there is nothing to verify", dir, ManifestFile),
@@ -131,21 +140,31 @@ func Verify(dir string, target kernel.Target) ([]Check, error) {
 	var checks []Check
 	var paths, want []string
 	for _, e := range m.Modules {
-		c := Check{Name: "intact", Kind: PolicyCheck, Module: e.Name, Verdict: Passed}
-		if reason := intact(dir, e); reason != "" {
-			c.Verdict, c.Detail = Failed, reason
-		}
-		checks = append(checks, c)
+		checks = append(checks, intactCheck(dir, e.file(), e.Name))
 		want = append(want, e.Name)
 		if info, err := os.Lstat(filepath.Join(dir, e.File)); err == nil && info.Mode().IsRegular() {
 			paths = append(paths, filepath.Join(dir, e.File))
 		}
 	}
+	for _, f := range m.Indexes {
+		checks = append(checks, intactCheck(dir, f, ""))
+	}
 	mods, err := ReadAll(paths)
+	if err == nil && cert != nil {
+		mods, err = Authenticate(mods, cert)
+	}
 	if err != nil {
 		return nil, stage.Wrap(stage.Check, err, "a published module cannot be read", "check the share")
 	}
 	return append(checks, Gate(mods, target, m.expect(want))...), nil
+}
+
+func intactCheck(dir string, f File, module string) Check {
+	c := Check{Name: "intact", Kind: PolicyCheck, Module: module, Verdict: Passed}
+	if reason := intact(dir, f); reason != "" {
+		c.Verdict, c.Detail = Failed, reason
+	}
+	return c
 }
 
 // expect is what published modules should be. What only the driver package can

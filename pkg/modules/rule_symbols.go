@@ -13,30 +13,39 @@ func checkSymbols(g gate) []Check {
 		if len(g.target.Exports.Symbols) == 0 {
 			return NotCheckable, noExports
 		}
-		var missing []string
-		for _, s := range m.ELF.Imports {
-			// An unreferenced _GLOBAL_OFFSET_TABLE_ comes of some assemblers:
-			// ignore_undef_symbol, since 5.11 and backported.
-			if s.Weak || s.Name == "_GLOBAL_OFFSET_TABLE_" && g.target.Arch == kernel.X86_64 {
-				continue
-			}
-			if _, ok := g.find(s.Name, m); !ok {
-				missing = append(missing, s.Name)
-			}
-		}
+		missing := g.missing(m)
 		switch {
 		case len(missing) == 0:
 			return Passed, ""
 		case g.target.Exports.Complete:
 			return Failed, fmt.Sprintf("%s needs symbols that neither the kernel nor a module exports: %s", m.File, some(missing))
 		}
-		return NotCheckable, assumed(missing) + ": " + mountModules
+		return NotCheckable, sayAssumed(g.assumed(m)) + ": " + mountModules
 	})
 }
 
+// missing are the symbols that a module needs and nobody exports.
+func (g gate) missing(m Module) []string {
+	var list []string
+	for _, s := range m.ELF.Imports {
+		// An unreferenced _GLOBAL_OFFSET_TABLE_ comes of some assemblers:
+		// ignore_undef_symbol, since 5.11 and backported.
+		if s.Weak || s.Name == "_GLOBAL_OFFSET_TABLE_" && g.target.Arch == kernel.X86_64 {
+			continue
+		}
+		if _, ok := g.find(s.Name, m); !ok {
+			list = append(list, s.Name)
+		}
+	}
+	return list
+}
+
+// family is what begins the names that a module exports.
+type family struct{ prefix, module string }
+
 // families are the in-tree modules that drivers were seen to need, by the
 // beginnings of the names that they export; the first that fits counts.
-var families = []struct{ prefix, module string }{
+var families = []family{
 	{"drm_atomic_helper_", "drm_kms_helper"}, {"__drm_atomic_helper_", "drm_kms_helper"},
 	{"drm_helper_", "drm_kms_helper"}, {"drm_kms_helper_", "drm_kms_helper"}, {"drm_fb_helper_", "drm_kms_helper"},
 	{"drm_crtc_helper_", "drm_kms_helper"}, {"drm_plane_helper_", "drm_kms_helper"},
@@ -46,20 +55,30 @@ var families = []struct{ prefix, module string }{
 	{"ipmi_", "ipmi_msghandler"}, {"ib_", "ib_core"}, {"backlight_", "backlight"},
 }
 
-// assumed says which of the kernel's own modules is taken to export what was
-// not to be seen.
-func assumed(symbols []string) string {
+// assumed are the symbols that a module of the kernel's own, which is not to be
+// seen, is taken to export; none where all of the kernel's modules are known.
+func (g gate) assumed(m Module) []Assumption {
+	if g.target.Exports.Complete || len(g.target.Exports.Symbols) == 0 {
+		return nil
+	}
+	var list []Assumption
+	for _, s := range g.missing(m) {
+		i := slices.IndexFunc(families, func(f family) bool { return strings.HasPrefix(s, f.prefix) })
+		a := Assumption{Symbol: s}
+		if i >= 0 {
+			a.Module = families[i].module
+		}
+		list = append(list, a)
+	}
+	return list
+}
+
+// sayAssumed is a clause a module, for people.
+func sayAssumed(list []Assumption) string {
 	byModule := map[string][]string{}
 	var clauses []string
-	for _, s := range symbols {
-		module := ""
-		for _, f := range families {
-			if strings.HasPrefix(s, f.prefix) {
-				module = f.module
-				break
-			}
-		}
-		byModule[module] = append(byModule[module], s)
+	for _, a := range list {
+		byModule[a.Module] = append(byModule[a.Module], a.Symbol)
 	}
 	for _, module := range sortedKeys(byModule) {
 		if module == "" {

@@ -6,6 +6,9 @@ dpkg-deb --extract /packages/nvidia.deb /tmp/nvidia
 tar --extract --xz --file /tmp/nvidia/usr/src/nvidia-kernel.tar.xz --directory /tmp
 mv /tmp/modules/nvidia-kernel kernel
 rm -rf kernel/debian kernel/NVIDIA_Changelog
-find kernel -type f -exec chmod 0644 {} +
+dpkg-deb --extract /packages/firmware.deb /tmp/firmware
+mkdir firmware
+find /tmp/firmware -path '*/nvidia/*' -name 'gsp_*.bin' -exec cp {} firmware/ ';'
+find kernel firmware -type f -exec chmod 0644 {} +
 install -m 0444 /tmp/nvidia/usr/share/doc/nvidia-kernel-source/copyright LICENSE
 install -m 0755 /nvidia-installer nvidia-installer

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Downloads a kernel's source, the same kernel built, and NVIDIA's kernel
-# modules' source. The source and the built kernel must be of one version, and
+# modules' source with the firmware of that version. The source and the built kernel must be of one version, and
 # the mirror may offer several of each: the newest that it has both of.
 
 apt-get update -qq
@@ -15,7 +15,10 @@ if [ -z "$kernel" ]; then
 fi
 apt-get download -qq "linux-source-6.1=$source" "linux-image-$kernel=$source" nvidia-kernel-source
 driver=$(dpkg-deb --field nvidia-kernel-source_*.deb Version)
+firmware=$(apt-cache madison firmware-nvidia-gsp | awk '{ print $3 }' | grep -m 1 "^${driver%-*}-")
+apt-get download -qq "firmware-nvidia-gsp=$firmware"
 mv linux-source-*.deb source.deb
 mv linux-image-*.deb image.deb
 mv nvidia-kernel-source_*.deb nvidia.deb
+mv firmware-nvidia-gsp_*.deb firmware.deb
 printf 'kernel %s\nsource %s\ndriver %s\n' "$kernel" "$source" "$driver" >versions

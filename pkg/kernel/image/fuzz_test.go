@@ -1,63 +1,83 @@
-package image
+package image_test
 
 import (
 	"bytes"
+	"os"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/k8sp/cuda/internal/memtest"
+	"github.com/k8sp/cuda/pkg/kernel/image"
+	"github.com/k8sp/cuda/pkg/kernel/image/imagetest"
 )
 
-// sound fails on an image that says more than it knows.
-func sound(t *testing.T, img Image) {
-	t.Helper()
-	if !img.SymbolsKnown && (img.Symbols != nil || img.NamespacesKnown || img.CRCsKnown) {
-		t.Errorf("%d symbols that are not known", len(img.Symbols))
-	}
-	for _, s := range img.Symbols {
-		if !isIdentifier([]byte(s.Name)) || !printable([]byte(s.Namespace)) {
-			t.Errorf("symbol %q in namespace %q", s.Name, s.Namespace)
-		}
-	}
-	if img.StructModule < 0 || !printable([]byte(img.Banner)) || !printable([]byte(img.Release)) {
-		t.Errorf("release %q, banner %q, struct module of %d bytes", img.Release, img.Banner, img.StructModule)
-	}
-}
+// mostMemory is what a file of any content may take, in bytes: twice the window
+// of a decompressor, and the largest payload that a small file has.
+const mostMemory = 1 << 30
 
 func fuzzRead(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if img, err := read(t, data); err == nil {
-			sound(t, img)
+		var img image.Image
+		var err error
+		if taken := memtest.Allocated(func() { img, err = read(t, data) }); taken > mostMemory {
+			t.Errorf("%d bytes taken for %d bytes", taken, len(data))
+		}
+		if err != nil {
+			return
+		}
+		if again, err := read(t, data); err != nil || !cmp.Equal(img, again) {
+			t.Errorf("read again: %v\n%s", err, cmp.Diff(img, again))
+		}
+		if wrong := img.Unsound(); wrong != "" {
+			t.Error(wrong)
 		}
 	})
 }
 
 func FuzzBzImage(f *testing.F) {
-	f.Add(bzImageOf(gzipped(f, parts(f).vmlinux())))
-	f.Add(bzImageOf(zstdWithSize(f, parts(f).vmlinux())))
-	f.Add(zbootOf(gzipped(f, parts(f).flat())))
+	k := imagetest.Flatcar()
+	f.Add(k.BzImage(f))
+	f.Add(imagetest.BzImage(k.Release, imagetest.Gzip(f, k.Vmlinux(f))))
+	f.Add(imagetest.Zboot(imagetest.Gzip(f, k.Flat(f))))
 	fuzzRead(f)
 }
 
 func FuzzVmlinux(f *testing.F) {
-	for _, l := range layouts {
-		k := parts(f)
-		k.layout = l
-		f.Add(k.vmlinux())
+	for _, l := range imagetest.Layouts {
+		k := imagetest.Flatcar()
+		k.Layout = l
+		f.Add(k.Vmlinux(f))
 	}
 	fuzzRead(f)
 }
 
 func FuzzFlat(f *testing.F) {
-	k := parts(f)
-	k.exports = manyExports()
-	f.Add(k.flat())
+	k := imagetest.Flatcar()
+	k.Exports = imagetest.ManyExports()
+	f.Add(k.Flat(f))
 	fuzzRead(f)
 }
 
 func FuzzConfig(f *testing.F) {
-	f.Add(rodata(f))
+	f.Add(imagetest.Flatcar().Sections(f)[1].Data)
+	debians, err := os.ReadFile("../testdata/rootfs-debian/boot/config-6.1.0-56-amd64")
+	if err != nil {
+		f.Fatal(err)
+	}
+	k := imagetest.Kernel{Config: string(debians)}
+	f.Add(k.Sections(f)[1].Data)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		text, err := findConfig(data)
-		if err == nil && text != nil && !bytes.Contains(data, []byte("IKCFG_ST")) {
-			t.Errorf("a config of %d bytes out of nowhere", len(text))
+		text, err := image.FindConfig(data)
+		if err != nil || text == nil {
+			return
+		}
+		if !bytes.Contains(data, []byte("IKCFG_ST")) || len(text) > image.MaxConfig {
+			t.Errorf("a config of %d bytes out of %d", len(text), len(data))
+		}
+		k := imagetest.Kernel{Config: string(text)}
+		if again, err := image.FindConfig(k.Sections(t)[1].Data); err != nil || string(again) != string(text) {
+			t.Errorf("a kernel with this config has one of %d bytes, %v, want %d", len(again), err, len(text))
 		}
 	})
 }

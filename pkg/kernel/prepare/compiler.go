@@ -52,7 +52,7 @@ func ChooseCompiler(t kernel.Target, lookPath func(string) (string, error)) (Com
 				anotherImage(built.Major))
 		}
 		return Compiler{Command: name, Warning: fmt.Sprintf(
-			"the kernel was built by gcc %s, which this image does not have: %s is the nearest", built.Version, name)}, nil
+			"the kernel was built by gcc %s, which this image does not have: %s is the nearest (to have it, %s)", built.Version, name, anotherImage(built.Major))}, nil
 	}
 	return Compiler{}, stage.New(stage.Prepare,
 		fmt.Sprintf("the kernel was built by gcc %s, and this image has neither that nor a newer one", built.Version),

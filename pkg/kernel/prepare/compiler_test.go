@@ -24,7 +24,7 @@ func TestChooseCompiler(t *testing.T) {
 		{name: "the kernel's own", built: kernel.Compiler{Name: "gcc", Major: 13, Version: "13.3.1"}, image: trixie, want: "gcc-13"},
 		{
 			name: "the nearest newer", built: kernel.Compiler{Name: "gcc", Major: 9, Version: "9.3.0"}, image: trixie, want: "gcc-12",
-			warning: "the kernel was built by gcc 9.3.0, which this image does not have: gcc-12 is the nearest",
+			warning: "the kernel was built by gcc 9.3.0, which this image does not have: gcc-12 is the nearest (to have it, build the image with --build-arg COMPILERS=\"9\", on a --build-arg BASE whose Debian has it)",
 		},
 		{
 			name: "none as new", built: kernel.Compiler{Name: "gcc", Major: 15, Version: "15.2.0"}, image: trixie,

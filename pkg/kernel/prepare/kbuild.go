@@ -23,9 +23,11 @@ var kbuildArch = map[kernel.Arch]string{
 }
 
 // environment keeps this machine out of what is built: messages whose
-// language firstError knows, and no user, host or time in generated headers.
+// language firstError knows, nothing of a make or a build that called us, and
+// no user, host or time in generated headers.
 var environment = []string{
 	"LC_ALL=C",
+	"MAKEFLAGS=", "KCFLAGS=", "KBUILD_OUTPUT=",
 	"KBUILD_BUILD_TIMESTAMP=Thu Jan  1 00:00:00 UTC 1970",
 	"KBUILD_BUILD_USER=builder",
 	"KBUILD_BUILD_HOST=cuda",

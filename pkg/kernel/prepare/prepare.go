@@ -107,7 +107,12 @@ func Prepare(ctx context.Context, t kernel.Target, src source.Tree, o Options) (
 func (o Options) fromSource(ctx context.Context, t kernel.Target, src source.Tree, tree Tree, in inputs) (Tree, error) {
 	var err error
 	if tree.Drift, tree.Reused = reusable(tree.Output, in); tree.Reused {
-		err = o.judge(ctx, tree.Drift, t, src)
+		// Which modules are loaded does not make it another tree, but what
+		// they export may be known only now.
+		err = failed(writeSymvers(tree.Output, t), "could not write Module.symvers")
+		if err == nil {
+			err = o.judge(ctx, tree.Drift, t, src)
+		}
 	} else {
 		tree.Drift, err = makeTree(ctx, t, src, tree.Output, in, o)
 	}

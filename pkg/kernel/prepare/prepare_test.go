@@ -423,6 +423,24 @@ func TestPrepareFailureKeepsOtherTrees(t *testing.T) {
 	}
 }
 
+// A host that has loaded another module since is the same host, and what that
+// module exports is known from then on.
+func TestPrepareReusedTreeHasTheExportsOfToday(t *testing.T) {
+	target, src, o := setup(t, newFake())
+	if _, err := Prepare(t.Context(), target, src, o); err != nil {
+		t.Fatal(err)
+	}
+	target.Exports.Symbols = append(target.Exports.Symbols, kernel.Symbol{Name: "drm_open", Module: "drm"})
+	tree, err := Prepare(t.Context(), target, src, o)
+	if err != nil || !tree.Reused {
+		t.Fatalf("reused %v, error %v", tree.Reused, err)
+	}
+	symvers, err := os.ReadFile(filepath.Join(tree.Output, "Module.symvers"))
+	if err != nil || !strings.Contains(string(symvers), "\tdrm_open\tdrm\t") {
+		t.Errorf("Module.symvers (%v):\n%s", err, symvers)
+	}
+}
+
 func TestPrepareInterrupted(t *testing.T) {
 	f := newFake()
 	f.fail, f.err = "modules_prepare", context.Canceled

@@ -90,6 +90,9 @@ type Options struct {
 	// sent to the API's host and, over HTTPS or to the API's very host, to
 	// the git server that belongs to it, and nowhere else.
 	Token string
+	// Room is asked before anything is fetched, with how many bytes of disk
+	// that will take; its error ends the checkout. Nil does not ask.
+	Room func(bytes uint64) error
 	// Runner runs the programs of the host's own tree, to see whether they run
 	// here. Nil runs them on this machine.
 	Runner command.Runner
@@ -146,6 +149,11 @@ func Checkout(ctx context.Context, t kernel.Target, o Options) (Tree, error) {
 	}
 	if err := l.checkVacant(); err != nil {
 		return Tree{}, err
+	}
+	if o.Room != nil {
+		if err := o.Room(FullSize); err != nil {
+			return Tree{}, err
+		}
 	}
 	zerolog.Ctx(ctx).Debug().Str("rung", RungTree).Msg(passed)
 	if err := l.mayAsk(passed); err != nil {

@@ -8,6 +8,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -200,8 +201,15 @@ func ReadCertificate(path string) (*x509.Certificate, error) {
 	return cert, nil
 }
 
+// errContent is a key, or what may hold one, in the place of its file's name.
+// It does not repeat it.
+var errContent = errors.New("its content was given where the name of its file belongs; if others can see the options, make a new key")
+
 // readSmall reads a file of no more than maxKeyFile bytes.
 func readSmall(path string) ([]byte, error) {
+	if strings.Contains(path, "-----BEGIN") {
+		return nil, errContent
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
