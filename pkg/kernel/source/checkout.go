@@ -128,8 +128,16 @@ func (l *ladder) cannot(do string, f found, err error) error {
 	return stage.Wrap(stage.Source, err, fmt.Sprintf("cannot %s %s of %s from %s", do, f.ref, cmp.Or(l.repository, "a kernel"), l.clone), hint)
 }
 
+// room is an error where the caller has none for the checkout.
+func (l *ladder) room() error {
+	if l.Room == nil {
+		return nil
+	}
+	return l.Room(l.size())
+}
+
 // size is about how much disk the checkout takes.
-func (l *ladder) size() int64 {
+func (l *ladder) size() uint64 {
 	if l.Full {
 		return FullSize
 	}

@@ -32,6 +32,9 @@ func Complete(ctx context.Context, t kernel.Target, o Options) (Tree, error) {
 	if err := l.checkVacant(); err != nil {
 		return Tree{}, err
 	}
+	if err := l.room(); err != nil {
+		return Tree{}, err
+	}
 	zerolog.Ctx(ctx).Warn().Str("ref", r.Ref).Msg("fetching the whole kernel source, since a part of it does not do")
 	if r.Rung == RungTarball {
 		return l.fetchTarball(ctx)

@@ -12,6 +12,9 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/go-git/go-git/v5/plumbing/transport"
+
+	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -81,6 +84,15 @@ func (l *ladder) setFolder() error {
 	return nil
 }
 
+// here says whether the source is on this machine, and the network not asked.
+func (l *ladder) here() bool {
+	if l.place == tarballPlace {
+		return !strings.Contains(l.clone, "://")
+	}
+	server, err := transport.NewEndpoint(l.clone)
+	return err == nil && server.Protocol == "file" && l.api == nil
+}
+
 // localTree is the tree in the folder that the user named, as it is.
 func (l *ladder) localTree() (Tree, error) {
 	v, err := readVersion(l.From)
@@ -96,6 +108,37 @@ func (l *ladder) localTree() (Tree, error) {
 		return Tree{}, stage.Wrap(stage.Source, err, "the kernel source cannot be read", "")
 	}
 	return Tree{Dir: l.From, Rung: RungLocal, Ref: filepath.Base(l.From), Commit: digest, Version: v.String(), Reused: true}, nil
+}
+
+// Fingerprint is a digest of what Options.From holds, where that is a tree or a
+// tarball on this machine, which may be another at the next run; for anything
+// else it is what was asked for. It is empty where nothing was.
+func Fingerprint(t kernel.Target, o Options) (string, error) {
+	l, err := newLadder(t, o)
+	if err != nil {
+		return "", err
+	}
+	digest := l.From
+	switch {
+	case l.place == treePlace:
+		digest, err = l.digestTree(l.From)
+	case l.place == tarballPlace && l.SHA256 != "":
+		digest = l.SHA256 // nothing else is used
+	case l.place == tarballPlace:
+		digest, err = digestFile(l.From)
+	}
+	return digest, stage.Wrap(stage.Source, err, "the kernel source cannot be read", "check --source")
+}
+
+func digestFile(name string) (string, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	sum := sha256.New()
+	_, err = io.Copy(sum, f)
+	return hex.EncodeToString(sum.Sum(nil)), err
 }
 
 // digestTree is a digest of what a build needs of a tree: names, modes and

@@ -170,6 +170,37 @@ func TestLocalTree(t *testing.T) {
 	}
 }
 
+func TestFingerprint(t *testing.T) {
+	r := newRepository(t)
+	name, digest := tarball(t, r, "v4.7.3")
+	tree := t.TempDir()
+	write(t, filepath.Join(tree, "include/a.h"), "a")
+	of := func(from, sum string) string {
+		t.Helper()
+		got, err := Fingerprint(target(t, "4.7.3"), Options{Dir: "/opt/share/linux", From: from, SHA256: sum})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	for name, test := range map[string]struct{ got, want string }{
+		"nothing":       {of("", ""), ""},
+		"a file":        {of(name, ""), digest},
+		"a file by sum": {of(name, strings.Repeat("ab", 32)), strings.Repeat("ab", 32)},
+		"a repository":  {of(r.dir, ""), r.dir},
+		"a server's":    {of("https://example.com/x.git", ""), "https://example.com/x.git"},
+	} {
+		if test.got != test.want {
+			t.Errorf("%s: %q, want %q", name, test.got, test.want)
+		}
+	}
+	before := of(tree, "")
+	write(t, filepath.Join(tree, "include/a.h"), "b")
+	if after := of(tree, ""); after == before || len(after) != 64 {
+		t.Errorf("a tree that changed: %q and %q", before, after)
+	}
+}
+
 func TestMirror(t *testing.T) {
 	r := newRepository(t)
 	bare := filepath.Join(t.TempDir(), "linux.git")

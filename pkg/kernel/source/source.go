@@ -150,13 +150,11 @@ func Checkout(ctx context.Context, t kernel.Target, o Options) (Tree, error) {
 	if err := l.checkVacant(); err != nil {
 		return Tree{}, err
 	}
-	if o.Room != nil {
-		if err := o.Room(FullSize); err != nil {
-			return Tree{}, err
-		}
-	}
 	zerolog.Ctx(ctx).Debug().Str("rung", RungTree).Msg(passed)
 	if err := l.mayAsk(passed); err != nil {
+		return Tree{}, err
+	}
+	if err := l.room(); err != nil {
 		return Tree{}, err
 	}
 	if l.place == tarballPlace {
@@ -233,7 +231,7 @@ func Plan(ctx context.Context, t kernel.Target, o Options) ([]Step, error) {
 
 // mayAsk is an error where the source is not there, and only the network has it.
 func (l *ladder) mayAsk(why string) error {
-	if !l.Offline || l.place != anyPlace && !strings.Contains(l.clone, "://") {
+	if !l.Offline || l.here() {
 		return nil
 	}
 	return stage.New(stage.Source,
