@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/k8sp/cuda/internal/gittest"
 )
 
@@ -63,7 +65,12 @@ func TestDroppedConnections(t *testing.T) {
 		if left.Load() > 0 {
 			t.Fatalf("drop %d did not happen", i)
 		}
-		wantTree(t, want, o.Dir)
+		if diff := cmp.Diff(want, snapshot(t, o.Dir)); diff != "" {
+			t.Fatalf("after drop %d, at %d bytes, the tree differs from git's (-git +got):\n%s", i, at, diff)
+		}
+		if i%10 == 0 {
+			wantTree(t, want, o.Dir)
+		}
 	}
 }
 
