@@ -44,8 +44,9 @@ type Options struct {
 	// Spare says which paths may be left out where they cannot all be had, on
 	// a file system that folds case. Nil spares none.
 	Spare func(path string) bool
-	// Earlier is a repository made by this package whose objects serve again;
-	// empty means none. It is only read.
+	// Earlier is a repository made by this package, on the same file system,
+	// that the new one is to replace: its objects, and those of its files that
+	// are still the same, are linked into the new one. Empty means none.
 	Earlier string
 	// Transport talks HTTP; nil means http.DefaultTransport, with its proxies
 	// from the environment.
@@ -196,6 +197,7 @@ func (c *checkout) try(ctx context.Context) error {
 		}
 	}
 	w := newWriter(ctx, c.o.Dir)
+	c.share(w)
 	// Whatever has arrived is written, also where the rest has not.
 	return errors.Join(c.fill(ctx, server, w), w.close())
 }

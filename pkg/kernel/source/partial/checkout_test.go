@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -166,6 +167,52 @@ type counted struct {
 func (c *counted) Write(b []byte) (int, error) {
 	c.n.Add(int32(len(b)))
 	return c.ResponseWriter.Write(b)
+}
+
+// A file is taken over from the earlier tree as it is, and only if it is what
+// the commit has: its time says nothing.
+func TestFilesOfTheEarlierTree(t *testing.T) {
+	r := newRepository(t)
+	url := r.serve(t, nil)
+	first := r.options(t, url, "v1")
+	if _, err := Checkout(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	spoiled := filepath.Join(first.Dir, "include/linux/h2.h")
+	info, err := os.Stat(spoiled)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := []byte(text(2))
+	content[0] ^= 1
+	if err := os.WriteFile(spoiled, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(spoiled, info.ModTime(), info.ModTime()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Join(first.Dir, "include/linux/h3.h"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	second := r.options(t, url, "v2")
+	second.Earlier = first.Dir
+	if _, err := Checkout(t.Context(), second); err != nil {
+		t.Fatal(err)
+	}
+	wantTree(t, r.undisturbed(t, "v2"), second.Dir)
+	for name, want := range map[string]bool{"h1.h": true, "h2.h": false, "h3.h": false, "h7.h": false} {
+		one, err := os.Stat(filepath.Join(first.Dir, "include/linux", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		other, err := os.Stat(filepath.Join(second.Dir, "include/linux", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := os.SameFile(one, other); got != want {
+			t.Errorf("%s is the earlier tree's: %v, want %v", name, got, want)
+		}
+	}
 }
 
 func TestEarlierWithoutObjects(t *testing.T) {

@@ -4,12 +4,15 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/format/config"
 	"github.com/go-git/go-git/v5/plumbing/format/index"
@@ -114,7 +117,7 @@ func WriteIndex(dir string, absent []string) error {
 	for _, name := range absent {
 		idx.Entries = append(idx.Entries, &index.Entry{Name: name, SkipWorktree: true})
 	}
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
@@ -123,11 +126,11 @@ func WriteIndex(dir string, absent []string) error {
 			e.Mode = filemode.Symlink
 		}
 		var info unix.Stat_t
-		if err := unix.Lstat(path, &info); err != nil {
+		if err := unix.Lstat(name, &info); err != nil {
 			return err
 		}
 		stat(e, &info)
-		e.Name, err = filepath.Rel(dir, path)
+		e.Name, err = filepath.Rel(dir, name)
 		idx.Entries = append(idx.Entries, e)
 		return err
 	})
@@ -145,6 +148,54 @@ func stat(e *index.Entry, info *unix.Stat_t) {
 	e.Size = uint32(info.Size)
 	e.ModifiedAt, e.CreatedAt = time.Unix(info.Mtim.Unix()), time.Unix(info.Ctim.Unix())
 	e.Dev, e.Inode, e.UID, e.GID = uint32(info.Dev), uint32(info.Ino), info.Uid, info.Gid
+}
+
+// share links the files of the earlier checkout that the new one has, too, so
+// that they need not be written again. What cannot be linked is written.
+func (c *checkout) share(w *writer) {
+	if c.o.Earlier == "" {
+		return
+	}
+	for _, f := range c.files {
+		if f.wanted && f.info == nil && f.mode != filemode.Symlink && c.holds(f) {
+			if err := c.shareFile(w, f); err != nil {
+				return
+			}
+		}
+	}
+}
+
+// holds says whether the earlier checkout has the very file. Its content is
+// read: whoever changed it may have kept its time.
+func (c *checkout) holds(f *file) bool {
+	in, err := os.OpenInRoot(c.o.Earlier, f.path)
+	if err != nil {
+		return false
+	}
+	defer in.Close()
+	info, err := in.Stat()
+	if err != nil || !info.Mode().IsRegular() || (info.Mode()&0o100 != 0) != (f.mode == filemode.Executable) {
+		return false
+	}
+	hash := plumbing.NewHasher(plumbing.BlobObject, info.Size())
+	n, err := io.Copy(hash, in)
+	return err == nil && n == info.Size() && hash.Sum() == f.hash
+}
+
+func (c *checkout) shareFile(w *writer, f *file) error {
+	to := filepath.Join(c.o.Dir, f.path)
+	if err := w.folder(path.Dir(f.path)); err != nil {
+		return err
+	}
+	if err := os.Link(filepath.Join(c.o.Earlier, f.path), to); err != nil {
+		return err
+	}
+	var info unix.Stat_t
+	if err := unix.Lstat(to, &info); err != nil {
+		return err
+	}
+	f.info = &info
+	return nil
 }
 
 // maxBorrowed bounds how many packs are taken over: each release adds two.

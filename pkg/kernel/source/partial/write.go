@@ -209,6 +209,10 @@ func (w *writer) link(f *file, target string) error {
 	if err := os.Symlink(target, where); err != nil {
 		return err
 	}
-	f.info = new(unix.Stat_t)
-	return unix.Lstat(where, f.info)
+	var info unix.Stat_t
+	if err := unix.Lstat(where, &info); err != nil {
+		return err
+	}
+	f.info = &info
+	return nil
 }
