@@ -37,9 +37,6 @@ type Command struct {
 	Output io.Writer
 }
 
-// String is the command as a shell user would type it, for the log.
-func (c Command) String() string { return strings.Join(c.Args, " ") }
-
 // Runner runs a command to its end.
 type Runner interface {
 	// Run returns nil when the program exits with status 0, an [ExitError]

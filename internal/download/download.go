@@ -42,6 +42,15 @@ type StatusError struct {
 // Error says who answered what.
 func (e *StatusError) Error() string { return fmt.Sprintf("%s answered %s", e.URL, e.Status) }
 
+// SizeError is a file that is larger than it may be.
+type SizeError struct {
+	URL   string // as [Shown] has it
+	Limit int64  // bytes
+}
+
+// Error names the limit.
+func (e *SizeError) Error() string { return fmt.Sprintf("%s is larger than %d bytes", e.URL, e.Limit) }
+
 // DigestError is a file that is not the one that was asked for.
 type DigestError struct {
 	URL       string // as [Shown] has it
@@ -50,14 +59,14 @@ type DigestError struct {
 
 // Error names both digests.
 func (e *DigestError) Error() string {
-	return fmt.Sprintf("what %s sent has SHA-256 %s, not %s", e.URL, e.Got, e.Want)
+	return fmt.Sprintf("%s has SHA-256 %s, not %s", e.URL, e.Got, e.Want)
 }
 
 // errIdle is the cause of the end of a download whose server keeps silent.
 var errIdle = errors.New("the server sends nothing more")
 
 // To writes the file to w and returns its SHA-256 in hexadecimal. On an error,
-// a [StatusError], a [DigestError], the context's or the network's, what w
+// a [StatusError], a [SizeError], a [DigestError], the context's or the network's, what w
 // has received is of no use.
 func To(ctx context.Context, w io.Writer, o Options) (digest string, err error) {
 	shown := Shown(o.URL)
@@ -75,21 +84,33 @@ func To(ctx context.Context, w io.Writer, o Options) (digest string, err error) 
 		return "", explain(ctx, shown, err)
 	}
 	defer body.Close()
-	sum := sha256.New()
-	in := io.Reader(&attentive{body, func() { silence.Reset(idle) }})
-	if o.Limit > 0 {
-		in = io.LimitReader(in, o.Limit+1)
+	digest, err = Copy(w, &attentive{body, func() { silence.Reset(idle) }}, o)
+	var other *DigestError
+	var much *SizeError
+	if err != nil && !errors.As(err, &other) && !errors.As(err, &much) {
+		err = explain(ctx, shown, err)
 	}
-	n, err := io.Copy(io.MultiWriter(w, sum), in)
+	return digest, err
+}
+
+// Copy writes what is in r to w, held against the limit and the digest of o,
+// and returns its SHA-256 in hexadecimal. URL says where r comes from; it is a
+// file's name as well.
+func Copy(w io.Writer, r io.Reader, o Options) (digest string, err error) {
+	if o.Limit > 0 {
+		r = io.LimitReader(r, o.Limit+1)
+	}
+	sum := sha256.New()
+	n, err := io.Copy(io.MultiWriter(w, sum), r)
 	switch {
 	case err != nil:
-		return "", explain(ctx, shown, err)
+		return "", err
 	case o.Limit > 0 && n > o.Limit:
-		return "", fmt.Errorf("%s sends more than %d bytes", shown, o.Limit)
+		return "", &SizeError{URL: Shown(o.URL), Limit: o.Limit}
 	}
 	digest = hex.EncodeToString(sum.Sum(nil))
 	if o.SHA256 != "" && !strings.EqualFold(o.SHA256, digest) {
-		return "", &DigestError{URL: shown, Got: digest, Want: strings.ToLower(o.SHA256)}
+		return "", &DigestError{URL: Shown(o.URL), Got: digest, Want: strings.ToLower(o.SHA256)}
 	}
 	return digest, nil
 }

@@ -50,7 +50,7 @@ func TestToFails(t *testing.T) {
 	}{
 		{"another file", good, Options{SHA256: strings.Repeat("0", 64)}, "has SHA-256 " + contentSHA256 + ", not 000"},
 		{"no file", http.NotFound, Options{}, "answered 404 Not Found"},
-		{"too much", good, Options{Limit: int64(len(content)) - 1}, "more than 7 bytes"},
+		{"too much", good, Options{Limit: int64(len(content)) - 1}, "larger than 7 bytes"},
 		{"silence at once", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, Options{Idle: 50 * time.Millisecond}, "sends nothing more"},
 		{"silence half way", func(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprint(w, content)

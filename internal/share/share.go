@@ -73,9 +73,6 @@ func (s *Share) Modules() string { return filepath.Join(s.dir, "modules") }
 // Private is .builder: everything that is safe to delete when nothing runs.
 func (s *Share) Private() string { return filepath.Join(s.dir, ".builder") }
 
-// Downloads is the part of Private that holds what was fetched.
-func (s *Share) Downloads() string { return filepath.Join(s.Private(), "downloads") }
-
 // Logs is the part of Private that holds the logs of the installer.
 func (s *Share) Logs() string { return filepath.Join(s.Private(), "logs") }
 

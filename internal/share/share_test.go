@@ -56,9 +56,9 @@ func TestOpenRefuses(t *testing.T) {
 
 func TestLayout(t *testing.T) {
 	s := &Share{dir: "/opt/share"}
-	got := []string{s.Dir(), s.CUDA(), s.Linux(), s.Modules(), s.Private(), s.Downloads(), s.Logs(), s.Prepared()}
+	got := []string{s.Dir(), s.CUDA(), s.Linux(), s.Modules(), s.Private(), s.Logs(), s.Exports(), s.Prepared()}
 	want := []string{"/opt/share", "/opt/share/cuda", "/opt/share/linux", "/opt/share/modules", "/opt/share/.builder",
-		"/opt/share/.builder/downloads", "/opt/share/.builder/logs", "/opt/share/.builder/prepared"}
+		"/opt/share/.builder/logs", "/opt/share/.builder/exports", "/opt/share/.builder/prepared"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

@@ -56,33 +56,32 @@ var (
 // package. A vGPU host's ("vgpu-kvm") are others, for hypervisors.
 var buildable = []string{"", "no-compat32", "grid", "custom"}
 
-// Find returns the driver package to use of those in the folder dir, and all
-// that it saw there, newest first: the newest for arch, or the one of the
-// given version where that is not empty. Of one version an unpacked folder
+// Find returns the driver package to use of those in the folder dir: the newest
+// for arch, or the one of the given version where that is not empty. Of one version an unpacked folder
 // goes before a file, and the usual package before a variant of it. Its errors
 // are of the driver stage.
-func Find(ctx context.Context, dir string, arch kernel.Arch, version string) (Package, []Package, error) {
+func Find(ctx context.Context, dir string, arch kernel.Arch, version string) (Package, error) {
 	seen, err := list(dir)
 	if err != nil {
-		return Package{}, nil, stage.Wrap(stage.Driver, err, fmt.Sprintf("cannot look for a driver package in %s", dir), "make the folder readable")
+		return Package{}, stage.Wrap(stage.Driver, err, fmt.Sprintf("cannot look for a driver package in %s", dir), "make the folder readable")
 	}
 	usable := slices.DeleteFunc(slices.Clone(seen), func(p Package) bool {
 		return p.Arch != arch || !slices.Contains(buildable, p.Variant)
 	})
 	if len(usable) == 0 {
-		return Package{}, seen, noneError(dir, arch, seen)
+		return Package{}, noneError(dir, arch, seen)
 	}
 	i := 0
 	if version != "" {
 		i = slices.IndexFunc(usable, func(p Package) bool { return p.Version == version })
 	}
 	if i < 0 {
-		return Package{}, seen, stage.New(stage.Driver,
+		return Package{}, stage.New(stage.Driver,
 			fmt.Sprintf("driver %s is not in %s, which has %s", version, dir, versions(usable)),
 			"ask for one of those or for none, which means the newest, or put the package there")
 	}
 	zerolog.Ctx(ctx).Info().Strs("seen", names(seen)).Str("chosen", usable[i].Name()).Msg("driver package")
-	return usable[i], seen, nil
+	return usable[i], nil
 }
 
 // list returns the packages in dir, best first. A folder that is not there

@@ -87,12 +87,17 @@ func TestFind(t *testing.T) {
 			if c.arch == "" {
 				c.arch = kernel.X86_64
 			}
-			got, seen, err := Find(t.Context(), put(t, c.present...), c.arch, c.version)
+			dir := put(t, c.present...)
+			got, err := Find(t.Context(), dir, c.arch, c.version)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if got.Name() != c.want {
 				t.Errorf("chose %s, want %s", got.Name(), c.want)
+			}
+			seen, err := list(dir)
+			if err != nil {
+				t.Fatal(err)
 			}
 			if diff := cmp.Diff(c.seen, names(seen)); diff != "" {
 				t.Error(diff)
@@ -103,7 +108,7 @@ func TestFind(t *testing.T) {
 
 func TestFindParses(t *testing.T) {
 	dir := put(t, "NVIDIA-Linux-x86_64-535.261.03-no-compat32.run")
-	got, _, err := Find(t.Context(), dir, kernel.X86_64, "535.261.03")
+	got, err := Find(t.Context(), dir, kernel.X86_64, "535.261.03")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,19 +156,19 @@ func TestFindErrors(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := put(t, c.present...)
-			_, _, err := Find(t.Context(), dir, kernel.X86_64, c.version)
+			_, err := Find(t.Context(), dir, kernel.X86_64, c.version)
 			checkError(t, err, strings.ReplaceAll(c.reason, "DIR", dir), c.hint)
 		})
 	}
 	t.Run("no folder", func(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "cuda")
-		_, _, err := Find(t.Context(), dir, kernel.X86_64, "")
+		_, err := Find(t.Context(), dir, kernel.X86_64, "")
 		checkError(t, err, "no NVIDIA driver package is in "+dir+", and the modules are built from one",
 			"put NVIDIA-Linux-x86_64-VERSION.run there, or its unpacked folder; run.sh downloads one into ./cuda")
 	})
 	t.Run("a file", func(t *testing.T) {
 		dir := filepath.Join(put(t, "cuda.run"), "cuda.run")
-		_, _, err := Find(t.Context(), dir, kernel.X86_64, "")
+		_, err := Find(t.Context(), dir, kernel.X86_64, "")
 		checkError(t, err, "cannot look for a driver package in "+dir, "make the folder readable")
 	})
 }

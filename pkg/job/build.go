@@ -188,7 +188,7 @@ func (b *build) detect(ctx context.Context, cache string) error {
 // compares.
 func (b *build) chooseDriver(ctx context.Context) error {
 	var err error
-	if b.pkg, _, err = cuda.Find(ctx, b.share.CUDA(), b.target.Arch, b.DriverVersion); err != nil {
+	if b.pkg, err = cuda.Find(ctx, b.share.CUDA(), b.target.Arch, b.DriverVersion); err != nil {
 		return err
 	}
 	if b.preference, err = cuda.Prefer(b.ModuleType, b.pkg.Version, b.target.GPUs); err != nil {
@@ -375,18 +375,21 @@ func (b *build) sign(ctx context.Context) error {
 			return b.share.Explain(stage.Build, stage.Wrap(stage.Build, err, "the modules cannot be signed", "look at the cause, and run again"))
 		}
 	}
-	s := b.target.Signing
 	zerolog.Ctx(ctx).Info().Int("modules", len(b.built.Files)).Str("key", b.signer.KeyID()).Str("hash", b.signer.Hash()).
-		Str("kernel", trust(s, b.signer.KeyID())).Msg("modules signed")
+		Str("kernel", b.trust()).Msg("modules signed")
 	return nil
 }
 
-// trust says what the kernel's keyrings tell of a key.
-func trust(s kernel.Signing, key string) string {
+// trust says what the kernel's keyrings tell of the signer's key; "" where
+// nothing is signed.
+func (b *build) trust() string {
+	s := b.target.Signing
 	switch {
+	case b.signer == nil:
+		return ""
 	case s.KeysFrom == "":
 		return "its keys are not to be seen"
-	case slices.Contains(s.Keys, key):
+	case slices.Contains(s.Keys, b.signer.KeyID()):
 		return "holds this key"
 	}
 	return "does not hold this key"

@@ -3,11 +3,8 @@ package job
 import (
 	"compress/gzip"
 	"context"
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -18,6 +15,7 @@ import (
 	"github.com/k8sp/cuda/internal/atomicfile"
 	"github.com/k8sp/cuda/internal/download"
 	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/kernel/image"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/modules/signature"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -36,9 +34,6 @@ type Host struct {
 	ImageSHA256 string
 }
 
-// maxImage bounds a kernel image from a URL; distributions' are 80 MB at most.
-const maxImage = 512 << 20
-
 const (
 	hostRootHint = "name a folder that holds a host's files, or a tar that `builder capture` wrote, with --host-root"
 	imageHint    = "name a kernel's image, as a boot loader loads it, by its file or URL with --kernel-image"
@@ -47,7 +42,7 @@ const (
 // open makes the host root and the image's file available for as long as use
 // runs. A captured tar is unpacked, and an image fetched, into a folder that
 // is gone afterwards.
-func (h Host) open(ctx context.Context, use func(root *kernel.Root, image string) error) error {
+func (h Host) open(ctx context.Context, use func(root *kernel.Root, imageFile string) error) error {
 	if h.ImageSHA256 != "" && h.Image == "" {
 		return stage.New(stage.Usage, "a digest of a kernel image was given, and no image", imageHint)
 	}
@@ -63,11 +58,11 @@ func (h Host) open(ctx context.Context, use func(root *kernel.Root, image string
 	if err != nil {
 		return stage.Wrap(stage.Detect, err, "the host root cannot be opened", hostRootHint)
 	}
-	image, err := h.openImage(ctx, filepath.Join(scratch, "image"))
+	imageFile, err := h.openImage(ctx, filepath.Join(scratch, "image"))
 	if err != nil {
 		return err
 	}
-	return use(root, image)
+	return use(root, imageFile)
 }
 
 func (h Host) isArchive() bool {
@@ -97,13 +92,12 @@ func (h Host) openImage(ctx context.Context, scratch string) (string, error) {
 	if ctx.Err() != nil {
 		return "", ctx.Err()
 	}
-	if err != nil {
+	var other *download.DigestError
+	switch {
+	case errors.As(err, &other):
+		return "", stage.Wrap(stage.Detect, err, "the kernel image is another than was asked for", "fetch it again, or correct --kernel-image-sha256")
+	case err != nil:
 		return "", stage.Wrap(stage.Detect, err, "the kernel image cannot be had", imageHint)
-	}
-	if h.ImageSHA256 != "" && !strings.EqualFold(got, h.ImageSHA256) {
-		return "", stage.New(stage.Detect,
-			fmt.Sprintf("the kernel image %s has SHA-256 %s, not %s", download.Shown(h.Image), got, h.ImageSHA256),
-			"fetch it again, or correct --kernel-image-sha256")
 	}
 	zerolog.Ctx(ctx).Info().Str("image", download.Shown(h.Image)).Str("sha256", got).Msg("kernel image")
 	return scratch, nil
@@ -112,23 +106,21 @@ func (h Host) openImage(ctx context.Context, scratch string) (string, error) {
 // fetchImage copies the image and returns its SHA-256.
 func (h Host) fetchImage(ctx context.Context, to *os.File) (digest string, err error) {
 	if download.IsURL(h.Image) {
-		return download.To(ctx, to, download.Options{URL: h.Image, Limit: maxImage})
+		return download.To(ctx, to, download.Options{URL: h.Image, SHA256: h.ImageSHA256, Limit: image.MaxSize})
 	}
 	from, err := os.Open(h.Image)
 	if err != nil {
 		return "", err
 	}
 	defer from.Close()
-	sum := sha256.New()
-	_, err = io.Copy(io.MultiWriter(to, sum), io.LimitReader(from, maxImage))
-	return hex.EncodeToString(sum.Sum(nil)), err
+	return download.Copy(to, from, download.Options{URL: h.Image, SHA256: h.ImageSHA256, Limit: image.MaxSize})
 }
 
 // detect returns the target. What it reads of the host's module files is kept
 // in the folder cache; empty keeps nothing.
 func (h Host) detect(ctx context.Context, cache string) (t kernel.Target, err error) {
-	err = h.open(ctx, func(root *kernel.Root, image string) error {
-		t, err = kernel.Detect(ctx, root, kernel.DetectOptions{Image: image, Cache: cache})
+	err = h.open(ctx, func(root *kernel.Root, imageFile string) error {
+		t, err = kernel.Detect(ctx, root, kernel.DetectOptions{Image: imageFile, Cache: cache})
 		return err
 	})
 	return t, err

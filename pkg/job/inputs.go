@@ -26,13 +26,14 @@ import (
 // What a mirror or a number of jobs is called changes nothing and is not here.
 type inputs struct {
 	Builder    string
-	Target     kernel.Target
-	Compiler   string // what it says of itself: another image may have another gcc-13
-	Driver     string // the package's digest
-	ModuleType string // as far as it is known before the package is unpacked
+	Target     kernel.Target // as [lasting] has it
+	Compiler   string        // what it says of itself: another image may have another gcc-13
+	Driver     string        // the package's digest
+	ModuleType string        // as far as it is known before the package is unpacked
 	Exclude    []string
 	Debug      bool
 	SignedBy   string // the key's identifier and the hash
+	Trust      string // what the kernel's keyrings tell of that key
 	Signer     string // the certificate's digest: its issuer and serial number are in each signature
 	Repository string
 	Ref        string
@@ -50,9 +51,9 @@ func (b *build) digestInputs(driver string) (string, error) {
 	}
 	exclude := slices.Sorted(slices.Values(b.Exclude))
 	text, err := json.Marshal(inputs{
-		Builder: b.Builder, Target: b.target, Compiler: b.compilerVersion, Driver: driver,
+		Builder: b.Builder, Target: lasting(b.target), Compiler: b.compilerVersion, Driver: driver,
 		ModuleType: b.preference.Type, Exclude: slices.Compact(exclude),
-		Debug: b.Debug, SignedBy: b.signedBy(), Signer: b.certificateDigest(),
+		Debug: b.Debug, SignedBy: b.signedBy(), Trust: b.trust(), Signer: b.certificateDigest(),
 		Repository: b.Source.Repository, Ref: b.Source.Ref, Commit: b.Source.Commit, Source: local,
 	})
 	if err != nil {
@@ -60,6 +61,14 @@ func (b *build) digestInputs(driver string) (string, error) {
 	}
 	sum := sha256.Sum256(text)
 	return "sha256:" + hex.EncodeToString(sum[:]), nil
+}
+
+// lasting is a target without what changes while the host stays the same: which
+// modules and keys happen to be loaded.
+func lasting(t kernel.Target) kernel.Target {
+	t.Exports.InTree = ""
+	t.Signing.Keys, t.Signing.KeysFrom = nil, ""
+	return t
 }
 
 // knownDigest is the digest of a driver package that was read before, and the

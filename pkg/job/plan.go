@@ -38,7 +38,7 @@ func Plan(ctx context.Context, o Options) ([]Step, error) {
 	t := b.target
 	steps := []Step{{stage.Detect, fmt.Sprintf("kernel %s (%s); config from %s, %d symbols from %s", t.Release, t.Arch, t.Config.From, len(t.Exports.Symbols), t.Exports.From)}}
 
-	if b.pkg, _, err = cuda.Find(ctx, s.CUDA(), t.Arch, o.DriverVersion); err != nil {
+	if b.pkg, err = cuda.Find(ctx, s.CUDA(), t.Arch, o.DriverVersion); err != nil {
 		return nil, err
 	}
 	digest, err := b.pkg.Digest(ctx)

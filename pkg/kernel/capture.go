@@ -14,6 +14,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/k8sp/cuda/pkg/kernel/image"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -36,7 +37,7 @@ var capturedFiles = []string{
 // capturedModuleFiles are what it holds of each loaded module, under
 // sys/module/NAME.
 var capturedModuleFiles = []string{
-	"coresize", "sections/__ksymtab", "sections/__ksymtab_gpl", "srcversion", "taint", "version",
+	"sections/__ksymtab", "sections/__ksymtab_gpl",
 }
 
 // Capture writes a tar of the files by which [Detect], and the checks of later
@@ -82,6 +83,8 @@ type recorder struct {
 	// exportsName its name; empty where there are none.
 	exports     []byte
 	exportsName string
+	// imageName is the kernel image's name; empty where there is none.
+	imageName string
 	// bases are the addresses by which each module's are moved.
 	bases map[string]uint64
 }
@@ -91,14 +94,11 @@ func (c *recorder) names(ctx context.Context) []string {
 	tree := "lib/modules/" + c.release.Full + "/"
 	names := slices.Concat(capturedFiles, configFiles(c.release), []string{
 		tree + "build/Module.symvers",
-		tree + "modules.builtin",
-		tree + "modules.builtin.modinfo",
-		tree + "modules.dep",
-		tree + "modules.order",
 		inTreeSymvers(c.release, true),
 		inTreeSymvers(c.release, false),
 	})
-	names = append(names, findImage(ctx, c.root, c.release, c.banner).from)
+	c.imageName = findImage(ctx, c.root, c.release, c.banner).from
+	names = append(names, c.imageName)
 	files := inTreeModules(c.root, c.release)
 	names = append(names, sampleModule(ctx, files.list).From)
 	c.listModules(ctx, files)
@@ -163,7 +163,11 @@ func (c *recorder) content(name string) ([]byte, error) {
 	case strings.Contains(name, "/sections/"):
 		return c.withoutSection(name)
 	}
-	data, err := c.root.ReadFile(name)
+	limit := int64(fileLimit)
+	if name == c.imageName {
+		limit = image.MaxSize
+	}
+	data, err := c.root.readFile(name, limit)
 	if err != nil {
 		return nil, err
 	}

@@ -33,7 +33,7 @@ func FuzzParseRelease(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if r.Full != s || !strings.HasPrefix(s, r.Version) || r.Compare(r) != 0 {
+		if r.Full != s || !strings.HasPrefix(s, r.Version) {
 			t.Errorf("%q became %+v", s, r)
 		}
 		// Releases name folders under the share.

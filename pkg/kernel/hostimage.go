@@ -130,5 +130,5 @@ func (i kernelImage) rootFor(ctx context.Context, root *Root, r Release) *Root {
 		event = event.Str("host", runs.Full)
 	}
 	event.Msg(fmt.Sprintf("the kernel image is not of the kernel that %s runs: only the files there that are of %s count", root.Dir(), r))
-	return root.forOtherKernel()
+	return root.forOtherKernel(err == nil)
 }

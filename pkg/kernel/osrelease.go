@@ -55,10 +55,14 @@ func unescape(s string) string {
 }
 
 // distribution is what the root says of the host's distribution. Where its
-// os-release is not to be seen, the release's own flavour names CoreOS and
-// Flatcar; the zero value means nothing is known.
+// os-release is not to be seen, or is that of a system with another kernel, the
+// release's own flavour names CoreOS and Flatcar; the zero value means nothing
+// is known.
 func distribution(root *Root, release Release) Distribution {
 	for _, name := range osReleaseFiles {
+		if root.otherSystem {
+			break
+		}
 		if text, err := root.ReadFile(name); err == nil {
 			d := ParseOSRelease(text)
 			d.From = name

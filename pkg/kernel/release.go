@@ -100,25 +100,6 @@ func (r Release) AtLeast(major, minor int) bool {
 	return cmp.Or(cmp.Compare(a, major), cmp.Compare(b, minor)) >= 0
 }
 
-// Compare orders releases by version, candidates before the final, then by
-// package revision. Flavours have no order: releases that differ only there
-// compare as equal.
-func (r Release) Compare(other Release) int {
-	a, b, c := r.Numbers()
-	x, y, z := other.Numbers()
-	return cmp.Or(cmp.Compare(a, x), cmp.Compare(b, y), cmp.Compare(c, z),
-		cmp.Compare(r.finality(), other.finality()),
-		cmp.Compare(r.Package, other.Package))
-}
-
-// finality is the candidate's number, beyond them all for the final release.
-func (r Release) finality() int {
-	if r.Candidate == 0 {
-		return 1 << 20
-	}
-	return r.Candidate
-}
-
 // checkLine refuses a release that is older than the line oldest ("5.10").
 func checkLine(r Release, oldest string) error {
 	line, err := ParseRelease(oldest)

@@ -55,26 +55,6 @@ func TestParseReleaseRefuses(t *testing.T) {
 	}
 }
 
-func TestReleaseOrder(t *testing.T) {
-	ascending := []string{
-		"3.17.2+", "4.7.3-coreos", "4.7.3-coreos-r2", "4.19.25-coreos-r1", "5.9.16", "5.10.0-rc3", "5.10.0-rc4",
-		"5.10.0", "6.1.0-49-amd64", "6.1.192", "6.12.103-flatcar",
-	}
-	for i, a := range ascending {
-		for j, b := range ascending {
-			want := 0
-			if i < j {
-				want = -1
-			} else if i > j {
-				want = 1
-			}
-			if got := mustRelease(t, a).Compare(mustRelease(t, b)); got != want {
-				t.Errorf("%s against %s: %d, want %d", a, b, got, want)
-			}
-		}
-	}
-}
-
 func TestAtLeast(t *testing.T) {
 	for _, c := range []struct {
 		release      string

@@ -18,22 +18,23 @@ import (
 // docker run -v /:/host:ro.
 const HostMount = "/host"
 
-// fileLimit bounds what is read whole from a root. The largest such file is
-// kallsyms, 5 to 20 MB with its addresses.
+// fileLimit bounds what is read whole from a root, but for kernel images. The
+// largest such file is kallsyms, 5 to 20 MB with its addresses.
 const fileLimit = 64 << 20
 
 // Root is a host as a directory: a running system's, or a recorded one's.
 // Names inside it are relative and slash-separated ("proc/version"), and their
 // symlinks are resolved inside it, as they would be on the host itself.
 type Root struct {
-	dir  string
-	live bool
+	dir string
 	// kernelOnly is a container's own root: proc and sys are the host
 	// kernel's, everything else is the image's and says nothing of the host.
 	kernelOnly bool
 	// otherKernel is a host seen as one that runs another kernel than it
 	// does: what proc and sys say of the kernel is not that one's.
-	otherKernel bool
+	// otherSystem says that it runs one at all: its os-release is then of
+	// the system of that kernel.
+	otherKernel, otherSystem bool
 }
 
 // OpenRoot opens the host whose root directory is dir, all of which is taken
@@ -50,12 +51,7 @@ func OpenRoot(dir string) (*Root, error) {
 	if !info.IsDir() {
 		return nil, fmt.Errorf("host root %s is not a directory", dir)
 	}
-	r := &Root{dir: dir}
-	var st unix.Statfs_t
-	if err := unix.Statfs(filepath.Join(dir, "proc"), &st); err == nil {
-		r.live = st.Type == unix.PROC_SUPER_MAGIC
-	}
-	return r, nil
+	return &Root{dir: dir}, nil
 }
 
 // FindRoot opens the host root that the caller named; else hostMount, when it
@@ -83,9 +79,6 @@ func (r *Root) holdsProc() bool {
 
 // Dir is the directory that the root is.
 func (r *Root) Dir() string { return r.dir }
-
-// Live says whether the root's proc is a running kernel's, not a recording.
-func (r *Root) Live() bool { return r.live }
 
 // Mounted says whether the root's files are the host's. They are not where a
 // container was given no mount: its own root shows the host's kernel, in proc
@@ -119,10 +112,11 @@ func (r *Root) answersFor(name string) bool {
 	return true
 }
 
-// forOtherKernel is the root as that of a kernel which it does not run.
-func (r *Root) forOtherKernel() *Root {
+// forOtherKernel is the root as that of a kernel which it does not run; running
+// says that it runs another.
+func (r *Root) forOtherKernel(running bool) *Root {
 	other := *r
-	other.otherKernel = true
+	other.otherKernel, other.otherSystem = true, running
 	return &other
 }
 
@@ -188,7 +182,9 @@ func (r *Root) Open(name string) (*os.File, error) {
 
 // ReadFile reads name whole, up to 64 MiB. Files of proc and sys, whose size
 // is 0 until they are read, are read like any other.
-func (r *Root) ReadFile(name string) ([]byte, error) {
+func (r *Root) ReadFile(name string) ([]byte, error) { return r.readFile(name, fileLimit) }
+
+func (r *Root) readFile(name string, limit int64) ([]byte, error) {
 	f, err := r.Open(name)
 	if err != nil {
 		return nil, err
@@ -198,10 +194,10 @@ func (r *Root) ReadFile(name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if info.Size() > fileLimit {
-		return nil, fmt.Errorf("read %s: larger than %d bytes", name, fileLimit)
+	if info.Size() > limit {
+		return nil, fmt.Errorf("read %s: larger than %d bytes", name, limit)
 	}
-	data, err := readAll(f, fileLimit)
+	data, err := readAll(f, limit)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}

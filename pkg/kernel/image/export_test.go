@@ -5,7 +5,6 @@ import "fmt"
 // What the tests, which are in a package of their own because imagetest imports
 // this one, look at beside what is exported.
 const (
-	MaxFile    = maxFile
 	MaxWraps   = maxWraps
 	MaxPayload = maxPayload
 	MaxConfig  = maxConfig

@@ -15,13 +15,12 @@ import (
 	"github.com/k8sp/cuda/internal/btf"
 )
 
-// Limits on what is read into memory, in bytes. The largest images of
-// distributions are 80 MB, and 120 MB decompressed; one with debug sections
-// is larger.
-const (
-	maxFile    = 512 << 20
-	maxPayload = 512 << 20
-)
+// MaxSize bounds a kernel image, in bytes. The largest images of distributions
+// are 80 MB; a vmlinux with debug sections is larger.
+const MaxSize = 512 << 20
+
+// maxPayload bounds what is in one, decompressed: distributions' is 120 MB.
+const maxPayload = 512 << 20
 
 // ErrFormat is a file that is not a kernel image of a kind known here.
 var ErrFormat = errors.New("not a kernel image")
@@ -100,8 +99,8 @@ func Open(ctx context.Context, path string) (Image, error) {
 // context's or the reader's; parts of a sound image that cannot be made sense
 // of are logged and left unknown.
 func Read(ctx context.Context, r io.ReaderAt, size int64) (Image, error) {
-	if size > maxFile {
-		return Image{}, fmt.Errorf("%w: %d MiB, of %d allowed", ErrFormat, size>>20, maxFile>>20)
+	if size > MaxSize {
+		return Image{}, fmt.Errorf("%w: %d MiB, of %d allowed", ErrFormat, size>>20, MaxSize>>20)
 	}
 	data := make([]byte, size)
 	if _, err := io.ReadFull(contextReader{ctx, io.NewSectionReader(r, 0, size)}, data); err != nil {

@@ -162,8 +162,8 @@ func TestReadIsInterrupted(t *testing.T) {
 }
 
 func TestReadIsBounded(t *testing.T) {
-	if _, err := image.Read(t.Context(), bytes.NewReader(nil), image.MaxFile+1); !errors.Is(err, image.ErrFormat) {
-		t.Errorf("a file of %d bytes: %v", image.MaxFile+1, err)
+	if _, err := image.Read(t.Context(), bytes.NewReader(nil), image.MaxSize+1); !errors.Is(err, image.ErrFormat) {
+		t.Errorf("a file of %d bytes: %v", image.MaxSize+1, err)
 	}
 	bomb := imagetest.Gzip(t, make([]byte, 1<<20))
 	if _, _, err := image.Unpack(t.Context(), bomb, 1<<20-1); err == nil || !strings.Contains(err.Error(), "larger than") {
