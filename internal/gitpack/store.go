@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/format/packfile"
@@ -27,6 +28,8 @@ var (
 	ErrDamaged = errors.New("the pack is damaged")
 	// ErrBrokenOff is for a stream that ends before its pack does.
 	ErrBrokenOff = errors.New("the pack breaks off")
+	// ErrStream is for a stream that cannot be read to its end.
+	ErrStream = errors.New("the pack cannot be read")
 )
 
 // Object is one object of a pack. Its content is not to be changed: deltas may
@@ -78,16 +81,17 @@ func Store(ctx context.Context, dir string, r io.Reader, o Options) (objects int
 
 // source is the stream, copied to the file as it is read, and what became of it.
 type source struct {
-	r   io.Reader
-	to  io.Writer
-	err error
+	r    io.Reader
+	to   io.Writer
+	err  error // of reading
+	full error // of writing
 }
 
 func (s *source) Read(b []byte) (int, error) {
 	n, err := s.r.Read(b)
 	if n > 0 {
 		if _, err := s.to.Write(b[:n]); err != nil {
-			s.err = err
+			s.full = err
 			return 0, err
 		}
 	}
@@ -100,13 +104,17 @@ func (s *source) Read(b []byte) (int, error) {
 // explain says whether a pack that cannot be read is the stream's fault or its
 // own: readers of compressed data do not tell.
 func (s *source) explain(err error) error {
+	// Of some errors go-git keeps the words only.
+	ended := err != nil && (errors.Is(err, packfile.ErrEmptyPackfile) || strings.HasSuffix(err.Error(), io.EOF.Error()))
 	switch {
 	case err == nil || errors.Is(err, ErrTooMuch) || errors.Is(err, errReceiver):
 		return err
-	case errors.Is(s.err, io.EOF) && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, packfile.ErrEmptyPackfile)):
+	case s.full != nil:
+		return s.full
+	case errors.Is(s.err, io.ErrUnexpectedEOF) || errors.Is(s.err, io.EOF) && ended:
 		return fmt.Errorf("%w: %w", ErrBrokenOff, err)
 	case s.err != nil && !errors.Is(s.err, io.EOF):
-		return s.err
+		return fmt.Errorf("%w: %w", ErrStream, s.err)
 	default:
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}

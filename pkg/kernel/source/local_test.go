@@ -7,7 +7,9 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -81,6 +83,37 @@ func TestTarball(t *testing.T) {
 			t.Errorf("the git server was asked")
 		}
 	}
+}
+
+func TestTarballOfAServerThatDrops(t *testing.T) {
+	r := newRepository(t)
+	name, digest := tarball(t, r, "v4.7.3")
+	content, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var asked atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		switch asked.Add(1) {
+		case 1:
+			w.WriteHeader(http.StatusBadGateway)
+		case 2:
+			w.Header().Set("Content-Length", strconv.Itoa(len(content)))
+			_, _ = w.Write(content[:len(content)/2])
+		default:
+			_, _ = w.Write(content)
+		}
+	}))
+	t.Cleanup(server.Close)
+	o := r.options(t)
+	o.APIURL, o.CloneURL, o.From, o.SHA256 = "", "", server.URL+"/linux-4.7.3.tar.gz", digest
+	if _, err := Checkout(t.Context(), target(t, "4.7.3"), o); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(gits(t, r, "v4.7.3"), snapshot(t, o.Dir)); diff != "" || asked.Load() != 3 {
+		t.Errorf("after %d requests (-git +got):\n%s", asked.Load(), diff)
+	}
+	wantEmpty(t, o.Scratch)
 }
 
 func TestTarballsThatAreRefused(t *testing.T) {

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -52,20 +51,37 @@ func (l *ladder) fetchTarball(ctx context.Context) (Tree, error) {
 // unpack leaves the files that are needed in a folder below work, with a list
 // of all that there are, and returns it and the tarball's digest.
 func (l *ladder) unpack(ctx context.Context, work string) (dir, digest string, err error) {
-	in, err := l.openTarball(ctx)
+	read := func(r io.Reader) error {
+		// A connection that failed leaves half a tree.
+		to, err := os.MkdirTemp(work, "tree-")
+		if err == nil {
+			dir, digest, err = l.unpackFrom(ctx, r, to)
+		}
+		return err
+	}
+	if strings.Contains(l.clone, "://") {
+		return dir, digest, partial.Get(ctx, l.fetchOptions(), l.clone, read)
+	}
+	f, err := os.Open(l.clone)
 	if err != nil {
 		return "", "", err
 	}
-	defer in.Close()
+	defer f.Close()
+	err = read(f)
+	return dir, digest, err
+}
+
+// unpackFrom is unpack from what a tarball holds, into an empty folder.
+func (l *ladder) unpackFrom(ctx context.Context, r io.Reader, to string) (dir, digest string, err error) {
 	sum := sha256.New()
-	compressed := bufio.NewReaderSize(io.TeeReader(in, sum), 1<<16)
+	compressed := bufio.NewReaderSize(io.TeeReader(r, sum), 1<<16)
 	plain, _, err := decompress.Reader(compressed)
 	if err != nil {
 		return "", "", err
 	}
 	defer plain.Close()
 	top, absent := "", []string{}
-	err = untar.Extract(ctx, plain, work, untar.Options{MaxFiles: maxMembers, Want: func(member string) bool {
+	err = untar.Extract(ctx, plain, to, untar.Options{MaxFiles: maxMembers, Want: func(member string) bool {
 		folder, name, below := strings.Cut(member, "/")
 		if top == "" {
 			top = folder
@@ -88,26 +104,6 @@ func (l *ladder) unpack(ctx context.Context, work string) (dir, digest string, e
 	if top == "" {
 		return "", "", errors.New("it is empty")
 	}
-	dir = filepath.Join(work, top)
+	dir = filepath.Join(to, top)
 	return dir, hex.EncodeToString(sum.Sum(nil)), partial.WriteIndex(dir, absent)
-}
-
-// openTarball opens the file, or asks the server for it.
-func (l *ladder) openTarball(ctx context.Context) (io.ReadCloser, error) {
-	if !strings.Contains(l.clone, "://") {
-		return os.Open(l.clone)
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, l.clone, nil)
-	if err != nil {
-		return nil, err
-	}
-	response, err := partial.Client(l.fetchOptions()).Do(request)
-	if err != nil {
-		return nil, err
-	}
-	if response.StatusCode != http.StatusOK {
-		response.Body.Close()
-		return nil, fmt.Errorf("the server answered %s", response.Status)
-	}
-	return response.Body, nil
 }

@@ -73,11 +73,13 @@ func (l *link) start(endpoint *transport.Endpoint) (transport.UploadPackSession,
 	return server.NewUploadPackSession(endpoint, l.o.Auth)
 }
 
-// explain is the connection's own failure, where there was one, instead of
-// what that looked like from afar.
+// explain says why there is no sense in an answer: the connection's failure,
+// where there was one, or an answer that ends too early, as one does whose git
+// was stopped. Go-git tells neither from one that never made sense.
 func (l *link) explain(err error) error {
-	if failure := l.watch.failed(); failure != nil && err != nil {
-		return failure
+	err = l.watch.explain(err)
+	if l.watch.cutShort() && !Temporary(err) {
+		return &temporary{err: fmt.Errorf("the answer ends too early: %w", err)}
 	}
 	return err
 }
@@ -115,14 +117,18 @@ func (l *link) fetch(ctx context.Context, dir string, r request) error {
 	_, err = gitpack.Store(ctx, dir, l.demultiplex(response), gitpack.Options{
 		Limits: limits, Each: r.each, Salvage: r.salvage,
 	})
-	if errors.Is(err, gitpack.ErrBrokenOff) {
+	if errors.Is(err, gitpack.ErrBrokenOff) || errors.Is(err, gitpack.ErrStream) && l.watch.cutShort() && !saidByGit(err) {
 		err = &temporary{err: err}
 	}
 	if !strings.HasPrefix(l.o.URL, "http") {
 		l.close() // other transports answer once
 	}
-	return l.explain(err)
+	return l.watch.explain(err)
 }
+
+// saidByGit says whether an error is the server's own word, and not the end of
+// what it said.
+func saidByGit(err error) bool { return strings.Contains(err.Error(), "unexpected error: ") }
 
 // wish is the request as git's protocol has it.
 func (l *link) wish(r request) *packp.UploadPackRequest {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -32,10 +33,27 @@ func Temporary(err error) bool {
 	return errors.As(err, &t)
 }
 
-// Client is an HTTP client that ends what stalls, as this package's own requests.
-func Client(o Options) *http.Client {
-	o = o.withDefaults()
-	return &http.Client{Transport: newWatch(&o)}
+// Get reads what a URL holds, over HTTP, as this package reads a repository: it
+// ends what stalls, and begins again where the connection fails in a way that
+// may pass. Of the options it heeds those that are about the connection.
+func Get(ctx context.Context, o Options, url string, read func(io.Reader) error) error {
+	c := &checkout{o: o.withDefaults()}
+	return c.persist(ctx, func(ctx context.Context) error {
+		w := newWatch(&c.o)
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return err
+		}
+		response, err := (&http.Client{Transport: w}).Do(request)
+		if err != nil {
+			return w.explain(err)
+		}
+		defer response.Body.Close()
+		if response.StatusCode != http.StatusOK {
+			return w.explain(fmt.Errorf("the server answered %s", response.Status))
+		}
+		return w.explain(read(response.Body))
+	})
 }
 
 // watch is a transport that ends what stalls, and remembers what went wrong
@@ -48,6 +66,8 @@ type watch struct {
 
 	mu      sync.Mutex
 	failure error
+	// ended says that the last answer was git's and was read to its end.
+	ended bool
 }
 
 func newWatch(o *Options) *watch {
@@ -65,6 +85,23 @@ func (w *watch) failed() error {
 	err := w.failure
 	w.failure = nil
 	return err
+}
+
+// explain is the connection's own failure, where there was one, instead of
+// what that looked like from afar.
+func (w *watch) explain(err error) error {
+	if failure := w.failed(); failure != nil && err != nil {
+		return failure
+	}
+	return err
+}
+
+// cutShort says whether an answer that makes no sense may be only the beginning
+// of one that does.
+func (w *watch) cutShort() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.ended
 }
 
 func (w *watch) note(err error) error {
@@ -105,7 +142,13 @@ func (w *watch) RoundTrip(request *http.Request) (*http.Response, error) {
 	if t := refusal(response); t != nil {
 		_ = w.note(t)
 	}
-	response.Body = &watched{response.Body, timer, w.stall, give, func() { timer.Stop(); cancel(nil) }}
+	isGits := strings.HasPrefix(response.Header.Get("Content-Type"), "application/x-git-")
+	w.setEnded(false)
+	response.Body = &watched{response.Body, timer, w.stall, give, func() {
+		timer.Stop()
+		cancel(nil)
+		w.setEnded(isGits)
+	}}
 	return response, nil
 }
 
@@ -115,6 +158,12 @@ func lasting(err error) bool {
 	var name *net.DNSError
 	var certificate *tls.CertificateVerificationError
 	return errors.As(err, &name) && name.IsNotFound || errors.As(err, &certificate)
+}
+
+func (w *watch) setEnded(ended bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ended = ended
 }
 
 // refusal is the temporary failure that a response's status stands for, or nil:
