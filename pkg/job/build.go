@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"io/fs"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -31,6 +32,12 @@ import (
 const (
 	prepareBytes = 80e6
 	buildBytes   = 600e6
+)
+
+// The tools that a build runs, by the names of their logs.
+const (
+	prepareTool   = "prepare"
+	installerTool = "nvidia-installer"
 )
 
 // Result is what a build left behind.
@@ -141,8 +148,8 @@ func (b *build) run(ctx context.Context) (Result, error) {
 		work func(context.Context) error
 	}{
 		{stage.Source, b.checkOut},
-		{stage.Prepare, b.prepare},
-		{stage.Build, b.compile},
+		{stage.Prepare, b.completing(prepareTool, b.prepare)},
+		{stage.Build, b.completing(installerTool, b.compile)},
 		{stage.Check, b.check},
 	} {
 		if err := run(ctx, s.name, s.work); err != nil {
@@ -250,13 +257,19 @@ func (b *build) unpackDriver(ctx context.Context) error {
 }
 
 func (b *build) checkOut(ctx context.Context) error {
+	return b.takeSource(ctx, source.Checkout)
+}
+
+// takeSource leaves the kernel source in the share by one of package source's
+// two ways to do so.
+func (b *build) takeSource(ctx context.Context, take func(context.Context, kernel.Target, source.Options) (source.Tree, error)) error {
 	o := b.Source
 	o.Dir, o.Scratch, o.Runner = b.share.Linux(), b.scratch, b.Runner
 	o.Room = func(bytes uint64) error {
 		return b.share.Need(stage.Source, bytes+bytes/10+prepareBytes+buildBytes, "fetching the kernel source and building with it")
 	}
 	var err error
-	if b.source, err = source.Checkout(ctx, b.target, o); err != nil {
+	if b.source, err = take(ctx, b.target, o); err != nil {
 		return b.share.Explain(stage.Source, err)
 	}
 	zerolog.Ctx(ctx).Info().Str("ref", b.source.Ref).Str("commit", b.source.Commit).Bool("reused", b.source.Reused).
@@ -267,6 +280,53 @@ func (b *build) checkOut(ctx context.Context) error {
 	return b.share.Chown(ctx, b.source.Dir)
 }
 
+// completing runs a stage, and where it fails for want of a file that was not
+// checked out, completes the source, prepares it again and gives the stage
+// another go. It happens once: a whole source lacks nothing.
+func (b *build) completing(tool string, work func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		err := work(ctx)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		missing := b.missing(ctx, tool)
+		if missing == "" {
+			return err
+		}
+		zerolog.Ctx(ctx).Warn().Str("path", missing).Err(err).Msg("the kernel source lacks a file that this build needs: completing it")
+		if err := b.takeSource(ctx, source.Complete); err != nil {
+			return err
+		}
+		if err := b.prepare(ctx); err != nil || tool == prepareTool {
+			return err
+		}
+		// The installer compiles in the driver's folder, and would take what it
+		// made there for good.
+		if err := os.RemoveAll(b.driver.Dir); err != nil {
+			return stage.Wrap(stage.Build, err, "the driver cannot be unpacked anew", "check the share")
+		}
+		if b.driver, err = cuda.Unpack(ctx, b.pkg, b.driver.Dir); err != nil {
+			return b.share.Explain(stage.Build, err)
+		}
+		return work(ctx)
+	}
+}
+
+// missing is the file of the kernel source that a tool's log complains of and
+// that was not checked out, or "".
+func (b *build) missing(ctx context.Context, tool string) string {
+	log, err := os.Open(b.logFile(tool))
+	if err != nil {
+		return "" // it failed before it had one
+	}
+	defer log.Close()
+	missing, err := source.Missing(b.source, log)
+	if err != nil {
+		zerolog.Ctx(ctx).Warn().Err(err).Msg("cannot tell whether the kernel source lacks a file")
+	}
+	return missing
+}
+
 func (b *build) prepare(ctx context.Context) error {
 	if b.compiler.Warning != "" {
 		zerolog.Ctx(ctx).Warn().Msg(b.compiler.Warning)
@@ -274,7 +334,7 @@ func (b *build) prepare(ctx context.Context) error {
 	var err error
 	b.prepared, err = prepare.Prepare(ctx, b.target, b.source, prepare.Options{
 		Runner: b.Runner, Dir: b.share.Prepared(), Compiler: b.compiler.Command, Jobs: b.Jobs,
-		LogFile: b.logFile("prepare"), AllowDrift: b.allowsDrift(),
+		LogFile: b.logFile(prepareTool), AllowDrift: b.allowsDrift(),
 	})
 	if err != nil {
 		return b.share.Explain(stage.Prepare, err)
@@ -287,7 +347,7 @@ func (b *build) compile(ctx context.Context) error {
 	log := zerolog.Ctx(ctx)
 	var err error
 	b.built, err = cuda.Build(ctx, b.driver, cuda.BuildOptions{
-		Runner: b.Runner, Scratch: b.scratch, LogFile: b.logFile("nvidia-installer"),
+		Runner: b.Runner, Scratch: b.scratch, LogFile: b.logFile(installerTool),
 		Release: b.target.Release.Full, SourceDir: b.prepared.Source, OutputDir: b.prepared.Output,
 		Compiler: b.prepared.Compiler, ModuleType: b.moduleType, Exclude: b.Exclude,
 		// Where only the exports of loaded modules are known, drm's may not

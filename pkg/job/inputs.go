@@ -17,6 +17,7 @@ import (
 	"github.com/k8sp/cuda/internal/share"
 	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/kernel/source"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -36,16 +37,24 @@ type inputs struct {
 	Signer     string // the certificate's digest: its issuer and serial number are in each signature
 	Repository string
 	Ref        string
+	Commit     string
+	Source     string // what else than a repository the source is from: what is in it
 }
 
 // digestInputs is sha256:HEX over the inputs.
 func (b *build) digestInputs(driver string) (string, error) {
+	from := b.Source
+	from.Dir = b.share.Linux()
+	local, err := source.Fingerprint(b.target, from)
+	if err != nil {
+		return "", err
+	}
 	exclude := slices.Sorted(slices.Values(b.Exclude))
 	text, err := json.Marshal(inputs{
 		Builder: b.Builder, Target: lasting(b.target), Compiler: b.compilerVersion, Driver: driver,
 		ModuleType: b.preference.Type, Exclude: slices.Compact(exclude),
 		Debug: b.Debug, SignedBy: b.signedBy(), Trust: b.trust(), Signer: b.certificateDigest(),
-		Repository: b.Source.Repository, Ref: b.Source.Ref,
+		Repository: b.Source.Repository, Ref: b.Source.Ref, Commit: b.Source.Commit, Source: local,
 	})
 	if err != nil {
 		return "", err

@@ -5,13 +5,11 @@ import (
 	"errors"
 	"fmt"
 
-	git "github.com/go-git/go-git/v5"
-	"github.com/go-git/go-git/v5/config"
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/transport"
-	"github.com/go-git/go-git/v5/storage/memory"
 	"github.com/rs/zerolog"
 
+	"github.com/k8sp/cuda/pkg/kernel/source/partial"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -58,20 +56,15 @@ func (l *ladder) find(ctx context.Context) (found, error) {
 
 // findByGit asks the git server for all its refs, as git ls-remote does.
 func (l *ladder) findByGit(ctx context.Context) (found, error) {
-	remote := git.NewRemote(memory.NewStorage(), &config.RemoteConfig{Name: git.DefaultRemoteName, URLs: []string{l.clone}})
-	refs, err := remote.ListContext(ctx, &git.ListOptions{Auth: l.auth})
+	refs, err := partial.Refs(ctx, l.fetchOptions())
 	if errors.Is(err, transport.ErrEmptyRemoteRepository) {
 		return found{}, errNoRef
 	}
 	if err != nil {
 		return found{}, err
 	}
-	hashes := make(map[string]plumbing.Hash, len(refs))
-	for _, ref := range refs {
-		hashes[ref.Name().String()] = ref.Hash()
-	}
 	for _, ref := range l.refs {
-		if hash, ok := hashes[ref]; ok && !hash.IsZero() {
+		if hash, ok := refs[ref]; ok && !hash.IsZero() {
 			return found{ref: ref, hash: hash}, nil
 		}
 	}

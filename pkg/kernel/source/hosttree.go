@@ -15,6 +15,9 @@ func (l *ladder) hostTree(ctx context.Context, t kernel.Target) (Tree, string) {
 	if l.Ref != "" {
 		return Tree{}, "--source-ref names another source"
 	}
+	if l.place != anyPlace {
+		return Tree{}, "--source names another source"
+	}
 	runner := l.Runner
 	if runner == nil {
 		runner = command.Exec{}

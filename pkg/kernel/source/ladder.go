@@ -13,6 +13,8 @@ import (
 	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
 
 	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/kernel/source/needs"
+	"github.com/k8sp/cuda/pkg/stage"
 )
 
 const (
@@ -33,9 +35,16 @@ type ladder struct {
 	apiUser    *url.Userinfo
 	clone      string
 	auth       transport.AuthMethod
+	needs      *needs.List
+	place      place
 }
 
 var ownerAndName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_.-]+$`)
+
+var (
+	commitName = regexp.MustCompile(`^[0-9a-f]{40}$`)
+	digestName = regexp.MustCompile(`^[0-9a-f]{64}$`)
+)
 
 func newLadder(t kernel.Target, o Options) (*ladder, error) {
 	l := &ladder{Options: o, release: t.Release, repository: o.Repository, dir: filepath.Clean(o.Dir), scratch: o.Scratch}
@@ -51,9 +60,21 @@ func newLadder(t kernel.Target, o Options) (*ladder, error) {
 	if !ownerAndName.MatchString(l.repository) {
 		return nil, usage("%q is not a repository: it has to be owner/name", l.repository)
 	}
+	if l.Commit != "" && !commitName.MatchString(l.Commit) {
+		return nil, usage("%q is not a commit: it has to be all 40 of its hexadecimal digits", l.Commit)
+	}
 	var err error
+	if l.needs, err = needs.For(t.Arch); err != nil {
+		return nil, stage.Wrap(stage.Source, err, "cannot choose the files of the kernel source", "")
+	}
 	if l.refs, err = refsFor(t.Release, o.Ref); err != nil {
 		return nil, err
+	}
+	if l.SHA256 != "" && !digestName.MatchString(l.SHA256) {
+		return nil, usage("%q is not a SHA-256: it has to be 64 hexadecimal digits", l.SHA256)
+	}
+	if err := l.setFrom(); err != nil || l.place == tarballPlace || l.place == treePlace {
+		return l, err
 	}
 	return l, l.setURLs()
 }

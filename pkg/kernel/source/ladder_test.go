@@ -152,7 +152,7 @@ func TestVersionBuilds(t *testing.T) {
 }
 
 func TestReleaseThatNoRefMayHold(t *testing.T) {
-	l, err := newLadder(kernel.Target{Release: parse(t, "5.10.0~rc3")}, Options{Dir: "x"})
+	l, err := newLadder(kernel.Target{Release: parse(t, "5.10.0~rc3"), Arch: kernel.X86_64}, Options{Dir: "x"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/http/cgi"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -12,6 +11,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/k8sp/cuda/internal/gittest"
 )
 
 // repository is a small kernel, made with git itself and served as GitHub
@@ -37,28 +39,19 @@ func newRepository(t *testing.T) *repository {
 	t.Helper()
 	top := t.TempDir()
 	r := &repository{dir: filepath.Join(top, repositoryName+".git")}
-	if err := os.MkdirAll(r.dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	runGit(t, r.dir, "init", "--quiet", "--initial-branch=coreos/v3.17.2")
+	gittest.Init(t, r.dir, "coreos/v3.17.2")
 	r.commit(t, "3.17.2", "")
-	runGit(t, r.dir, "checkout", "--quiet", "-b", "master")
+	gittest.Run(t, r.dir, "checkout", "--quiet", "-b", "master")
 	r.commit(t, "4.7.3", "")
-	runGit(t, r.dir, "tag", "v4.7.3")
+	gittest.Run(t, r.dir, "tag", "v4.7.3")
 	r.commit(t, "4.7.3", "-coreos")
-	runGit(t, r.dir, "tag", "-m", "CoreOS's own", "v4.7.3-coreos")
-	runGit(t, r.dir, "tag", "-m", "a tag of a tag", "v4.7.3-coreos-r3", "v4.7.3-coreos")
+	gittest.Run(t, r.dir, "tag", "-m", "CoreOS's own", "v4.7.3-coreos")
+	gittest.Run(t, r.dir, "tag", "-m", "a tag of a tag", "v4.7.3-coreos-r3", "v4.7.3-coreos")
 	r.commit(t, "4.8.1", "-coreos")
-	runGit(t, r.dir, "tag", "v4.8.1-coreos")
-	runGit(t, r.dir, "tag", "v4.8.2-coreos")
+	gittest.Run(t, r.dir, "tag", "v4.8.1-coreos")
+	gittest.Run(t, r.dir, "tag", "v4.8.2-coreos")
 
-	r.git = httptest.NewServer(r.watched(&cgi.Handler{
-		Path: filepath.Join(runGit(t, top, "--exec-path"), "git-http-backend"),
-		Env:  []string{"GIT_PROJECT_ROOT=" + top, "GIT_HTTP_EXPORT_ALL=1"},
-		// The configuration of whoever runs the tests is not the server's.
-		InheritEnv: []string{"PATH"},
-		Stderr:     t.Output(),
-	}))
+	r.git = httptest.NewServer(r.watched(gittest.Backend(t, top)))
 	t.Cleanup(r.git.Close)
 	r.api = httptest.NewServer(r.watched(http.HandlerFunc(r.serveRef)))
 	t.Cleanup(r.api.Close)
@@ -76,6 +69,7 @@ func (r *repository) options(t *testing.T) Options {
 	return Options{
 		Dir: filepath.Join(share, "linux"), Scratch: scratch,
 		Repository: repositoryName, APIURL: r.api.URL + "/api/v3", CloneURL: r.git.URL + "/" + repositoryName + ".git",
+		pause: time.Millisecond,
 	}
 }
 
@@ -116,7 +110,7 @@ func (r *repository) commit(t *testing.T, version, extra string) {
 		"lib/crlf.txt":                                  "a\r\nb\r\n",
 		"lib/" + version:                                "only in this version\n",
 	}
-	runGit(t, r.dir, "rm", "-r", "--quiet", "--ignore-unmatch", ".")
+	gittest.Run(t, r.dir, "rm", "-r", "--quiet", "--ignore-unmatch", ".")
 	for name, text := range files {
 		write(t, filepath.Join(r.dir, name), text)
 	}
@@ -126,8 +120,8 @@ func (r *repository) commit(t *testing.T, version, extra string) {
 	if err := os.Symlink("../include/uapi", filepath.Join(r.dir, "scripts/dtc-include")); err != nil {
 		t.Fatal(err)
 	}
-	runGit(t, r.dir, "add", "--all")
-	runGit(t, r.dir, "commit", "--quiet", "-m", "Linux "+version+extra)
+	gittest.Run(t, r.dir, "add", "--all")
+	gittest.Run(t, r.dir, "commit", "--quiet", "-m", "Linux "+version+extra)
 }
 
 // serveRef answers GET /repos/OWNER/NAME/git/ref/REF as GitHub documents it:
@@ -144,20 +138,6 @@ func (r *repository) serveRef(w http.ResponseWriter, request *http.Request) {
 	_ = json.NewEncoder(w).Encode(map[string]any{
 		"ref": "refs/" + ref, "object": map[string]string{"sha": hash, "type": kind},
 	})
-}
-
-// runGit runs git with a configuration of the test's own and returns its output.
-func runGit(t *testing.T, dir string, args ...string) string {
-	t.Helper()
-	cmd := exec.Command("git", args...)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null",
-		"GIT_AUTHOR_NAME=t", "GIT_AUTHOR_EMAIL=t@example.com", "GIT_COMMITTER_NAME=t", "GIT_COMMITTER_EMAIL=t@example.com")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("git %s: %v\n%s", strings.Join(args, " "), err, out)
-	}
-	return strings.TrimSpace(string(out))
 }
 
 func write(t *testing.T, path, text string) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -15,10 +16,14 @@ import (
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
-// FullSize is about how much disk, in bytes, a checkout of a current kernel
-// takes, measured on 6.1: 1.5 GB of files and 0.26 GB of git's pack. While one
-// tree replaces another both are there.
-const FullSize = 1_800_000_000
+// About how much disk, in bytes, a checkout of a current kernel takes, measured
+// on 6.1, with git's packs. While one tree replaces another both are there.
+const (
+	// Size is that of the files that a build needs.
+	Size = 180_000_000
+	// FullSize is that of the whole tree.
+	FullSize = 1_800_000_000
+)
 
 // The rungs of the ladder, in order.
 const (
@@ -32,6 +37,12 @@ const (
 	RungTree = "tree"
 	// RungTag is a ref of the distribution's own for the release.
 	RungTag = "tag"
+	// RungLocal is a folder that the user named, used as it is. Its commit is
+	// a digest of what a build needs of it, and its ref the folder's name.
+	RungLocal = "local-tree"
+	// RungTarball is a tarball that the user named. Its commit is its SHA-256,
+	// and its ref the file's name.
+	RungTarball = "tarball"
 	// RungUpstream is the kernel.org tag of the version that the release is
 	// based on. For Flatcar it is the source but for a few small patches; for
 	// CoreOS it lacks CoreOS's.
@@ -59,6 +70,22 @@ type Options struct {
 	// Ref is a tag or a branch to use instead of those that the release
 	// suggests; one that begins with refs/ is taken as it is.
 	Ref string
+	// From is where the source is to come from instead: a folder with a
+	// kernel's tree, used as it is; a git repository, bare or not; or a tarball
+	// as kernel.org has them. The last two may be URLs.
+	From string
+	// SHA256 is a tarball's digest, in hexadecimal; one from a server is
+	// refused without.
+	SHA256 string
+	// Offline refuses to ask the network for anything.
+	Offline bool
+	// Commit is the commit that the source has to be, all 40 hexadecimal
+	// digits; empty means any.
+	Commit string
+	// Full checks out the whole tree, not only what a build needs.
+	Full bool
+	// Stall is how long a git server may be silent; zero means a minute.
+	Stall time.Duration
 	// Token raises GitHub's rate limit and opens private repositories. It is
 	// sent to the API's host and, over HTTPS or to the API's very host, to
 	// the git server that belongs to it, and nowhere else.
@@ -74,6 +101,8 @@ type Options struct {
 	// Progress receives the git server's progress, as git shows it after
 	// "remote: ". Nil discards it.
 	Progress io.Writer
+
+	pause time.Duration // before a second try; zero: partial's own
 }
 
 // Tree is a checked out kernel source.
@@ -103,6 +132,9 @@ func Checkout(ctx context.Context, t kernel.Target, o Options) (Tree, error) {
 	if err != nil {
 		return Tree{}, err
 	}
+	if l.place == treePlace {
+		return l.localTree()
+	}
 	tree, why := l.hostTree(ctx, t)
 	if ctx.Err() != nil {
 		return Tree{}, ctx.Err()
@@ -118,12 +150,16 @@ func Checkout(ctx context.Context, t kernel.Target, o Options) (Tree, error) {
 	if err := l.checkVacant(); err != nil {
 		return Tree{}, err
 	}
-	if o.Room != nil {
-		if err := o.Room(FullSize); err != nil {
-			return Tree{}, err
-		}
-	}
 	zerolog.Ctx(ctx).Debug().Str("rung", RungTree).Msg(passed)
+	if err := l.mayAsk(passed); err != nil {
+		return Tree{}, err
+	}
+	if err := l.room(); err != nil {
+		return Tree{}, err
+	}
+	if l.place == tarballPlace {
+		return l.fetchTarball(ctx)
+	}
 	f, err := l.find(ctx)
 	if err != nil {
 		return Tree{}, err
@@ -156,6 +192,13 @@ func Plan(ctx context.Context, t kernel.Target, o Options) ([]Step, error) {
 	if err != nil {
 		return nil, err
 	}
+	if l.place == treePlace {
+		tree, err := l.localTree()
+		if err != nil {
+			return nil, err
+		}
+		return []Step{{RungLocal, l.From, true, "is the source of " + tree.Version}}, nil
+	}
 	tree, why := l.hostTree(ctx, t)
 	steps := []Step{{cmp.Or(tree.Rung, RungHostTree), "lib/modules/" + t.Release.Full + "/build", tree.Rung != "", why}}
 	if tree.Rung != "" || ctx.Err() != nil {
@@ -169,6 +212,12 @@ func Plan(ctx context.Context, t kernel.Target, o Options) ([]Step, error) {
 	if err := l.checkVacant(); err != nil {
 		return steps, err
 	}
+	if err := l.mayAsk(passed); err != nil {
+		return steps, err
+	}
+	if l.place == tarballPlace {
+		return append(steps, Step{RungTarball, l.clone, true, "would be unpacked"}), nil
+	}
 	f, err := l.find(ctx)
 	if err != nil {
 		return steps, err
@@ -178,6 +227,16 @@ func Plan(ctx context.Context, t kernel.Target, o Options) ([]Step, error) {
 		steps = append(steps, Step{RungTag, l.repository, false, "has none of " + names(l.refs[:len(l.refs)-1])})
 	}
 	return append(steps, Step{rung, l.repository + " " + f.ref, true, "exists; would be checked out from " + l.clone}), nil
+}
+
+// mayAsk is an error where the source is not there, and only the network has it.
+func (l *ladder) mayAsk(why string) error {
+	if !l.Offline || l.here() {
+		return nil
+	}
+	return stage.New(stage.Source,
+		fmt.Sprintf("the source of kernel %s is not in %s (%s), and --offline forbids to fetch it", l.release.Full, l.dir, why),
+		"run once without --offline, or name a folder, a bare repository or a tarball with --source")
 }
 
 // names lists refs as a person would: "tag v4.7.3, branch coreos/v4.7.3".

@@ -20,7 +20,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
 
+	"github.com/k8sp/cuda/internal/gittest"
 	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/kernel/source/needs"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -53,7 +55,7 @@ func TestCheckout(t *testing.T) {
 			}
 			want := Tree{
 				Dir: o.Dir, Rung: test.rung, Repository: repositoryName, Ref: test.ref,
-				Commit: runGit(t, r.dir, "rev-parse", test.ref+"^{commit}"), Version: test.version,
+				Commit: gittest.Run(t, r.dir, "rev-parse", test.ref+"^{commit}"), Version: test.version,
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("Tree (-want +got):\n%s", diff)
@@ -64,23 +66,31 @@ func TestCheckout(t *testing.T) {
 	}
 }
 
-// wantLikeGits compares a tree with git's own checkout, file by file, and asks
-// git what it thinks of it.
+// wantLikeGits compares a tree with git's own sparse checkout, file by file, and
+// asks git what it thinks of it.
 func wantLikeGits(t *testing.T, r *repository, dir, commit string) {
 	t.Helper()
 	gits := filepath.Join(t.TempDir(), "gits")
-	runGit(t, r.dir, "clone", "--quiet", "--no-local", "-c", "core.protectNTFS=false", "--no-checkout", r.dir, gits)
-	runGit(t, gits, "checkout", "--quiet", commit)
+	gittest.Run(t, r.dir, "clone", "--quiet", "--no-local", "-c", "core.protectNTFS=false", "--no-checkout", r.dir, gits)
+	list, err := needs.For(kernel.X86_64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gittest.Run(t, gits, append([]string{"sparse-checkout", "set", "--no-cone"}, strings.Fields(list.Patterns())...)...)
+	gittest.Run(t, gits, "checkout", "--quiet", commit)
 	if diff := cmp.Diff(snapshot(t, gits), snapshot(t, dir)); diff != "" {
 		t.Errorf("the tree differs from git's (-git +got):\n%s", diff)
 	}
-	if out := runGit(t, dir, "status", "--porcelain", "--ignored"); out != "" {
+	if out := gittest.Run(t, dir, "status", "--porcelain", "--ignored"); out != "" {
 		t.Errorf("git status says\n%s", out)
 	}
-	if n := runGit(t, dir, "rev-list", "--count", "--all"); n != "1" {
+	if diff := cmp.Diff(gittest.Run(t, gits, "ls-files", "-t"), gittest.Run(t, dir, "ls-files", "-t")); diff != "" {
+		t.Errorf("the index differs from git's (-git +got):\n%s", diff)
+	}
+	if n := gittest.Run(t, dir, "rev-list", "--count", "--all"); n != "1" {
 		t.Errorf("%s commits were fetched, want 1", n)
 	}
-	runGit(t, dir, "fsck")
+	gittest.Run(t, dir, "fsck")
 }
 
 func TestCheckoutReuses(t *testing.T) {
@@ -112,7 +122,7 @@ func TestCheckoutReplacesItsOwnTree(t *testing.T) {
 	}{
 		"another release": {release: "4.8.1-coreos"},
 		"HEAD moved": {"4.7.3-coreos", func(t *testing.T, o Options) {
-			runGit(t, o.Dir, "update-ref", "--no-deref", "HEAD", commitOf(t, o.Dir))
+			gittest.Run(t, o.Dir, "update-ref", "--no-deref", "HEAD", commitOf(t, o.Dir))
 		}},
 		"a file was deleted": {"4.8.1-coreos", func(t *testing.T, o Options) { os.Remove(filepath.Join(o.Dir, "lib/crlf.txt")) }},
 	} {
@@ -140,7 +150,7 @@ func TestCheckoutReplacesItsOwnTree(t *testing.T) {
 // commitOf makes another commit of the same tree and returns it.
 func commitOf(t *testing.T, dir string) string {
 	t.Helper()
-	return runGit(t, dir, "commit-tree", "-m", "another", "HEAD^{tree}")
+	return gittest.Run(t, dir, "commit-tree", "-m", "another", "HEAD^{tree}")
 }
 
 func TestCheckoutLeavesOthersFilesAlone(t *testing.T) {
@@ -156,7 +166,7 @@ func TestCheckoutLeavesOthersFilesAlone(t *testing.T) {
 	}{
 		"a file":   {func(t *testing.T, o Options) { write(t, o.Dir, "mine") }, "linux is not a folder"},
 		"a folder": {func(t *testing.T, o Options) { write(t, filepath.Join(o.Dir, "notes"), "mine") }, "linux was not made by builder"},
-		"a clone of the user's": {func(t *testing.T, o Options) { runGit(t, r.dir, "clone", "--quiet", r.dir, o.Dir) },
+		"a clone of the user's": {func(t *testing.T, o Options) { gittest.Run(t, r.dir, "clone", "--quiet", r.dir, o.Dir) },
 			"linux was not made by builder"},
 		"a link": {func(t *testing.T, o Options) { symlink(t, t.TempDir(), o.Dir) }, "linux is not a folder"},
 		"our tree, edited": {func(t *testing.T, o Options) {
@@ -367,11 +377,11 @@ func TestMakefileOfAnotherVersion(t *testing.T) {
 
 func TestTagThatMovedOnTheMirror(t *testing.T) {
 	r, mirror := newRepository(t), newRepository(t)
-	runGit(t, mirror.dir, "tag", "--force", "v4.8.1-coreos", "v4.7.3")
+	gittest.Run(t, mirror.dir, "tag", "--force", "v4.8.1-coreos", "v4.7.3")
 	o := r.options(t)
 	o.CloneURL = mirror.options(t).CloneURL
 	_, err := Checkout(t.Context(), target(t, "4.8.1-coreos"), o)
-	wantError(t, err, stage.Source, "and the API at "+runGit(t, r.dir, "rev-parse", "v4.8.1-coreos"))
+	wantError(t, err, stage.Source, "and the API at "+gittest.Run(t, r.dir, "rev-parse", "v4.8.1-coreos"))
 	wantEmpty(t, o.Scratch)
 }
 
@@ -401,35 +411,6 @@ func TestInterruptedCheckoutLeavesNothing(t *testing.T) {
 	}
 }
 
-func TestInterruptStopsTheCheckoutOfFiles(t *testing.T) {
-	r := newRepository(t)
-	o := r.options(t)
-	l, err := newLadder(target(t, "4.8.1-coreos"), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := l.find(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	// The progress ends with the pack; what follows takes no context.
-	l.Progress = writerFunc(func(b []byte) (int, error) {
-		if bytes.Contains(b, []byte("Total")) {
-			cancel()
-		}
-		return len(b), nil
-	})
-	dir := filepath.Join(o.Scratch, "tree")
-	if _, err := l.checkOut(ctx, dir, f); !errors.Is(err, context.Canceled) {
-		t.Errorf("checkOut returns %v, want context canceled", err)
-	}
-}
-
-type writerFunc func([]byte) (int, error)
-
-func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
-
 func TestProgress(t *testing.T) {
 	r := newRepository(t)
 	o := r.options(t)
@@ -450,7 +431,7 @@ func TestFullDisk(t *testing.T) {
 	}
 	full := &fs.PathError{Op: "write", Path: "/opt/share/.builder/scratch/x", Err: syscall.ENOSPC}
 	err = l.cannot("check out", found{ref: "refs/tags/v4.8.1-coreos"}, full)
-	wantError(t, err, stage.Source, "no space left on device", "Free 1.8 GB on the disk that holds /opt/share/linux")
+	wantError(t, err, stage.Source, "no space left on device", "Free 0.2 GB on the disk that holds /opt/share/linux")
 }
 
 func TestPlan(t *testing.T) {

@@ -11,10 +11,10 @@ import (
 	"slices"
 	"strings"
 
-	git "github.com/go-git/go-git/v5"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/format/index"
 
+	"github.com/k8sp/cuda/pkg/kernel/source/partial"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -53,7 +53,7 @@ func readRecord(dir string) (record, error) {
 }
 
 // reuse returns the tree that is already in place, or says why it does not
-// serve. It reads three small files and no network.
+// serve. It reads a few files and no network.
 func (l *ladder) reuse() (Tree, string) {
 	r, err := readRecord(l.dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -62,7 +62,7 @@ func (l *ladder) reuse() (Tree, string) {
 	if err != nil {
 		return Tree{}, err.Error()
 	}
-	head, err := headOf(l.dir)
+	head, err := r.head()
 	v, versionErr := readVersion(l.dir)
 	switch {
 	case err != nil:
@@ -79,21 +79,43 @@ func (l *ladder) reuse() (Tree, string) {
 		return Tree{}, fmt.Sprintf("it is %s, which is no ref for kernel %s", r.Ref, l.release.Full)
 	case !v.builds(l.release):
 		return Tree{}, fmt.Sprintf("its Makefile says %s, not the version of kernel %s", v, l.release.Full)
+	case l.SHA256 != "" && l.SHA256 != r.Commit:
+		return Tree{}, fmt.Sprintf("its SHA-256 is %s and not, as --source-sha256 asks for, %s", r.Commit, l.SHA256)
+	case l.Commit != "" && l.Commit != r.Commit:
+		return Tree{}, fmt.Sprintf("it is commit %s and not, as --source-commit asks for, %s", r.Commit, l.Commit)
+	}
+	lacks, err := l.firstLacking()
+	if err != nil {
+		return Tree{}, "its index cannot be read: " + err.Error()
+	}
+	if lacks != "" {
+		return Tree{}, "it lacks " + lacks
 	}
 	r.Reused = true
 	return r.Tree, ""
 }
 
-func headOf(dir string) (string, error) {
-	repo, err := git.PlainOpen(dir)
+// head is the commit that the tree is at, in hex.
+func (r record) head() (string, error) {
+	if r.Rung == RungTarball {
+		return r.Commit, nil // there is no repository
+	}
+	head, err := partial.ReadHead(r.Dir)
+	return head.String(), err
+}
+
+// firstLacking names a file that is needed and not checked out, or is "".
+func (l *ladder) firstLacking() (string, error) {
+	idx, err := partial.ReadIndex(l.dir)
 	if err != nil {
 		return "", err
 	}
-	head, err := repo.Head()
-	if err != nil {
-		return "", err
+	for _, e := range idx.Entries {
+		if e.SkipWorktree && (l.Full || l.needs.Match(e.Name)) && !l.needs.Spare(e.Name) {
+			return e.Name, nil
+		}
 	}
-	return head.Hash().String(), nil
+	return "", nil
 }
 
 // checkVacant returns an error unless the place is free: nothing there, an
@@ -133,11 +155,7 @@ func (l *ladder) checkVacant() error {
 // out, or is "". It compares sizes and times with git's index, as git does
 // before it reads a file, but it also counts what git is told to ignore.
 func firstChange(dir string) (string, error) {
-	repo, err := git.PlainOpen(dir)
-	if err != nil {
-		return "", err
-	}
-	idx, err := repo.Storer.Index()
+	idx, err := partial.ReadIndex(dir)
 	if err != nil {
 		return "", err
 	}

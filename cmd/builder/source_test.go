@@ -1,0 +1,106 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// neglected is a file of the kernel that no list of needed files names.
+const neglected = "lib/neglected.h"
+
+// withNeglected adds the file to the fixture's kernel.
+func withNeglected(t *testing.T) (f *fixture, inShare string) {
+	f = newFixture(t)
+	write(t, filepath.Join(f.repository, neglected), 0o644, "/* needed after all */\n")
+	git(t, "-C", f.repository, "add", "--all")
+	git(t, "-C", f.repository, "commit", "--quiet", "--message=more")
+	git(t, "-C", f.repository, "tag", "--force", "v6.1.192-coreos")
+	return f, filepath.Join(f.share, "linux", neglected)
+}
+
+// What a build turns out to need beyond the lists is fetched, once.
+func TestSourceIsCompleted(t *testing.T) {
+	for name, lacking := range map[string]func(*testing.T, *fixture, string){
+		"where prepare lacks a file": func(t *testing.T, f *fixture, file string) {
+			make, err := os.ReadFile(filepath.Join(f.bin, "make"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			write(t, filepath.Join(f.bin, "make"), 0o755, string(make)+fmt.Sprintf(
+				"[ -f %s ] || { echo \"make: *** No rule to make target '%s', needed by 'prepare0'.  Stop.\"; exit 2; }\n", file, neglected))
+		},
+		"where the build lacks a file": func(t *testing.T, f *fixture, file string) {
+			f.writeInstaller(t, fixtureDriver, fmt.Sprintf(`left=$(dirname "$0")/left
+[ ! -e "$left" ] || exit 3
+touch "$left"
+[ -f %s ] || { echo "   nv.c:1:10: fatal error: %s: No such file or directory" >>"$log"; exit 1; }
+cp "$modules"/*.ko "$install"`, file, neglected))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, file := withNeglected(t)
+			lacking(t, f, file)
+			o := f.build(t)
+			if n := strings.Count(o.stderr, `"path":"`+neglected+`"`); n != 1 {
+				t.Errorf("the log names the file %d times:\n%s", n, o.stderr)
+			}
+			if _, err := os.Stat(file); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestSourceIsNotCompletedForOthersFailures(t *testing.T) {
+	f, file := withNeglected(t)
+	f.writeInstaller(t, fixtureDriver, `echo "   nv.c:1:10: fatal error: nv.h: No such file or directory" >>"$log"; exit 1`)
+	if o := f.run(t); o.code != 14 || strings.Contains(o.stderr, "completing") {
+		t.Errorf("exit code %d\n%s", o.code, o.stderr)
+	}
+	if _, err := os.Stat(file); !os.IsNotExist(err) {
+		t.Errorf("the source was completed: %v", err)
+	}
+}
+
+func TestSourceFlags(t *testing.T) {
+	f, file := withNeglected(t)
+	if o := f.run(t, "--offline"); o.code != 0 {
+		t.Errorf("a repository in a folder needs the network: %s", o.stderr)
+	}
+	if o := f.run(t, "--source-commit", strings.Repeat("ab", 20)); o.code != 12 || !strings.Contains(o.stderr, "source-commit") {
+		t.Errorf("exit code %d\n%s", o.code, o.stderr)
+	}
+	if _, err := os.Stat(file); !os.IsNotExist(err) {
+		t.Errorf("the whole source is there: %v", err)
+	}
+	f.environ = append(f.environ, "BUILDER_FULL_SOURCE=true", "BUILDER_DEBUG_INFO=true")
+	f.build(t)
+	if _, err := os.Stat(file); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestSourceFromATree(t *testing.T) {
+	f, _ := withNeglected(t)
+	if err := os.RemoveAll(filepath.Join(f.repository, ".git")); err != nil {
+		t.Fatal(err)
+	}
+	f.environ = []string{
+		"BUILDER_SHARE=" + f.share, "BUILDER_HOST_ROOT=" + f.host, "BUILDER_LOG_FORMAT=json",
+		"BUILDER_SOURCE=" + f.repository, "BUILDER_OFFLINE=true",
+	}
+	f.build(t)
+	if again := f.build(t); !strings.Contains(again.stderr, "nothing to build") {
+		t.Errorf("the rerun builds:\n%s", again.stderr)
+	}
+	write(t, filepath.Join(f.repository, "include/new.h"), 0o644, "/* another kernel */\n")
+	if again := f.build(t); strings.Contains(again.stderr, "nothing to build") {
+		t.Error("a source that changed makes no other build")
+	}
+	if _, err := os.Stat(filepath.Join(f.share, "linux")); !os.IsNotExist(err) {
+		t.Errorf("something was checked out: %v", err)
+	}
+}

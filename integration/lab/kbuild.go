@@ -1,0 +1,50 @@
+package lab
+
+import (
+	"context"
+	_ "embed"
+	"path/filepath"
+	"strings"
+)
+
+//go:embed scripts/kbuild.Dockerfile
+var kbuildDockerfile string
+
+//go:embed scripts/linux-source.sh
+var linuxSourceScript string
+
+// Kbuild is a Debian release with what builds kernels there.
+type Kbuild struct {
+	lab   *Lab
+	image string
+}
+
+// Kbuild makes the image of a Debian release, such as "bookworm".
+func (l *Lab) Kbuild(ctx context.Context, suite string) (Kbuild, error) {
+	k := Kbuild{lab: l, image: "k8sp-cuda-kbuild:" + suite}
+	if err := l.debianImage(ctx, suite); err != nil {
+		return k, err
+	}
+	return k, l.image(ctx, k.image, kbuildDockerfile, false, func(label string) error {
+		context := "FROM debian:" + suite + "-slim\n" + kbuildDockerfile
+		_, err := docker(ctx, strings.NewReader(context), "build", "--label", label, "--tag", k.image, "-")
+		return err
+	})
+}
+
+// Source returns the path of a kernel's source, the tar that a package of the
+// release such as "linux-source-6.1" has, zstd'ed. Its members are below one
+// folder.
+func (k Kbuild) Source(ctx context.Context, name string) (string, error) {
+	recipe := k.image + " " + name + "\n" + linuxSourceScript
+	dir, err := k.lab.part(ctx, name, recipe, func(dir string) error {
+		return container{image: k.image, script: "package=" + name + "\n" + linuxSourceScript, out: dir}.run(ctx)
+	})
+	return filepath.Join(dir, "linux.tar.zst"), err
+}
+
+// Run runs a bash script in the folder out, which is /out there, with further
+// folders mounted for reading: "/machine:/container".
+func (k Kbuild) Run(ctx context.Context, script, out string, mounts ...string) error {
+	return container{image: k.image, script: script, out: out, mounts: mounts}.run(ctx)
+}

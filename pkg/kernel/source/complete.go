@@ -1,0 +1,116 @@
+package source
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"path"
+	"strings"
+
+	"github.com/go-git/go-git/v5/plumbing/format/index"
+	"github.com/rs/zerolog"
+
+	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/kernel/source/partial"
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+// Complete replaces a tree that [Checkout] left, and that turned out to lack a
+// file, by the whole of the same commit. Only what is not there is fetched.
+func Complete(ctx context.Context, t kernel.Target, o Options) (Tree, error) {
+	o.Full = true
+	l, err := newLadder(t, o)
+	if err != nil {
+		return Tree{}, err
+	}
+	r, err := readRecord(l.dir)
+	if err != nil {
+		return Tree{}, stage.Wrap(stage.Source, err, "the kernel source cannot be completed: it is not ours", "")
+	}
+	if err := l.checkVacant(); err != nil {
+		return Tree{}, err
+	}
+	if err := l.room(); err != nil {
+		return Tree{}, err
+	}
+	zerolog.Ctx(ctx).Warn().Str("ref", r.Ref).Msg("fetching the whole kernel source, since a part of it does not do")
+	if r.Rung == RungTarball {
+		return l.fetchTarball(ctx)
+	}
+	hash, err := partial.ReadRef(l.dir, r.Ref)
+	if err != nil {
+		return Tree{}, stage.Wrap(stage.Source, err, "the kernel source cannot be completed", "remove "+l.dir+" and run again")
+	}
+	return l.fetch(ctx, found{ref: r.Ref, hash: hash})
+}
+
+// complaints are the words in which make, a compiler, a shell, or a script says
+// that there is no such file.
+var complaints = []string{"No such file or directory", "No rule to make target", "can't open", "cannot open", "can't read", "not found"}
+
+// maxLogLine bounds a line of a log; compilers' command lines are long.
+const maxLogLine = 1 << 20
+
+// Missing finds, in what make or an installer printed, a file of the kernel's
+// source that is not there because it was not checked out: its path in the tree,
+// or "" where there is none. A tree that is whole lacks none.
+func Missing(t Tree, log io.Reader) (string, error) {
+	absent, err := notCheckedOut(t.Dir)
+	if err != nil || len(absent) == 0 {
+		return "", err
+	}
+	lines := bufio.NewScanner(log)
+	lines.Buffer(nil, maxLogLine)
+	for lines.Scan() {
+		line := lines.Text()
+		for _, complaint := range complaints {
+			if !strings.Contains(line, complaint) {
+				continue
+			}
+			if name := mentioned(line, t.Dir, absent); name != "" {
+				return name, nil
+			}
+		}
+	}
+	return "", lines.Err()
+}
+
+// notCheckedOut are the files of a tree's commit that are not in the tree, by
+// their base names.
+func notCheckedOut(dir string) (map[string][]*index.Entry, error) {
+	idx, err := partial.ReadIndex(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // no checkout of ours, but a host's own tree
+	}
+	if err != nil {
+		return nil, err
+	}
+	absent := map[string][]*index.Entry{}
+	for _, e := range idx.Entries {
+		if e.SkipWorktree {
+			absent[path.Base(e.Name)] = append(absent[path.Base(e.Name)], e)
+		}
+	}
+	return absent, nil
+}
+
+// mentioned is the first absent file that a line names: by its path, by the
+// end of it, as #include does, or relative to a folder that make is in.
+func mentioned(line, dir string, absent map[string][]*index.Entry) string {
+	words := strings.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune(" \t:;,'\"`<>()[]*‘’", r) })
+	for _, word := range words {
+		word = path.Clean(strings.TrimPrefix(strings.TrimPrefix(word, dir), "/"))
+		for strings.HasPrefix(word, "../") {
+			word = word[len("../"):]
+		}
+		for _, e := range absent[path.Base(word)] {
+			// A name without a folder could be anybody's.
+			if e.Name == word || strings.Contains(word, "/") && strings.HasSuffix(e.Name, "/"+word) {
+				return e.Name
+			}
+		}
+	}
+	return ""
+}

@@ -1,0 +1,253 @@
+package partial
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/filemode"
+	"github.com/go-git/go-git/v5/plumbing/format/config"
+	"github.com/go-git/go-git/v5/plumbing/format/index"
+	"golang.org/x/sys/unix"
+)
+
+// dot is the folder of a repository's own files.
+const dot = ".git"
+
+// initialize makes an empty repository at dir, which git takes for one.
+func initialize(dir string) error {
+	for _, sub := range []string{"objects/pack", "objects/info", "refs/heads", "refs/tags", "info"} {
+		if err := os.MkdirAll(filepath.Join(dir, dot, sub), 0o777); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeRepository writes what makes a repository of the objects: its
+// configuration, where it is, and which files of the commit are there.
+func (c *checkout) writeRepository() error {
+	text := map[string]string{
+		"HEAD":    c.commit.String() + "\n",
+		c.o.Ref:   c.o.Want.String() + "\n",
+		"shallow": c.commit.String() + "\n",
+	}
+	if c.o.Choose != nil {
+		text["info/sparse-checkout"] = c.o.Patterns
+	}
+	var b bytes.Buffer
+	if err := config.NewEncoder(&b).Encode(c.config()); err != nil {
+		return err
+	}
+	text["config"] = b.String()
+	for name, content := range text {
+		name = filepath.Join(c.o.Dir, dot, name)
+		if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
+			return err
+		}
+		if err := os.WriteFile(name, []byte(content), 0o666); err != nil {
+			return err
+		}
+	}
+	return c.writeIndex()
+}
+
+// config has no extensions and so version 0: git takes a remote that is a
+// promisor for one without, and go-git reads no other.
+func (c *checkout) config() *config.Config {
+	conf := config.New()
+	conf.SetOption("core", "", "repositoryformatversion", "0")
+	conf.SetOption("core", "", "filemode", "true")
+	conf.SetOption("core", "", "bare", "false")
+	// A kernel has a file aux.c, and NTFS reserves that name.
+	conf.SetOption("core", "", "protectNTFS", "false")
+	if c.folds {
+		conf.SetOption("core", "", "ignorecase", "true")
+	}
+	if c.o.Choose != nil {
+		conf.SetOption("core", "", "sparseCheckout", "true")
+		conf.SetOption("core", "", "sparseCheckoutCone", "false")
+	}
+	conf.SetOption("remote", "origin", "url", c.o.URL)
+	conf.SetOption("remote", "origin", "fetch", "+"+c.o.Ref+":"+c.o.Ref)
+	conf.SetOption("remote", "origin", "promisor", "true")
+	conf.SetOption("remote", "origin", "partialclonefilter", "blob:none")
+	return conf
+}
+
+// writeIndex lists every file of the commit, those that are not checked out as
+// such.
+func (c *checkout) writeIndex() error {
+	idx := &index.Index{Version: 2, Entries: make([]*index.Entry, len(c.files))}
+	entries := make([]index.Entry, len(c.files))
+	for i, f := range c.files {
+		e := &entries[i]
+		*e = index.Entry{Name: f.path, Hash: f.hash, Mode: f.mode, SkipWorktree: f.info == nil}
+		if e.SkipWorktree {
+			idx.Version = 3
+		} else {
+			stat(e, f.info)
+		}
+		idx.Entries[i] = e
+	}
+	return saveIndex(c.o.Dir, idx)
+}
+
+func saveIndex(dir string, idx *index.Index) error {
+	out, err := os.Create(filepath.Join(dir, dot, "index"))
+	if err != nil {
+		return err
+	}
+	w := bufio.NewWriterSize(out, 1<<18)
+	return errors.Join(index.NewEncoder(w).Encode(idx), w.Flush(), out.Close())
+}
+
+// WriteIndex lists what is in a tree that is no repository, and what else would
+// be in it if it were whole, so that [ReadIndex] tells of it, too.
+func WriteIndex(dir string, absent []string) error {
+	idx := &index.Index{Version: 3}
+	for _, name := range absent {
+		idx.Entries = append(idx.Entries, &index.Entry{Name: name, SkipWorktree: true})
+	}
+	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		e := &index.Entry{Mode: filemode.Regular}
+		if d.Type()&fs.ModeSymlink != 0 {
+			e.Mode = filemode.Symlink
+		}
+		var info unix.Stat_t
+		if err := unix.Lstat(name, &info); err != nil {
+			return err
+		}
+		stat(e, &info)
+		e.Name, err = filepath.Rel(dir, name)
+		idx.Entries = append(idx.Entries, e)
+		return err
+	})
+	if err == nil {
+		err = os.Mkdir(filepath.Join(dir, dot), 0o777)
+	}
+	if err != nil {
+		return err
+	}
+	return saveIndex(dir, idx)
+}
+
+// stat fills in what git compares before it reads a file.
+func stat(e *index.Entry, info *unix.Stat_t) {
+	e.Size = uint32(info.Size)
+	e.ModifiedAt, e.CreatedAt = time.Unix(info.Mtim.Unix()), time.Unix(info.Ctim.Unix())
+	e.Dev, e.Inode, e.UID, e.GID = uint32(info.Dev), uint32(info.Ino), info.Uid, info.Gid
+}
+
+// share links the files of the earlier checkout that the new one has, too, so
+// that they need not be written again. What cannot be linked is written.
+func (c *checkout) share(w *writer) {
+	if c.o.Earlier == "" {
+		return
+	}
+	for _, f := range c.files {
+		if f.wanted && f.info == nil && f.mode != filemode.Symlink && c.holds(f) {
+			if err := c.shareFile(w, f); err != nil {
+				return
+			}
+		}
+	}
+}
+
+// holds says whether the earlier checkout has the very file. Its content is
+// read: whoever changed it may have kept its time.
+func (c *checkout) holds(f *file) bool {
+	in, err := os.OpenInRoot(c.o.Earlier, f.path)
+	if err != nil {
+		return false
+	}
+	defer in.Close()
+	info, err := in.Stat()
+	if err != nil || !info.Mode().IsRegular() || (info.Mode()&0o100 != 0) != (f.mode == filemode.Executable) {
+		return false
+	}
+	hash := plumbing.NewHasher(plumbing.BlobObject, info.Size())
+	n, err := io.Copy(hash, in)
+	return err == nil && n == info.Size() && hash.Sum() == f.hash
+}
+
+func (c *checkout) shareFile(w *writer, f *file) error {
+	to := filepath.Join(c.o.Dir, f.path)
+	if err := w.folder(path.Dir(f.path)); err != nil {
+		return err
+	}
+	if err := os.Link(filepath.Join(c.o.Earlier, f.path), to); err != nil {
+		return err
+	}
+	var info unix.Stat_t
+	if err := unix.Lstat(to, &info); err != nil {
+		return err
+	}
+	f.info = &info
+	return nil
+}
+
+// maxBorrowed bounds how many packs are taken over: each release adds two.
+const maxBorrowed = 16
+
+// borrow gives dir the packs of an earlier checkout: by hard links, or as
+// copies where those cannot be.
+func borrow(from, dir string) error {
+	packs, err := filepath.Glob(filepath.Join(from, dot, "objects", "pack", "pack-*.idx"))
+	if err != nil || len(packs) > maxBorrowed {
+		return err
+	}
+	for _, idx := range packs {
+		stem := strings.TrimSuffix(idx, ".idx")
+		for _, name := range []string{stem + ".pack", stem + ".promisor", idx} {
+			to := filepath.Join(dir, dot, "objects", "pack", filepath.Base(name))
+			if err := linkOrCopy(name, to); err != nil && !(errors.Is(err, os.ErrNotExist) && name == stem+".promisor") {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func linkOrCopy(from, to string) error {
+	err := os.Link(from, to)
+	if err == nil || errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o444)
+	if err != nil {
+		return err
+	}
+	_, err = out.ReadFrom(in)
+	return errors.Join(err, out.Close())
+}
+
+// foldsCase says whether dir is on a file system that folds case.
+func foldsCase(dir string) (bool, error) {
+	probe := filepath.Join(dir, dot, "folds")
+	if err := os.WriteFile(probe, nil, 0o666); err != nil {
+		return false, err
+	}
+	defer os.Remove(probe)
+	_, err := os.Lstat(filepath.Join(dir, dot, "FOLDS"))
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}

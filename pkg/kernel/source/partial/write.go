@@ -1,0 +1,218 @@
+package partial
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+
+	"github.com/go-git/go-git/v5/plumbing/filemode"
+	"golang.org/x/sys/unix"
+)
+
+// maxLink is the longest target of a symbolic link that Linux allows.
+const maxLink = 4095
+
+// writer writes files in parallel. Links come last, when nothing can be
+// written through them any more.
+type writer struct {
+	dir    string
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	jobs   chan []job
+	wg     sync.WaitGroup
+	batch  []job // not yet in jobs
+	size   int   // of the batch's contents, in bytes
+	links  []job
+	made   map[string]bool // folders
+}
+
+// How much is handed to a goroutine at once: waking one for each of the small
+// files of a kernel costs more than it gains.
+const (
+	batchJobs  = 64
+	batchBytes = 1 << 20
+)
+
+type job struct {
+	files   []*file
+	content []byte
+}
+
+// newWriter writes below dir, which exists and nobody else writes to.
+func newWriter(ctx context.Context, dir string) *writer {
+	w := &writer{dir: dir, jobs: make(chan []job), made: map[string]bool{".": true}}
+	w.ctx, w.cancel = context.WithCancelCause(ctx)
+	// Each waits for the disk, or for a server of files, most of its time.
+	for range 2 * runtime.GOMAXPROCS(0) {
+		w.wg.Go(func() {
+			for batch := range w.jobs {
+				for _, j := range batch {
+					if err := w.put(j); err != nil {
+						w.cancel(err)
+					}
+				}
+			}
+		})
+	}
+	return w
+}
+
+// write has the content written to each of the files, soon.
+func (w *writer) write(j job) error {
+	var plain, links []*file
+	for _, f := range j.files {
+		if err := w.folder(path.Dir(f.path)); err != nil {
+			return err
+		}
+		if f.mode == filemode.Symlink {
+			links = append(links, f)
+		} else {
+			plain = append(plain, f)
+		}
+	}
+	if len(links) > 0 {
+		w.links = append(w.links, job{links, j.content})
+	}
+	if len(plain) == 0 {
+		return nil
+	}
+	w.batch = append(w.batch, job{plain, j.content})
+	if w.size += len(j.content); len(w.batch) < batchJobs && w.size < batchBytes {
+		return nil
+	}
+	return w.flush()
+}
+
+func (w *writer) flush() error {
+	batch := w.batch
+	w.batch, w.size = nil, 0
+	select {
+	case <-w.ctx.Done():
+		return context.Cause(w.ctx)
+	case w.jobs <- batch:
+		return nil
+	}
+}
+
+// close waits until everything is written, and ends the writer.
+func (w *writer) close() error {
+	_ = w.flush() // it fails where the context did, which is returned
+	close(w.jobs)
+	w.wg.Wait()
+	for _, j := range w.links {
+		for _, f := range j.files {
+			if w.ctx.Err() == nil {
+				if err := w.link(f, string(j.content)); err != nil {
+					w.cancel(err)
+				}
+			}
+		}
+	}
+	err := context.Cause(w.ctx)
+	w.cancel(nil)
+	return err
+}
+
+// folder makes a folder and those above it. One that is there must be one, and
+// no link to one.
+func (w *writer) folder(name string) error {
+	if w.made[name] {
+		return nil
+	}
+	if err := w.folder(path.Dir(name)); err != nil {
+		return err
+	}
+	where := filepath.Join(w.dir, name)
+	err := os.Mkdir(where, 0o777)
+	if errors.Is(err, os.ErrExist) {
+		info, statErr := os.Lstat(where)
+		if err = statErr; err == nil && !info.IsDir() {
+			err = fmt.Errorf("%s is in the place of a folder", name)
+		}
+	}
+	if err == nil {
+		w.made[name] = true
+	}
+	return err
+}
+
+func (w *writer) put(j job) error {
+	for _, f := range j.files {
+		if w.ctx.Err() != nil {
+			return nil
+		}
+		if err := w.file(f, j.content); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *writer) file(f *file, content []byte) error {
+	mode := uint32(0o666)
+	if f.mode == filemode.Executable {
+		mode = 0o777
+	}
+	name := filepath.Join(w.dir, f.path)
+	// Not an os.File: what that does for pipes and sockets is more work than
+	// writing a small file is.
+	fd, err := open(name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC, mode)
+	if err != nil {
+		return &os.PathError{Op: "create", Path: name, Err: err}
+	}
+	var info unix.Stat_t
+	err = writeAll(fd, content)
+	if err == nil {
+		err = unix.Fstat(fd, &info)
+	}
+	if err := errors.Join(err, unix.Close(fd)); err != nil {
+		_ = unix.Unlink(name)
+		return &os.PathError{Op: "write", Path: name, Err: err}
+	}
+	f.info = &info
+	return nil
+}
+
+func open(name string, flags int, mode uint32) (fd int, err error) {
+	for {
+		if fd, err = unix.Open(name, flags, mode); err != unix.EINTR {
+			return fd, err
+		}
+	}
+}
+
+func writeAll(fd int, content []byte) error {
+	for len(content) > 0 {
+		n, err := unix.Write(fd, content)
+		if err != nil && err != unix.EINTR {
+			return err
+		}
+		content = content[max(n, 0):]
+	}
+	return nil
+}
+
+func (w *writer) link(f *file, target string) error {
+	if len(target) > maxLink || target == "" || strings.Contains(target, "\x00") {
+		return fmt.Errorf("%s is a link to nothing that can be", f.path)
+	}
+	if path.IsAbs(target) || !filepath.IsLocal(path.Join(path.Dir(f.path), target)) {
+		return fmt.Errorf("%s is a link to %q, which is outside the tree", f.path, target)
+	}
+	where := filepath.Join(w.dir, f.path)
+	if err := os.Symlink(target, where); err != nil {
+		return err
+	}
+	var info unix.Stat_t
+	if err := unix.Lstat(where, &info); err != nil {
+		return err
+	}
+	f.info = &info
+	return nil
+}
