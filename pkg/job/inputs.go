@@ -67,7 +67,7 @@ func (b *build) digestInputs(driver string) (string, error) {
 // modules and keys happen to be loaded.
 func lasting(t kernel.Target) kernel.Target {
 	t.Exports.InTree = ""
-	t.Signing.Keys, t.Signing.KeysFrom = nil, ""
+	t.Signing.Keys, t.Signing.KeysFrom, t.Signing.OtherKeyrings = nil, "", nil
 	return t
 }
 

@@ -30,6 +30,30 @@ func keys(root *Root) (ids []string, from string) {
 	return ids, keysFile
 }
 
+// otherKeyrings are those among the kernel's that hold certificates for other
+// uses than modules (kernel/module/signing.c takes the built-in and the
+// secondary ones, and what .machine adds to these), sorted by name.
+func otherKeyrings(root *Root) []string {
+	text, err := root.ReadFile(keysFile)
+	if err != nil {
+		return nil
+	}
+	var list []string
+	for line := range strings.Lines(string(text)) {
+		// … keyring   .platform: 4, or "empty" for a number
+		fields := strings.Fields(line)
+		if len(fields) < 10 || fields[7] != "keyring" || fields[9] == "empty" {
+			continue
+		}
+		switch name := strings.TrimSuffix(fields[8], ":"); name {
+		case ".platform", ".ima", ".evm", ".fs-verity", ".builtin_regdb_keys":
+			list = append(list, name)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
 // maxKeysLine bounds a line of /proc/keys. A distinguished name is as long as
 // its author likes; the kernel's own buffer for the rest is far smaller.
 const maxKeysLine = 64 << 10

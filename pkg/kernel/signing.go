@@ -25,6 +25,7 @@ func signing(root *Root, config Config) Signing {
 	}
 	s.Enforcement, s.From = enforcement(root, config)
 	s.Keys, s.KeysFrom = keys(root)
+	s.OtherKeyrings = otherKeyrings(root)
 	return s
 }
 

@@ -76,6 +76,32 @@ func TestSigning(t *testing.T) {
 	}
 }
 
+// TestOtherKeyrings: a key that one of these holds is in /proc/keys, and is not
+// one for modules.
+func TestOtherKeyrings(t *testing.T) {
+	recorded := string(readTestdata(t, "proc-keys"))
+	keyring := func(description string) string {
+		return "0b0e9d3f I------     1 perm 1f0b0000     0     0 keyring   " + description + "\n"
+	}
+	for _, c := range []struct {
+		name, more string
+		want       []string
+	}{
+		{"none", "", nil},
+		{"an empty one", keyring(".platform: empty"), nil},
+		{"firmware's keys", keyring(".platform: 4") + keyring(".ima: 1"), []string{".ima", ".platform"}},
+		{"one that is for modules", keyring(".secondary_trusted_keys: 2") + keyring(".machine: 1"), nil},
+		{"a user's of such a name", keyring("x.platform: 4"), nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			host := signingCase{config: sigConfig, files: map[string]string{keysFile: recorded + c.more}}.host()
+			if got := mustDetect(t, openFiles(t, host), DetectOptions{}).Signing.OtherKeyrings; !cmp.Equal(got, c.want) {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
 func TestKeys(t *testing.T) {
 	recorded := string(readTestdata(t, "proc-keys"))
 	const skid = "8963f707e289edc09df337a240938134371a5bb8"

@@ -82,6 +82,9 @@ type Signing struct {
 	Keys []string `json:"keys,omitempty"`
 	// KeysFrom is where they were read; empty where no keyring is to be seen.
 	KeysFrom string `json:"keys_from,omitempty"`
+	// OtherKeyrings are those that hold keys which modules are not verified
+	// with: ".platform". Without any, all of Keys are for modules.
+	OtherKeyrings []string `json:"other_keyrings,omitempty"`
 }
 
 // Sample is a module of the host's own.

@@ -42,6 +42,7 @@ func FuzzVermagic(f *testing.F) {
 			t.Errorf("%q, whole: %v", want, whole)
 		}
 		m := Module{Name: "m", File: "m.ko", Vermagic: magic}
+		m.ELF.InfoSections = 1
 		m.ELF.HasVersions = versions
 		verdict := checkVermagic(newGate([]Module{m}, target, Expect{}))[0].Verdict
 		same := magic == want

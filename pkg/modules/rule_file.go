@@ -37,7 +37,7 @@ func (g gate) elf(m Module) (Verdict, string) {
 	case len(m.ELF.WritableCode) > 0 && g.option("STRICT_MODULE_RWX"):
 		return Failed, fmt.Sprintf("%s has sections that are both written and executed, which a kernel with STRICT_MODULE_RWX refuses: %s", m.File, some(m.ELF.WritableCode))
 	case g.target.Arch == "":
-		return NotCheckable, "the kernel's architecture is not known"
+		return NotCheckable, "the kernel's architecture is not known: mount the host's / at /host, or name a kernel image"
 	case len(m.ELF.WritableCode) > 0 && !g.configKnown():
 		return NotCheckable, noConfig
 	case m.Arch() != g.target.Arch:

@@ -101,7 +101,7 @@ func checkCompiler(g gate) []Check {
 	want := g.target.Compiler
 	return g.each(func(m Module) (Verdict, string) {
 		if want.Name == "" || want.Major == 0 {
-			return NotCheckable, "the compiler that built the kernel is not known"
+			return NotCheckable, "the compiler that built the kernel is not known: mount the host's /proc, or name a kernel image"
 		}
 		newest, seen := 0, false
 		for _, text := range m.ELF.Compilers {

@@ -59,11 +59,13 @@ func (g gate) lackedBy(s Signature) string {
 // signature judges a well-formed signature.
 func (g gate) signature(m Module) (Verdict, string) {
 	s := g.target.Signing
-	known := len(s.Keys) > 0 && m.Signature.KeyID != ""
+	known := s.KeysFrom != "" && m.Signature.KeyID != ""
 	// A key that is there may be in a keyring that modules are not verified
 	// with; one that is not there is in none.
 	held := known && slices.Contains(s.Keys, m.Signature.KeyID)
 	switch {
+	case held && m.Signature.Integrity == Valid && s.Enforcement != kernel.NotEnforced && len(s.OtherKeyrings) > 0:
+		return NotCheckable, "it is signed by a key that the kernel holds, which may be one for other uses than modules: there are keys in " + some(s.OtherKeyrings) + " too"
 	case held && m.Signature.Integrity == Valid:
 		return Passed, ""
 	case m.Signature.Integrity == Wrong && (held || !known):

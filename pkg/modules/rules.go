@@ -57,7 +57,7 @@ func Rules() []Rule {
 		},
 		{
 			Name: "gpl", Kind: KernelCheck, run: checkGPL,
-			Doc:    "no proprietary module uses a GPL-only symbol; since 5.9 a user of a proprietary module's symbols counts as proprietary",
+			Doc:    "no proprietary module uses a GPL-only symbol; from 5.9 on a user of a proprietary module's symbols counts as proprietary",
 			Source: "kernel/module/main.c: find_exported_symbol_in_section, inherit_taint",
 		},
 		{
@@ -79,7 +79,7 @@ func Rules() []Rule {
 		{
 			Name: "signature", Kind: KernelCheck, run: checkSignature,
 			Doc:    "a signature is right if it is there, and there by a key that the kernel holds if signatures are enforced",
-			Config: "MODULE_SIG, MODULE_SIG_FORCE",
+			Config: "MODULE_SIG; enforced by MODULE_SIG_FORCE, LOCK_DOWN_KERNEL_FORCE_*, module.sig_enforce, or SECURITY_LOCKDOWN_LSM in force",
 			Source: "kernel/module/signing.c: module_sig_check, kernel/module_signature.c: mod_check_sig",
 		},
 		{

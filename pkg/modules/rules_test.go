@@ -116,7 +116,7 @@ func TestRulesFind(t *testing.T) {
 			"code that is written, which a kernel may let pass": {func(s *scene) { s.mods[0].ELF.WritableCode = []string{".text"} }, nil},
 			"code that is written, and the config not known": {
 				func(s *scene) { s.mods[0].ELF.WritableCode = []string{".text"}; s.target.Config = kernel.Config{} },
-				[]string{"elf nvidia not-checkable (the kernel's config is not known)"},
+				[]string{"elf nvidia not-checkable (the kernel's config is not known: mount the host's / at /host, or name a kernel image)"},
 			},
 			"common symbols": {
 				func(s *scene) { s.mods[0].ELF.Common = []string{"counter"} },
@@ -124,7 +124,7 @@ func TestRulesFind(t *testing.T) {
 			},
 			"an architecture not known": {
 				func(s *scene) { s.target.Arch = ""; s.mods = s.mods[:1] },
-				[]string{"elf nvidia not-checkable (the kernel's architecture is not known)"},
+				[]string{"elf nvidia not-checkable (the kernel's architecture is not known: mount the host's / at /host, or name a kernel image)"},
 			},
 		},
 		"vermagic": {
@@ -158,7 +158,7 @@ func TestRulesFind(t *testing.T) {
 			},
 			"the config not known": {
 				func(s *scene) { s.target.Config = kernel.Config{}; s.mods = s.mods[:1] },
-				[]string{"vermagic nvidia not-checkable (the kernel's config is not known)"},
+				[]string{"vermagic nvidia not-checkable (the kernel's config is not known: mount the host's / at /host, or name a kernel image)"},
 			},
 			"none, for there is no .modinfo": {
 				func(s *scene) {
@@ -554,7 +554,7 @@ func TestRulesFind(t *testing.T) {
 			},
 			"the kernel's not known": {
 				func(s *scene) { s.target.Compiler = kernel.Compiler{}; s.mods = s.mods[:1] },
-				[]string{"compiler nvidia not-checkable (the compiler that built the kernel is not known)"},
+				[]string{"compiler nvidia not-checkable (the compiler that built the kernel is not known: mount the host's /proc, or name a kernel image)"},
 			},
 		},
 		"firmware": {
@@ -678,6 +678,20 @@ var signatureCases = map[string]struct {
 		func(s *scene) { s.signed(Signature{Present: true, KeyID: "aa", Integrity: Valid}, kernel.Enforced) },
 		[]string{"signature nvidia not-checkable (it is signed, and the keys that the kernel holds are not to be seen: mount the host's /proc)"},
 	},
+	"right, by a key that may be for other uses": {
+		func(s *scene) {
+			s.signed(Signature{Present: true, KeyID: "aa", Integrity: Valid}, kernel.Enforced, "aa")
+			s.target.Signing.OtherKeyrings = []string{".platform"}
+		},
+		[]string{"signature nvidia not-checkable (it is signed by a key that the kernel holds, which may be one for other uses than modules: there are keys in .platform too)"},
+	},
+	"by no key of a kernel that holds none": {
+		func(s *scene) {
+			s.signed(Signature{Present: true, KeyID: "aa", Integrity: Valid}, kernel.Enforced)
+			s.target.Signing.KeysFrom = "proc/keys"
+		},
+		[]string{"signature nvidia failed (nvidia.ko would be refused: the kernel does not hold the key aa that signed it, and the kernel wants signed modules (CONFIG_MODULE_SIG_FORCE))"},
+	},
 	"right, and none demanded": {
 		func(s *scene) { s.signed(Signature{Present: true, KeyID: "aa", Integrity: Valid}, kernel.NotEnforced) },
 		nil,
@@ -698,7 +712,10 @@ func signedWith(hash, key string) signature.Signature {
 func (s *scene) signed(sig Signature, e kernel.Enforcement, keys ...string) {
 	s.mods = s.mods[:1]
 	s.mods[0].Signature = sig
-	s.target.Signing = kernel.Signing{Checked: true, Enforcement: e, From: "CONFIG_MODULE_SIG_FORCE", Keys: keys, KeysFrom: "proc/keys"}
+	s.target.Signing = kernel.Signing{Checked: true, Enforcement: e, From: "CONFIG_MODULE_SIG_FORCE", Keys: keys}
+	if len(keys) > 0 {
+		s.target.Signing.KeysFrom = "proc/keys"
+	}
 }
 
 func TestVermagic(t *testing.T) {
