@@ -2,10 +2,12 @@ package source
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/kernel/hosttree"
+	"github.com/k8sp/cuda/pkg/stage"
 )
 
 // hostTree returns the tree that the host has for building modules; its Rung is
@@ -39,4 +41,20 @@ func (l *ladder) hostTree(ctx context.Context, t kernel.Target) (Tree, string) {
 		return tree, "is this kernel's own, but has to be prepared anew: " + err.Error()
 	}
 	return tree, "is this kernel's own"
+}
+
+// madeElsewhere is the error for a kernel of a distribution that keeps its
+// release at x.y.0 while it follows the stable updates: no tag has its source,
+// and what is prepared from the one it looks like, or from the one it was made
+// of, calls itself by another release. Why says what is wrong with the host's
+// own tree.
+func madeElsewhere(t kernel.Target, why string) error {
+	made, err := kernel.ParseRelease(t.Config.Version)
+	if err != nil || made.Version == t.Release.Version {
+		return nil // the config does not say, or says the same
+	}
+	return stage.New(stage.Source,
+		fmt.Sprintf("kernel %s is its distribution's own build of %s, which no tag holds, and the tree that the distribution made for building modules does not serve: %s",
+			t.Release, made, why),
+		"install the distribution's kernel headers on the host and mount its root, -v /:/host:ro")
 }

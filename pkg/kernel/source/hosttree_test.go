@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -45,6 +46,33 @@ func hostTree(t *testing.T, release string) kernel.Target {
 	host.Config.Text = []byte("CONFIG_SMP=y\n")
 	host.Tree = kernel.HostTree{Build: dir, Source: dir, From: "lib/modules/" + release + "/build"}
 	return host
+}
+
+// TestMadeElsewhere: Debian's 6.1.0-49-amd64 is made of 6.1.174, and v6.1 is
+// neither.
+func TestMadeElsewhere(t *testing.T) {
+	r := newRepository(t)
+	host := target(t, "4.7.3-49-amd64")
+	host.Config.Version = "4.7.9"
+	for name, o := range map[string]Options{"by itself": r.options(t), "asked for": r.options(t)} {
+		if name == "asked for" {
+			o.Ref = "v4.7.3-coreos"
+		}
+		_, err := Checkout(t.Context(), host, o)
+		if stage.ExitCode(err) != 12 || !strings.Contains(err.Error(), "its distribution's own build of 4.7.9") || !strings.Contains(err.Error(), "-v /:/host:ro") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, planned := Plan(t.Context(), host, o); planned == nil || planned.Error() != err.Error() {
+			t.Errorf("%s: planned %v", name, planned)
+		}
+	}
+	host = hostTree(t, "4.7.3-49-amd64")
+	host.Config.Version = "4.7.9"
+	o := r.options(t)
+	o.Runner = programs{}
+	if tree, err := Checkout(t.Context(), host, o); err != nil || tree.Rung != RungHostTree {
+		t.Errorf("with the host's own tree: %+v, %v", tree, err)
+	}
 }
 
 func TestHostTree(t *testing.T) {

@@ -74,10 +74,14 @@ func TestOptionsThatMakeNoSense(t *testing.T) {
 		"a ref with a star":   {Options{Dir: "x", Ref: "refs/tags/*"}, "is not a name that git allows"},
 		"an API":              {Options{Dir: "x", APIURL: "api.github.com"}, "the API's URL has to be https://HOST/PATH/"},
 		"an API by file":      {Options{Dir: "x", APIURL: "file:///etc"}, "the API's URL has to be https://HOST/PATH/"},
+		"a raw password":      {Options{Dir: "x", CloneURL: "https://me:hun/ter2@mirror.example.com/%x.git"}, "has to be percent-encoded"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Checkout(t.Context(), target(t, "4.7.3-coreos"), test.o)
 			wantError(t, err, stage.Usage, test.sentence)
+			if strings.Contains(err.Error(), "ter2") {
+				t.Errorf("the error shows a password: %v", err)
+			}
 		})
 	}
 }

@@ -143,6 +143,9 @@ func Checkout(ctx context.Context, t kernel.Target, o Options) (Tree, error) {
 	if tree.Rung != "" {
 		return tree, nil
 	}
+	if err := madeElsewhere(t, why); err != nil {
+		return Tree{}, err
+	}
 	tree, passed := l.reuse()
 	if passed == "" {
 		return tree, nil
@@ -203,6 +206,9 @@ func Plan(ctx context.Context, t kernel.Target, o Options) ([]Step, error) {
 	steps := []Step{{cmp.Or(tree.Rung, RungHostTree), "lib/modules/" + t.Release.Full + "/build", tree.Rung != "", why}}
 	if tree.Rung != "" || ctx.Err() != nil {
 		return steps, ctx.Err()
+	}
+	if err := madeElsewhere(t, why); err != nil {
+		return steps, err
 	}
 	tree, passed := l.reuse()
 	if passed == "" {
