@@ -124,7 +124,12 @@ func TestCheckoutReplacesItsOwnTree(t *testing.T) {
 		"HEAD moved": {"4.7.3-coreos", func(t *testing.T, o Options) {
 			gittest.Run(t, o.Dir, "update-ref", "--no-deref", "HEAD", commitOf(t, o.Dir))
 		}},
-		"a file was deleted": {"4.8.1-coreos", func(t *testing.T, o Options) { os.Remove(filepath.Join(o.Dir, "lib/crlf.txt")) }},
+		"a file was deleted":            {"4.8.1-coreos", func(t *testing.T, o Options) { os.Remove(filepath.Join(o.Dir, "scripts/setlocalversion")) }},
+		"a file that is needed is gone": {"4.7.3-coreos", func(t *testing.T, o Options) { os.Remove(filepath.Join(o.Dir, "scripts/setlocalversion")) }},
+		"Finder has looked at it": {"4.8.1-coreos", func(t *testing.T, o Options) {
+			write(t, filepath.Join(o.Dir, ".DS_Store"), "icons")
+			write(t, filepath.Join(o.Dir, "scripts/._setlocalversion"), "attributes")
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := r.options(t)
@@ -192,6 +197,31 @@ func TestCheckoutLeavesOthersFilesAlone(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestCheckoutReusesACopiedTree: a share that was copied has other times.
+func TestCheckoutReusesACopiedTree(t *testing.T) {
+	r := newRepository(t)
+	o := r.options(t)
+	if _, err := Checkout(t.Context(), target(t, "4.7.3-coreos"), o); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now().Add(-time.Hour)
+	for _, name := range []string{"Makefile", "scripts/setlocalversion"} {
+		if err := os.Chtimes(filepath.Join(o.Dir, name), now, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if tree, err := Checkout(t.Context(), target(t, "4.7.3-coreos"), o); err != nil || !tree.Reused {
+		t.Errorf("reused %v, error %v", tree.Reused, err)
+	}
+	text, err := os.ReadFile(filepath.Join(o.Dir, "scripts/setlocalversion"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(o.Dir, "scripts/setlocalversion"), strings.Repeat("x", len(text)))
+	_, err = Checkout(t.Context(), target(t, "4.7.3-coreos"), o)
+	wantError(t, err, stage.Source, "holds changes (scripts/setlocalversion)")
 }
 
 func TestCheckoutIntoAnEmptyFolder(t *testing.T) {

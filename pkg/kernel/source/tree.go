@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/format/index"
 
@@ -53,7 +54,7 @@ func readRecord(dir string) (record, error) {
 }
 
 // reuse returns the tree that is already in place, or says why it does not
-// serve. It reads a few files and no network.
+// serve. It looks at the size and time of every file, and at no network.
 func (l *ladder) reuse() (Tree, string) {
 	r, err := readRecord(l.dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -91,6 +92,13 @@ func (l *ladder) reuse() (Tree, string) {
 	if lacks != "" {
 		return Tree{}, "it lacks " + lacks
 	}
+	changed, err := firstChange(l.dir)
+	if err != nil {
+		return Tree{}, "it cannot be told from one with changes: " + err.Error()
+	}
+	if changed != "" {
+		return Tree{}, "it holds changes (" + changed + ")"
+	}
 	r.Reused = true
 	return r.Tree, ""
 }
@@ -104,14 +112,19 @@ func (r record) head() (string, error) {
 	return head.String(), err
 }
 
-// firstLacking names a file that is needed and not checked out, or is "".
+// firstLacking names a file that is needed and not there, because it was not
+// checked out or is gone since, or is "".
 func (l *ladder) firstLacking() (string, error) {
 	idx, err := partial.ReadIndex(l.dir)
 	if err != nil {
 		return "", err
 	}
 	for _, e := range idx.Entries {
-		if e.SkipWorktree && (l.Full || l.needs.Match(e.Name)) && !l.needs.Spare(e.Name) {
+		if !l.Full && !l.needs.Match(e.Name) || l.needs.Spare(e.Name) {
+			continue
+		}
+		_, err := os.Lstat(filepath.Join(l.dir, filepath.FromSlash(e.Name)))
+		if e.SkipWorktree || errors.Is(err, fs.ErrNotExist) {
 			return e.Name, nil
 		}
 	}
@@ -152,8 +165,9 @@ func (l *ladder) checkVacant() error {
 }
 
 // firstChange names a file of the tree that is new or not as it was checked
-// out, or is "". It compares sizes and times with git's index, as git does
-// before it reads a file, but it also counts what git is told to ignore.
+// out, or is "". It compares with git's index as git does, and reads a file
+// only where its time differs, but it also counts what git is told to ignore;
+// what macOS leaves in folders that it shows does not count.
 func firstChange(dir string) (string, error) {
 	idx, err := partial.ReadIndex(dir)
 	if err != nil {
@@ -185,7 +199,10 @@ func firstChange(dir string) (string, error) {
 		if err != nil {
 			return err
 		}
-		if !slices.ContainsFunc(entries[strings.ToLower(name)], func(e *index.Entry) bool { return unchanged(e, info) }) {
+		if name := d.Name(); name == ".DS_Store" || strings.HasPrefix(name, "._") {
+			return nil
+		}
+		if !slices.ContainsFunc(entries[strings.ToLower(name)], func(e *index.Entry) bool { return unchanged(e, path, info) }) {
 			changed = name
 			return fs.SkipAll
 		}
@@ -194,10 +211,26 @@ func firstChange(dir string) (string, error) {
 	return changed, err
 }
 
-func unchanged(e *index.Entry, info fs.FileInfo) bool {
+func unchanged(e *index.Entry, path string, info fs.FileInfo) bool {
 	link := info.Mode()&fs.ModeSymlink != 0
-	return link == (e.Mode == filemode.Symlink) &&
-		uint32(info.Size()) == e.Size && info.ModTime().Equal(e.ModifiedAt)
+	if link != (e.Mode == filemode.Symlink) || uint32(info.Size()) != e.Size {
+		return false
+	}
+	return info.ModTime().Equal(e.ModifiedAt) || sameContent(e, path, link)
+}
+
+// sameContent reads a file, as after the share was copied.
+func sameContent(e *index.Entry, path string, link bool) bool {
+	var content []byte
+	var err error
+	if link {
+		var to string
+		to, err = os.Readlink(path)
+		content = []byte(to)
+	} else {
+		content, err = os.ReadFile(path)
+	}
+	return err == nil && plumbing.ComputeHash(plumbing.BlobObject, content) == e.Hash
 }
 
 // replace puts the tree at next where dir is, and what was at dir at old, on
