@@ -19,6 +19,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/k8sp/cuda/integration/lab"
 )
 
 // TestDemo is `make demo` in a fresh copy of the checkout: the two docker
@@ -78,18 +80,31 @@ func TestModulesAreTheTargets(t *testing.T) {
 	}
 }
 
-// TestKernelIsWhole looks for the file that go-git refuses to check out by
-// default, and for one that differs from it in case only.
-func TestKernelIsWhole(t *testing.T) {
+// TestKernelIsARepository looks at the kernel's source with git itself, which
+// then fetches the rest of it: with the file that go-git refuses to check out
+// by default, and those that differ in case only.
+func TestKernelIsARepository(t *testing.T) {
 	c := share(t)
-	for _, name := range []string{
-		"drivers/gpu/drm/nouveau/nvkm/subdev/i2c/aux.c",
-		"net/netfilter/xt_TCPMSS.c", "net/netfilter/xt_tcpmss.c",
-		"Documentation/index.rst", ".clang-format",
-	} {
-		if _, err := os.Stat(filepath.Join(c.dir, "linux", name)); err != nil {
-			t.Error(err)
-		}
+	out := docker(t, "run", "--rm", "--network", "host", "--volume", filepath.Join(c.dir, "linux")+":/linux:ro",
+		"--env", "URL="+c.server.Repository("coreos/linux"), lab.Image, "bash", "-euc", `
+		cp -a /linux /tmp/linux && cd /tmp/linux
+		git config --global safe.directory '*'
+		git log -1 --format='commit %H'
+		git status --porcelain
+		git sparse-checkout list | grep -c . >/dev/null
+		test ! -e Documentation/index.rst
+		git remote set-url origin "$URL"
+		git sparse-checkout disable
+		git status --porcelain
+		ls drivers/gpu/drm/nouveau/nvkm/subdev/i2c/aux.c net/netfilter/xt_TCPMSS.c net/netfilter/xt_tcpmss.c Documentation/index.rst .clang-format`)
+	want := "commit " + c.manifest(t).Source.Commit + `
+.clang-format
+Documentation/index.rst
+drivers/gpu/drm/nouveau/nvkm/subdev/i2c/aux.c
+net/netfilter/xt_TCPMSS.c
+net/netfilter/xt_tcpmss.c`
+	if diff := cmp.Diff(want, out); diff != "" {
+		t.Errorf("git says (-want +got):\n%s", diff)
 	}
 }
 
