@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -109,6 +110,7 @@ func buildFlags(flags *pflag.FlagSet, o *job.Options) {
 	flags.StringVar(&o.Source.Commit, "source-commit", "", "`commit` that the kernel source must be")
 	flags.BoolVar(&o.Source.Full, "full-source", false, "check out the whole kernel source, not only what a build needs")
 	flags.BoolVar(&o.Source.Offline, "offline", false, "ask the network for nothing: the kernel source has to be there")
+	flags.DurationVar(&o.Source.Pause, "retry-pause", time.Second, "`time` before the second try of what the network failed at for the moment; it doubles with each")
 	flags.StringVar(&o.Signing.Key, "signing-key", "", "`file` with the private key to sign the modules with, RSA or ECDSA in PEM")
 	flags.StringVar(&o.Signing.Certificate, "signing-cert", "", "`file` with the key's certificate")
 	flags.BoolVar(&o.Debug, "debug-info", false, "keep debugging information: modules seventeen times the size")

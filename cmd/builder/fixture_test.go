@@ -45,6 +45,7 @@ func newFixture(t *testing.T) *fixture {
 	f.environ = []string{
 		"BUILDER_SHARE=" + f.share, "BUILDER_HOST_ROOT=" + f.host,
 		"BUILDER_CLONE_URL=" + f.repository, "BUILDER_LOG_FORMAT=json",
+		"BUILDER_RETRY_PAUSE=1ms",
 	}
 	f.writeHost(t)
 	f.writeTools(t)

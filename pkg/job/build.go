@@ -265,6 +265,7 @@ func (b *build) checkOut(ctx context.Context) error {
 func (b *build) takeSource(ctx context.Context, take func(context.Context, kernel.Target, source.Options) (source.Tree, error)) error {
 	o := b.Source
 	o.Dir, o.Scratch, o.Runner = b.share.Linux(), b.scratch, b.Runner
+	o.Progress = &lineWriter{line: progress(zerolog.Ctx(ctx))}
 	o.Room = func(bytes uint64) error {
 		return b.share.Need(stage.Source, bytes+bytes/10+prepareBytes+buildBytes, "fetching the kernel source and building with it")
 	}
@@ -495,8 +496,8 @@ func (b *build) logFile(tool string) string {
 	return filepath.Join(b.share.Logs(), strings.Join([]string{tool, b.target.Release.Full, b.pkg.Version}, "-")+".log")
 }
 
-// progress passes on the installer's progress, no more often than a reader of
-// a log wants.
+// progress passes on a tool's progress, no more often than a reader of a log
+// wants.
 func progress(log *zerolog.Logger) func(string) {
 	var last time.Time
 	return func(line string) {

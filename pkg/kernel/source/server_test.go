@@ -69,7 +69,7 @@ func (r *repository) options(t *testing.T) Options {
 	return Options{
 		Dir: filepath.Join(share, "linux"), Scratch: scratch,
 		Repository: repositoryName, APIURL: r.api.URL + "/api/v3", CloneURL: r.git.URL + "/" + repositoryName + ".git",
-		pause: time.Millisecond,
+		Pause: time.Millisecond,
 	}
 }
 

@@ -98,11 +98,13 @@ type Options struct {
 	Runner command.Runner
 	// HTTPClient talks to the API. Nil means one with a timeout of 30 s.
 	HTTPClient *http.Client
+	// Pause is how long to wait before the second try of what a network or a
+	// server failed at for the moment; it doubles with each after that. Zero
+	// means a second.
+	Pause time.Duration
 	// Progress receives the git server's progress, as git shows it after
 	// "remote: ". Nil discards it.
 	Progress io.Writer
-
-	pause time.Duration // before a second try; zero: partial's own
 }
 
 // Tree is a checked out kernel source.
