@@ -363,6 +363,11 @@ func (b *build) compile(ctx context.Context) error {
 		log.Warn().Int("symbols", len(b.built.Undefined)).Strs("first", b.built.Undefined[:min(5, len(b.built.Undefined))]).
 			Msg("symbols that no loaded module exports; taken to be those of in-tree modules that are not loaded yet, such as drm")
 	}
+	if !b.Debug {
+		if err := b.strip(ctx); err != nil {
+			return err
+		}
+	}
 	return b.sign(ctx)
 }
 

@@ -4,8 +4,6 @@ RUN mirror=$(sed -nE 's/^(deb|URIs:) +(http[^ ]*).*/\2/p' /etc/apt/sources.list.
         "$mirror" >/etc/apt/sources.list.d/lab.sources \
     && apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
-        busybox-static \
-        cpio \
         git \
         kmod \
         makeself \
