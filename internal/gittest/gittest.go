@@ -44,6 +44,8 @@ func Init(t testing.TB, dir, branch string) {
 	for _, allowed := range []string{"allowFilter", "allowTipSHA1InWant", "allowReachableSHA1InWant"} {
 		Run(t, dir, "config", "uploadpack."+allowed, "true")
 	}
+	// Threads that look for deltas make another pack of the same objects each time.
+	Run(t, dir, "config", "pack.threads", "1")
 }
 
 // Backend serves the repositories below root.

@@ -28,6 +28,9 @@ func (p *parser) content(index int, limit uint64) ([]byte, error) {
 		return nil, fmt.Errorf("has a %s section that no kernel could read", s.Name)
 	case s.Size > limit:
 		return nil, fmt.Errorf("has a %s section of %d bytes, more than any module needs", s.Name, s.Size)
+	case s.Offset > uint64(p.size) || s.Size > uint64(p.size)-s.Offset:
+		// Asked for it all the same, debug/elf would make room for 10 MiB.
+		return nil, fmt.Errorf("is cut short in its %s section", s.Name)
 	}
 	data, err := s.Data()
 	if err != nil {

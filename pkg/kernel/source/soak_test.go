@@ -1,3 +1,5 @@
+//go:build integration
+
 package source
 
 import (
@@ -71,7 +73,7 @@ func child(t *testing.T, release string, o Options) *exec.Cmd {
 
 // A process that dies at any moment leaves the tree that was there, the new one
 // or none; and the next run makes of it what an undisturbed one does.
-func TestKilled(t *testing.T) {
+func TestSoakKilled(t *testing.T) {
 	r := newRepository(t)
 	releases := []string{"4.7.3-coreos", "4.8.1-coreos"}
 	var want []map[string]string
