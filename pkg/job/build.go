@@ -2,11 +2,6 @@ package job
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
-	"io/fs"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -19,7 +14,6 @@ import (
 	"github.com/k8sp/cuda/internal/share"
 	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/kernel"
-	"github.com/k8sp/cuda/pkg/kernel/drift"
 	"github.com/k8sp/cuda/pkg/kernel/prepare"
 	"github.com/k8sp/cuda/pkg/kernel/source"
 	"github.com/k8sp/cuda/pkg/modules"
@@ -202,37 +196,6 @@ func (b *build) chooseDriver(ctx context.Context) error {
 	return err
 }
 
-// published is the result of an earlier run, where it is whole and was made
-// from the same inputs; the zero value where there is none. Its error is of
-// the check stage, where that result would not do on this run's terms.
-func (b *build) published(ctx context.Context) (Result, error) {
-	log := zerolog.Ctx(ctx)
-	m, path, err := modules.Published(b.share, b.target.Release.Full, b.pkg.Version)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return Result{}, nil
-	case err != nil:
-		log.Warn().Err(err).Msg("an earlier result is damaged, building again")
-		return Result{}, nil
-	case m.Inputs != b.inputs:
-		log.Info().Str("manifest", path).Msg("an earlier result was made from other inputs, building again")
-		return Result{}, nil
-	}
-	// The same inputs would give the same findings. Only drift is not the
-	// check stage's to stop at: prepare does, before any compile.
-	drifted := func(c modules.Check) bool { return c.Name == prepare.DriftCheck && c.Verdict == modules.Failed }
-	if !b.allowsDrift() && slices.ContainsFunc(m.Checks, drifted) {
-		log.Info().Str("manifest", path).Msg("an earlier result was accepted on other terms, building again")
-		return Result{}, nil
-	}
-	if err := modules.Judge(m.Checks, b.policy()); err != nil {
-		return Result{}, err
-	}
-	log.Info().Str("manifest", path).Int("modules", len(m.Modules)).
-		Msg("nothing has changed and every digest is right: the modules are already there, nothing to build")
-	return resultOf(path, m, true), nil
-}
-
 func (b *build) unpackDriver(ctx context.Context) error {
 	// What would only fail at the end is tried before the work.
 	if err := modules.Ready(b.share, b.scratch, b.target.Release.Full, b.pkg.Version); err != nil {
@@ -254,78 +217,6 @@ func (b *build) unpackDriver(ctx context.Context) error {
 	}
 	zerolog.Ctx(ctx).Info().Str("type", b.moduleType).Str("why", why).Msg("form of the modules")
 	return nil
-}
-
-func (b *build) checkOut(ctx context.Context) error {
-	return b.takeSource(ctx, source.Checkout)
-}
-
-// takeSource leaves the kernel source in the share by one of package source's
-// two ways to do so.
-func (b *build) takeSource(ctx context.Context, take func(context.Context, kernel.Target, source.Options) (source.Tree, error)) error {
-	o := b.Source
-	o.Dir, o.Scratch, o.Runner = b.share.Linux(), b.scratch, b.Runner
-	o.Progress = &lineWriter{line: progress(zerolog.Ctx(ctx))}
-	o.Room = func(bytes uint64) error {
-		return b.share.Need(stage.Source, bytes+bytes/10+prepareBytes+buildBytes, "fetching the kernel source and building with it")
-	}
-	var err error
-	if b.source, err = take(ctx, b.target, o); err != nil {
-		return b.share.Explain(stage.Source, err)
-	}
-	zerolog.Ctx(ctx).Info().Str("ref", b.source.Ref).Str("commit", b.source.Commit).Bool("reused", b.source.Reused).
-		Str("rung", b.source.Rung).Msg("kernel source")
-	if b.source.Dir != o.Dir || b.source.Reused {
-		return nil // not the share's, or as it was
-	}
-	return b.share.Chown(ctx, b.source.Dir)
-}
-
-// completing runs a stage, and where it fails for want of a file that was not
-// checked out, completes the source, prepares it again and gives the stage
-// another go. It happens once: a whole source lacks nothing.
-func (b *build) completing(tool string, work func(context.Context) error) func(context.Context) error {
-	return func(ctx context.Context) error {
-		err := work(ctx)
-		if err == nil || ctx.Err() != nil {
-			return err
-		}
-		missing := b.missing(ctx, tool)
-		if missing == "" {
-			return err
-		}
-		zerolog.Ctx(ctx).Warn().Str("path", missing).Err(err).Msg("the kernel source lacks a file that this build needs: completing it")
-		if err := b.takeSource(ctx, source.Complete); err != nil {
-			return err
-		}
-		if err := b.prepare(ctx); err != nil || tool == prepareTool {
-			return err
-		}
-		// The installer compiles in the driver's folder, and would take what it
-		// made there for good.
-		if err := os.RemoveAll(b.driver.Dir); err != nil {
-			return stage.Wrap(stage.Build, err, "the driver cannot be unpacked anew", "check the share")
-		}
-		if b.driver, err = cuda.Unpack(ctx, b.pkg, b.driver.Dir); err != nil {
-			return b.share.Explain(stage.Build, err)
-		}
-		return work(ctx)
-	}
-}
-
-// missing is the file of the kernel source that a tool's log complains of and
-// that was not checked out, or "".
-func (b *build) missing(ctx context.Context, tool string) string {
-	log, err := os.Open(b.logFile(tool))
-	if err != nil {
-		return "" // it failed before it had one
-	}
-	defer log.Close()
-	missing, err := source.Missing(b.source, log)
-	if err != nil {
-		zerolog.Ctx(ctx).Warn().Err(err).Msg("cannot tell whether the kernel source lacks a file")
-	}
-	return missing
 }
 
 func (b *build) prepare(ctx context.Context) error {
@@ -371,55 +262,6 @@ func (b *build) compile(ctx context.Context) error {
 	return b.sign(ctx)
 }
 
-// sign signs what was built, if the user gave a key.
-func (b *build) sign(ctx context.Context) error {
-	if b.signer == nil {
-		return nil
-	}
-	for _, path := range b.built.Files {
-		if err := b.signer.SignFile(path); err != nil {
-			return b.share.Explain(stage.Build, stage.Wrap(stage.Build, err, "the modules cannot be signed", "look at the cause, and run again"))
-		}
-	}
-	zerolog.Ctx(ctx).Info().Int("modules", len(b.built.Files)).Str("key", b.signer.KeyID()).Str("hash", b.signer.Hash()).
-		Str("kernel", b.trust()).Msg("modules signed")
-	return nil
-}
-
-// trust says what the kernel's keyrings tell of the signer's key; "" where
-// nothing is signed.
-func (b *build) trust() string {
-	s := b.target.Signing
-	switch {
-	case b.signer == nil:
-		return ""
-	case s.KeysFrom == "":
-		return "its keys are not to be seen"
-	case slices.Contains(s.Keys, b.signer.KeyID()):
-		return "holds this key"
-	}
-	return "does not hold this key"
-}
-
-// certificateDigest is sha256:HEX of the signer's certificate; empty where
-// there is none.
-func (b *build) certificateDigest() string {
-	if b.signer == nil {
-		return ""
-	}
-	sum := sha256.Sum256(b.signer.Certificate().Raw)
-	return "sha256:" + hex.EncodeToString(sum[:])
-}
-
-// signedBy is the key and the hash that the modules are signed with; empty
-// where they are not.
-func (b *build) signedBy() string {
-	if b.signer == nil {
-		return ""
-	}
-	return b.signer.Hash() + ":" + b.signer.KeyID()
-}
-
 func (b *build) check(context.Context) error {
 	var err error
 	if b.mods, err = modules.ReadAll(b.built.Files); err != nil {
@@ -434,61 +276,6 @@ func (b *build) check(context.Context) error {
 		Modules: b.driver.Modules(b.moduleType), Excluded: b.Exclude, Firmware: b.driver.Firmware(), Debug: b.Debug,
 	})...)
 	return modules.Judge(b.checks, b.policy())
-}
-
-// driftCheck is the finding of the prepare stage, for the manifest. That stage
-// stops at drift, so what there is of it was let pass.
-func driftCheck(let []drift.Change) []modules.Check {
-	c := modules.Check{Name: prepare.DriftCheck, Kind: modules.PolicyCheck, Verdict: modules.Passed}
-	var changes []string
-	for _, change := range let {
-		changes = append(changes, change.String())
-	}
-	if len(changes) > 0 {
-		c.Verdict, c.Detail = modules.Failed, "kbuild changed the host's config: "+strings.Join(changes, "; ")
-	}
-	return []modules.Check{c}
-}
-
-func (b *build) publish(ctx context.Context) (Result, error) {
-	manifest, err := b.describe()
-	if err != nil {
-		return Result{}, err
-	}
-	manifest.Indexes, err = modules.Index(ctx, modules.IndexOptions{
-		Runner: b.Runner, Scratch: b.scratch, Dir: b.built.Dir, Release: b.target.Release.Full, Modules: manifest.Modules,
-	})
-	if err != nil {
-		return Result{}, err
-	}
-	path, err := modules.Publish(ctx, modules.PublishOptions{
-		Share: b.share, Scratch: b.scratch, Dir: b.built.Dir, Manifest: manifest,
-	})
-	if err != nil {
-		return Result{}, err
-	}
-	for _, m := range manifest.Modules {
-		zerolog.Ctx(ctx).Info().Str("name", m.Name).Int64("bytes", m.Size).Str("vermagic", m.Vermagic).Msg("module")
-	}
-	return resultOf(path, manifest, false), nil
-}
-
-// describe is the manifest of what was built.
-func (b *build) describe() (modules.Manifest, error) {
-	entries, err := modules.Entries(b.mods, b.target)
-	if err != nil {
-		return modules.Manifest{}, stage.Wrap(stage.Check, err, "the modules have no load order", "report this as a bug, with the installer's log")
-	}
-	return modules.Manifest{
-		Inputs: b.inputs,
-		Target: modules.DescribeTarget(b.target),
-		Source: modules.SourceInfo{Rung: b.source.Rung, Repository: b.source.Repository, Ref: b.source.Ref, Commit: b.source.Commit},
-		Driver: modules.DriverInfo{Version: b.driver.Version, ModuleType: b.moduleType, Digest: b.driver.Digest},
-		Build: modules.BuildInfo{
-			Builder: b.Builder, Compiler: b.prepared.CompilerVersion, InstallerFlags: b.built.InstallerFlags, SignedBy: b.signedBy(),
-		},
-		Modules: entries, Checks: b.checks, Overridden: modules.Overridden(b.checks, b.policy()),
-	}, nil
 }
 
 func (b *build) allowsDrift() bool { return slices.Contains(b.Allow, prepare.DriftCheck) }
