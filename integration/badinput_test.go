@@ -60,7 +60,7 @@ func TestBadInput(t *testing.T) {
 		{"a broken API", faulty("error"), 12, []string{"500"}},
 		{"an API that answers garbage", faulty("garbage"), 12, []string{"/fault/garbage"}},
 		{"an API that cannot be reached", func(t *testing.T, c *checkout, b *lab.Builder) {
-			b.Environ = []string{"BUILDER_LOG_FORMAT=json", "BUILDER_GITHUB_API_URL=" + nowhere}
+			b.Environ = []string{"BUILDER_LOG_FORMAT=json", "BUILDER_RETRY_PAUSE=100ms", "BUILDER_GITHUB_API_URL=" + nowhere}
 			b.Args = anew
 		}, 12, []string{nowhere, "refused"}},
 		{"a repository that cannot be reached", func(t *testing.T, c *checkout, b *lab.Builder) {
@@ -114,7 +114,7 @@ func emptyShare(c *checkout, b *lab.Builder, size string) {
 
 func faulty(fault string) func(*testing.T, *checkout, *lab.Builder) {
 	return func(t *testing.T, c *checkout, b *lab.Builder) {
-		b.Environ = []string{"BUILDER_LOG_FORMAT=json", "BUILDER_GITHUB_API_URL=" + c.server.FaultyURL(fault)}
+		b.Environ = []string{"BUILDER_LOG_FORMAT=json", "BUILDER_RETRY_PAUSE=100ms", "BUILDER_GITHUB_API_URL=" + c.server.FaultyURL(fault)}
 		b.Args = anew
 	}
 }

@@ -169,7 +169,7 @@ func (c *checkout) builder(args ...string) lab.Builder {
 		Image: image,
 		Share: c.dir, HostRoot: c.parts.Host.Dir,
 		Name:    lab.ContainerName("test"),
-		Environ: append(c.server.Environ(), "BUILDER_LOG_FORMAT=json"),
+		Environ: append(c.server.Environ(), "BUILDER_LOG_FORMAT=json", "BUILDER_RETRY_PAUSE=100ms"),
 		Args:    args,
 	}
 }

@@ -28,7 +28,7 @@ func TestBadInstaller(t *testing.T) {
 		}, nil, []string{"this driver is broken"}},
 		{"it hangs", func(t *testing.T, folder string) {
 			installer(t, folder, "sleep 1000 & sleep 1000")
-		}, []string{"--build-timeout=3s"}, []string{"--build-timeout"}},
+		}, []string{"--build-timeout=3s"}, []string{"did not end by itself and was stopped", "--build-timeout"}},
 		{"it reports success without modules", func(t *testing.T, folder string) {
 			installer(t, folder, "exit 0")
 		}, nil, []string{"nvidia-uvm", "reported success"}},
@@ -72,6 +72,8 @@ func (c *checkout) secondDriver(t *testing.T, version string) string {
 		t.Fatal(err)
 	}
 	edited := strings.Replace(string(manifest), "\n"+c.parts.Driver.Version+"\n", "\n"+version+"\n", 1)
+	// What the manifest does not list is not the package's, and not copied.
+	edited += "kernel/installer 0644 KERNEL_MODULE_SRC INHERIT_PATH_DEPTH:1 MODULE:resman\n"
 	write(t, filepath.Join(folder, ".manifest"), []byte(edited))
 	content, err := os.ReadFile(filepath.Join(folder, "nvidia-installer"))
 	if err != nil {
