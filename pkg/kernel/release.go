@@ -9,8 +9,8 @@ import (
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
-// OldestTried is the oldest kernel line that a driver was built for with this
-// program. Older ones are refused: what the build needs of a tree changes with
+// OldestTried is the oldest kernel line that modules were built for with this
+// program: a small one for 5.10, the driver's for 6.1 and 6.12. Older ones are refused: what the build needs of a tree changes with
 // the kernel, and nobody has seen it work there.
 const OldestTried = "5.10"
 
