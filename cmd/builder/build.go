@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/job"
 	"github.com/k8sp/cuda/pkg/kernel/prepare"
@@ -59,8 +58,8 @@ func (o *output) Set(text string) error {
 func (o *output) String() string { return string(*o) }
 func (o *output) Type() string   { return "format" }
 
-func newBuildCommand(io streams) *cobra.Command {
-	options := job.Options{Builder: version(), Runner: command.Exec{}}
+func newBuildCommand(io streams, options job.Options) *cobra.Command {
+	options.Builder = version()
 	format := outputs[0]
 	var dryRun bool
 	cmd := &cobra.Command{

@@ -11,6 +11,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/k8sp/cuda/internal/command"
+	"github.com/k8sp/cuda/pkg/job"
 )
 
 // The kernel and the driver of the fixture. The modules that its installer
@@ -31,8 +34,8 @@ const (
 // on the PATH and the installer are scripts that stand in for the real ones;
 // the tests in integration/ run those.
 type fixture struct {
-	share, host, repository, bin string
-	environ                      []string
+	share, host, repository, bin, state string
+	environ                             []string
 }
 
 func newFixture(t *testing.T) *fixture {
@@ -40,7 +43,7 @@ func newFixture(t *testing.T) *fixture {
 	top := t.TempDir()
 	f := &fixture{
 		share: filepath.Join(top, "share"), host: filepath.Join(top, "host"),
-		repository: filepath.Join(top, "linux.git"), bin: filepath.Join(top, "bin"),
+		repository: filepath.Join(top, "linux.git"), bin: filepath.Join(top, "bin"), state: filepath.Join(top, "state"),
 	}
 	f.environ = []string{
 		"BUILDER_SHARE=" + f.share, "BUILDER_HOST_ROOT=" + f.host,
@@ -176,7 +179,7 @@ func (f *fixture) run(t *testing.T, args ...string) outcome {
 func (f *fixture) runContext(t *testing.T, ctx context.Context, args ...string) outcome {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	code := run(ctx, args, f.environ, &stdout, &stderr)
+	code := run(ctx, job.Options{Runner: command.Exec{}, StateDir: f.state}, args, f.environ, &stdout, &stderr)
 	return outcome{code, stdout.String(), stderr.String()}
 }
 

@@ -11,11 +11,14 @@ import (
 	"os/signal"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/k8sp/cuda/internal/command"
+	"github.com/k8sp/cuda/pkg/job"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
-	code := run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
+	code := run(ctx, job.Options{Runner: command.Exec{}}, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
+	"github.com/k8sp/cuda/pkg/job"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -41,13 +42,14 @@ type streams struct {
 }
 
 // run is the whole program: it parses args, runs one subcommand and returns
-// the process's exit code. environ is KEY=VALUE, as os.Environ returns it.
-func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
+// the process's exit code. A build has what options say beside its flags;
+// environ is KEY=VALUE, as os.Environ returns it.
+func run(ctx context.Context, options job.Options, args, environ []string, stdout, stderr io.Writer) int {
 	io := streams{stdout, stderr}
 	var logging logOptions
 	log := defaultLogger(environ, stderr)
 
-	root := newBuildCommand(io)
+	root := newBuildCommand(io, options)
 	root.Use = "builder [command]"
 	root.Short = "Build NVIDIA kernel modules for the kernel that a host runs"
 	root.Long = rootHelp
@@ -72,7 +74,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		return nil
 	}
 	root.AddCommand(
-		named(newBuildCommand(io), "build"),
+		named(newBuildCommand(io, options), "build"),
 		newCaptureCommand(io),
 		newVerifyCommand(io),
 		newVersionCommand(io),

@@ -245,7 +245,7 @@ func (b *build) compile(ctx context.Context) error {
 		// Where only the exports of loaded modules are known, drm's may not
 		// be among them.
 		AllowUndefined: !b.target.Exports.Complete, Debug: b.Debug,
-		Jobs: b.Jobs, Timeout: b.BuildTimeout, Progress: progress(log),
+		Jobs: b.Jobs, Timeout: b.BuildTimeout, Progress: progress(log), StateDir: b.StateDir,
 	})
 	if err != nil {
 		return b.share.Explain(stage.Build, err)

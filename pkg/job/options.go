@@ -54,6 +54,9 @@ type Options struct {
 	Builder string
 	// Runner runs kbuild and the installer.
 	Runner command.Runner
+	// StateDir is where the installer looks for the record of an installed
+	// driver; empty means /var/lib/nvidia, where NVIDIA's looks.
+	StateDir string
 }
 
 // validate refuses what no build could make sense of, before any work.
