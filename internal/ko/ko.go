@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"debug/elf"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -26,9 +25,6 @@ const (
 	// 512). It bounds what a string table of one endless name can cost.
 	maxName = 1024
 )
-
-// SignatureMark ends a signed module (include/linux/module_signature.h).
-const SignatureMark = "~Module signature appended~\n"
 
 // File is what a module's file says. Its strings are the file's own; its lists
 // are in the file's order unless they say otherwise.
@@ -76,8 +72,6 @@ type File struct {
 	Compilers []string
 	// Debug are the names of its sections of debugging information.
 	Debug []string
-	// Signed says that a signature is appended.
-	Signed bool
 }
 
 // Tag is an entry of .modinfo: KEY=VALUE.
@@ -187,7 +181,6 @@ func Parse(r io.ReaderAt, size int64) (File, error) {
 		return m, bad("is damaged ELF: %v", err)
 	}
 	m.Type, m.Machine = f.Type, f.Machine
-	m.Signed = signed(r, size)
 	p := &parser{f: f, size: size, contents: map[int][]byte{}}
 	for _, read := range []func(*File) error{p.sections, p.info, p.symbols, p.versions, p.relocations} {
 		if err := read(&m); err != nil {
@@ -217,15 +210,6 @@ func (m File) Values(key string) []string {
 		}
 	}
 	return list
-}
-
-func signed(r io.ReaderAt, size int64) bool {
-	end := make([]byte, len(SignatureMark))
-	if size < int64(len(end)) {
-		return false
-	}
-	_, err := r.ReadAt(end, size-int64(len(end)))
-	return (err == nil || errors.Is(err, io.EOF)) && string(end) == SignatureMark
 }
 
 // text is bytes of a file as a string that JSON and terminals can take.

@@ -17,27 +17,24 @@ const (
 	builtinKeyring = " .builtin_trusted_keys:"
 )
 
-// keys are the identifiers of the keys that the kernel holds, and where they
-// were read: nowhere, where a container or a lack of rights hides them.
-func keys(root *Root) (ids []string, from string) {
+// readKeys fills in which keys the kernel holds; nothing, where a container or
+// a lack of rights hides them.
+func (s *Signing) readKeys(root *Root) {
 	text, err := root.ReadFile(keysFile)
 	if err != nil || !bytes.Contains(text, []byte(builtinKeyring)) {
-		return nil, ""
+		return
 	}
-	if ids, err = ParseKeys(bytes.NewReader(text)); err != nil {
-		return nil, ""
+	ids, err := ParseKeys(bytes.NewReader(text))
+	if err != nil {
+		return
 	}
-	return ids, keysFile
+	s.Keys, s.KeysFrom, s.OtherKeyrings = ids, keysFile, otherKeyrings(text)
 }
 
-// otherKeyrings are those among the kernel's that hold certificates for other
+// otherKeyrings are those of a /proc/keys that hold certificates for other
 // uses than modules (kernel/module/signing.c takes the built-in and the
 // secondary ones, and what .machine adds to these), sorted by name.
-func otherKeyrings(root *Root) []string {
-	text, err := root.ReadFile(keysFile)
-	if err != nil {
-		return nil
-	}
+func otherKeyrings(text []byte) []string {
 	var list []string
 	for line := range strings.Lines(string(text)) {
 		// … keyring   .platform: 4, or "empty" for a number

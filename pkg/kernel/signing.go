@@ -24,8 +24,7 @@ func signing(root *Root, config Config) Signing {
 		return s
 	}
 	s.Enforcement, s.From = enforcement(root, config)
-	s.Keys, s.KeysFrom = keys(root)
-	s.OtherKeyrings = otherKeyrings(root)
+	s.readKeys(root)
 	return s
 }
 

@@ -124,3 +124,7 @@ func tidy(dir string) ([]File, error) {
 	}
 	return files, nil
 }
+
+func escapeGlob(path string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
+}

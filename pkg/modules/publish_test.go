@@ -11,9 +11,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
 	"github.com/k8sp/cuda/internal/share"
 	"github.com/k8sp/cuda/pkg/stage"
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -393,24 +394,6 @@ func TestPublishInterrupted(t *testing.T) {
 	failure(t, err, 130)
 	if _, err := os.Stat(s.Modules()); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("something was published: %v", err)
-	}
-}
-
-func TestListPublished(t *testing.T) {
-	s, o := shelf(t)
-	if got, err := ListPublished(s); err != nil || got != nil {
-		t.Errorf("an empty share lists %v, %v", got, err)
-	}
-	publish(t, o)
-	o.Manifest.Driver.Version = "550.78"
-	publish(t, o)
-	got, err := ListPublished(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := []Result{{release, version, link(s)}, {release, "550.78", filepath.Join(s.Modules(), release, "550.78")}}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/k8sp/cuda/internal/share"
 	"github.com/k8sp/cuda/pkg/kernel"
@@ -91,36 +90,6 @@ func describeFile(path string) (File, error) {
 	defer f.Close()
 	sum, n, err := digest(f)
 	return File{Name: filepath.Base(path), Size: n, SHA256: sum}, err
-}
-
-// Result is a published folder.
-type Result struct {
-	Release, Version string
-	// Dir is SHARE/modules/REL/VER.
-	Dir string
-}
-
-// ListPublished lists what the share holds, sorted by release and version. It
-// does not read the modules; [Published] does.
-func ListPublished(s *share.Share) ([]Result, error) {
-	found, err := filepath.Glob(filepath.Join(escapeGlob(s.Modules()), "*", "*", ManifestFile))
-	if err != nil {
-		return nil, err
-	}
-	slices.Sort(found)
-	var results []Result
-	for _, path := range found {
-		dir := filepath.Dir(path)
-		r := Result{Release: filepath.Base(filepath.Dir(dir)), Version: filepath.Base(dir), Dir: dir}
-		if !strings.HasPrefix(r.Version, ".") {
-			results = append(results, r)
-		}
-	}
-	return results, nil
-}
-
-func escapeGlob(path string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
 // Verify holds a published folder against a kernel: tomorrow's, or a node's.
