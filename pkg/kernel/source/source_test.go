@@ -121,8 +121,10 @@ func TestCheckoutReplacesItsOwnTree(t *testing.T) {
 		spoil   func(*testing.T, Options)
 	}{
 		"another release": {release: "4.8.1-coreos"},
-		"HEAD moved": {"4.7.3-coreos", func(t *testing.T, o Options) {
-			gittest.Run(t, o.Dir, "update-ref", "--no-deref", "HEAD", commitOf(t, o.Dir))
+		"its tags were fetched": {"4.8.1-coreos", func(t *testing.T, o Options) {
+			gittest.Run(t, o.Dir, "tag", "fetched", "HEAD")
+			gittest.Run(t, o.Dir, "update-ref", "refs/remotes/origin/master", "HEAD")
+			gittest.Run(t, o.Dir, "pack-refs", "--all")
 		}},
 		"a file was deleted":            {"4.8.1-coreos", func(t *testing.T, o Options) { os.Remove(filepath.Join(o.Dir, "scripts/setlocalversion")) }},
 		"a file that is needed is gone": {"4.7.3-coreos", func(t *testing.T, o Options) { os.Remove(filepath.Join(o.Dir, "scripts/setlocalversion")) }},
@@ -182,6 +184,23 @@ func TestCheckoutLeavesOthersFilesAlone(t *testing.T) {
 			ours(t, o)
 			write(t, filepath.Join(o.Dir, "kernel/mine.o"), "mine")
 		}, "linux holds changes (kernel/mine.o)"},
+		"our tree and a commit": {func(t *testing.T, o Options) {
+			ours(t, o)
+			gittest.Run(t, o.Dir, "update-ref", "--no-deref", "HEAD", commitOf(t, o.Dir))
+		}, "as it was left"},
+		"our tree and a branch": {func(t *testing.T, o Options) {
+			ours(t, o)
+			gittest.Run(t, o.Dir, "branch", "mine", commitOf(t, o.Dir))
+		}, "linux holds commits (refs/heads/mine)"},
+		"our tree and a branch that git packed": {func(t *testing.T, o Options) {
+			ours(t, o)
+			gittest.Run(t, o.Dir, "branch", "mine", commitOf(t, o.Dir))
+			gittest.Run(t, o.Dir, "pack-refs", "--all")
+		}, "linux holds commits (refs/heads/mine)"},
+		"our tree and a stash": {func(t *testing.T, o Options) {
+			ours(t, o)
+			gittest.Run(t, o.Dir, "update-ref", "refs/stash", commitOf(t, o.Dir))
+		}, "linux holds commits (refs/stash)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := r.options(t)
