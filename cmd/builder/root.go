@@ -76,6 +76,7 @@ func run(ctx context.Context, options job.Options, args, environ []string, stdou
 	root.AddCommand(
 		named(newBuildCommand(io, options), "build"),
 		newCaptureCommand(io),
+		newPruneCommand(io),
 		newVerifyCommand(io),
 		newVersionCommand(io),
 	)

@@ -112,7 +112,7 @@ func (l *Lock) Scratch() (string, error) {
 	if l.scratch != "" {
 		return l.scratch, nil
 	}
-	dir := filepath.Join(l.share.Private(), "scratch")
+	dir := l.share.Scratch()
 	if err := os.RemoveAll(dir); err != nil {
 		return "", fmt.Errorf("remove what an earlier run left: %w", err)
 	}

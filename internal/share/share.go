@@ -83,6 +83,14 @@ func (s *Share) Exports() string { return filepath.Join(s.Private(), "exports") 
 // Prepared is the part of Private that holds the prepared kernel trees.
 func (s *Share) Prepared() string { return filepath.Join(s.Private(), "prepared") }
 
+// Digests is the part of Private that holds what the driver packages' digests
+// were found to be.
+func (s *Share) Digests() string { return filepath.Join(s.Private(), "digests") }
+
+// Scratch is the part of Private that the run which holds the lock works in; see
+// [Lock.Scratch].
+func (s *Share) Scratch() string { return filepath.Join(s.Private(), "scratch") }
+
 // Writable says whether results can be left in the share, by trying. It is
 // for before the work: minutes of compiling must not end in this error.
 func (s *Share) Writable() error {

@@ -56,9 +56,10 @@ func TestOpenRefuses(t *testing.T) {
 
 func TestLayout(t *testing.T) {
 	s := &Share{dir: "/opt/share"}
-	got := []string{s.Dir(), s.CUDA(), s.Linux(), s.Modules(), s.Private(), s.Logs(), s.Exports(), s.Prepared()}
+	got := []string{s.Dir(), s.CUDA(), s.Linux(), s.Modules(), s.Private(), s.Logs(), s.Exports(), s.Prepared(), s.Digests(), s.Scratch()}
 	want := []string{"/opt/share", "/opt/share/cuda", "/opt/share/linux", "/opt/share/modules", "/opt/share/.builder",
-		"/opt/share/.builder/logs", "/opt/share/.builder/exports", "/opt/share/.builder/prepared"}
+		"/opt/share/.builder/logs", "/opt/share/.builder/exports", "/opt/share/.builder/prepared",
+		"/opt/share/.builder/digests", "/opt/share/.builder/scratch"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

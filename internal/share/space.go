@@ -35,14 +35,17 @@ func (s *Share) Need(name stage.Name, bytes uint64, what string) error {
 	if !known || free >= bytes {
 		return nil
 	}
-	return stage.New(name, fmt.Sprintf("the share %s has %s free and %s needs %s", s.dir, size(free), what, size(bytes)),
+	return stage.New(name, fmt.Sprintf("the share %s has %s free and %s needs %s", s.dir, Size(free), what, Size(bytes)),
 		fmt.Sprintf("free space there (%s may be deleted when nothing runs), or mount a larger share", s.Private()))
 }
 
-// size is bytes for people, in the unit that disks are sold by.
-func size(bytes uint64) string {
-	if bytes >= 1e9 {
+// Size is bytes for people, in the unit that disks are sold by.
+func Size(bytes uint64) string {
+	switch {
+	case bytes >= 1e9:
 		return fmt.Sprintf("%.1f GB", float64(bytes)/1e9)
+	case bytes < 1e6:
+		return fmt.Sprintf("%.0f kB", float64(bytes)/1e3)
 	}
 	return fmt.Sprintf("%.0f MB", float64(bytes)/1e6)
 }

@@ -85,7 +85,7 @@ func packageDigest(ctx context.Context, s *share.Share, p cuda.Package) (string,
 	if err != nil {
 		return "", stage.Wrap(stage.Driver, err, "the driver package "+p.Path+" cannot be read", "make it readable, or download it again")
 	}
-	path := filepath.Join(s.Private(), "digests", p.Name()+".json")
+	path := filepath.Join(s.Digests(), p.Name()+".json")
 	if known, err := readDigest(path); err == nil && known.Fingerprint == fingerprint {
 		return known.Digest, nil
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -11,8 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
-	"strings"
 
 	"github.com/k8sp/cuda/internal/atomicfile"
 	"github.com/k8sp/cuda/internal/share"
@@ -262,33 +260,4 @@ func (p publisher) point(ctx context.Context, link, name string) error {
 		return err
 	}
 	return p.o.Share.Chown(ctx, link)
-}
-
-// sweep removes the content folders of this driver version that no link beside
-// them names, and the links that a crash left half made.
-func (p publisher) sweep(link string) error {
-	dir, version := filepath.Dir(link), filepath.Base(link)
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	var linked []string
-	for _, e := range entries {
-		if target, err := os.Readlink(filepath.Join(dir, e.Name())); err == nil && !strings.HasPrefix(e.Name(), "."+version+".tmp-") {
-			linked = append(linked, filepath.Base(target))
-		}
-	}
-	ours := regexp.MustCompile(`^\.` + regexp.QuoteMeta(version) + `(-[0-9a-f]{12}(\.[0-9]+)?|\.tmp-[0-9a-z]+)$`)
-	for _, e := range entries {
-		if !ours.MatchString(e.Name()) || slices.Contains(linked, e.Name()) {
-			continue
-		}
-		if err := p.step("remove " + e.Name()); err != nil {
-			return err
-		}
-		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
-			return err
-		}
-	}
-	return nil
 }
