@@ -43,8 +43,7 @@ type BuildOptions struct {
 	// ModuleType is [Proprietary] or [Open], whichever the package has;
 	// [Preference.Resolve] chooses. Required.
 	ModuleType string
-	// Exclude names modules to leave out, of nvidia-drm, nvidia-peermem and
-	// nvidia-uvm.
+	// Exclude names modules to leave out, as [Leave] returns them.
 	Exclude []string
 	// AllowUndefined lets modules use symbols that OutputDir's Module.symvers
 	// does not list; they are in Built.Undefined instead of failing the
@@ -129,6 +128,9 @@ func Build(ctx context.Context, d Driver, o BuildOptions) (Built, error) {
 	}
 	if b.Files, err = gatherModules(dir); err != nil {
 		return Built{}, stage.Wrap(stage.Build, err, "the built modules cannot be gathered", "")
+	}
+	if b.Files, err = drop(b.Files, o.Exclude); err != nil {
+		return Built{}, stage.Wrap(stage.Build, err, "a module that was not asked for cannot be removed", "")
 	}
 	log, err := readLog(o.LogFile)
 	if err != nil {

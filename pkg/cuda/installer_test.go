@@ -117,7 +117,7 @@ func TestCompose(t *testing.T) {
 		{"580", "580.105.08", []string{Proprietary, Open}, Proprietary, []string{"nvidia-uvm", "nvidia-drm"}, "--kernel-modules-only",
 			[]string{"--no-dkms", "--no-backup", "--no-kernel-module-source", "--no-rebuild-initramfs", "--skip-depmod", "--skip-module-load",
 				"--concurrency-level=2", "--kernel-module-type=proprietary", "--no-drm", "--no-unified-memory"}},
-		{"580 open", "580.105.08", []string{Proprietary, Open}, Open, []string{"nvidia-vgpu-vfio"}, "--kernel-modules-only",
+		{"580 open", "580.105.08", []string{Proprietary, Open}, Open, []string{"nvidia-modeset"}, "--kernel-modules-only",
 			[]string{"--no-dkms", "--no-backup", "--no-kernel-module-source", "--no-rebuild-initramfs", "--skip-depmod", "--skip-module-load",
 				"--concurrency-level=2", "--kernel-module-type=open"}},
 	}
@@ -156,7 +156,6 @@ func TestComposeRefuses(t *testing.T) {
 		{"no modules-only mode", without("kernel-modules-only"), Proprietary, nil, "does not know --kernel-module-only"},
 		{"no install path", without("kernel-install-path"), Proprietary, nil, "does not know --kernel-install-path"},
 		{"no choice of form", without("kernel-module-build-directory"), Open, nil, "cannot be told to build the open modules"},
-		{"a module without an option", knownTo(t, "535.216.01"), Proprietary, []string{"nvidia-modeset"}, "cannot leave out nvidia-modeset"},
 		{"an option it does not know", without("no-peermem"), Proprietary, []string{"nvidia-peermem"}, "cannot leave out nvidia-peermem"},
 	}
 	for _, tt := range tests {

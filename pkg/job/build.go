@@ -62,6 +62,7 @@ type build struct {
 	scratch string // this run's, on the share, gone at its end
 
 	target   kernel.Target
+	exclude  []string          // the modules to do without, sorted
 	signer   *signature.Signer // nil: the modules are not signed
 	compiler prepare.Compiler
 	// compilerVersion is the first line of what the compiler says of itself.
@@ -88,14 +89,14 @@ func Build(ctx context.Context, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if err := o.validate(); err != nil {
+	b, err := newBuild(o, s)
+	if err != nil {
 		return Result{}, err
 	}
 	if err := s.Writable(); err != nil {
 		return Result{}, err
 	}
 	defer giveToOwner(ctx, s)
-	b := &build{Options: o, share: s}
 	err = run(ctx, stage.Detect, func(ctx context.Context) error { return b.detect(ctx, s.Exports()) })
 	if err != nil {
 		return Result{}, err
@@ -113,6 +114,15 @@ func Build(ctx context.Context, o Options) (Result, error) {
 		return Result{}, stage.Wrap(stage.Share, err, "this run's scratch folder cannot be made", "check that the share is writable")
 	}
 	return b.run(ctx)
+}
+
+// newBuild refuses options that no build could make sense of.
+func newBuild(o Options, s *share.Share) (*build, error) {
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	exclude, err := cuda.Leave(o.Modules, o.Exclude)
+	return &build{Options: o, share: s, exclude: exclude}, err
 }
 
 // giveToOwner is done at the end, after a failure too: root's files in a
@@ -241,7 +251,7 @@ func (b *build) compile(ctx context.Context) error {
 	b.built, err = cuda.Build(ctx, b.driver, cuda.BuildOptions{
 		Runner: b.Runner, Scratch: b.scratch, LogFile: b.logFile(installerTool),
 		Release: b.target.Release.Full, SourceDir: b.prepared.Source, OutputDir: b.prepared.Output,
-		Compiler: b.prepared.Compiler, ModuleType: b.moduleType, Exclude: b.Exclude,
+		Compiler: b.prepared.Compiler, ModuleType: b.moduleType, Exclude: b.exclude,
 		// Where only the exports of loaded modules are known, drm's may not
 		// be among them.
 		AllowUndefined: !b.target.Exports.Complete, Debug: b.Debug,
@@ -273,7 +283,7 @@ func (b *build) check(context.Context) error {
 		}
 	}
 	b.checks = append(driftCheck(b.prepared.Drift), modules.Gate(b.mods, b.target, modules.Expect{
-		Modules: b.driver.Modules(b.moduleType), Excluded: b.Exclude, Firmware: b.driver.Firmware(), Debug: b.Debug,
+		Modules: b.driver.Modules(b.moduleType), Excluded: b.exclude, Firmware: b.driver.Firmware(), Debug: b.Debug,
 	})...)
 	return modules.Judge(b.checks, b.policy())
 }

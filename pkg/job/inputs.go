@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/rs/zerolog"
 
@@ -49,10 +48,9 @@ func (b *build) digestInputs(driver string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	exclude := slices.Sorted(slices.Values(b.Exclude))
 	text, err := json.Marshal(inputs{
 		Builder: b.Builder, Target: lasting(b.target), Compiler: b.compilerVersion, Driver: driver,
-		ModuleType: b.preference.Type, Exclude: slices.Compact(exclude),
+		ModuleType: b.preference.Type, Exclude: b.exclude,
 		Debug: b.Debug, SignedBy: b.signedBy(), Trust: b.trust(), Signer: b.certificateDigest(),
 		Repository: b.Source.Repository, Ref: b.Source.Ref, Commit: b.Source.Commit, Source: local,
 	})
