@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/k8sp/cuda/internal/progress"
 )
 
 // DefaultIdle is how long a server may send nothing before it is given up.
@@ -79,12 +81,14 @@ func To(ctx context.Context, w io.Writer, o Options) (digest string, err error) 
 	silence := time.AfterFunc(idle, func() { cancel(errIdle) })
 	defer silence.Stop()
 
-	body, err := open(ctx, o, shown)
+	response, err := open(ctx, o, shown)
 	if err != nil {
 		return "", explain(ctx, shown, err)
 	}
-	defer body.Close()
-	digest, err = Copy(w, &attentive{body, func() { silence.Reset(idle) }}, o)
+	defer response.Body.Close()
+	task := progress.Begin(ctx, "download", progress.Bytes, response.ContentLength)
+	defer task.End()
+	digest, err = Copy(w, task.Reader(&attentive{response.Body, func() { silence.Reset(idle) }}), o)
 	var other *DigestError
 	var much *SizeError
 	if err != nil && !errors.As(err, &other) && !errors.As(err, &much) {
@@ -115,7 +119,7 @@ func Copy(w io.Writer, r io.Reader, o Options) (digest string, err error) {
 	return digest, nil
 }
 
-func open(ctx context.Context, o Options, shown string) (io.ReadCloser, error) {
+func open(ctx context.Context, o Options, shown string) (*http.Response, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, o.URL, nil)
 	if err != nil {
 		return nil, errors.New("it is not an address")
@@ -132,7 +136,7 @@ func open(ctx context.Context, o Options, shown string) (io.ReadCloser, error) {
 		_ = response.Body.Close()
 		return nil, &StatusError{URL: shown, Status: response.Status, Code: response.StatusCode}
 	}
-	return response.Body, nil
+	return response, nil
 }
 
 // explain gives an error the address, without credentials, and the cause of a

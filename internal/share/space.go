@@ -3,8 +3,10 @@ package share
 import (
 	"fmt"
 
-	"github.com/k8sp/cuda/pkg/stage"
 	"golang.org/x/sys/unix"
+
+	"github.com/k8sp/cuda/internal/units"
+	"github.com/k8sp/cuda/pkg/stage"
 )
 
 // Free is how many bytes a user may still write to the share. known is false
@@ -35,17 +37,6 @@ func (s *Share) Need(name stage.Name, bytes uint64, what string) error {
 	if !known || free >= bytes {
 		return nil
 	}
-	return stage.New(name, fmt.Sprintf("the share %s has %s free and %s needs %s", s.dir, Size(free), what, Size(bytes)),
+	return stage.New(name, fmt.Sprintf("the share %s has %s free and %s needs %s", s.dir, units.Bytes(free), what, units.Bytes(bytes)),
 		fmt.Sprintf("free space there (%s may be deleted when nothing runs), or mount a larger share", s.Private()))
-}
-
-// Size is bytes for people, in the unit that disks are sold by.
-func Size(bytes uint64) string {
-	switch {
-	case bytes >= 1e9:
-		return fmt.Sprintf("%.1f GB", float64(bytes)/1e9)
-	case bytes < 1e6:
-		return fmt.Sprintf("%.0f kB", float64(bytes)/1e3)
-	}
-	return fmt.Sprintf("%.0f MB", float64(bytes)/1e6)
 }

@@ -73,6 +73,9 @@ var exclusions = map[string]string{
 	"nvidia-peermem": "no-peermem",
 }
 
+// compiledAnyway says whether a module that is to be left out is compiled.
+func compiledAnyway(module string) bool { return exclusions[module] == "" }
+
 // helpful are options without which the modules would be the same, but which
 // keep the installer from looking at, or asking about, the machine that it
 // happens to run on. They are passed to an installer that knows them.

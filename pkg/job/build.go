@@ -7,7 +7,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/rs/zerolog"
 
@@ -255,7 +254,7 @@ func (b *build) compile(ctx context.Context) error {
 		// Where only the exports of loaded modules are known, drm's may not
 		// be among them.
 		AllowUndefined: !b.target.Exports.Complete, Debug: b.Debug,
-		Jobs: b.Jobs, Timeout: b.BuildTimeout, Progress: progress(log), StateDir: b.StateDir,
+		Jobs: b.Jobs, Timeout: b.BuildTimeout, StateDir: b.StateDir,
 	})
 	if err != nil {
 		return b.share.Explain(stage.Build, err)
@@ -296,16 +295,4 @@ func (b *build) policy() modules.Policy { return modules.Policy{Strict: b.Strict
 // so that the last of each can be read after the fact.
 func (b *build) logFile(tool string) string {
 	return filepath.Join(b.share.Logs(), strings.Join([]string{tool, b.target.Release.Full, b.pkg.Version}, "-")+".log")
-}
-
-// progress passes on a tool's progress, no more often than a reader of a log
-// wants.
-func progress(log *zerolog.Logger) func(string) {
-	var last time.Time
-	return func(line string) {
-		if now := time.Now(); now.Sub(last) >= 5*time.Second {
-			last = now
-			log.Info().Msg(line)
-		}
-	}
 }

@@ -21,7 +21,6 @@ func (b *build) checkOut(ctx context.Context) error {
 func (b *build) takeSource(ctx context.Context, take func(context.Context, kernel.Target, source.Options) (source.Tree, error)) error {
 	o := b.Source
 	o.Dir, o.Scratch, o.Runner = b.share.Linux(), b.scratch, b.Runner
-	o.Progress = &lineWriter{line: progress(zerolog.Ctx(ctx))}
 	o.Room = func(bytes uint64) error {
 		return b.share.Need(stage.Source, bytes+bytes/10+prepareBytes+buildBytes, "fetching the kernel source and building with it")
 	}

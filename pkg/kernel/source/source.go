@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -102,9 +101,6 @@ type Options struct {
 	// server failed at for the moment; it doubles with each after that. Zero
 	// means a second.
 	Pause time.Duration
-	// Progress receives the git server's progress, as git shows it after
-	// "remote: ". Nil discards it.
-	Progress io.Writer
 }
 
 // Tree is a checked out kernel source.

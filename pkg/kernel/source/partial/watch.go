@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/k8sp/cuda/internal/progress"
 )
 
 // errStalled ends a request to a server that has said nothing for too long.
@@ -52,7 +54,9 @@ func Get(ctx context.Context, o Options, url string, read func(io.Reader) error)
 		if response.StatusCode != http.StatusOK {
 			return w.explain(fmt.Errorf("the server answered %s", response.Status))
 		}
-		return w.explain(read(response.Body))
+		task := progress.Begin(ctx, "download", progress.Bytes, response.ContentLength)
+		defer task.End()
+		return w.explain(read(task.Reader(response.Body)))
 	})
 }
 
