@@ -124,7 +124,7 @@ func (s *Share) Explain(name stage.Name, err error) error {
 	switch {
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		return stage.Wrap(name, err, fmt.Sprintf("the share %s is full", s.dir),
-			fmt.Sprintf("free space there (%s may be deleted when nothing runs), or mount a larger share", s.Private()))
+			fmt.Sprintf("free space there (`builder prune` shows what can be made again, and %s may be deleted when nothing runs), or mount a larger share", s.Private()))
 	case errors.Is(err, unix.EROFS):
 		return stage.Wrap(name, err, fmt.Sprintf("the share %s is read-only, so modules could not be left there", s.dir),
 			"mount it without :ro, and check that its file system did not go read-only after an error")

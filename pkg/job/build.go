@@ -20,13 +20,6 @@ import (
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
-// What the stages write to the share, as measured with five modules, and a
-// margin.
-const (
-	prepareBytes = 80e6
-	buildBytes   = 600e6
-)
-
 // The tools that a build runs, by the names of their logs.
 const (
 	prepareTool   = "prepare"
@@ -210,7 +203,7 @@ func (b *build) unpackDriver(ctx context.Context) error {
 	if err := modules.Ready(b.share, b.scratch, b.target.Release.Full, b.pkg.Version); err != nil {
 		return err
 	}
-	if err := b.share.Need(stage.Driver, prepareBytes+buildBytes, "preparing a kernel tree and building a driver"); err != nil {
+	if err := b.room(ctx, stage.Driver, share.Space{}); err != nil {
 		return err
 	}
 	var err error
@@ -232,6 +225,9 @@ func (b *build) prepare(ctx context.Context) error {
 	if b.compiler.Warning != "" {
 		zerolog.Ctx(ctx).Warn().Msg(b.compiler.Warning)
 	}
+	if err := b.room(ctx, stage.Prepare, share.Space{}); err != nil {
+		return err
+	}
 	var err error
 	b.prepared, err = prepare.Prepare(ctx, b.target, b.source, prepare.Options{
 		Runner: b.Runner, Dir: b.share.Prepared(), Compiler: b.compiler.Command, Jobs: b.Jobs,
@@ -245,6 +241,9 @@ func (b *build) prepare(ctx context.Context) error {
 }
 
 func (b *build) compile(ctx context.Context) error {
+	if err := b.room(ctx, stage.Build, share.Space{}); err != nil {
+		return err
+	}
 	log := zerolog.Ctx(ctx)
 	var err error
 	b.built, err = cuda.Build(ctx, b.driver, cuda.BuildOptions{

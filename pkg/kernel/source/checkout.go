@@ -133,7 +133,10 @@ func (l *ladder) room() error {
 	if l.Room == nil {
 		return nil
 	}
-	return l.Room(l.size())
+	if l.Full {
+		return l.Room(FullSize, FullFiles)
+	}
+	return l.Room(Size, Files)
 }
 
 // size is about how much disk the checkout takes.

@@ -24,6 +24,12 @@ const (
 	FullSize = 1_800_000_000
 )
 
+// About how many files and folders those are.
+const (
+	Files     = 12_000
+	FullFiles = 85_000
+)
+
 // The rungs of the ladder, in order.
 const (
 	// RungHostTree is the tree that the host itself has for building modules.
@@ -89,9 +95,10 @@ type Options struct {
 	// sent to the API's host and, over HTTPS or to the API's very host, to
 	// the git server that belongs to it, and nowhere else.
 	Token string
-	// Room is asked before anything is fetched, with how many bytes of disk
-	// that will take; its error ends the checkout. Nil does not ask.
-	Room func(bytes uint64) error
+	// Room is asked before anything is fetched, with how many bytes of disk and
+	// how many files that will take; its error ends the checkout. Nil does not
+	// ask.
+	Room func(bytes, files uint64) error
 	// Runner runs the programs of the host's own tree, to see whether they run
 	// here. Nil runs them on this machine.
 	Runner command.Runner
