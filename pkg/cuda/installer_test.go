@@ -3,6 +3,7 @@ package cuda
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -165,5 +166,18 @@ func TestComposeRefuses(t *testing.T) {
 				t.Errorf("error %v, want exit code 14 and %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// Without a number of jobs there is one for each processor that Go may use,
+// which is what a container's quota leaves of them.
+func TestJobsOfTheContainer(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(3))
+	args, err := compose(knownTo(t, "535.216.01"), driver("535.261.03", Proprietary), BuildOptions{ModuleType: Proprietary}, "/m")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(args, func(a argument) bool { return a.String() == "--concurrency-level=3" }) {
+		t.Errorf("arguments %v, want --concurrency-level=3", args)
 	}
 }
