@@ -29,6 +29,10 @@ func (t *Task) Note(text string) {
 // progress. It never fails.
 func (t *Task) Notes() io.Writer { return &lineWriter{line: t.Note} }
 
+// Lines counts a unit for each line that is written to it, as make prints one for
+// each step. It never fails.
+func (t *Task) Lines() io.Writer { return &lineWriter{line: func(string) { t.Add(1) }} }
+
 // lineWriter hands on what is written to it line by line, without empty ones.
 type lineWriter struct {
 	line func(string)
