@@ -192,6 +192,7 @@ func (f *follower) line(line string) {
 			f.tests++
 			f.task.Note(fmt.Sprintf("%d kernel interfaces tested", f.tests))
 		case strings.HasPrefix(output, "CC "):
+			f.task.Note("") // the tests are over
 			f.task.Add(1)
 		}
 	}

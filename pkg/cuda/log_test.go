@@ -166,8 +166,8 @@ func TestFollower(t *testing.T) {
 		}
 		want := []string{
 			"kernel modules: 0 of 3 objects, 2 kernel interfaces tested, 5s",
-			"kernel modules: 2 of 3 objects, 2 kernel interfaces tested, 2s left",
-			"kernel modules: 3 of 3 objects, 2 kernel interfaces tested, 0s left",
+			"kernel modules: 2 of 3 objects, 2s left",
+			"kernel modules: 3 of 3 objects, 0s left",
 		}
 		var got []string
 		for line := range strings.Lines(said.String()) {
