@@ -98,6 +98,25 @@ func TestBuildAgainWhere(t *testing.T) {
 	}
 }
 
+// TestTwoSharesGiveTheSameBytes builds the same in two folders, the manifest
+// included. (That compilers give the same is integration's to see.)
+func TestTwoSharesGiveTheSameBytes(t *testing.T) {
+	f := newFixture(t)
+	f.build(t)
+	want := files(t, filepath.Join(f.share, "modules"))
+	other := *f
+	other.share = filepath.Join(t.TempDir(), "a", "longer", "name")
+	if err := os.CopyFS(filepath.Join(other.share, "cuda"), os.DirFS(filepath.Join(f.share, "cuda"))); err != nil {
+		t.Fatal(err)
+	}
+	if o := other.run(t, "--share="+other.share, "--jobs=7"); o.code != 0 || strings.Contains(o.stderr, "nothing to build") {
+		t.Fatalf("exit code %d\n%s", o.code, o.stderr)
+	}
+	if diff := cmp.Diff(want, files(t, filepath.Join(other.share, "modules"))); diff != "" {
+		t.Errorf("the second share holds something else (-first +second):\n%s", diff)
+	}
+}
+
 func TestBuildOutputJSON(t *testing.T) {
 	f := newFixture(t)
 	o := f.run(t, "--output", "json")

@@ -225,7 +225,12 @@ func (o BuildOptions) stateDir() string {
 }
 
 // environment is what the build sees besides the caller's own environment.
-func (o BuildOptions) environment() []string {
+func (o BuildOptions) environment(d Driver) []string {
+	// Assertions and warnings name their file, by its path in scratch.
+	flags := "-ffile-prefix-map=" + d.Dir + "/="
+	if !o.Debug {
+		flags = "-g0 " + flags
+	}
 	env := []string{
 		"LC_ALL=C",
 		"TMPDIR=" + o.Scratch,
@@ -233,12 +238,10 @@ func (o BuildOptions) environment() []string {
 		"MAKEFLAGS=",
 		// The choice of the compiler was made, and explained, before.
 		"IGNORE_CC_MISMATCH=1",
+		"KCFLAGS=" + flags,
 	}
 	if o.Compiler != "" {
 		env = append(env, "CC="+o.Compiler)
-	}
-	if !o.Debug {
-		env = append(env, "KCFLAGS=-g0")
 	}
 	if o.AllowUndefined {
 		env = append(env, "KBUILD_MODPOST_WARN=1")
@@ -254,9 +257,9 @@ var errTimeout = errors.New("time limit reached")
 func (o BuildOptions) run(ctx context.Context, d Driver, argv []string) (printed string, err error) {
 	var out tail
 	done := make(chan error, 1)
-	zerolog.Ctx(ctx).Debug().Str("command", strings.Join(argv, " ")).Strs("environment", o.environment()).Msg("running nvidia-installer")
+	zerolog.Ctx(ctx).Debug().Str("command", strings.Join(argv, " ")).Strs("environment", o.environment(d)).Msg("running nvidia-installer")
 	go func() {
-		done <- o.Runner.Run(ctx, command.Command{Args: argv, Dir: d.Dir, Env: o.environment(), Output: &out})
+		done <- o.Runner.Run(ctx, command.Command{Args: argv, Dir: d.Dir, Env: o.environment(d), Output: &out})
 	}()
 	task := progress.Begin(ctx, "kernel modules", "objects", o.objects(ctx, d))
 	defer task.End()
@@ -288,7 +291,7 @@ func (o BuildOptions) objects(ctx context.Context, d Driver) int64 {
 	err := o.Runner.Run(ctx, command.Command{
 		Args: []string{"make", "--silent", "--file=count-lines.mk", "count", "SYSSRC=" + o.SourceDir, "SYSOUT=" + o.OutputDir,
 			"NV_EXCLUDE_KERNEL_MODULES=" + strings.Join(slices.DeleteFunc(slices.Clone(o.Exclude), compiledAnyway), " ")},
-		Dir: dir, Env: o.environment(), Output: &out,
+		Dir: dir, Env: o.environment(d), Output: &out,
 	})
 	count := counted.FindStringSubmatch(out.String())
 	if err != nil || count == nil {
