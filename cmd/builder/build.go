@@ -108,8 +108,8 @@ func buildFlags(flags *pflag.FlagSet, o *job.Options) {
 	flags.StringVar(&o.Source.Ref, "source-ref", "", "tag or branch `name` of the kernel source, instead of the one that the release names")
 	flags.StringVar(&o.Source.Commit, "source-commit", "", "`commit` that the kernel source must be")
 	flags.BoolVar(&o.Source.Full, "full-source", false, "check out the whole kernel source, not only what a build needs")
-	flags.BoolVar(&o.Source.Offline, "offline", false, "ask the network for nothing: the kernel source has to be there")
-	flags.DurationVar(&o.Source.Pause, "retry-pause", time.Second, "`time` before the second try of what the network failed at for the moment; it doubles with each")
+	offlineFlag(flags, &o.Offline)
+	flags.DurationVar(&o.Pause, "retry-pause", time.Second, "`time` before the second try of what the network failed at for the moment; it doubles with each")
 	flags.StringVar(&o.Signing.Key, "signing-key", "", "`file` with the private key to sign the modules with, RSA or ECDSA in PEM")
 	flags.StringVar(&o.Signing.Certificate, "signing-cert", "", "`file` with the key's certificate")
 	flags.BoolVar(&o.Debug, "debug-info", false, "keep debugging information: modules seventeen times the size")
@@ -124,6 +124,10 @@ func hostFlags(flags *pflag.FlagSet, h *job.Host) {
 	hostRootFlag(flags, &h.Root)
 	flags.StringVar(&h.Image, "kernel-image", "", "`file` or URL of a kernel image (vmlinuz) whose kernel is the target, whatever the host runs")
 	flags.StringVar(&h.ImageSHA256, "kernel-image-sha256", "", "SHA-256 `digest` that the kernel image must have")
+}
+
+func offlineFlag(flags *pflag.FlagSet, value *bool) {
+	flags.BoolVar(value, "offline", false, "ask the network for nothing: what is needed of it has to be there")
 }
 
 func hostRootFlag(flags *pflag.FlagSet, value *string) {

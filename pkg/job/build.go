@@ -79,6 +79,14 @@ type build struct {
 	checks     []modules.Check
 }
 
+// newBuild is a run of the job that has done nothing yet.
+func newBuild(o Options, s *share.Share) *build {
+	o.Source.Offline, o.Source.Pause = o.Offline, o.Pause
+	o.Host.Offline, o.Host.Pause = o.Offline, o.Pause
+	o.Host.images.dir = s.Downloads()
+	return &build{Options: o, share: s}
+}
+
 // Build runs the job. Where an earlier run has published exactly what this one
 // would, it says so and builds nothing. Errors are a *stage.Error of the stage
 // that failed, or the context's; either way nothing that was published before
@@ -95,7 +103,8 @@ func Build(ctx context.Context, o Options) (Result, error) {
 		return Result{}, err
 	}
 	defer giveToOwner(ctx, s)
-	b := &build{Options: o, share: s}
+	b := newBuild(o, s)
+	b.Host.images.keep = true
 	err = run(ctx, stage.Detect, func(ctx context.Context) error { return b.detect(ctx, s.Exports()) })
 	if err != nil {
 		return Result{}, err

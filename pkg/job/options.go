@@ -26,6 +26,11 @@ type Options struct {
 	// Source says where kernel source comes from. The folders in it are
 	// filled in by the job.
 	Source source.Options
+	// Offline refuses to ask the network for anything.
+	Offline bool
+	// Pause is how long to wait before the second try of what the network
+	// failed at for the moment; zero means a second.
+	Pause time.Duration
 	// DriverVersion is the driver to build; empty is the newest there is.
 	DriverVersion string
 	// ModuleType is "proprietary", "open" or "auto"; empty is "auto", which

@@ -31,7 +31,7 @@ func Plan(ctx context.Context, o Options) ([]Step, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	b := &build{Options: o, share: s}
+	b := newBuild(o, s)
 	if err := b.detect(ctx, ""); err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ func Plan(ctx context.Context, o Options) ([]Step, error) {
 		return append(steps, Step{stage.Publish, "nothing: " + result.Manifest + " is already what would be built"}), nil
 	}
 
-	rungs, err := source.Plan(ctx, t, withDir(o.Source, s))
+	rungs, err := source.Plan(ctx, t, withDir(b.Source, s))
 	if err != nil {
 		return nil, err
 	}
