@@ -78,6 +78,7 @@ func TestWords(t *testing.T) {
 		{"no total", state{done: 70}, "objects", at, "70 objects, 12s"},
 		{"more than there was to be", state{done: 70, total: 60}, "objects", at, "70 of 60 objects, 12s"},
 		{"a download", state{done: 30e6, total: 390e6, bytes: 30e6}, Bytes, at, "30 MB of 390 MB, 3 MB/s, 2m0s left"},
+		{"a download that goes on", state{done: 330e6, total: 390e6, bytes: 30e6}, Bytes, at, "330 MB of 390 MB, 3 MB/s, 20s left"},
 		{"a download of who knows how much", state{done: 30e6, bytes: 30e6}, Bytes, at, "30 MB, 3 MB/s, 12s"},
 		{"a note", state{total: 192, note: "130 kernel interfaces tested"}, "objects", at, "0 of 192 objects, 130 kernel interfaces tested, 12s"},
 	} {

@@ -187,7 +187,7 @@ func (s state) words(unit Unit, t times) []string {
 	if s.note != "" {
 		words = append(words, s.note)
 	}
-	if left, known := s.left(t.counting); known {
+	if left, known := s.left(unit, t.counting); known {
 		return append(words, left.Round(time.Second).String()+" left")
 	}
 	return append(words, t.all.Round(time.Second).String())
@@ -205,12 +205,17 @@ func (s state) count(unit Unit) string {
 	return fmt.Sprintf("%d %s", s.done, unit)
 }
 
-// left is the time that is left if the rest goes as what is done did.
-func (s state) left(counting time.Duration) (left time.Duration, known bool) {
-	if s.done <= 0 || s.done > s.total || counting <= 0 {
+// left is the time that is left if the rest goes as what is done did. What a
+// download found there took no time.
+func (s state) left(unit Unit, counting time.Duration) (left time.Duration, known bool) {
+	moved := s.done
+	if unit == Bytes {
+		moved = s.bytes
+	}
+	if moved <= 0 || s.done > s.total || counting <= 0 {
 		return 0, false
 	}
-	return time.Duration(float64(counting) / float64(s.done) * float64(s.total-s.done)), true
+	return time.Duration(float64(counting) / float64(moved) * float64(s.total-s.done)), true
 }
 
 func size(n int64) string { return units.Bytes(uint64(max(n, 0))) }

@@ -197,6 +197,7 @@ func (p *pruning) listPrivate(ctx context.Context) error {
 	}
 	for _, cache := range []struct{ path, what string }{
 		{p.share.Scratch(), "what a run that was stopped left behind"},
+		{p.share.Downloads(), "driver packages and kernel images, downloaded again when needed"},
 		{p.share.Exports(), "what modules of hosts export, read again from them"},
 		{p.share.Digests(), "digests of driver packages, read again from them"},
 	} {

@@ -2,6 +2,7 @@ package job
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/rs/zerolog"
@@ -32,20 +33,24 @@ var spendings = []spending{
 }
 
 // room is an error of the stage where the share has no room for what is left to
-// do from it on, and for source, where that is fetched.
-func (b *build) room(ctx context.Context, from stage.Name, source share.Space) error {
-	need, does := spent(from, source, b.Debug)
+// do from it on, and before that for fetched: a driver's package in the driver
+// stage, the kernel's source in its own.
+func (b *build) room(ctx context.Context, from stage.Name, fetched share.Space) error {
+	need, does := spent(from, fetched, b.Debug)
 	return b.needs(ctx, from, need, does)
 }
 
 // spent is what the stages from one on will take, and what they do. A third is
 // added: drivers and kernels differ, and others write to the disk as well.
-func spent(from stage.Name, source share.Space, debug bool) (need share.Space, does string) {
+func spent(from stage.Name, fetched share.Space, debug bool) (need share.Space, does string) {
 	var words []string
-	need = source
-	for _, s := range spendings {
-		if len(words) == 0 && s.stage != from || s.stage == stage.Source && source == (share.Space{}) {
-			continue
+	if from == stage.Driver && fetched != (share.Space{}) {
+		words = append(words, "downloading the driver")
+	}
+	need = fetched
+	for _, s := range spendings[slices.IndexFunc(spendings, func(s spending) bool { return s.stage == from }):] {
+		if s.stage == stage.Source && from != stage.Source {
+			continue // it may be there
 		}
 		words = append(words, s.does)
 		if debug && s.debug != (share.Space{}) {
