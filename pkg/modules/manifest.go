@@ -8,6 +8,7 @@ import (
 	"io"
 	"regexp"
 
+	"github.com/k8sp/cuda/internal/publish"
 	"github.com/k8sp/cuda/pkg/kernel"
 )
 
@@ -98,6 +99,11 @@ type File struct {
 	Name   string `json:"file"`
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"`
+}
+
+// published is the file as it is left beside the manifest.
+func (f File) published() publish.File {
+	return publish.File{Name: f.Name, Size: f.Size, SHA256: f.SHA256}
 }
 
 // Entry is a published module.

@@ -41,7 +41,7 @@ func scratchOf(t *testing.T, s *share.Share) string {
 	return dir
 }
 
-func publish(t *testing.T, o PublishOptions) string {
+func mustPublish(t *testing.T, o PublishOptions) string {
 	t.Helper()
 	path, err := Publish(t.Context(), o)
 	if err != nil {
@@ -86,7 +86,7 @@ func failure(t *testing.T, err error, code int, words ...string) {
 
 func TestPublish(t *testing.T) {
 	s, o := shelf(t)
-	path := publish(t, o)
+	path := mustPublish(t, o)
 	if want := filepath.Join(link(s), ManifestFile); path != want {
 		t.Errorf("path %s, want %s", path, want)
 	}
@@ -125,7 +125,7 @@ func TestPublish(t *testing.T) {
 
 func TestPublishAgainChangesNothing(t *testing.T) {
 	s, o := shelf(t)
-	publish(t, o)
+	mustPublish(t, o)
 	times := func() map[string]time.Time {
 		seen := map[string]time.Time{}
 		err := filepath.WalkDir(s.Modules(), func(path string, e fs.DirEntry, err error) error {
@@ -142,7 +142,7 @@ func TestPublishAgainChangesNothing(t *testing.T) {
 		return seen
 	}
 	before := times()
-	publish(t, o)
+	mustPublish(t, o)
 	if diff := cmp.Diff(before, times()); diff != "" {
 		t.Error(diff)
 	}
@@ -150,7 +150,7 @@ func TestPublishAgainChangesNothing(t *testing.T) {
 
 func TestPublishReplacesAndRemovesTheOld(t *testing.T) {
 	s, o := shelf(t)
-	publish(t, o)
+	mustPublish(t, o)
 	first, err := os.Readlink(link(s))
 	if err != nil {
 		t.Fatal(err)
@@ -169,7 +169,7 @@ func TestPublishReplacesAndRemovesTheOld(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	publish(t, newer(o))
+	mustPublish(t, newer(o))
 	second, err := os.Readlink(link(s))
 	if err != nil || second == first {
 		t.Fatalf("the link is %s, %v", second, err)
@@ -186,20 +186,21 @@ func TestPublishCrash(t *testing.T) {
 	crash := errors.New("crash")
 	for n := 0; ; n++ {
 		s, o := shelf(t)
-		publish(t, o)
+		mustPublish(t, o)
 		old, err := os.Readlink(link(s))
 		if err != nil {
 			t.Fatal(err)
 		}
 		steps, last := 0, ""
-		p := publisher{o: newer(o), step: func(name string) error {
+		crashing := newer(o)
+		crashing.step = func(name string) error {
 			last = name
 			if steps++; steps > n {
 				return crash
 			}
 			return nil
-		}}
-		_, err = p.publish(t.Context())
+		}
+		_, err = crashing.publish(t.Context())
 		if err == nil && steps <= n {
 			if n < 7 {
 				t.Errorf("only %d steps were crashed at", n)
@@ -217,7 +218,7 @@ func TestPublishCrash(t *testing.T) {
 		if (now == old) != (m.Inputs == o.Manifest.Inputs) {
 			t.Errorf("after a crash at %q the link %s holds %s", last, now, m.Inputs)
 		}
-		publish(t, newer(o))
+		mustPublish(t, newer(o))
 		if got := entriesOf(t, s); len(got) != 2 {
 			t.Errorf("after a crash at %q and another run there are %v", last, got)
 		}
@@ -226,7 +227,7 @@ func TestPublishCrash(t *testing.T) {
 
 func TestPublishOverDamage(t *testing.T) {
 	s, o := shelf(t)
-	publish(t, o)
+	mustPublish(t, o)
 	first, err := os.Readlink(link(s))
 	if err != nil {
 		t.Fatal(err)
@@ -238,7 +239,7 @@ func TestPublishOverDamage(t *testing.T) {
 	if _, _, err := Published(s, release, version); err == nil || !strings.Contains(err.Error(), "nvidia.ko is not the file of") {
 		t.Errorf("a damaged result: %v", err)
 	}
-	publish(t, o)
+	mustPublish(t, o)
 	if _, _, err := Published(s, release, version); err != nil {
 		t.Error(err)
 	}
@@ -289,7 +290,7 @@ func TestPublishedDamage(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, o := shelf(t)
-			publish(t, o)
+			mustPublish(t, o)
 			c.damage(t, link(s))
 			_, _, err := Published(s, release, version)
 			if err == nil || !strings.Contains(err.Error(), c.want) {
@@ -326,7 +327,7 @@ func TestReady(t *testing.T) {
 		if err := Ready(s, o.Scratch, release, version); err != nil {
 			t.Error(err)
 		}
-		publish(t, o)
+		mustPublish(t, o)
 	}
 	if left, err := os.ReadDir(o.Scratch); err != nil || len(left) != 0 {
 		t.Errorf("left %v, %v", left, err)
@@ -353,7 +354,7 @@ func TestPublishKeepsTheOldOnFailure(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, o := shelf(t)
-			publish(t, o)
+			mustPublish(t, o)
 			before := entriesOf(t, s)
 			other := newer(o)
 			other.Manifest.Modules = append([]Entry{}, o.Manifest.Modules...)
@@ -372,14 +373,15 @@ func TestPublishKeepsTheOldOnFailure(t *testing.T) {
 
 func TestPublishWhenTheShareFillsUp(t *testing.T) {
 	s, o := shelf(t)
-	publish(t, o)
-	p := publisher{o: newer(o), step: func(name string) error {
+	mustPublish(t, o)
+	filling := newer(o)
+	filling.step = func(name string) error {
 		if name == "copy nvidia-drm.ko" {
 			return &os.PathError{Op: "write", Path: "nvidia-drm.ko", Err: unix.ENOSPC}
 		}
 		return nil
-	}}
-	_, err := p.run(t.Context())
+	}
+	_, err := Publish(t.Context(), filling)
 	failure(t, err, 16, "is full", "Free space there")
 	if m, _, err := Published(s, release, version); err != nil || m.Inputs != o.Manifest.Inputs {
 		t.Errorf("the earlier result is %s, %v", m.Inputs, err)
@@ -399,7 +401,7 @@ func TestPublishInterrupted(t *testing.T) {
 
 func TestVerify(t *testing.T) {
 	s, o := shelf(t)
-	publish(t, o)
+	mustPublish(t, o)
 	checks, err := Verify(link(s), target(t), nil)
 	if err != nil {
 		t.Fatal(err)
