@@ -131,6 +131,9 @@ func (f *fixture) writeDriver(t *testing.T, version string) {
 		"firmware/gsp_tu10x.bin 0644 FIRMWARE INHERIT_PATH_DEPTH:1 MODULE:gsp\n"+
 		"nvidia-installer 0755 INSTALLER_BINARY MODULE:installer\n")
 	write(t, filepath.Join(dir, "kernel/nvidia/nv.c"), 0o644, "/* a source */\n")
+	for _, name := range []string{"gsp_ga10x.bin", "gsp_tu10x.bin"} {
+		write(t, filepath.Join(dir, "firmware", name), 0o644, name+" of "+version+"\n")
+	}
 	f.writeInstaller(t, version, `cp "$modules"/*.ko "$install"`)
 }
 

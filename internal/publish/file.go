@@ -100,12 +100,21 @@ func (f File) link(dir, to string) bool {
 		if os.Link(twin, to) != nil {
 			continue
 		}
-		if f.Differs(dir) == "" {
+		if f.Differs(dir) == "" && flush(to) == nil {
 			return true
 		}
 		_ = os.Remove(to)
 	}
 	return false
+}
+
+// flush has a file on the disk, as a twin in scratch may not be yet.
+func flush(path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Sync(), file.Close())
 }
 
 func (f File) mode() fs.FileMode {

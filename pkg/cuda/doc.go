@@ -1,6 +1,6 @@
 // Package cuda knows NVIDIA's Linux driver packages: it finds the one to use
 // among those a user has put down, verifies it, unpacks the part of it that
-// kernel modules are built from, and drives the package's own nvidia-installer
+// kernel modules are built from and their firmware, and drives the package's own nvidia-installer
 // to build them.
 //
 // A package is a folder or a self-extracting file (".run") whose name is

@@ -26,8 +26,8 @@ const (
 )
 
 // Unpack verifies a driver package and makes of it, in the folder dst, a
-// Driver for one build: the installer, the manifest and the modules' sources,
-// a few percent of a package's files. Dst is made, or is empty; it is removed
+// Driver for one build: the installer, the manifest, the modules' sources and
+// the firmware, a few percent of a package's files. Dst is made, or is empty; it is removed
 // again on failure. The package itself is only read, and shares no file with
 // dst. Errors are of the driver stage.
 func Unpack(ctx context.Context, p Package, dst string) (Driver, error) {
@@ -105,6 +105,8 @@ func wanted(name string) bool {
 	switch top {
 	case manifestName, installerName:
 		return rest == ""
+	case firmwareFolder:
+		return true
 	case sourceFolder(Proprietary), sourceFolder(Open):
 		return rest != "precompiled" && !strings.HasPrefix(rest, "precompiled/")
 	}

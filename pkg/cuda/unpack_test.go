@@ -51,6 +51,7 @@ func members() []makeselftest.Member {
 // unpacked is what a build gets of it.
 var unpacked = []string{
 	".manifest -rw-r--r--",
+	"firmware/gsp_ga10x.bin -rw-r--r--",
 	"kernel/Makefile -rw-r--r--",
 	"kernel/conftest.sh -rwxr-xr-x",
 	"kernel/dkms.conf -rw-r--r--",

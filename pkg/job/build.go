@@ -26,6 +26,8 @@ import (
 const (
 	prepareBytes = 80e6
 	buildBytes   = 600e6
+	// firmwareBytes is more than the largest so far, 113 MB of 610.57.04.
+	firmwareBytes = 130e6
 )
 
 // The tools that a build runs, by the names of their logs.
@@ -201,7 +203,7 @@ func (b *build) unpackDriver(ctx context.Context) error {
 	if err := modules.Ready(b.share, b.scratch, b.target.Release.Full, b.pkg.Version); err != nil {
 		return err
 	}
-	if err := b.share.Need(stage.Driver, prepareBytes+buildBytes, "preparing a kernel tree and building a driver"); err != nil {
+	if err := b.share.Need(stage.Driver, prepareBytes+buildBytes+firmwareBytes, "preparing a kernel tree and building a driver"); err != nil {
 		return err
 	}
 	var err error

@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"os"
+	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 
 	"github.com/k8sp/cuda/internal/publish"
 	"github.com/k8sp/cuda/internal/share"
@@ -19,8 +23,12 @@ type PublishOptions struct {
 	Share *share.Share
 	// Scratch is a folder on the share's file system.
 	Scratch string
-	// Dir holds the files that the manifest names.
-	Dir      string
+	// Dir holds the modules and the indexes that the manifest names.
+	Dir string
+	// Firmware is where the firmware that it names is, by name. Those files
+	// are given away: on the share's file system they become what is
+	// published, as a second copy of 100 MB would be a waste.
+	Firmware map[string]string
 	Manifest Manifest
 
 	// step is called before each change that others can see, for the test
@@ -60,15 +68,47 @@ func (o PublishOptions) publish(ctx context.Context) (string, error) {
 	folder := publish.Folder{
 		Share: o.Share, Scratch: o.Scratch, Link: link, Index: ManifestFile, Text: text, Step: o.step,
 	}
+	if err := o.Manifest.checkNames(); err != nil {
+		return "", err
+	}
 	for _, f := range o.Manifest.files() {
-		if !fileName.MatchString(f.Name) {
-			return "", fmt.Errorf("a file cannot be published as %q", f.Name)
-		}
 		file := f.published()
 		file.From = filepath.Join(o.Dir, f.Name)
+		if from, ok := o.Firmware[f.Name]; ok {
+			file.From, file.Twins = from, append(o.twins(f.Name), from)
+		}
 		folder.Files = append(folder.Files, file)
 	}
 	return filepath.Join(link, ManifestFile), folder.Publish(ctx)
+}
+
+// DescribeFirmware lists files for [Manifest.Firmware] and returns where each
+// is, for [PublishOptions.Firmware]. They are given by the names that the
+// kernel asks for, "nvidia/535.261.03/gsp_ga10x.bin". The list is sorted.
+func DescribeFirmware(files map[string]string) (list []File, from map[string]string, err error) {
+	from = map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		f, err := describeFile(files[name])
+		if err != nil {
+			return nil, nil, err
+		}
+		f.Name = path.Join(FirmwareDir, name)
+		list, from[f.Name] = append(list, f), files[name]
+	}
+	return list, from, nil
+}
+
+// twins are a file of this driver as it was published for any release.
+func (o PublishOptions) twins(name string) []string {
+	releases, err := os.ReadDir(o.Share.Modules())
+	if err != nil {
+		return nil
+	}
+	var paths []string
+	for _, r := range releases {
+		paths = append(paths, filepath.Join(o.Share.Modules(), r.Name(), o.Manifest.Driver.Version, filepath.FromSlash(name)))
+	}
+	return paths
 }
 
 // component is what a release or driver version may be as a file's name.

@@ -29,7 +29,21 @@ func shelf(t *testing.T) (*share.Share, PublishOptions) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s, PublishOptions{Share: s, Scratch: scratchOf(t, s), Dir: filepath.Join("testdata", "ko"), Manifest: manifest(t, driver(t))}
+	return s, PublishOptions{Share: s, Scratch: scratchOf(t, s), Dir: filepath.Join("testdata", "ko"), Manifest: manifest(t, driver(t)), Firmware: giveAway(t)}
+}
+
+// giveAway makes firmware for one publication.
+func giveAway(t *testing.T) map[string]string {
+	t.Helper()
+	content, err := os.ReadFile(firmwareFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "gsp_ga10x.bin")
+	if err := os.WriteFile(file, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return map[string]string{"firmware/nvidia/" + version + "/gsp_ga10x.bin": file}
 }
 
 func scratchOf(t *testing.T, s *share.Share) string {
@@ -106,7 +120,7 @@ func TestPublish(t *testing.T) {
 		}
 		files = append(files, info.Mode().String()+" "+e.Name())
 	}
-	want := []string{"-rw-r--r-- manifest.json", "-rw-r--r-- modules.dep", "-rw-r--r-- nvidia-drm.ko", "-rw-r--r-- nvidia-modeset.ko", "-rw-r--r-- nvidia-uvm.ko", "-rw-r--r-- nvidia.ko"}
+	want := []string{"drwxr-xr-x firmware", "-rw-r--r-- manifest.json", "-rw-r--r-- modules.dep", "-rw-r--r-- nvidia-drm.ko", "-rw-r--r-- nvidia-modeset.ko", "-rw-r--r-- nvidia-uvm.ko", "-rw-r--r-- nvidia.ko"}
 	if diff := cmp.Diff(want, files); diff != "" {
 		t.Error(diff)
 	}
@@ -222,6 +236,71 @@ func TestPublishCrash(t *testing.T) {
 		if got := entriesOf(t, s); len(got) != 2 {
 			t.Errorf("after a crash at %q and another run there are %v", last, got)
 		}
+	}
+}
+
+// TestPublishFirmwareOnce publishes a driver for a second release: the firmware
+// takes no more space, and is copied again where it was damaged.
+func TestPublishFirmwareOnce(t *testing.T) {
+	const name = "firmware/nvidia/" + version + "/gsp_ga10x.bin"
+	for _, damaged := range []bool{false, true} {
+		s, o := shelf(t)
+		mustPublish(t, o)
+		first := filepath.Join(link(s), name)
+		if damaged {
+			if err := os.Truncate(first, 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		other := o
+		other.Firmware = giveAway(t)
+		other.Manifest.Target.Release = "6.1.193-coreos"
+		second := filepath.Join(filepath.Dir(mustPublish(t, other)), name)
+		one, err := os.Stat(first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		two, err := os.Stat(second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if os.SameFile(one, two) == damaged {
+			t.Errorf("damaged: %v, and one file: %v", damaged, os.SameFile(one, two))
+		}
+		if _, _, err := Published(s, other.Manifest.Target.Release, version); err != nil {
+			t.Error(err)
+		}
+		if _, _, err := Published(s, release, version); (err != nil) != damaged {
+			t.Errorf("the first is damaged: %v, %v", damaged, err)
+		}
+	}
+}
+
+func TestVerifyFirmware(t *testing.T) {
+	s, o := shelf(t)
+	mustPublish(t, o)
+	if err := os.WriteFile(filepath.Join(link(s), "firmware/nvidia", version, "gsp_ga10x.bin"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	checks, err := Verify(link(s), target(t), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(findings(checks), "\n"); !strings.Contains(got, "gsp_ga10x.bin is not the file of") {
+		t.Errorf("found %q", got)
+	}
+}
+
+// TestPublishedBeforeFirmware reads what an older builder published.
+func TestPublishedBeforeFirmware(t *testing.T) {
+	s, o := shelf(t)
+	o.Manifest.Firmware, o.Firmware = nil, nil
+	path := mustPublish(t, o)
+	if text, err := os.ReadFile(path); err != nil || strings.Contains(string(text), `"file": "firmware`) {
+		t.Errorf("firmware in %s (%v)", text, err)
+	}
+	if _, _, err := Published(s, release, version); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -349,7 +428,10 @@ func TestPublishKeepsTheOldOnFailure(t *testing.T) {
 		"a file gone": {func(t *testing.T, o *PublishOptions) { o.Dir = t.TempDir() }, 16, []string{"no such file"}},
 		"a file from elsewhere": {func(t *testing.T, o *PublishOptions) {
 			o.Manifest.Modules[0].File = "../ko/nvidia.ko"
-		}, 16, []string{"cannot be published as"}},
+		}, 16, []string{"not one of its folder"}},
+		"firmware from elsewhere": {func(t *testing.T, o *PublishOptions) {
+			o.Manifest.Firmware = []File{{Name: "firmware/nvidia/../../../x"}}
+		}, 16, []string{"not one of its folder"}},
 		"an odd version": {func(t *testing.T, o *PublishOptions) { o.Manifest.Driver.Version = "." }, 16, []string{"cannot be the name"}},
 	} {
 		t.Run(name, func(t *testing.T) {

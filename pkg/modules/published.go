@@ -95,7 +95,7 @@ func Verify(dir string, target kernel.Target, cert *x509.Certificate) ([]Check, 
 			paths = append(paths, filepath.Join(dir, e.File))
 		}
 	}
-	for _, f := range m.Indexes {
+	for _, f := range slices.Concat(m.Indexes, m.Firmware) {
 		checks = append(checks, intactCheck(dir, f, ""))
 	}
 	mods, err := ReadAll(paths)
