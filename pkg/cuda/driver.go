@@ -35,6 +35,9 @@ type Driver struct {
 	// Manifest is the package's own, as it was before unpacking left most
 	// of its files out.
 	Manifest Manifest
+	// Sizes are the bytes of all of the package's files, by path, in Dir or
+	// not.
+	Sizes map[string]int64
 }
 
 // Installer is the path of the package's nvidia-installer.
