@@ -500,3 +500,17 @@ func TestUnpackCanceled(t *testing.T) {
 		}
 	}
 }
+
+func TestRemoveSources(t *testing.T) {
+	d, err := Unpack(t.Context(), writeFolder(t), filepath.Join(t.TempDir(), "driver"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(d.Dir, "kernel/nvidia/nv.o"), "compiled", 0)
+	if err := d.RemoveSources(); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{".manifest -rw-r--r--", "firmware/gsp_ga10x.bin -rw-r--r--", "nvidia-installer -rwxr-xr-x"}, files(t, d.Dir)); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -158,6 +158,12 @@ func (b *build) run(ctx context.Context) (Result, error) {
 	}
 	if !result.Reused || !b.user.done {
 		err = run(ctx, stage.Publish, func(ctx context.Context) (err error) {
+			if !result.Reused {
+				// What is laid out now shall not need room of its own.
+				if err := b.driver.RemoveSources(); err != nil {
+					return stage.Wrap(stage.Publish, err, "the sources of the modules, which are built, cannot be removed", "check the share")
+				}
+			}
 			// The modules come last: who finds their manifest finds all.
 			if err := b.layOut(ctx); err != nil || result.Reused {
 				return err
