@@ -206,6 +206,9 @@ func TestPublishOfAThinnedFolder(t *testing.T) {
 	lay(t, o)
 	_, err := Find(o.Share, version)
 	wantLoadError(t, err, "has no libcuda.so."+version)
+	if !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%v is not that there is none", err)
+	}
 }
 
 func TestFindRefuses(t *testing.T) {

@@ -145,7 +145,7 @@ func Published(s *share.Share, version string) (Root, Manifest, error) {
 
 // Find is the share's root of a driver, whole and of the version of the module
 // that is loaded: libcuda talks to no other. Its errors are of the load stage;
-// errors.Is tells fs.ErrNotExist, where nothing was laid out.
+// errors.Is tells fs.ErrNotExist, where nothing was laid out, or no libcuda.
 func Find(s *share.Share, version string) (Root, error) {
 	const again = "build again (--user-space compute), which lays it out from the driver package"
 	r, _, err := Published(s, version)
@@ -159,7 +159,7 @@ func Find(s *share.Share, version string) (Root, error) {
 }
 
 // Agrees says whether the root's libraries are those of a driver version. Its
-// error is of the load stage.
+// error is of the load stage, and fs.ErrNotExist where it has no libcuda.
 func (r Root) Agrees(version string) error {
 	lib := "libcuda.so." + version
 	if i := slices.IndexFunc(r.Items, func(i Item) bool { return i.Kind == Library && path.Base(i.Path) == lib }); i >= 0 {
@@ -171,6 +171,6 @@ func (r Root) Agrees(version string) error {
 				"load the module of that version, or build the user-space side of the module's")
 		}
 	}
-	return stage.New(stage.Load, fmt.Sprintf("%s has no %s, which programs need to use the GPU", r.Dir, lib),
+	return stage.Wrap(stage.Load, fs.ErrNotExist, fmt.Sprintf("%s has no %s, which programs need to use the GPU", r.Dir, lib),
 		"use a whole driver package: this one had no libraries for programs in it")
 }
