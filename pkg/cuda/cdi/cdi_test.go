@@ -102,7 +102,7 @@ func TestGolden(t *testing.T) {
 
 func TestVersionIsTheLowestThatSuffices(t *testing.T) {
 	spec := Spec(options(t, nil))
-	if least, err := cdi.MinimumRequiredVersion(&spec); err != nil || spec.Version != least {
+	if least, err := specs.MinimumRequiredVersion(&spec); err != nil || spec.Version != least {
 		t.Errorf("version %s, and %s suffices (%v)", spec.Version, least, err)
 	}
 }
