@@ -52,6 +52,7 @@ func newVerifyCommand(io streams) *cobra.Command {
 	}
 	cmd.Flags().SortFlags = false
 	hostFlags(cmd.Flags(), &host)
+	offlineFlag(cmd.Flags(), &host.Offline)
 	cmd.Flags().StringVar(&certificate, "signing-cert", "", "`file` with the certificate of the key that signed the modules")
 	cmd.Flags().BoolVar(&strict, "strict", false, "make a failure of each check that cannot be made here")
 	cmd.Flags().Var(&format, "output", "`format` of the result on stdout: text or json")
