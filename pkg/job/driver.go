@@ -128,7 +128,7 @@ func (b *build) downloadDriver(ctx context.Context) error {
 	b.pkg, digest, err = cuda.Fetch(ctx, b.target.Arch, b.DriverVersion, cuda.FetchOptions{
 		Dir: b.share.Downloads(), BaseURL: b.DriverBaseURL, SHA256: strings.TrimPrefix(b.wantedDigest(), "sha256:"), Pause: b.Pause,
 		Room: func(bytes int64) error {
-			return b.share.Need(stage.Driver, uint64(bytes+bytes/10)+prepareBytes+buildBytes, "downloading the driver and building it")
+			return b.share.Need(stage.Driver, uint64(bytes+bytes/10)+prepareBytes+buildBytes+firmwareBytes, "downloading the driver and building it")
 		},
 		Progress: func(done, total int64) { say(fmt.Sprintf("%d of %d MB of the driver package", done/1e6, total/1e6)) },
 	})
@@ -175,7 +175,7 @@ func (b *build) unpackDriver(ctx context.Context) error {
 	if err := modules.Ready(b.share, b.scratch, b.target.Release.Full, b.pkg.Version); err != nil {
 		return err
 	}
-	if err := b.share.Need(stage.Driver, prepareBytes+buildBytes, "preparing a kernel tree and building a driver"); err != nil {
+	if err := b.share.Need(stage.Driver, prepareBytes+buildBytes+firmwareBytes, "preparing a kernel tree and building a driver"); err != nil {
 		return err
 	}
 	var err error
@@ -188,6 +188,9 @@ func (b *build) unpackDriver(ctx context.Context) error {
 		return errors.Join(stage.New(stage.Driver, fmt.Sprintf("the driver package %s was changed, and has the digest %s now", b.pkg.Name(), b.driver.Digest), "run again"), err)
 	}
 	if b.moduleType, err = b.preference.Resolve(b.driver); err != nil {
+		return err
+	}
+	if err := b.chooseUserSpace(ctx, b.driver.Contents()); err != nil {
 		return err
 	}
 	why := b.preference.Why
