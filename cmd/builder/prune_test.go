@@ -69,9 +69,12 @@ func TestPrune(t *testing.T) {
 	write(t, filepath.Join(f.share, ".builder/scratch/driver/left"), 0o644, "by a run that was killed")
 	superseded := filepath.Join("modules", fixtureRelease, "."+fixtureDriver+"-0123456789ab")
 	write(t, filepath.Join(f.share, superseded, "nvidia.ko"), 0o644, "of an earlier result")
+	libraries := filepath.Join("driver", "."+fixtureDriver+"-0123456789ab")
+	write(t, filepath.Join(f.share, libraries, "lib/libcuda.so.1"), 0o644, "of an earlier layout")
+	write(t, filepath.Join(f.share, ".builder/downloads/NVIDIA-Linux-x86_64-1.2.3.run.part"), 0o644, "a part")
 	before := files(t, f.share)
 
-	want := []string{"linux", ".builder/prepared/" + fixtureRelease, ".builder/scratch", ".builder/digests", superseded}
+	want := []string{"linux", ".builder/prepared/" + fixtureRelease, ".builder/scratch", ".builder/downloads", ".builder/digests", superseded, libraries}
 	plan := f.prune(t)
 	if diff := cmp.Diff(want, paths(plan)); diff != "" || plan.Removed || plan.Bytes == 0 {
 		t.Errorf("the plan is %+v (-want +got):\n%s", plan, diff)

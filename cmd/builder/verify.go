@@ -17,6 +17,9 @@ kernel by its image alone:
 
     builder verify --kernel-image vmlinuz-NEXT /opt/share/modules/RELEASE/VERSION
 
+A folder with a driver's user-space side, SHARE/driver/VERSION, is held against
+its manifest only: it fits every kernel.
+
 Each check is passed, failed, or not-checkable, with the mount that would help.
 
 Exit code 15 when a check fails.`

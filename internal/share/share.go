@@ -70,6 +70,9 @@ func (s *Share) Linux() string { return filepath.Join(s.dir, "linux") }
 // Modules is where results are published, as REL/VER.
 func (s *Share) Modules() string { return filepath.Join(s.dir, "modules") }
 
+// Drivers is where the drivers' user-space sides are published, by version.
+func (s *Share) Drivers() string { return filepath.Join(s.dir, "driver") }
+
 // Private is .builder: everything that is safe to delete when nothing runs.
 func (s *Share) Private() string { return filepath.Join(s.dir, ".builder") }
 
@@ -112,13 +115,21 @@ func (s *Share) Writable() error {
 		"let the container's root write to it")
 }
 
+// probeName is the pattern of the files by which runs try whether they can write.
+const probeName = "writable-*"
+
 func (s *Share) probe() error {
-	f, err := s.create(s.Private(), "writable-*")
+	f, err := s.create(s.Private(), probeName)
 	if err != nil {
 		return err
 	}
 	_, err = f.WriteString("builder was here\n")
-	return errors.Join(err, f.Close(), os.Remove(f.Name()))
+	err = errors.Join(err, f.Close())
+	// The run that holds the share clears what others left.
+	if gone := os.Remove(f.Name()); !errors.Is(gone, fs.ErrNotExist) {
+		err = errors.Join(err, gone)
+	}
+	return err
 }
 
 // Explain turns an error of the file system that has a plain cause (full, over

@@ -51,6 +51,7 @@ func members() []makeselftest.Member {
 // unpacked is what a build gets of it.
 var unpacked = []string{
 	".manifest -rw-r--r--",
+	"firmware/gsp_ga10x.bin -rw-r--r--",
 	"kernel/Makefile -rw-r--r--",
 	"kernel/conftest.sh -rwxr-xr-x",
 	"kernel/dkms.conf -rw-r--r--",
@@ -157,11 +158,111 @@ func TestUnpackRun(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := Driver{Dir: dst, Version: version, Arch: kernel.X86_64, Digest: digest, Manifest: m}
+			want := Driver{Dir: dst, Version: version, Arch: kernel.X86_64, Digest: digest, Manifest: m, Sizes: runSizes()}
 			if diff := cmp.Diff(want, d); diff != "" {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// runSizes are the sizes of members, as a .run tells them.
+func runSizes() map[string]int64 {
+	sizes := map[string]int64{}
+	for _, m := range members() {
+		if m.Type != tar.TypeDir {
+			sizes[strings.TrimPrefix(m.Name, "./")] = int64(len(m.Content))
+		}
+	}
+	return sizes
+}
+
+func TestInspect(t *testing.T) {
+	m, err := ParseManifest(strings.NewReader(manifest535))
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := runSizes()
+	delete(listed, manifestName) // of a folder, only what the manifest lists
+	delete(listed, "kernel/precompiled/old")
+	for name, c := range map[string]struct {
+		p     Package
+		sizes map[string]int64
+	}{
+		"run":    {writeRun(t, run(t, members()...), nil), runSizes()},
+		"folder": {writeFolder(t), listed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			scratch := filepath.Join(t.TempDir(), "inspect")
+			got, err := Inspect(t.Context(), c.p, scratch)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(Contents{Manifest: m, Sizes: c.sizes}, got); diff != "" {
+				t.Error(diff)
+			}
+			if _, err := os.Stat(scratch); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("scratch is left: %v", err)
+			}
+			c.p.Version = "535.1"
+			_, err = Inspect(t.Context(), c.p, scratch)
+			if stage.ExitCode(err) != 11 || !strings.Contains(err.Error(), "its name says version 535.1") {
+				t.Errorf("another version: %v", err)
+			}
+		})
+	}
+}
+
+func TestMembers(t *testing.T) {
+	const library = "libcuda.so.535.261.03"
+	for name, p := range map[string]Package{
+		"run":    writeRun(t, run(t, members()...), nil),
+		"folder": writeFolder(t),
+	} {
+		t.Run(name, func(t *testing.T) {
+			dst := filepath.Join(t.TempDir(), "members")
+			got, err := Members(t.Context(), p, dst, []string{library})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if text, err := os.ReadFile(got[library]); err != nil || string(text) != "library" || len(got) != 1 {
+				t.Errorf("%v: %q, %v", got, text, err)
+			}
+			if diff := cmp.Diff([]string{library + " -rwxr-xr-x"}, files(t, dst)); diff != "" {
+				t.Error(diff)
+			}
+			_, err = Members(t.Context(), p, filepath.Join(t.TempDir(), "other"), []string{"absent"})
+			if stage.ExitCode(err) != 11 || !strings.Contains(err.Error(), "absent") {
+				t.Errorf("an absent member: %v", err)
+			}
+		})
+	}
+}
+
+// TestMembersStayInTheFolder has a folder whose owner would have root read what
+// is elsewhere.
+func TestMembersStayInTheFolder(t *testing.T) {
+	secret := filepath.Join(t.TempDir(), "shadow")
+	write(t, secret, "secret", 0o600)
+	p := writeFolder(t)
+	for name, target := range map[string]string{"libcuda.so.535.261.03": secret, "elsewhere": filepath.Dir(secret)} {
+		path := filepath.Join(p.Path, name)
+		if err := errors.Join(os.RemoveAll(path), os.Symlink(target, path)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := Inspect(t.Context(), p, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, there := c.Sizes["libcuda.so.535.261.03"]; there {
+		t.Error("a link is taken for a library")
+	}
+	for _, name := range []string{"libcuda.so.535.261.03", "elsewhere/shadow"} {
+		paths, err := Members(t.Context(), p, filepath.Join(t.TempDir(), "members"), []string{name})
+		if stage.ExitCode(err) != 11 {
+			t.Errorf("%s: %v, %v", name, paths, err)
+		}
 	}
 }
 
@@ -422,5 +523,19 @@ func TestUnpackCanceled(t *testing.T) {
 		if _, err := os.Stat(dst); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("dst is still there: %v", err)
 		}
+	}
+}
+
+func TestRemoveSources(t *testing.T) {
+	d, err := Unpack(t.Context(), writeFolder(t), filepath.Join(t.TempDir(), "driver"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(d.Dir, "kernel/nvidia/nv.o"), "compiled", 0)
+	if err := d.RemoveSources(); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{".manifest -rw-r--r--", "firmware/gsp_ga10x.bin -rw-r--r--", "nvidia-installer -rwxr-xr-x"}, files(t, d.Dir)); diff != "" {
+		t.Error(diff)
 	}
 }

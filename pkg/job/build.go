@@ -38,6 +38,9 @@ type Result struct {
 	Reused bool `json:"reused"`
 	// Modules are in load order.
 	Modules []modules.Entry `json:"modules"`
+	// UserSpace is the path of the manifest of the driver's user-space side,
+	// which is in a folder of its own; empty where none was asked for.
+	UserSpace string `json:"user_space"`
 }
 
 func resultOf(manifest string, m modules.Manifest, reused bool) Result {
@@ -65,6 +68,7 @@ type build struct {
 	vouched         []modules.Check // what is known of that digest
 	preference      cuda.Preference
 	inputs          string
+	user            userSpace
 
 	driver     cuda.Driver
 	moduleType string
@@ -138,14 +142,48 @@ func (b *build) run(ctx context.Context) (Result, error) {
 		if err := b.chooseDriver(ctx); err != nil {
 			return err
 		}
-		if result, err = b.published(ctx); err != nil || result.Reused {
+		if result, err = b.published(ctx); err != nil {
 			return err
 		}
-		return b.unpackDriver(ctx)
+		b.findUserSpace(ctx)
+		switch {
+		case !result.Reused:
+			return b.unpackDriver(ctx)
+		case !b.user.done:
+			return b.inspectDriver(ctx)
+		}
+		return nil
 	})
-	if err != nil || result.Reused {
-		return result, err
+	if err != nil {
+		return Result{}, err
 	}
+	if !result.Reused {
+		if err := b.make(ctx); err != nil {
+			return Result{}, err
+		}
+	}
+	if !result.Reused || !b.user.done {
+		err = run(ctx, stage.Publish, func(ctx context.Context) (err error) {
+			if !result.Reused {
+				// What is laid out now shall not need room of its own.
+				if err := b.driver.RemoveSources(); err != nil {
+					return stage.Wrap(stage.Publish, err, "the sources of the modules, which are built, cannot be removed", "check the share")
+				}
+			}
+			// The modules come last: who finds their manifest finds all.
+			if err := b.layOut(ctx); err != nil || result.Reused {
+				return err
+			}
+			result, err = b.publish(ctx)
+			return err
+		})
+	}
+	result.UserSpace = b.user.manifest()
+	return result, err
+}
+
+// make runs the stages between the driver's and publish.
+func (b *build) make(ctx context.Context) error {
 	for _, s := range []struct {
 		name stage.Name
 		work func(context.Context) error
@@ -156,14 +194,10 @@ func (b *build) run(ctx context.Context) (Result, error) {
 		{stage.Check, b.check},
 	} {
 		if err := run(ctx, s.name, s.work); err != nil {
-			return Result{}, err
+			return err
 		}
 	}
-	err = run(ctx, stage.Publish, func(ctx context.Context) (err error) {
-		result, err = b.publish(ctx)
-		return err
-	})
-	return result, err
+	return nil
 }
 
 // detect finds out what to build for, and whether this image can.

@@ -189,6 +189,9 @@ func (b *build) unpackDriver(ctx context.Context) error {
 	if b.moduleType, err = b.preference.Resolve(b.driver); err != nil {
 		return err
 	}
+	if err := b.chooseUserSpace(ctx, b.driver.Contents()); err != nil {
+		return err
+	}
 	why := b.preference.Why
 	if b.moduleType != b.preference.Type {
 		why = "the package has no others"

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/k8sp/cuda/internal/atomicfile"
+	"github.com/k8sp/cuda/pkg/cuda/userspace"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/modules/signature"
@@ -130,7 +131,11 @@ func captureTo(ctx context.Context, hostRoot string, w io.Writer, compress bool)
 
 // Verify holds a published folder against its manifest and against a host or a
 // kernel. Signatures are verified where the file of a certificate is named.
+// A folder with a driver's user-space side is held against its manifest only.
 func Verify(ctx context.Context, dir string, h Host, certificate string) ([]modules.Check, error) {
+	if checks, found := verifyUserSpace(dir); found {
+		return checks, nil
+	}
 	var cert *x509.Certificate
 	if certificate != "" {
 		var err error
@@ -143,4 +148,21 @@ func Verify(ctx context.Context, dir string, h Host, certificate string) ([]modu
 		return nil, err
 	}
 	return modules.Verify(dir, t, cert)
+}
+
+// verifyUserSpace holds a driver's user-space side against its manifest. It
+// fits every kernel; found is false where the folder holds none.
+func verifyUserSpace(dir string) (checks []modules.Check, found bool) {
+	_, findings, err := userspace.Verify(dir)
+	if err != nil {
+		return nil, false
+	}
+	for _, f := range findings {
+		c := modules.Check{Name: "intact", Kind: modules.PolicyCheck, Verdict: modules.Passed, Detail: f.Path}
+		if f.Problem != "" {
+			c.Verdict, c.Detail = modules.Failed, f.Problem
+		}
+		checks = append(checks, c)
+	}
+	return checks, true
 }

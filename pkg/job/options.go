@@ -9,6 +9,7 @@ import (
 	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/internal/download"
 	"github.com/k8sp/cuda/pkg/cuda"
+	"github.com/k8sp/cuda/pkg/cuda/userspace"
 	"github.com/k8sp/cuda/pkg/kernel/prepare"
 	"github.com/k8sp/cuda/pkg/kernel/source"
 	"github.com/k8sp/cuda/pkg/modules"
@@ -53,6 +54,9 @@ type Options struct {
 	// Signing names the key to sign the modules with; its zero value signs
 	// nothing.
 	Signing signature.Options
+	// UserSpace is the part of the driver's user-space side to lay out beside
+	// the modules: userspace.Compute, All or None; empty is Compute.
+	UserSpace string
 	// Debug keeps debugging information in the modules.
 	Debug bool
 	// Jobs is how many compilers run at once; 0 is one a CPU of the
@@ -96,6 +100,9 @@ func (o Options) validate() error {
 					"name one of "+strings.TrimPrefix(strings.Join(check.known, ", "), ", "))
 			}
 		}
+	}
+	if err := userspace.CheckPart(o.UserSpace); err != nil {
+		return err
 	}
 	if o.DriverSHA256 != "" && !download.IsSHA256(o.DriverSHA256) {
 		return stage.New(stage.Usage, fmt.Sprintf("%q is not a SHA-256: it has to be 64 hexadecimal digits", o.DriverSHA256), "correct --driver-sha256")

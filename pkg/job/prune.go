@@ -11,6 +11,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/k8sp/cuda/internal/publish"
 	"github.com/k8sp/cuda/internal/share"
 	"github.com/k8sp/cuda/pkg/kernel/source"
 	"github.com/k8sp/cuda/pkg/modules"
@@ -141,19 +142,39 @@ func (p *pruning) list(ctx context.Context) error {
 	if err := p.listPrivate(ctx); err != nil {
 		return err
 	}
-	if ours, err := p.ours(p.share.Modules()); err != nil || !ours {
-		return err
-	}
-	superseded, err := modules.Superseded(p.share)
+	superseded, err := p.supersededModules()
 	if err != nil {
 		return err
 	}
+	libraries, err := p.supersededLibraries()
+	if err != nil {
+		return err
+	}
+	superseded = append(superseded, libraries...)
 	for _, path := range superseded {
 		if err := p.add(path, "a result that another replaced"); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (p *pruning) supersededModules() ([]string, error) {
+	if ours, err := p.ours(p.share.Modules()); err != nil || !ours {
+		return nil, err
+	}
+	return modules.Superseded(p.share)
+}
+
+func (p *pruning) supersededLibraries() ([]string, error) {
+	if ours, err := p.ours(p.share.Drivers()); err != nil || !ours {
+		return nil, err
+	}
+	names, err := publish.Unnamed(p.share.Drivers())
+	for i, name := range names {
+		names[i] = filepath.Join(p.share.Drivers(), name)
+	}
+	return names, err
 }
 
 func (p *pruning) listSource() error {

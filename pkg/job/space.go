@@ -17,15 +17,16 @@ import (
 type spending struct {
 	stage stage.Name
 	does  string
-	// need was measured with 535.261.03, proprietary and open, on 6.1.192; debug
-	// is instead of it where debugging information is kept.
+	// need was measured with 535.261.03, proprietary and open, on 6.1.192, but
+	// for the firmware: 115 MB of the driver's, as 610.57.04 has. Debug is instead
+	// of it where debugging information is kept.
 	need, debug share.Space
 }
 
 // spendings are in the order of the stages. What the source takes is known to
 // package source, and nothing to those that find it there.
 var spendings = []spending{
-	{stage: stage.Driver, does: "unpacking the driver", need: share.Space{Bytes: 270e6, Files: 1000}},
+	{stage: stage.Driver, does: "unpacking the driver", need: share.Space{Bytes: 270e6 + 115e6, Files: 1000}},
 	{stage: stage.Source, does: "fetching the kernel source"},
 	{stage: stage.Prepare, does: "preparing the kernel tree", need: share.Space{Bytes: 25e6, Files: 7000}},
 	{stage: stage.Build, does: "compiling", need: share.Space{Bytes: 160e6, Files: 800}, debug: share.Space{Bytes: 490e6, Files: 800}},
@@ -36,18 +37,19 @@ var spendings = []spending{
 // do from it on, and before that for fetched: a driver's package in the driver
 // stage, the kernel's source in its own.
 func (b *build) room(ctx context.Context, from stage.Name, fetched share.Space) error {
-	need, does := spent(from, fetched, b.Debug)
+	need, does := spent(from, fetched, b.user.space(), b.Debug)
 	return b.needs(ctx, from, need, does)
 }
 
-// spent is what the stages from one on will take, and what they do. A third is
-// added: drivers and kernels differ, and others write to the disk as well.
-func spent(from stage.Name, fetched share.Space, debug bool) (need share.Space, does string) {
+// spent is what the stages from one on will take, with the libraries to lay out
+// in the end, and what they do. A third is added: drivers and kernels differ, and
+// others write to the disk as well.
+func spent(from stage.Name, fetched, libraries share.Space, debug bool) (need share.Space, does string) {
 	var words []string
 	if from == stage.Driver && fetched != (share.Space{}) {
 		words = append(words, "downloading the driver")
 	}
-	need = fetched
+	need = fetched.Plus(libraries)
 	for _, s := range spendings[slices.IndexFunc(spendings, func(s spending) bool { return s.stage == from }):] {
 		if s.stage == stage.Source && from != stage.Source {
 			continue // it may be there

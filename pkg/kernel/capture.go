@@ -107,7 +107,7 @@ func (c *recorder) names(ctx context.Context) []string {
 			names = append(names, "sys/module/"+module+"/"+name)
 		}
 	}
-	for _, device := range gpus(c.root) {
+	for _, device := range GPUs(c.root) {
 		for _, name := range pciAttributes {
 			names = append(names, pciDevices+"/"+device.Address+"/"+name)
 		}

@@ -67,7 +67,7 @@ func detect(ctx context.Context, root *Root, o DetectOptions, oldest string) (Ta
 	t.Sample = sampleModule(ctx, s.modules.list)
 	t.StructModule = s.structModule(ctx, t.Sample)
 	t.Tree = hostTree(s.root, t.Release)
-	t.GPUs = gpus(s.root)
+	t.GPUs = GPUs(s.root)
 	if err := ctx.Err(); err != nil {
 		return Target{}, err
 	}

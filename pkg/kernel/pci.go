@@ -16,8 +16,9 @@ const (
 	displayDevice = 0x03 // base class: VGA, 3D and other display controllers
 )
 
-// gpus are NVIDIA's display controllers on the host's bus, sorted by address.
-func gpus(root *Root) []PCIDevice {
+// GPUs are NVIDIA's display controllers on the host's bus, sorted by address;
+// none where the bus cannot be seen.
+func GPUs(root *Root) []PCIDevice {
 	var list []PCIDevice
 	for _, address := range root.list(pciDevices) {
 		d := pciDevice(root, address)

@@ -27,6 +27,7 @@ const killed = "MODULES_TEST_KILLED"
 type killedRun struct {
 	Share    string
 	Manifest Manifest
+	Firmware map[string]string // as PublishOptions has it
 }
 
 func TestMain(m *testing.M) {
@@ -64,7 +65,7 @@ func (k killedRun) publish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = Publish(ctx, PublishOptions{Share: s, Scratch: scratch, Dir: filepath.Join("testdata", "ko"), Manifest: k.Manifest})
+	_, err = Publish(ctx, PublishOptions{Share: s, Scratch: scratch, Dir: filepath.Join("testdata", "ko"), Firmware: k.Firmware, Manifest: k.Manifest})
 	if err != nil {
 		return err
 	}
@@ -138,7 +139,7 @@ func TestSoakKilledPublish(t *testing.T) {
 	for i := range manifests {
 		dir := t.TempDir()
 		for _, m := range []Manifest{manifests[1-i], manifests[i]} {
-			if err := (killedRun{dir, m}).publish(t.Context()); err != nil {
+			if err := (killedRun{dir, m, o.Firmware}).publish(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -149,7 +150,7 @@ func TestSoakKilledPublish(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := (killedRun{dir, manifests[1]}).publish(t.Context()); err != nil {
+	if err := (killedRun{dir, manifests[1], o.Firmware}).publish(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	random := rand.New(rand.NewPCG(7, 8))
@@ -159,7 +160,7 @@ func TestSoakKilledPublish(t *testing.T) {
 		if i == 600 {
 			t.Fatalf("%d of %d runs were killed before their end, want 60", interrupted, i)
 		}
-		run := killedRun{dir, manifests[i%2]}
+		run := killedRun{dir, manifests[i%2], o.Firmware}
 		cmd := run.child(t)
 		ended := make(chan error, 1)
 		began := time.Now()

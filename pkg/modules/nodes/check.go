@@ -1,0 +1,131 @@
+package nodes
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+// Check says whether programs can use the nodes in dev: each is there, with
+// the right number, and may be opened. A GPU's is not opened, since that would
+// bring up the GPU each time somebody asks; the kernel is asked whether it
+// would let it be, which tells a device cgroup and permissions, but not a GPU
+// that fails: [Open] does. The error is of the load stage, and of the first
+// node that cannot be used.
+func Check(dev string, nodes []Node) error {
+	return maker{dev: dev, system: linux}.check(nodes)
+}
+
+// Open opens a node in dev and closes it again, which has the driver bring up
+// the GPU it belongs to. The error is of the load stage.
+func Open(dev string, n Node) error {
+	return explainOpen(dev, n, openDevice(dev, n))
+}
+
+func (m maker) check(nodes []Node) error {
+	root, err := openDir(unix.AT_FDCWD, m.dev, 0)
+	if err != nil {
+		return noDev(m.dev, err)
+	}
+	defer unix.Close(root)
+	for _, n := range nodes {
+		where := filepath.Join(m.dev, filepath.FromSlash(n.Path))
+		if err := m.right(root, n, where); err != nil {
+			return err
+		}
+		use := openDevice
+		if n.GPU {
+			use = mayOpen
+		}
+		if err := explainOpen(m.dev, n, use(m.dev, n)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// right says whether what is there is the node.
+func (m maker) right(root int, n Node, where string) error {
+	again := "run builder load again"
+	if n.Kept {
+		again = "have what makes device files on this host make it: the driver was loaded with NVreg_ModifyDeviceFiles=0"
+	}
+	dir, err := m.parent(root, n, false)
+	if err == nil {
+		defer unix.Close(dir)
+		var is file
+		if is, err = m.look(dir, filepath.Base(n.Path)); err == nil {
+			switch {
+			case !is.device():
+				err = errNotDevice
+			case is.number() != n.number():
+				return stage.New(stage.Load, fmt.Sprintf("%s is device %d:%d, and the driver's is %d:%d", where,
+					unix.Major(is.number()), unix.Minor(is.number()), n.Major, n.Minor), again)
+			}
+		}
+	}
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return stage.New(stage.Load, fmt.Sprintf("the device file %s is not there", where), again)
+	case err != nil:
+		return stage.Wrap(stage.Load, err, fmt.Sprintf("%s is not the driver's device file", where), again)
+	}
+	return nil
+}
+
+// mayOpen asks the kernel whether a device may be opened, without opening it:
+// access(2) has the device cgroup's say as well, but not the mount's.
+func mayOpen(dev string, n Node) error {
+	where := filepath.Join(dev, filepath.FromSlash(n.Path))
+	var st unix.Statfs_t
+	if err := unix.Statfs(where, &st); err == nil && st.Flags&unix.ST_NODEV != 0 {
+		return unix.EACCES
+	}
+	return unix.Faccessat(unix.AT_FDCWD, where, access(n), 0)
+}
+
+func openDevice(dev string, n Node) error {
+	flags := unix.O_RDWR
+	if access(n)&unix.W_OK == 0 {
+		flags = unix.O_RDONLY
+	}
+	fd, err := retry(func() (int, error) {
+		return unix.Open(filepath.Join(dev, filepath.FromSlash(n.Path)), flags|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	})
+	if err != nil {
+		return err
+	}
+	return unix.Close(fd)
+}
+
+// access is what its owner may do with a node: capabilities are read-only.
+func access(n Node) uint32 {
+	if n.Mode&0o222 == 0 {
+		return unix.R_OK
+	}
+	return unix.R_OK | unix.W_OK
+}
+
+// explainOpen makes a sentence of why a device cannot be opened.
+func explainOpen(dev string, n Node, err error) error {
+	cannot := fmt.Sprintf("the device file %s is there but cannot be opened", filepath.Join(dev, filepath.FromSlash(n.Path)))
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.EPERM):
+		return stage.Wrap(stage.Load, err, cannot+": this container's device cgroup does not let it",
+			fmt.Sprintf("run it with --privileged, or with --device-cgroup-rule 'c %d:* rwm' and one such for each major of nvidia's in /proc/devices", n.Major))
+	case errors.Is(err, unix.EACCES):
+		return stage.Wrap(stage.Load, err, cannot+": its permissions, or a mount with nodev, do not let it",
+			"mount that /dev without nodev, and look at the driver's NVreg_DeviceFile parameters")
+	case errors.Is(err, unix.ENXIO), errors.Is(err, unix.ENODEV):
+		return stage.Wrap(stage.Load, err, cannot+": no driver answers for it", "look at the kernel's log for why the driver does not drive the device")
+	case errors.Is(err, unix.EIO):
+		return stage.Wrap(stage.Load, err, cannot+": the driver could not bring up the GPU", "look at the kernel's log (NVRM), often for firmware that was not found")
+	}
+	return stage.Wrap(stage.Load, err, cannot, "look at the cause, and at the kernel's log")
+}

@@ -1,0 +1,57 @@
+// Package nodestest has the parts of a host's proc and sys that tell about
+// NVIDIA's driver, recorded on a machine with a GPU, for tests. They are one
+// text rather than a folder, since Go modules have no file names with colons.
+package nodestest
+
+import (
+	_ "embed"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/k8sp/cuda/pkg/kernel"
+)
+
+//go:embed h100.txt
+var h100 string
+
+// H100 is the recorded machine's files by their names in its root.
+func H100() map[string]string {
+	files := map[string]string{}
+	for _, part := range strings.Split(h100, "\n-- ")[1:] {
+		name, text, _ := strings.Cut(part, " --\n")
+		files[name] = strings.TrimSuffix(text, "\n") + "\n"
+	}
+	return files
+}
+
+// Root is a host with the files of a recorded one and the changes, in which an
+// empty text takes a file away.
+func Root(t testing.TB, files map[string]string, changes map[string]string) *kernel.Root {
+	t.Helper()
+	all := maps.Clone(files)
+	if all == nil {
+		all = map[string]string{}
+	}
+	maps.Copy(all, changes)
+	dir := t.TempDir()
+	for name, text := range all {
+		if text == "" {
+			continue
+		}
+		file := filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	root, err := kernel.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
