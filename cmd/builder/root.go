@@ -62,7 +62,7 @@ func run(ctx context.Context, options job.Options, args, environ []string, stdou
 		if err := flagsFromEnviron(cmd.Flags(), environ); err != nil {
 			return usageError(cmd, err)
 		}
-		logger, err := logging.logger(stderr)
+		logger, bar, err := logging.logger(stderr)
 		if err != nil {
 			return usageError(cmd, err)
 		}
@@ -70,12 +70,17 @@ func run(ctx context.Context, options job.Options, args, environ []string, stdou
 		for _, name := range unknownVariables(root, environ) {
 			log.Warn().Str("variable", name).Msg("this environment variable stands for no option of builder and is ignored")
 		}
-		cmd.SetContext(logger.WithContext(cmd.Context()))
+		ctx := logger.WithContext(cmd.Context())
+		if bar != nil {
+			ctx = bar.WithContext(ctx)
+		}
+		cmd.SetContext(ctx)
 		return nil
 	}
 	root.AddCommand(
 		named(newBuildCommand(io, options), "build"),
 		newCaptureCommand(io),
+		newPruneCommand(io),
 		newVerifyCommand(io),
 		newVersionCommand(io),
 	)
