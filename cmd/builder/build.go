@@ -14,6 +14,7 @@ import (
 	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/job"
 	"github.com/k8sp/cuda/pkg/kernel/prepare"
+	"github.com/k8sp/cuda/pkg/kernel/source"
 	"github.com/k8sp/cuda/pkg/modules"
 )
 
@@ -99,25 +100,33 @@ func buildFlags(flags *pflag.FlagSet, o *job.Options) {
 	flags.StringVar(&o.DriverVersion, "driver-version", "", "`version` of the driver to build (default: the newest in SHARE/cuda)")
 	flags.StringVar(&o.ModuleType, "module-type", "auto", "`type` of the modules: proprietary, open, or auto: what the host's GPUs run with, else what NVIDIA's own installer prefers")
 	flags.StringSliceVar(&o.Exclude, "exclude-modules", nil, "`modules` to do without, such as nvidia-drm,nvidia-peermem")
-	flags.StringVar(&o.Source.Repository, "github-repository", "", "`owner/name` of the kernel's repository (default: coreos/linux for CoreOS, gregkh/linux for all others)")
-	flags.StringVar(&o.Source.APIURL, "github-api-url", "", "`URL` of the GitHub API, for GitHub Enterprise or a mirror (default: GitHub's)")
-	flags.StringVar(&o.Source.Token, "github-token", "", "`token` for the GitHub API; better given as BUILDER_GITHUB_TOKEN, never logged")
-	flags.StringVar(&o.Source.CloneURL, "clone-url", "", "`URL` to clone the kernel from (default: the repository on GitHub)")
-	flags.StringVar(&o.Source.From, "source", "", "`path or URL` of the kernel source, instead of a repository on GitHub: a tree, a git repository, bare or not, or a tarball")
-	flags.StringVar(&o.Source.SHA256, "source-sha256", "", "SHA-256 `digest` that a tarball must have")
-	flags.StringVar(&o.Source.Ref, "source-ref", "", "tag or branch `name` of the kernel source, instead of the one that the release names")
-	flags.StringVar(&o.Source.Commit, "source-commit", "", "`commit` that the kernel source must be")
-	flags.BoolVar(&o.Source.Full, "full-source", false, "check out the whole kernel source, not only what a build needs")
-	flags.BoolVar(&o.Source.Offline, "offline", false, "ask the network for nothing: the kernel source has to be there")
-	flags.DurationVar(&o.Source.Pause, "retry-pause", time.Second, "`time` before the second try of what the network failed at for the moment; it doubles with each")
+	sourceFlags(flags, &o.Source)
 	flags.StringVar(&o.Signing.Key, "signing-key", "", "`file` with the private key to sign the modules with, RSA or ECDSA in PEM")
 	flags.StringVar(&o.Signing.Certificate, "signing-cert", "", "`file` with the key's certificate")
 	flags.BoolVar(&o.Debug, "debug-info", false, "keep debugging information: modules seventeen times the size")
 	flags.IntVar(&o.Jobs, "jobs", 0, "`number` of compilers that run at once (default: one a CPU that the container may use)")
 	flags.DurationVar(&o.BuildTimeout, "build-timeout", cuda.DefaultTimeout, "`time` after which a hanging installer is stopped")
-	flags.BoolVar(&o.NoWait, "no-wait", false, "end with exit code 75 instead of waiting while another run holds the share")
+	noWaitFlag(flags, &o.NoWait)
 	flags.BoolVar(&o.Strict, "strict", false, "make a failure of each check that cannot be made here")
 	flags.StringSliceVar(&o.Allow, "allow", nil, "`names` of checks that may fail; recorded in the manifest")
+}
+
+func sourceFlags(flags *pflag.FlagSet, o *source.Options) {
+	flags.StringVar(&o.Repository, "github-repository", "", "`owner/name` of the kernel's repository (default: coreos/linux for CoreOS, gregkh/linux for all others)")
+	flags.StringVar(&o.APIURL, "github-api-url", "", "`URL` of the GitHub API, for GitHub Enterprise or a mirror (default: GitHub's)")
+	flags.StringVar(&o.Token, "github-token", "", "`token` for the GitHub API; better given as BUILDER_GITHUB_TOKEN, never logged")
+	flags.StringVar(&o.CloneURL, "clone-url", "", "`URL` to clone the kernel from (default: the repository on GitHub)")
+	flags.StringVar(&o.From, "source", "", "`path or URL` of the kernel source, instead of a repository on GitHub: a tree, a git repository, bare or not, or a tarball")
+	flags.StringVar(&o.SHA256, "source-sha256", "", "SHA-256 `digest` that a tarball must have")
+	flags.StringVar(&o.Ref, "source-ref", "", "tag or branch `name` of the kernel source, instead of the one that the release names")
+	flags.StringVar(&o.Commit, "source-commit", "", "`commit` that the kernel source must be")
+	flags.BoolVar(&o.Full, "full-source", false, "check out the whole kernel source, not only what a build needs")
+	flags.BoolVar(&o.Offline, "offline", false, "ask the network for nothing: the kernel source has to be there")
+	flags.DurationVar(&o.Pause, "retry-pause", time.Second, "`time` before the second try of what the network failed at for the moment; it doubles with each")
+}
+
+func noWaitFlag(flags *pflag.FlagSet, value *bool) {
+	flags.BoolVar(value, "no-wait", false, "end with exit code 75 instead of waiting while another run holds the share")
 }
 
 func hostFlags(flags *pflag.FlagSet, h *job.Host) {

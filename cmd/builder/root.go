@@ -75,6 +75,7 @@ func run(ctx context.Context, options job.Options, args, environ []string, stdou
 	}
 	root.AddCommand(
 		named(newBuildCommand(io, options), "build"),
+		newSourceCommand(io, options),
 		newCaptureCommand(io),
 		newVerifyCommand(io),
 		newVersionCommand(io),
