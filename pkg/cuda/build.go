@@ -225,8 +225,7 @@ func (o BuildOptions) environment() []string {
 	env := []string{
 		"LC_ALL=C",
 		"TMPDIR=" + o.Scratch,
-		// A make above us would lend its job slots to ours, or seem to.
-		"MAKEFLAGS=",
+		"MAKEFLAGS=" + o.makeFlags(),
 		// The choice of the compiler was made, and explained, before.
 		"IGNORE_CC_MISMATCH=1",
 	}
@@ -240,6 +239,17 @@ func (o BuildOptions) environment() []string {
 		env = append(env, "KBUILD_MODPOST_WARN=1")
 	}
 	return env
+}
+
+// makeFlags are what make takes as if it had been called with it. The flags of a
+// make above us are none of its: that would lend its job slots to ours, or seem
+// to. kbuild takes its compiler from a command line only, and not every package
+// hands on what it has in its environment: Debian's does not.
+func (o BuildOptions) makeFlags() string {
+	if o.Compiler == "" {
+		return ""
+	}
+	return "-- CC=" + o.Compiler
 }
 
 // errTimeout is the cause of a build's end by its own limit.

@@ -1,10 +1,12 @@
 # shellcheck shell=bash
 # The script that everybody wrote before: clone, configure, prepare, install.
 # $url $tag $compiler $release, the unpacked package at /driver
+# The machine's compiler is the kernel's.
+ln -sf "$compiler" /usr/bin/gcc
 git clone --quiet --depth 1 --branch "$tag" "$url" /opt/share/linux
 cd /opt/share/linux || exit
 zcat /host/proc/config.gz >.config
-build() { make -s -j"$(nproc)" CC="$compiler" HOSTCC="$compiler" LOCALVERSION= "$@"; }
+build() { make -s -j"$(nproc)" LOCALVERSION= "$@"; }
 build olddefconfig
 build modules_prepare
 
@@ -14,7 +16,7 @@ mkdir -p /var/lib/nvidia
 head -n 2 /driver/.manifest | tac >/var/lib/nvidia/log
 # Nobody gave a Module.symvers to the tree: without these two the driver refuses it.
 export IGNORE_MISSING_MODULE_SYMVERS=1 KBUILD_MODPOST_WARN=1
-CC=$compiler /opt/share/driver/nvidia-installer --silent --accept-license --kernel-module-only \
+/opt/share/driver/nvidia-installer --silent --accept-license --kernel-module-only \
     --kernel-name="$release" --kernel-source-path=/opt/share/linux \
     --kernel-install-path=/opt/share/installed --log-file-name=/opt/share/nvidia-installer.log
 ls /opt/share/installed/nvidia.ko /opt/share/installed/nvidia-{uvm,modeset,drm,peermem}.ko
