@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/k8sp/cuda/internal/askonce"
 	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/pkg/stage"
 	"github.com/rs/zerolog"
@@ -173,8 +174,16 @@ func queryOptions(ctx context.Context, d Driver, r command.Runner) (options, err
 	return parseOptions(strings.NewReader(out.String()))
 }
 
-// makeFolders makes room for the log and returns a fresh folder for modules.
+// makeFolders makes room for the log, puts what the build reads into scratch,
+// and returns a fresh folder for modules.
 func makeFolders(o BuildOptions) (string, error) {
+	once, err := askonce.Makefile(o.SourceDir)
+	if err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(o.makefile(), once, 0o644); err != nil {
+		return "", err
+	}
 	if err := os.MkdirAll(filepath.Dir(o.LogFile), 0o755); err != nil {
 		return "", err
 	}
@@ -226,6 +235,7 @@ func (o BuildOptions) environment() []string {
 		"LC_ALL=C",
 		"TMPDIR=" + o.Scratch,
 		"MAKEFLAGS=" + o.makeFlags(),
+		"MAKEFILES=" + o.makefile(),
 		// The choice of the compiler was made, and explained, before.
 		"IGNORE_CC_MISMATCH=1",
 	}
@@ -240,6 +250,9 @@ func (o BuildOptions) environment() []string {
 	}
 	return env
 }
+
+// makefile is what every make of the build reads first.
+func (o BuildOptions) makefile() string { return filepath.Join(o.Scratch, "askonce.mk") }
 
 // makeFlags are what make takes as if it had been called with it. The flags of a
 // make above us are none of its: that would lend its job slots to ours, or seem

@@ -137,7 +137,7 @@ func TestBuild(t *testing.T) {
 	if call.Args[0] != "/scratch/driver/nvidia-installer" || call.Dir != "/scratch/driver" {
 		t.Errorf("ran %s in %s", call.Args[0], call.Dir)
 	}
-	wantEnv := []string{"LC_ALL=C", "TMPDIR=" + o.Scratch, "MAKEFLAGS=-- CC=gcc-12", "IGNORE_CC_MISMATCH=1", "CC=gcc-12", "KCFLAGS=-g0", "KBUILD_MODPOST_WARN=1"}
+	wantEnv := []string{"LC_ALL=C", "TMPDIR=" + o.Scratch, "MAKEFLAGS=-- CC=gcc-12", "MAKEFILES=" + o.Scratch + "/askonce.mk", "IGNORE_CC_MISMATCH=1", "CC=gcc-12", "KCFLAGS=-g0", "KBUILD_MODPOST_WARN=1"}
 	if diff := cmp.Diff(wantEnv, call.Env); diff != "" {
 		t.Errorf("environment (-want +got):\n%s", diff)
 	}
