@@ -109,12 +109,22 @@ func (b *bench) job(ctx context.Context, share string, m measurements) error {
 		return err
 	}
 	m.add(rerunTime, again.Seconds)
-	return nil
+	found, err := filepath.Glob(filepath.Join(share, ".builder/prepared/*/Module.symvers"))
+	if err != nil {
+		return err
+	}
+	if len(found) != 1 {
+		return fmt.Errorf("the job has prepared %d trees, not one", len(found))
+	}
+	return lab.CopyFile(found[0], b.symvers())
 }
+
+// symvers is what the job found out of the host's exports, for the classic script.
+func (b *bench) symvers() string { return filepath.Join(b.dir, "Module.symvers") }
 
 func (b *bench) classic(ctx context.Context, share string, m measurements) error {
 	run := b.script(share, classicScript)
-	run.Docker = append(run.Docker, "-v", b.driver.Folder+":/driver:ro")
+	run.Docker = append(run.Docker, "-v", b.driver.Folder+":/driver:ro", "-v", b.symvers()+":/Module.symvers:ro")
 	took, err := b.time(ctx, run)
 	if err == nil {
 		m.add(classicTime, took.Seconds)
