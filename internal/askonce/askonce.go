@@ -5,7 +5,7 @@
 // that are expanded wherever they are used, and those that are exported are
 // used for every command that make starts, since GNU make 4.4 for every
 // $(shell …) as well. In Linux 6.1 that is a dozen processes each time, one
-// after the other while make waits: a third of the time of a driver's build.
+// after the other while make waits: a quarter of the time of a driver's build.
 // The answers are the same every time.
 //
 // [Makefile] is a makefile for make's variable MAKEFILES, by which every make of
