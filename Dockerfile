@@ -37,8 +37,34 @@ FROM ${BASE}
 # Major versions of gcc, the first of them the image's default. A kernel's
 # modules are built with the compiler that built the kernel where it is here.
 ARG COMPILERS="14 13 12"
+# What the packages have beyond what kbuild uses is not unpacked, which halves
+# the image: gcc's link-time optimizer (kernels are built with it by clang
+# only), its sanitizers' and coverage's programs and libraries (a kernel has its
+# own), static libraries (the tools that kbuild makes for itself are dynamic;
+# libgcc.a and libc_nonshared.a are in every program), gprofng, and what people
+# read, but for licences. `dpkg --verify` lists all of it as missing.
+RUN printf 'path-exclude=%s\n' \
+        '/usr/lib*/gcc/*/lto1' \
+        '/usr/bin/*lto-dump*' \
+        '/usr/bin/*gcov*' \
+        '/usr/lib/*/lib*san.a' \
+        '/usr/lib/*/lib*san.so*' \
+        '/usr/lib/*-linux-gnu/lib[cm].a' \
+        '/usr/lib/*-linux-gnu/libm-*.a' \
+        '/usr/lib/*-linux-gnu/libmvec.a' \
+        '/usr/lib/*-linux-gnu/libcrypto.a' \
+        '/usr/lib/*-linux-gnu/libssl.a' \
+        '/usr/bin/*gp-*' \
+        '/usr/bin/*gprofng*' \
+        '/usr/lib/*/*gprofng*' \
+        '/usr/share/doc/*' \
+        '/usr/share/info/*' \
+        '/usr/share/locale/*' \
+        '/usr/share/man/*' \
+        >/etc/dpkg/dpkg.cfg.d/cuda \
+    && echo 'path-include=/usr/share/doc/*/copyright' >>/etc/dpkg/dpkg.cfg.d/cuda
 # pahole was part of dwarves until Debian bookworm. ca-certificates are for
-# GitHub; the rest is what kbuild runs.
+# GitHub; the rest is what kbuild runs, and the perl that every Debian has.
 RUN pahole=pahole \
     && if grep -q bullseye /etc/os-release; then pahole=dwarves; fi \
     && compilers=$(printf 'gcc-%s ' ${COMPILERS}) \
@@ -57,16 +83,12 @@ RUN pahole=pahole \
         libssl-dev \
         make \
         ${pahole} \
-        perl \
         python3 \
         xz-utils \
         zstd \
     && ln -s gcc-${COMPILERS%% *} /usr/bin/gcc \
     && ln -s gcc /usr/bin/cc \
-    && find /usr/share/doc -mindepth 2 ! -type d ! -name "copyright*" -delete \
-    && find /usr/share/doc -mindepth 1 -type d -empty -delete \
-    && rm -rf /usr/share/info /usr/share/locale /usr/share/man \
-        /var/cache/apt/* /var/lib/apt/lists/* /var/log/apt /var/log/dpkg.log
+    && rm -rf /var/cache/apt/* /var/lib/apt/lists/* /var/log/apt /var/log/dpkg.log
 COPY LICENSE /usr/share/doc/cuda-builder/copyright
 COPY --from=builder /licenses /usr/share/doc/cuda-builder/licenses
 COPY --from=builder /builder /usr/local/bin/builder

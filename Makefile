@@ -34,6 +34,10 @@ demo: ## Make kernel modules from real parts, in the image, as a user would
 agreement: ## Ask the gate and booted kernels about broken modules, side by side
 	@go run ./integration/agreement
 
+.PHONY: bench
+bench: ## Measure against git and the classic script, RUNS (5) turns, into BENCHMARKS.md
+	@go run ./integration/bench $(if $(RUNS),-runs $(RUNS))
+
 .PHONY: test
 test: ## Run every test there is: what CI runs
 	@rm -rf $(RESULTS); mkdir -p $(RESULTS); status=0; \

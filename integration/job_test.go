@@ -21,6 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/k8sp/cuda/integration/lab"
+	"github.com/k8sp/cuda/internal/ko"
 )
 
 // TestDemo is `make demo` in a fresh copy of the checkout: the two docker
@@ -66,6 +67,18 @@ func TestModulesAreTheTargets(t *testing.T) {
 		}
 		if !strings.HasPrefix(module.Vermagic, c.parts.Host.Release+" ") {
 			t.Errorf("%s: vermagic %q, want one of %s", module.File, module.Vermagic, c.parts.Host.Release)
+		}
+	}
+	// Every module has objects that were compiled here, by the compiler that the
+	// manifest names and the kernel was built with, which is not the image's default.
+	_, compiler, _ := strings.Cut(m.Build.Compiler, " ")
+	for _, module := range m.Modules {
+		file, err := ko.Open(filepath.Join(c.published(), module.File))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Contains(file.Compilers, "GCC: "+compiler) {
+			t.Errorf("%s was compiled by %q, the manifest says %s", module.File, file.Compilers, m.Build.Compiler)
 		}
 	}
 	if first := names[0]; first != "nvidia" {

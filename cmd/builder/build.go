@@ -105,6 +105,19 @@ func buildFlags(flags *pflag.FlagSet, o *job.Options) {
 	flags.StringVar(&o.ModuleType, "module-type", "auto", "`type` of the modules: proprietary, open, or auto: what the host's GPUs run with, else what NVIDIA's own installer prefers")
 	flags.StringSliceVar(&o.Modules, "modules", nil, "`modules` to build, with those that they need, such as nvidia,nvidia-uvm for a node that only computes (default: all)")
 	flags.StringSliceVar(&o.Exclude, "exclude-modules", nil, "`modules` to do without, such as nvidia-drm,nvidia-peermem")
+	sourceFlags(flags, o)
+	flags.StringVar(&o.Signing.Key, "signing-key", "", "`file` with the private key to sign the modules with, RSA or ECDSA in PEM")
+	flags.StringVar(&o.Signing.Certificate, "signing-cert", "", "`file` with the key's certificate")
+	flags.StringVar(&o.UserSpace, "user-space", userspace.Compute, "`part` of the driver's libraries and programs to leave in SHARE/driver/VERSION: compute, all (with the display's), or none")
+	flags.BoolVar(&o.Debug, "debug-info", false, "keep debugging information: modules seventeen times the size")
+	flags.IntVar(&o.Jobs, "jobs", 0, "`number` of compilers that run at once (default: one a CPU that the container may use)")
+	flags.DurationVar(&o.BuildTimeout, "build-timeout", cuda.DefaultTimeout, "`time` after which a hanging installer is stopped")
+	noWaitFlag(flags, &o.NoWait)
+	flags.BoolVar(&o.Strict, "strict", false, "make a failure of each check that cannot be made here")
+	flags.StringSliceVar(&o.Allow, "allow", nil, "`names` of checks that may fail; recorded in the manifest")
+}
+
+func sourceFlags(flags *pflag.FlagSet, o *job.Options) {
 	flags.StringVar(&o.Source.Repository, "github-repository", "", "`owner/name` of the kernel's repository (default: coreos/linux for CoreOS, gregkh/linux for all others)")
 	flags.StringVar(&o.Source.APIURL, "github-api-url", "", "`URL` of the GitHub API, for GitHub Enterprise or a mirror (default: GitHub's)")
 	flags.StringVar(&o.Source.Token, "github-token", "", "`token` for the GitHub API; better given as BUILDER_GITHUB_TOKEN, never logged")
@@ -116,15 +129,10 @@ func buildFlags(flags *pflag.FlagSet, o *job.Options) {
 	flags.BoolVar(&o.Source.Full, "full-source", false, "check out the whole kernel source, not only what a build needs")
 	offlineFlag(flags, &o.Offline)
 	flags.DurationVar(&o.Pause, "retry-pause", time.Second, "`time` before the second try of what the network failed at for the moment; it doubles with each")
-	flags.StringVar(&o.Signing.Key, "signing-key", "", "`file` with the private key to sign the modules with, RSA or ECDSA in PEM")
-	flags.StringVar(&o.Signing.Certificate, "signing-cert", "", "`file` with the key's certificate")
-	flags.StringVar(&o.UserSpace, "user-space", userspace.Compute, "`part` of the driver's libraries and programs to leave in SHARE/driver/VERSION: compute, all (with the display's), or none")
-	flags.BoolVar(&o.Debug, "debug-info", false, "keep debugging information: modules seventeen times the size")
-	flags.IntVar(&o.Jobs, "jobs", 0, "`number` of compilers that run at once (default: one a CPU that the container may use)")
-	flags.DurationVar(&o.BuildTimeout, "build-timeout", cuda.DefaultTimeout, "`time` after which a hanging installer is stopped")
-	flags.BoolVar(&o.NoWait, "no-wait", false, "end with exit code 75 instead of waiting while another run holds the share")
-	flags.BoolVar(&o.Strict, "strict", false, "make a failure of each check that cannot be made here")
-	flags.StringSliceVar(&o.Allow, "allow", nil, "`names` of checks that may fail; recorded in the manifest")
+}
+
+func noWaitFlag(flags *pflag.FlagSet, value *bool) {
+	flags.BoolVar(value, "no-wait", false, "end with exit code 75 instead of waiting while another run holds the share")
 }
 
 func hostFlags(flags *pflag.FlagSet, h *job.Host) {

@@ -79,6 +79,7 @@ func run(ctx context.Context, options job.Options, args, environ []string, stdou
 	}
 	root.AddCommand(
 		named(newBuildCommand(io, options), "build"),
+		newSourceCommand(io, options),
 		newCaptureCommand(io),
 		newPruneCommand(io),
 		newVerifyCommand(io),

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -102,5 +103,39 @@ func TestSourceFromATree(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(f.share, "linux")); !os.IsNotExist(err) {
 		t.Errorf("something was checked out: %v", err)
+	}
+}
+
+// TestSourceAlone leaves the source, without a driver package, and a build that
+// may not use the network then has it.
+func TestSourceAlone(t *testing.T) {
+	f := newFixture(t)
+	drivers := filepath.Join(f.share, "cuda")
+	if err := os.Rename(drivers, drivers+".later"); err != nil {
+		t.Fatal(err)
+	}
+	linux := filepath.Join(f.share, "linux")
+	if o := f.run(t, "source"); o.code != 0 || o.stdout != linux+"\n" {
+		t.Fatalf("exit code %d, stdout %q\n%s", o.code, o.stdout, o.stderr)
+	}
+	var result struct {
+		Dir, Ref, Commit string
+		Reused           bool
+	}
+	again := f.run(t, "source", "--offline", "--output=json")
+	if err := json.Unmarshal([]byte(again.stdout), &result); err != nil {
+		t.Fatalf("%v\n%s%s", err, again.stdout, again.stderr)
+	}
+	if !result.Reused || result.Dir != linux || result.Ref != "refs/tags/v6.1.192-coreos" || len(result.Commit) != 40 {
+		t.Errorf("result %+v", result)
+	}
+	if entries, _ := os.ReadDir(filepath.Join(f.share, "modules")); len(entries) > 0 {
+		t.Errorf("it published %v", entries)
+	}
+	if err := os.Rename(drivers+".later", drivers); err != nil {
+		t.Fatal(err)
+	}
+	if o := f.run(t, "--offline"); o.code != 0 {
+		t.Errorf("a build of the share that is ready: exit code %d\n%s", o.code, o.stderr)
 	}
 }

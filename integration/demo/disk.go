@@ -1,10 +1,10 @@
 package main
 
 import (
-	"io/fs"
 	"path/filepath"
-	"syscall"
 	"time"
+
+	"github.com/k8sp/cuda/integration/lab"
 )
 
 // diskWatch measures what a share holds while a job runs.
@@ -39,25 +39,11 @@ func (w *diskWatch) stop() int64 {
 	return <-w.peak
 }
 
-// diskUse is the disk that the share's own folders take, in bytes. What comes
-// and goes while it looks is not counted.
+// diskUse is the disk that the share's own folders take, in bytes.
 func diskUse(share string) int64 {
-	const block = 512 // st_blocks' unit, whatever the file system's is
-	var blocks int64
-	counted := map[uint64]bool{} // a file with several names takes its disk once
-	for _, folder := range []string{"cuda", "driver", "linux", "modules", ".builder"} {
-		_ = filepath.WalkDir(filepath.Join(share, folder), func(_ string, entry fs.DirEntry, err error) error {
-			if err != nil {
-				return nil
-			}
-			if info, err := entry.Info(); err == nil {
-				if stat, ok := info.Sys().(*syscall.Stat_t); ok && !counted[stat.Ino] {
-					counted[stat.Ino] = true
-					blocks += stat.Blocks
-				}
-			}
-			return nil
-		})
+	var folders []string
+	for _, name := range []string{"cuda", "driver", "linux", "modules", ".builder"} {
+		folders = append(folders, filepath.Join(share, name))
 	}
-	return blocks * block
+	return lab.DiskUse(folders...)
 }

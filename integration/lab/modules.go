@@ -16,9 +16,13 @@ import (
 var modulesSource string
 
 // BuildImage builds the image under test from a checkout, with the builder that
-// the users' Docker has.
-func BuildImage(ctx context.Context, checkout, tag string) error {
-	cmd := exec.CommandContext(ctx, "docker", "build", "-t", tag, ".")
+// the users' Docker has. The arguments are its Dockerfile's, NAME=VALUE.
+func BuildImage(ctx context.Context, checkout, tag string, arguments ...string) error {
+	argv := []string{"build", "-t", tag}
+	for _, argument := range arguments {
+		argv = append(argv, "--build-arg", argument)
+	}
+	cmd := exec.CommandContext(ctx, "docker", append(argv, ".")...)
 	cmd.Dir = checkout
 	cmd.Env = append(os.Environ(), "DOCKER_BUILDKIT=0")
 	out, err := cmd.CombinedOutput()

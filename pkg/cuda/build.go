@@ -19,6 +19,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 
+	"github.com/k8sp/cuda/internal/askonce"
 	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/internal/progress"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -177,8 +178,16 @@ func queryOptions(ctx context.Context, d Driver, r command.Runner) (options, err
 	return parseOptions(strings.NewReader(out.String()))
 }
 
-// makeFolders makes room for the log and returns a fresh folder for modules.
+// makeFolders makes room for the log, puts what the build reads into scratch,
+// and returns a fresh folder for modules.
 func makeFolders(o BuildOptions) (string, error) {
+	once, err := askonce.Makefile(o.SourceDir)
+	if err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(o.makefile(), once, 0o644); err != nil {
+		return "", err
+	}
 	if err := os.MkdirAll(filepath.Dir(o.LogFile), 0o755); err != nil {
 		return "", err
 	}
@@ -234,8 +243,8 @@ func (o BuildOptions) environment(d Driver) []string {
 	env := []string{
 		"LC_ALL=C",
 		"TMPDIR=" + o.Scratch,
-		// A make above us would lend its job slots to ours, or seem to.
-		"MAKEFLAGS=",
+		"MAKEFLAGS=" + o.makeFlags(),
+		"MAKEFILES=" + o.makefile(),
 		// The choice of the compiler was made, and explained, before.
 		"IGNORE_CC_MISMATCH=1",
 		"KCFLAGS=" + flags,
@@ -247,6 +256,20 @@ func (o BuildOptions) environment(d Driver) []string {
 		env = append(env, "KBUILD_MODPOST_WARN=1")
 	}
 	return env
+}
+
+// makefile is what every make of the build reads first.
+func (o BuildOptions) makefile() string { return filepath.Join(o.Scratch, "askonce.mk") }
+
+// makeFlags are what make takes as if it had been called with it. The flags of a
+// make above us are none of its: that would lend its job slots to ours, or seem
+// to. kbuild takes its compiler from a command line only, and not every package
+// hands on what it has in its environment: Debian's does not.
+func (o BuildOptions) makeFlags() string {
+	if o.Compiler == "" {
+		return ""
+	}
+	return "-- CC=" + o.Compiler
 }
 
 // errTimeout is the cause of a build's end by its own limit.

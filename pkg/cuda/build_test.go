@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -135,7 +136,7 @@ func TestBuild(t *testing.T) {
 	if call.Args[0] != "/scratch/driver/nvidia-installer" || call.Dir != "/scratch/driver" {
 		t.Errorf("ran %s in %s", call.Args[0], call.Dir)
 	}
-	wantEnv := []string{"LC_ALL=C", "TMPDIR=" + o.Scratch, "MAKEFLAGS=", "IGNORE_CC_MISMATCH=1",
+	wantEnv := []string{"LC_ALL=C", "TMPDIR=" + o.Scratch, "MAKEFLAGS=-- CC=gcc-12", "MAKEFILES=" + o.Scratch + "/askonce.mk", "IGNORE_CC_MISMATCH=1",
 		"KCFLAGS=-g0 -ffile-prefix-map=/scratch/driver/=", "CC=gcc-12", "KBUILD_MODPOST_WARN=1"}
 	if diff := cmp.Diff(wantEnv, call.Env); diff != "" {
 		t.Errorf("environment (-want +got):\n%s", diff)

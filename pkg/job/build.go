@@ -100,9 +100,19 @@ func Build(ctx context.Context, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	lock, err := s.Lock(ctx, share.LockOptions{NoWait: o.NoWait})
+	var result Result
+	err = b.locked(ctx, func() (err error) {
+		result, err = b.run(ctx)
+		return err
+	})
+	return result, err
+}
+
+// locked works while no other run does on the share, with a scratch folder.
+func (b *build) locked(ctx context.Context, work func() error) error {
+	lock, err := b.share.Lock(ctx, share.LockOptions{NoWait: b.NoWait})
 	if err != nil {
-		return Result{}, err
+		return err
 	}
 	defer func() {
 		if err := lock.Unlock(); err != nil {
@@ -110,9 +120,9 @@ func Build(ctx context.Context, o Options) (Result, error) {
 		}
 	}()
 	if b.scratch, err = lock.Scratch(); err != nil {
-		return Result{}, stage.Wrap(stage.Share, err, "this run's scratch folder cannot be made", "check that the share is writable")
+		return stage.Wrap(stage.Share, err, "this run's scratch folder cannot be made", "check that the share is writable")
 	}
-	return b.run(ctx)
+	return work()
 }
 
 // newBuild is a run of the job that has done nothing yet; a dry one will write

@@ -13,6 +13,51 @@ import (
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
+// SourceResult is the source that [Source] left behind.
+type SourceResult struct {
+	// Dir is the top of the tree.
+	Dir string `json:"dir"`
+	// Reused says that it was there already.
+	Reused bool `json:"reused"`
+	// Rung, Repository, Ref, Commit and Version are those of source.Tree.
+	Rung       string `json:"rung"`
+	Repository string `json:"repository"`
+	Ref        string `json:"ref"`
+	Commit     string `json:"commit"`
+	Version    string `json:"version"`
+}
+
+// Source checks out the source of the host's kernel and stops: the stages detect
+// and source of [Build], for a share that is to be ready, or to be looked at. It
+// needs no driver package. Of the options it takes Share, Host, Source, Offline,
+// Pause, NoWait and Runner.
+func Source(ctx context.Context, o Options) (SourceResult, error) {
+	s, err := share.Open(o.Share)
+	if err != nil {
+		return SourceResult{}, err
+	}
+	b, err := newBuild(o, s, false)
+	if err != nil {
+		return SourceResult{}, err
+	}
+	if err := s.Writable(); err != nil {
+		return SourceResult{}, err
+	}
+	defer giveToOwner(ctx, s)
+	err = run(ctx, stage.Detect, func(ctx context.Context) (err error) {
+		b.target, err = b.Host.detect(ctx, s.Exports())
+		return err
+	})
+	if err != nil {
+		return SourceResult{}, err
+	}
+	if err := b.locked(ctx, func() error { return run(ctx, stage.Source, b.checkOut) }); err != nil {
+		return SourceResult{}, err
+	}
+	t := b.source
+	return SourceResult{t.Dir, t.Reused, t.Rung, t.Repository, t.Ref, t.Commit, t.Version}, nil
+}
+
 func (b *build) checkOut(ctx context.Context) error {
 	return b.takeSource(ctx, source.Checkout)
 }

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/k8sp/cuda/internal/askonce"
 	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/internal/progress"
 	"github.com/k8sp/cuda/pkg/kernel"
@@ -34,10 +35,25 @@ var environment = []string{
 	"KBUILD_BUILD_HOST=cuda",
 }
 
+// onceFile is what every make reads first, in the tree that is made: see
+// package askonce. Its name is not one of kbuild's.
+const onceFile = "askonce.mk"
+
+// changing are the variables whose answer is not the same throughout: to make
+// the file that has the release is a part of preparing.
+var changing = []string{"KERNELRELEASE"}
+
+// notMade are the goals of modules_prepare that no build against the tree runs,
+// with nothing to do for them. resolve_btfids writes into vmlinux, and into
+// modules where there is a vmlinux, which there never is; it and the library
+// that it is made of are half of what there is to compile, and of the tree's size.
+const notMade = "\ntools/bpf/resolve_btfids: ;\n"
+
 // kbuild runs make in one kernel tree.
 type kbuild struct {
 	runner command.Runner
 	args   []string
+	env    []string
 	log    io.WriteCloser
 	// hint is what to do when make fails.
 	hint string
@@ -47,6 +63,13 @@ func newKbuild(t kernel.Target, src source.Tree, out string, o Options) (*kbuild
 	arch, ok := kbuildArch[t.Arch]
 	if !ok {
 		return nil, stage.New(stage.Prepare, fmt.Sprintf("kbuild's name for the architecture %q is not known", t.Arch), "")
+	}
+	once, err := askonce.Makefile(src.Dir, changing...)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(out, onceFile), append(once, notMade...), 0o644)
+	}
+	if err != nil {
+		return nil, failed(err, "could not write what make reads first")
 	}
 	log, err := openLog(o.LogFile)
 	if err != nil {
@@ -62,6 +85,7 @@ func newKbuild(t kernel.Target, src source.Tree, out string, o Options) (*kbuild
 			"LOCALVERSION=",
 			"-j" + strconv.Itoa(o.Jobs),
 		},
+		env:  append(environment[:len(environment):len(environment)], "MAKEFILES="+filepath.Join(out, onceFile)),
 		log:  log,
 		hint: hint(src, o.LogFile),
 	}, nil
@@ -104,7 +128,7 @@ func (k *kbuild) Make(ctx context.Context, goal string) error {
 	var cause causeFinder
 	err := k.runner.Run(ctx, command.Command{
 		Args:   args,
-		Env:    environment,
+		Env:    k.env,
 		Output: io.MultiWriter(k.log, &cause, task.Lines()),
 	})
 	if err == nil {

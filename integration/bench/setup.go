@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/k8sp/cuda/integration/lab"
+	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/kernel/source/needs"
+)
+
+// bench is what all turns share.
+type bench struct {
+	dir      string // shares are made in it
+	programs string // the folder with stopwatch and gogit
+	patterns string // what a build needs of the tree, for git's sparse checkout
+	image    string
+	relay    *relay
+	server   *lab.Server
+	driver   lab.Driver
+	// host's kernel is built of tag in the repository at url, and other is the
+	// same host with another kernel.
+	host, other lab.Host
+	url, tag    string
+	compiler    string // what builder compiles with, for the classic script
+	git         string // the version of git in the image
+}
+
+// setUp makes everything that is not measured.
+func setUp(ctx context.Context, l *lab.Lab) (b *bench, err error) {
+	b = &bench{image: gitImage}
+	defer func() {
+		if err != nil {
+			b.close()
+		}
+	}()
+	parts, err := l.Make(ctx)
+	if err != nil {
+		return b, err
+	}
+	b.driver, b.host = parts.Driver, parts.Host
+	kernels, other, err := l.TwoReleases(ctx, parts.Kernel)
+	if err != nil {
+		return b, err
+	}
+	b.tag = "v" + kernels.Version + "-coreos"
+	if b.dir, err = os.MkdirTemp("", "k8sp-cuda-bench-"); err != nil {
+		return b, err
+	}
+	if b.other, err = b.host.As(filepath.Join(b.dir, "other"), other); err != nil {
+		return b, err
+	}
+	if b.patterns, err = writePatterns(b.dir); err != nil {
+		return b, err
+	}
+	b.programs = filepath.Join(b.dir, "programs")
+	for _, name := range []string{"stopwatch", "gogit"} {
+		if err := buildProgram(ctx, l.Checkout, name, b.programs); err != nil {
+			return b, err
+		}
+	}
+	if b.git, err = buildImages(ctx, l); err != nil {
+		return b, err
+	}
+	if b.compiler, err = compilerOf(b.host); err != nil {
+		return b, err
+	}
+	if b.server, err = l.Serve(ctx, kernels); err != nil {
+		return b, err
+	}
+	if b.relay, err = newRelay(strings.TrimPrefix(b.server.URL, "http://")); err != nil {
+		return b, err
+	}
+	b.url = b.relay.url() + "/coreos/linux.git"
+	// The first to read should have no worse a disk than the others.
+	return b, errors.Join(warm(kernels.Dir), warm(b.driver.Folder), warm(b.driver.Run))
+}
+
+func (b *bench) close() {
+	if b.relay != nil {
+		b.relay.close()
+	}
+	if b.server != nil {
+		b.server.Close()
+	}
+	if b.dir != "" {
+		_ = b.remove(context.Background(), b.dir)
+	}
+}
+
+// remove removes a folder in which containers have left root's files.
+func (b *bench) remove(ctx context.Context, dir string) error {
+	run := exec.CommandContext(ctx, "docker", "run", "--rm", "-v", dir+":/gone", "--entrypoint", "find", b.image, "/gone", "-mindepth", "1", "-delete")
+	if out, err := run.CombinedOutput(); err != nil {
+		return fmt.Errorf("clear %s: %w\n%s", dir, err, out)
+	}
+	return os.Remove(dir)
+}
+
+func writePatterns(dir string) (string, error) {
+	list, err := needs.For(kernel.X86_64)
+	if err != nil {
+		return "", err
+	}
+	file := filepath.Join(dir, "patterns")
+	return file, os.WriteFile(file, []byte(list.Patterns()), 0o644)
+}
+
+func buildProgram(ctx context.Context, checkout, name, dir string) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", filepath.Join(dir, name), "./integration/"+name)
+	cmd.Dir = checkout
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build %s: %w\n%s", name, err, out)
+	}
+	return nil
+}
+
+// compilerOf is the compiler that a host says its kernel was built with, which
+// is builder's choice, so that the classic script has the same.
+func compilerOf(h lab.Host) (string, error) {
+	text, err := os.ReadFile(filepath.Join(h.Dir, "proc/version"))
+	if err != nil {
+		return "", err
+	}
+	compiler := gccName.FindString(string(text))
+	if compiler == "" {
+		return "", fmt.Errorf("the host's kernel does not say which gcc built it: %s", text)
+	}
+	return compiler, nil
+}
+
+var gccName = regexp.MustCompile(`gcc-\d+`)
+
+// warm reads what is below a folder, so that it is in the page cache.
+func warm(dir string) error {
+	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		file, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		_, err = io.Copy(io.Discard, file)
+		return err
+	})
+}
+
+// describe says what was measured on, for the report.
+func (b *bench) describe() parts {
+	return parts{kernel: b.tag, other: b.other.Release, driver: b.driver.Version, compiler: b.compiler}
+}

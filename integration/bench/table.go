@@ -1,0 +1,88 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+)
+
+// unit says how a figure reads.
+type unit func(float64) string
+
+func seconds(v float64) string {
+	if v < 10 {
+		return fmt.Sprintf("%.2f s", v)
+	}
+	return fmt.Sprintf("%.1f s", v)
+}
+
+func megabytes(v float64) string {
+	if v < 1e8 {
+		return fmt.Sprintf("%.1f MB", v/1e6)
+	}
+	return fmt.Sprintf("%.0f MB", v/1e6)
+}
+
+// target is a row of the table: a quantity that is to be small, beside another
+// or by itself.
+type target struct {
+	figure  string
+	of      quantity
+	against string
+	base    quantity // "" for a figure that has its limit by itself
+	unit    unit
+	most    float64 // of the ratio, or of the figure
+}
+
+// targets are what the project set out to reach.
+var targets = []target{
+	{"source stage, cold, time", sourceTime, "`git clone --depth 1`", depth1Time, seconds, 0.22},
+	{"the same", sourceTime, "git's own partial and sparse clone", sparseTime, seconds, 1.00},
+	{"its bytes on the network", sourceBytes, "`git clone --depth 1`", depth1Bytes, megabytes, 0.20},
+	{"disk of `linux/`", sourceDisk, "`git clone --depth 1`", depth1Disk, megabytes, 0.12},
+	{"peak memory of builder in it", sourceMemory, "go-git's plain clone", gogitMemory, megabytes, 0.25},
+	{"whole job, cold", jobTime, "the classic script", classicTime, seconds, 0.70},
+	{"everything but kbuild and the installer, cold", ownTime, "whole job, cold", jobTime, seconds, 0.08},
+	{"rerun, nothing changed, digests verified", rerunTime, "whole job, cold", jobTime, seconds, 0.01},
+	{"source stage of a second release", secondTime, "of the first", sourceTime, seconds, 0.60},
+	{"the image over its Debian base, one compiler", imageSize, "", "", megabytes, 280e6},
+	{"each further compiler in it", compilerSize, "", "", megabytes, 70e6},
+	{"the static binary", binarySize, "", "", megabytes, 20e6},
+}
+
+// row is a target as it came out, in words.
+type row struct {
+	figure, measured, against, base, ratio, most string
+	met                                          bool
+}
+
+// fill makes the rows of what was measured.
+func fill(m measurements) ([]row, error) {
+	var rows []row
+	for _, t := range targets {
+		values := m[t.of]
+		if len(values) == 0 || (t.base != "" && len(m[t.base]) == 0) {
+			return nil, fmt.Errorf("%s was not measured", t.figure)
+		}
+		r := row{figure: t.figure, measured: spread(values, t.unit), against: t.against}
+		if t.base == "" {
+			worst := slices.Max(values)
+			r.most, r.met = t.unit(t.most), worst <= t.most
+		} else {
+			ratio := median(values) / median(m[t.base])
+			r.base, r.ratio = spread(m[t.base], t.unit), fmt.Sprintf("%.3f", ratio)
+			r.most, r.met = fmt.Sprintf("%.2f", t.most), ratio <= t.most
+		}
+		rows = append(rows, r)
+	}
+	return rows, nil
+}
+
+// spread is the median of values, and the range that they are in where that is
+// not a point.
+func spread(values []float64, u unit) string {
+	low, high := u(slices.Min(values)), u(slices.Max(values))
+	if low == high {
+		return low
+	}
+	return fmt.Sprintf("%s (%s to %s)", u(median(values)), low, high)
+}

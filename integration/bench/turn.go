@@ -1,0 +1,180 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/k8sp/cuda/integration/lab"
+)
+
+var (
+	//go:embed scripts/depth1.sh
+	depth1Script string
+	//go:embed scripts/sparse.sh
+	sparseScript string
+	//go:embed scripts/classic.sh
+	classicScript string
+)
+
+// kbuildAndInstaller are the programs that builder starts for the two stages
+// whose time is not its own.
+const kbuildAndInstaller = "make,nvidia-installer"
+
+// turn measures everything once, builder and what it is held against one after
+// the other, each in a share of its own that is gone afterwards.
+func (b *bench) turn(ctx context.Context, m measurements) error {
+	for _, step := range []func(context.Context, string, measurements) error{
+		b.source, b.depth1, b.sparse, b.gogit, b.job, b.classic,
+	} {
+		share, err := os.MkdirTemp(b.dir, "share-")
+		if err != nil {
+			return err
+		}
+		if err := step(ctx, share, m); err != nil {
+			return err
+		}
+		if err := b.remove(ctx, share); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bench) source(ctx context.Context, share string, m measurements) error {
+	before := b.relay.bytes()
+	first, err := b.time(ctx, b.builder(share, b.host, "source"))
+	if err != nil {
+		return err
+	}
+	m.add(sourceTime, first.Seconds)
+	m.add(sourceMemory, float64(first.PeakBytes))
+	m.add(sourceBytes, b.relay.bytes()-before)
+	m.add(sourceDisk, float64(lab.DiskUse(filepath.Join(share, "linux"))))
+	second, err := b.time(ctx, b.builder(share, b.other, "source"))
+	if err != nil {
+		return err
+	}
+	m.add(secondTime, second.Seconds)
+	return nil
+}
+
+func (b *bench) depth1(ctx context.Context, share string, m measurements) error {
+	before := b.relay.bytes()
+	took, err := b.time(ctx, b.script(share, depth1Script))
+	if err != nil {
+		return err
+	}
+	m.add(depth1Time, took.Seconds)
+	m.add(depth1Bytes, b.relay.bytes()-before)
+	m.add(depth1Disk, float64(lab.DiskUse(filepath.Join(share, "linux"))))
+	return nil
+}
+
+func (b *bench) sparse(ctx context.Context, share string, m measurements) error {
+	took, err := b.time(ctx, b.script(share, sparseScript))
+	if err == nil {
+		m.add(sparseTime, took.Seconds)
+	}
+	return err
+}
+
+func (b *bench) gogit(ctx context.Context, share string, m measurements) error {
+	took, err := b.time(ctx, b.run(share, "/bench/gogit", b.url, b.tag, "/opt/share/linux"))
+	if err == nil {
+		m.add(gogitMemory, float64(took.PeakBytes))
+	}
+	return err
+}
+
+func (b *bench) job(ctx context.Context, share string, m measurements) error {
+	if err := os.Mkdir(filepath.Join(share, "cuda"), 0o755); err != nil {
+		return err
+	}
+	if err := lab.CopyFile(b.driver.Run, filepath.Join(share, "cuda", filepath.Base(b.driver.Run))); err != nil {
+		return err
+	}
+	first, err := b.time(ctx, b.builder(share, b.host, "build"))
+	if err != nil {
+		return err
+	}
+	m.add(jobTime, first.Seconds)
+	m.add(ownTime, first.Seconds-first.ChildSeconds)
+	again, err := b.time(ctx, b.builder(share, b.host, "build"))
+	if err != nil {
+		return err
+	}
+	m.add(rerunTime, again.Seconds)
+	found, err := filepath.Glob(filepath.Join(share, ".builder/prepared/*/Module.symvers"))
+	if err != nil {
+		return err
+	}
+	if len(found) != 1 {
+		return fmt.Errorf("the job has prepared %d trees, not one", len(found))
+	}
+	return lab.CopyFile(found[0], b.symvers())
+}
+
+// symvers is what the job found out of the host's exports, for the classic script.
+func (b *bench) symvers() string { return filepath.Join(b.dir, "Module.symvers") }
+
+func (b *bench) classic(ctx context.Context, share string, m measurements) error {
+	run := b.script(share, classicScript)
+	run.Docker = append(run.Docker, "-v", b.driver.Folder+":/driver:ro", "-v", b.symvers()+":/Module.symvers:ro")
+	took, err := b.time(ctx, run)
+	if err == nil {
+		m.add(classicTime, took.Seconds)
+	}
+	return err
+}
+
+// builder is a run of builder, as the image runs it.
+func (b *bench) builder(share string, host lab.Host, command string) lab.Builder {
+	run := b.run(share, "-children", kbuildAndInstaller, "/usr/local/bin/builder", command)
+	run.HostRoot = host.Dir
+	run.Environ = []string{"BUILDER_GITHUB_API_URL=" + b.relay.url() + "/api/v3/"}
+	return run
+}
+
+// script is a run of one of the scripts, which share their names for things.
+func (b *bench) script(share, script string) lab.Builder {
+	names := fmt.Sprintf("url=%s\ntag=%s\ncompiler=%s\nrelease=%s\n", b.url, b.tag, b.compiler, b.host.Release)
+	return b.run(share, "/bin/bash", "-euo", "pipefail", "-c", names+script)
+}
+
+// run is a run of the stopwatch.
+func (b *bench) run(share string, args ...string) lab.Builder {
+	return lab.Builder{
+		Image: b.image, Share: share, HostRoot: b.host.Dir, Name: lab.ContainerName("bench"),
+		Docker: []string{"--entrypoint", "/bench/stopwatch", "-v", b.programs + ":/bench:ro", "-v", b.patterns + ":/patterns:ro"},
+		Args:   args,
+	}
+}
+
+// taken is what the stopwatch says.
+type taken struct {
+	Seconds      float64 `json:"seconds"`
+	PeakBytes    int64   `json:"peak_bytes"`
+	ChildSeconds float64 `json:"child_seconds"`
+}
+
+func (b *bench) time(ctx context.Context, run lab.Builder) (taken, error) {
+	var stdout, stderr bytes.Buffer
+	run.Stdout, run.Stderr = &stdout, &stderr
+	code, err := run.Run(ctx)
+	if err != nil {
+		return taken{}, err
+	}
+	if code != 0 {
+		return taken{}, fmt.Errorf("%v ended with exit code %d\n%s", run.Argv(), code, stderr.Bytes())
+	}
+	var t taken
+	if err := json.Unmarshal(stdout.Bytes(), &t); err != nil {
+		return taken{}, fmt.Errorf("the stopwatch printed %q: %w", stdout.String(), err)
+	}
+	return t, nil
+}
