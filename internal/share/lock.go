@@ -10,9 +10,10 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/k8sp/cuda/pkg/stage"
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
+
+	"github.com/k8sp/cuda/pkg/stage"
 )
 
 // LockOptions say how to come by the lock; the zero value waits.

@@ -8,8 +8,9 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"github.com/k8sp/cuda/pkg/stage"
 	"golang.org/x/sys/unix"
+
+	"github.com/k8sp/cuda/pkg/stage"
 )
 
 // DefaultDir is where the image expects the share to be mounted.

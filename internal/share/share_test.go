@@ -9,8 +9,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/k8sp/cuda/pkg/stage"
 	"golang.org/x/sys/unix"
+
+	"github.com/k8sp/cuda/pkg/stage"
 )
 
 func open(t *testing.T) *Share {

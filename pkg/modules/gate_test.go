@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/stage"
 )

@@ -12,8 +12,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/k8sp/cuda/pkg/kernel"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")

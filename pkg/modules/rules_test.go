@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/k8sp/cuda/internal/ko"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/modules/signature"
