@@ -18,7 +18,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
-	code := run(ctx, job.Options{Runner: command.Exec{}}, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
+	code := run(ctx, defaults{build: job.Options{Runner: command.Exec{}}}, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }
