@@ -48,6 +48,7 @@ require (
 ignore (
 	./.builder
 	./cuda
+	./driver
 	./linux
 	./modules
 )

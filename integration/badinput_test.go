@@ -32,9 +32,9 @@ func TestBadInput(t *testing.T) {
 		}, 16, []string{"read-only", "without :ro"}},
 		{"the share has no room for a driver", func(t *testing.T, c *checkout, b *lab.Builder) {
 			emptyShare(c, b, "256m")
-		}, 11, []string{"268 MB free", "needs 680 MB"}},
+		}, 11, []string{"268 MB free", "needs 810 MB"}},
 		{"the share has no room for a kernel", func(t *testing.T, c *checkout, b *lab.Builder) {
-			emptyShare(c, b, "800m")
+			emptyShare(c, b, "850m")
 		}, 12, []string{"MB free", "needs 878 MB"}},
 		{"no driver", func(t *testing.T, c *checkout, b *lab.Builder) {
 			b.Share = ""

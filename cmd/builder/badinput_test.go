@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -166,13 +167,21 @@ func runFile(t *testing.T, f *fixture, members ...makeselftest.Member) string {
 }
 
 func wholeRunFile(t *testing.T, f *fixture) string {
-	manifest := read(t, filepath.Join(f.driver(fixtureDriver), ".manifest"))
-	installer := read(t, filepath.Join(f.driver(fixtureDriver), "nvidia-installer"))
-	return runFile(t, f,
-		makeselftest.Member{Name: "./.manifest", Content: manifest},
-		makeselftest.Member{Name: "./nvidia-installer", Content: installer, Mode: 0o755},
-		makeselftest.Member{Name: "./kernel/nvidia/nv.c", Content: "/* a source */\n"},
-	)
+	var members []makeselftest.Member
+	dir := f.driver(fixtureDriver)
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		info, err := entry.Info()
+		name, _ := filepath.Rel(dir, path)
+		members = append(members, makeselftest.Member{Name: "./" + name, Content: read(t, path), Mode: int64(info.Mode().Perm())})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return runFile(t, f, members...)
 }
 
 // TestRunFile shows that the files that TestBadInput spoils are good ones.

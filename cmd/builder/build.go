@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/k8sp/cuda/pkg/cuda"
+	"github.com/k8sp/cuda/pkg/cuda/userspace"
 	"github.com/k8sp/cuda/pkg/job"
 	"github.com/k8sp/cuda/pkg/kernel/prepare"
 	"github.com/k8sp/cuda/pkg/modules"
@@ -20,7 +21,8 @@ import (
 const defaultShare = "/opt/share"
 
 const buildHelp = `Build the kernel modules of an NVIDIA driver for one kernel, check them, and
-publish them with a manifest in modules/RELEASE/VERSION of the share.
+publish them with a manifest in modules/RELEASE/VERSION of the share, and the
+driver's libraries and programs for containers in driver/VERSION.
 
 What is already there and verifies is reused: a second run with the same kernel
 and driver ends in about a second. Two runs on one share take turns.
@@ -112,6 +114,7 @@ func buildFlags(flags *pflag.FlagSet, o *job.Options) {
 	flags.DurationVar(&o.Source.Pause, "retry-pause", time.Second, "`time` before the second try of what the network failed at for the moment; it doubles with each")
 	flags.StringVar(&o.Signing.Key, "signing-key", "", "`file` with the private key to sign the modules with, RSA or ECDSA in PEM")
 	flags.StringVar(&o.Signing.Certificate, "signing-cert", "", "`file` with the key's certificate")
+	flags.StringVar(&o.UserSpace, "user-space", userspace.Compute, "`part` of the driver's libraries and programs to leave in SHARE/driver/VERSION: compute, all (with the display's), or none")
 	flags.BoolVar(&o.Debug, "debug-info", false, "keep debugging information: modules seventeen times the size")
 	flags.IntVar(&o.Jobs, "jobs", 0, "`number` of compilers that run at once (default: one a CPU that the container may use)")
 	flags.DurationVar(&o.BuildTimeout, "build-timeout", cuda.DefaultTimeout, "`time` after which a hanging installer is stopped")

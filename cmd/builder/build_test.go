@@ -20,6 +20,12 @@ func TestBuildPublishesAndARerunHasNothingToDo(t *testing.T) {
 			t.Errorf("the log has no time of stage %s", stage)
 		}
 	}
+	for _, name := range []string{"gsp_ga10x.bin", "gsp_tu10x.bin"} {
+		got, err := os.ReadFile(filepath.Join(filepath.Dir(manifest), "firmware", "nvidia", fixtureDriver, name))
+		if err != nil || string(got) != name+" of "+fixtureDriver+"\n" {
+			t.Errorf("firmware %s is %q, %v", name, got, err)
+		}
+	}
 	before := f.results(t)
 
 	// With the installer broken, only a run that does not build can succeed.
@@ -65,6 +71,14 @@ func TestBuildAgainWhere(t *testing.T) {
 		}},
 		{"the kernel's config is another", func(t *testing.T, f *fixture) []string {
 			write(t, filepath.Join(f.host, "boot/config-"+fixtureRelease), 0o644, "CONFIG_X86_64=y\nCONFIG_MODULES=y\nCONFIG_SMP=y\nCONFIG_PREEMPT_BUILD=y\nCONFIG_MODULE_UNLOAD=y\nCONFIG_PCI=y\nCONFIG_DRM=m\n")
+			return nil
+		}},
+		{"a firmware file was altered", func(t *testing.T, f *fixture) []string {
+			write(t, filepath.Join(f.share, "modules", fixtureRelease, fixtureDriver, "firmware", "nvidia", fixtureDriver, "gsp_tu10x.bin"), 0o644, "altered")
+			return nil
+		}},
+		{"the driver's firmware is another", func(t *testing.T, f *fixture) []string {
+			write(t, filepath.Join(f.driver(fixtureDriver), "firmware/gsp_tu10x.bin"), 0o644, "another\n")
 			return nil
 		}},
 		{"the driver's source is another", func(t *testing.T, f *fixture) []string {

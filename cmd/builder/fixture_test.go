@@ -129,8 +129,18 @@ func (f *fixture) writeDriver(t *testing.T, version string) {
 		"kernel/nvidia/nv.c 0644 KERNEL_MODULE_SRC INHERIT_PATH_DEPTH:1 MODULE:resman\n"+
 		"firmware/gsp_ga10x.bin 0644 FIRMWARE INHERIT_PATH_DEPTH:1 MODULE:gsp\n"+
 		"firmware/gsp_tu10x.bin 0644 FIRMWARE INHERIT_PATH_DEPTH:1 MODULE:gsp\n"+
+		"libcuda.so."+version+" 0755 CUDA_LIB NATIVE / MODULE:gpgpu\n"+
+		"libcuda.so.1 0000 CUDA_SYMLINK NATIVE / libcuda.so."+version+" MODULE:gpgpu\n"+
+		"nvidia-smi 0755 UTILITY_BINARY MODULE:nvml\n"+
+		"libGLX_nvidia.so."+version+" 0755 OPENGL_LIB NATIVE MODULE:opengl\n"+
 		"nvidia-installer 0755 INSTALLER_BINARY MODULE:installer\n")
+	for _, name := range []string{"libcuda.so." + version, "nvidia-smi", "libGLX_nvidia.so." + version} {
+		write(t, filepath.Join(dir, name), 0o755, name+"\n")
+	}
 	write(t, filepath.Join(dir, "kernel/nvidia/nv.c"), 0o644, "/* a source */\n")
+	for _, name := range []string{"gsp_ga10x.bin", "gsp_tu10x.bin"} {
+		write(t, filepath.Join(dir, "firmware", name), 0o644, name+" of "+version+"\n")
+	}
 	f.writeInstaller(t, version, `cp "$modules"/*.ko "$install"`)
 }
 
@@ -199,10 +209,12 @@ func (f *fixture) build(t *testing.T) outcome {
 func (f *fixture) results(t *testing.T) string {
 	t.Helper()
 	var picture strings.Builder
-	top := filepath.Join(f.share, "modules")
-	err := filepath.WalkDir(top, func(path string, entry fs.DirEntry, err error) error {
+	err := filepath.WalkDir(f.share, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
+		}
+		if filepath.Dir(path) == f.share && entry.Name() != "modules" && entry.Name() != "driver" {
+			return filepath.SkipDir
 		}
 		var content []byte
 		switch {

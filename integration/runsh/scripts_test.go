@@ -112,7 +112,7 @@ func commands(script []byte) map[int]string {
 // first line. What a share holds is not the repository's.
 func shellScripts(t *testing.T) []string {
 	t.Helper()
-	share := []string{".git", ".builder", ".vagrant", "cuda", "linux", "modules"}
+	share := []string{".git", ".builder", ".vagrant", "cuda", "driver", "linux", "modules"}
 	shebang := regexp.MustCompile(`^#!.*\b(ba|da)?sh\b`)
 	var scripts []string
 	err := filepath.WalkDir(checkout, func(path string, entry fs.DirEntry, err error) error {

@@ -70,6 +70,9 @@ func (s *Share) Linux() string { return filepath.Join(s.dir, "linux") }
 // Modules is where results are published, as REL/VER.
 func (s *Share) Modules() string { return filepath.Join(s.dir, "modules") }
 
+// Drivers is where the drivers' user-space sides are published, by version.
+func (s *Share) Drivers() string { return filepath.Join(s.dir, "driver") }
+
 // Private is .builder: everything that is safe to delete when nothing runs.
 func (s *Share) Private() string { return filepath.Join(s.dir, ".builder") }
 

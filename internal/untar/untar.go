@@ -21,6 +21,9 @@ type Options struct {
 	// to the folder. Nil wants all. A member that is not wanted is checked
 	// all the same.
 	Want func(name string) bool
+	// Seen, where it is not nil, is told of each plain file of the stream,
+	// wanted or not.
+	Seen func(name string, size int64)
 	// MaxBytes bounds the sum of all members' sizes, wanted or not; 0 means
 	// 16 GiB.
 	MaxBytes int64
@@ -124,6 +127,9 @@ func (x *extraction) member(h *tar.Header, content io.Reader) error {
 	}
 	if err := x.check(name, h); err != nil {
 		return err
+	}
+	if x.opts.Seen != nil && h.Typeflag == tar.TypeReg {
+		x.opts.Seen(name, h.Size)
 	}
 	if !x.opts.Want(name) {
 		return nil

@@ -19,11 +19,12 @@ const (
 )
 
 // Driver is the part of a driver package that kernel modules are built from,
-// unpacked into a folder that a build may write into. [Unpack] makes one.
+// with the firmware that goes with them, unpacked into a folder that a build may
+// write into. [Unpack] makes one.
 type Driver struct {
-	// Dir holds nvidia-installer, .manifest and the module sources, laid
-	// out as in the package. It belongs to one build: the installer compiles
-	// in place and leaves its objects there.
+	// Dir holds nvidia-installer, .manifest, the module sources and the
+	// firmware, laid out as in the package. It belongs to one build: the
+	// installer compiles in place and leaves its objects there.
 	Dir string
 	// Version is the driver's, "535.261.03".
 	Version string
@@ -34,6 +35,9 @@ type Driver struct {
 	// Manifest is the package's own, as it was before unpacking left most
 	// of its files out.
 	Manifest Manifest
+	// Sizes are the bytes of all of the package's files, by path, in Dir or
+	// not.
+	Sizes map[string]int64
 }
 
 // Installer is the path of the package's nvidia-installer.
@@ -67,11 +71,25 @@ func (d Driver) Firmware() []string {
 	names := []string{}
 	for _, f := range d.Manifest.Files {
 		if f.Type == firmware {
-			names = append(names, path.Join("nvidia", d.Version, f.inherited()))
+			names = append(names, d.firmwareName(f))
 		}
 	}
 	return names
 }
+
+// FirmwareFiles are the paths of those files in Dir, by the name that
+// [Driver.Firmware] gives them.
+func (d Driver) FirmwareFiles() map[string]string {
+	files := map[string]string{}
+	for _, f := range d.Manifest.Files {
+		if f.Type == firmware {
+			files[d.firmwareName(f)] = filepath.Join(d.Dir, filepath.FromSlash(f.Path))
+		}
+	}
+	return files
+}
+
+func (d Driver) firmwareName(f File) string { return path.Join("nvidia", d.Version, f.inherited()) }
 
 // SourceDir is the folder of one form's sources, relative to Dir.
 func (d Driver) SourceDir(moduleType string) string { return sourceFolder(moduleType) }

@@ -182,12 +182,16 @@ const (
 // firmware is the type of the files that go below /lib/firmware/nvidia/VERSION.
 const firmware = "FIRMWARE"
 
-// buildFiles lists, sorted, the files of the package that a module build needs:
-// the manifest itself, the installer and the modules' sources.
+// firmwareFolder is where every package that brings firmware has it.
+const firmwareFolder = "firmware"
+
+// buildFiles lists, sorted, the files of the package that modules are made of,
+// and published with: the manifest itself, the installer, the modules' sources
+// and the firmware.
 func (m Manifest) buildFiles() []string {
 	names := []string{manifestName, installerName}
 	for _, f := range m.Files {
-		if f.Type == kernelModuleSource || f.Type == dkmsConf {
+		if f.Type == kernelModuleSource || f.Type == dkmsConf || f.Type == firmware {
 			names = append(names, f.Path)
 		}
 	}

@@ -26,8 +26,8 @@ const (
 )
 
 // Unpack verifies a driver package and makes of it, in the folder dst, a
-// Driver for one build: the installer, the manifest and the modules' sources,
-// a few percent of a package's files. Dst is made, or is empty; it is removed
+// Driver for one build: the installer, the manifest, the modules' sources and
+// the firmware, a few percent of a package's files. Dst is made, or is empty; it is removed
 // again on failure. The package itself is only read, and shares no file with
 // dst. Errors are of the driver stage.
 func Unpack(ctx context.Context, p Package, dst string) (Driver, error) {
@@ -53,7 +53,7 @@ func unpack(ctx context.Context, p Package, dst string) (Driver, error) {
 	if p.Kind == Folder {
 		d.Digest, err = copyFolder(ctx, p, dst)
 	} else {
-		d.Digest, err = unpackRun(ctx, p, dst)
+		d.Digest, d.Sizes, err = unpackRun(ctx, p, dst)
 	}
 	if err != nil {
 		return Driver{}, err
@@ -63,39 +63,54 @@ func unpack(ctx context.Context, p Package, dst string) (Driver, error) {
 		return Driver{}, err
 	}
 	defer root.Close()
-	d.Manifest, err = checkContents(root, p)
+	if d.Manifest, err = checkContents(root, p); err == nil && p.Kind == Folder {
+		d.Sizes, err = folderSizes(p, d.Manifest)
+	}
 	return d, err
 }
 
 // unpackRun verifies a self-extracting file, extracts from it what a build
-// needs, and returns its digest.
-func unpackRun(ctx context.Context, p Package, dst string) (digest string, err error) {
+// needs, and returns its digest and its members' sizes.
+func unpackRun(ctx context.Context, p Package, dst string) (digest string, sizes map[string]int64, err error) {
+	sum := sha256.New()
+	sizes = map[string]int64{}
+	err = readRun(p, func(archive *makeself.Archive) error {
+		if err := archive.Verify(ctx, sum); err != nil {
+			return err
+		}
+		return extract(ctx, archive, dst, untar.Options{Want: wanted, Seen: func(name string, size int64) { sizes[name] = size }})
+	})
+	return digestOf(sum), sizes, err
+}
+
+// readRun opens a self-extracting file that is what its name says.
+func readRun(p Package, read func(*makeself.Archive) error) error {
 	f, err := os.Open(p.Path)
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return "", err
+		return err
 	}
 	archive, err := makeself.New(f, info.Size())
 	if err != nil {
-		return "", err
+		return err
 	}
 	if err := checkHeader(p, archive.Header); err != nil {
-		return "", err
+		return err
 	}
-	sum := sha256.New()
-	if err := archive.Verify(ctx, sum); err != nil {
-		return "", err
-	}
+	return read(archive)
+}
+
+func extract(ctx context.Context, archive *makeself.Archive, dst string, o untar.Options) error {
 	payload, err := archive.Payload(ctx)
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer payload.Close()
-	return digestOf(sum), untar.Extract(ctx, payload, dst, untar.Options{Want: wanted})
+	return untar.Extract(ctx, payload, dst, o)
 }
 
 // wanted tells which members of a self-extracting file a build may need. Its
@@ -105,6 +120,8 @@ func wanted(name string) bool {
 	switch top {
 	case manifestName, installerName:
 		return rest == ""
+	case firmwareFolder:
+		return true
 	case sourceFolder(Proprietary), sourceFolder(Open):
 		return rest != "precompiled" && !strings.HasPrefix(rest, "precompiled/")
 	}

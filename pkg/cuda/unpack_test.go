@@ -51,6 +51,7 @@ func members() []makeselftest.Member {
 // unpacked is what a build gets of it.
 var unpacked = []string{
 	".manifest -rw-r--r--",
+	"firmware/gsp_ga10x.bin -rw-r--r--",
 	"kernel/Makefile -rw-r--r--",
 	"kernel/conftest.sh -rwxr-xr-x",
 	"kernel/dkms.conf -rw-r--r--",
@@ -157,9 +158,84 @@ func TestUnpackRun(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := Driver{Dir: dst, Version: version, Arch: kernel.X86_64, Digest: digest, Manifest: m}
+			want := Driver{Dir: dst, Version: version, Arch: kernel.X86_64, Digest: digest, Manifest: m, Sizes: runSizes()}
 			if diff := cmp.Diff(want, d); diff != "" {
 				t.Error(diff)
+			}
+		})
+	}
+}
+
+// runSizes are the sizes of members, as a .run tells them.
+func runSizes() map[string]int64 {
+	sizes := map[string]int64{}
+	for _, m := range members() {
+		if m.Type != tar.TypeDir {
+			sizes[strings.TrimPrefix(m.Name, "./")] = int64(len(m.Content))
+		}
+	}
+	return sizes
+}
+
+func TestInspect(t *testing.T) {
+	m, err := ParseManifest(strings.NewReader(manifest535))
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := runSizes()
+	delete(listed, manifestName) // of a folder, only what the manifest lists
+	delete(listed, "kernel/precompiled/old")
+	for name, c := range map[string]struct {
+		p     Package
+		sizes map[string]int64
+	}{
+		"run":    {writeRun(t, run(t, members()...), nil), runSizes()},
+		"folder": {writeFolder(t), listed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			scratch := filepath.Join(t.TempDir(), "inspect")
+			got, err := Inspect(t.Context(), c.p, scratch)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(Contents{Manifest: m, Sizes: c.sizes}, got); diff != "" {
+				t.Error(diff)
+			}
+			if _, err := os.Stat(scratch); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("scratch is left: %v", err)
+			}
+			c.p.Version = "535.1"
+			_, err = Inspect(t.Context(), c.p, scratch)
+			if stage.ExitCode(err) != 11 || !strings.Contains(err.Error(), "its name says version 535.1") {
+				t.Errorf("another version: %v", err)
+			}
+		})
+	}
+}
+
+func TestMembers(t *testing.T) {
+	const library = "libcuda.so.535.261.03"
+	for name, p := range map[string]Package{
+		"run":    writeRun(t, run(t, members()...), nil),
+		"folder": writeFolder(t),
+	} {
+		t.Run(name, func(t *testing.T) {
+			dst := filepath.Join(t.TempDir(), "members")
+			got, err := Members(t.Context(), p, dst, []string{library})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if text, err := os.ReadFile(got[library]); err != nil || string(text) != "library" || len(got) != 1 {
+				t.Errorf("%v: %q, %v", got, text, err)
+			}
+			if p.Kind == RunFile {
+				if diff := cmp.Diff([]string{library + " -rwxr-xr-x"}, files(t, dst)); diff != "" {
+					t.Error(diff)
+				}
+			}
+			_, err = Members(t.Context(), p, filepath.Join(t.TempDir(), "other"), []string{"absent"})
+			if stage.ExitCode(err) != 11 || !strings.Contains(err.Error(), "absent") {
+				t.Errorf("an absent member: %v", err)
 			}
 		})
 	}

@@ -26,6 +26,8 @@ import (
 const (
 	prepareBytes = 80e6
 	buildBytes   = 600e6
+	// firmwareBytes is more than the largest so far, 113 MB of 610.57.04.
+	firmwareBytes = 130e6
 )
 
 // The tools that a build runs, by the names of their logs.
@@ -46,6 +48,9 @@ type Result struct {
 	Reused bool `json:"reused"`
 	// Modules are in load order.
 	Modules []modules.Entry `json:"modules"`
+	// UserSpace is the path of the manifest of the driver's user-space side,
+	// which is in a folder of its own; empty where none was asked for.
+	UserSpace string `json:"user_space"`
 }
 
 func resultOf(manifest string, m modules.Manifest, reused bool) Result {
@@ -68,7 +73,9 @@ type build struct {
 	compilerVersion string
 	pkg             cuda.Package
 	preference      cuda.Preference
+	digest          string // the package's
 	inputs          string
+	user            userSpace
 
 	driver     cuda.Driver
 	moduleType string
@@ -129,14 +136,42 @@ func (b *build) run(ctx context.Context) (Result, error) {
 		if err := b.chooseDriver(ctx); err != nil {
 			return err
 		}
-		if result, err = b.published(ctx); err != nil || result.Reused {
+		if result, err = b.published(ctx); err != nil {
 			return err
 		}
-		return b.unpackDriver(ctx)
+		b.findUserSpace(ctx)
+		switch {
+		case !result.Reused:
+			return b.unpackDriver(ctx)
+		case !b.user.done:
+			return b.inspectDriver(ctx)
+		}
+		return nil
 	})
-	if err != nil || result.Reused {
-		return result, err
+	if err != nil {
+		return Result{}, err
 	}
+	if !result.Reused {
+		if err := b.make(ctx); err != nil {
+			return Result{}, err
+		}
+	}
+	if !result.Reused || !b.user.done {
+		err = run(ctx, stage.Publish, func(ctx context.Context) (err error) {
+			// The modules come last: who finds their manifest finds all.
+			if err := b.layOut(ctx); err != nil || result.Reused {
+				return err
+			}
+			result, err = b.publish(ctx)
+			return err
+		})
+	}
+	result.UserSpace = b.user.manifest()
+	return result, err
+}
+
+// make runs the stages between the driver's and publish.
+func (b *build) make(ctx context.Context) error {
 	for _, s := range []struct {
 		name stage.Name
 		work func(context.Context) error
@@ -147,14 +182,10 @@ func (b *build) run(ctx context.Context) (Result, error) {
 		{stage.Check, b.check},
 	} {
 		if err := run(ctx, s.name, s.work); err != nil {
-			return Result{}, err
+			return err
 		}
 	}
-	err = run(ctx, stage.Publish, func(ctx context.Context) (err error) {
-		result, err = b.publish(ctx)
-		return err
-	})
-	return result, err
+	return nil
 }
 
 // detect finds out what to build for, and whether this image can.
@@ -188,11 +219,10 @@ func (b *build) chooseDriver(ctx context.Context) error {
 	if b.preference, err = cuda.Prefer(b.ModuleType, b.pkg.Version, b.target.GPUs); err != nil {
 		return err
 	}
-	digest, err := packageDigest(ctx, b.share, b.pkg)
-	if err != nil {
+	if b.digest, err = packageDigest(ctx, b.share, b.pkg); err != nil {
 		return err
 	}
-	b.inputs, err = b.digestInputs(digest)
+	b.inputs, err = b.digestInputs(b.digest)
 	return err
 }
 
@@ -201,7 +231,7 @@ func (b *build) unpackDriver(ctx context.Context) error {
 	if err := modules.Ready(b.share, b.scratch, b.target.Release.Full, b.pkg.Version); err != nil {
 		return err
 	}
-	if err := b.share.Need(stage.Driver, prepareBytes+buildBytes, "preparing a kernel tree and building a driver"); err != nil {
+	if err := b.share.Need(stage.Driver, prepareBytes+buildBytes+firmwareBytes, "preparing a kernel tree and building a driver"); err != nil {
 		return err
 	}
 	var err error
@@ -209,6 +239,9 @@ func (b *build) unpackDriver(ctx context.Context) error {
 		return b.share.Explain(stage.Driver, err)
 	}
 	if b.moduleType, err = b.preference.Resolve(b.driver); err != nil {
+		return err
+	}
+	if err := b.chooseUserSpace(ctx, b.driver.Contents(), prepareBytes+buildBytes); err != nil {
 		return err
 	}
 	why := b.preference.Why

@@ -8,6 +8,7 @@ import (
 
 	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/pkg/cuda"
+	"github.com/k8sp/cuda/pkg/cuda/userspace"
 	"github.com/k8sp/cuda/pkg/kernel/prepare"
 	"github.com/k8sp/cuda/pkg/kernel/source"
 	"github.com/k8sp/cuda/pkg/modules"
@@ -36,6 +37,9 @@ type Options struct {
 	// Signing names the key to sign the modules with; its zero value signs
 	// nothing.
 	Signing signature.Options
+	// UserSpace is the part of the driver's user-space side to lay out beside
+	// the modules: userspace.Compute, All or None; empty is Compute.
+	UserSpace string
 	// Debug keeps debugging information in the modules.
 	Debug bool
 	// Jobs is how many compilers run at once; 0 is one a CPU of the
@@ -80,6 +84,9 @@ func (o Options) validate() error {
 					"name one of "+strings.TrimPrefix(strings.Join(check.known, ", "), ", "))
 			}
 		}
+	}
+	if err := userspace.CheckPart(o.UserSpace); err != nil {
+		return err
 	}
 	if o.Jobs < 0 || o.BuildTimeout < 0 {
 		return stage.New(stage.Usage, "the number of jobs and the build's time limit cannot be negative", "see `builder build --help`")

@@ -56,8 +56,15 @@ func Plan(ctx context.Context, o Options) ([]Step, error) {
 	if err != nil {
 		return nil, err
 	}
+	b.digest = digest
+	b.findUserSpace(ctx)
+	layOut := Step{stage.Publish, fmt.Sprintf("the driver's user-space side (%s): %s", b.part(), filepath.Join(s.Drivers(), b.pkg.Version))}
 	if result.Reused {
-		return append(steps, Step{stage.Publish, "nothing: " + result.Manifest + " is already what would be built"}), nil
+		steps = append(steps, Step{stage.Publish, "nothing: " + result.Manifest + " is already what would be built"})
+		if !b.user.done {
+			steps = append(steps, layOut)
+		}
+		return steps, nil
 	}
 
 	rungs, err := source.Plan(ctx, t, withDir(o.Source, s))
@@ -71,12 +78,15 @@ func Plan(ctx context.Context, o Options) ([]Step, error) {
 	for _, r := range modules.Rules() {
 		rules = append(rules, r.Name)
 	}
-	return append(steps,
+	steps = append(steps,
 		Step{stage.Prepare, fmt.Sprintf("an output tree beneath %s, with %s", s.Prepared(), b.compiler.Command)},
 		Step{stage.Build, fmt.Sprintf("nvidia-installer --kernel-module-only of %s, %s modules%s", b.pkg.Name(), b.preference.Type, b.signs())},
 		Step{stage.Check, strings.Join(rules, ", ")},
-		Step{stage.Publish, filepath.Join(s.Modules(), t.Release.Full, b.pkg.Version)},
-	), nil
+	)
+	if !b.user.done {
+		steps = append(steps, layOut)
+	}
+	return append(steps, Step{stage.Publish, filepath.Join(s.Modules(), t.Release.Full, b.pkg.Version)}), nil
 }
 
 func withDir(o source.Options, s *share.Share) source.Options {

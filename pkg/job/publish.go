@@ -71,14 +71,22 @@ func (b *build) publish(ctx context.Context) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	var firmware map[string]string
+	manifest.Firmware, firmware, err = modules.DescribeFirmware(b.driver.FirmwareFiles())
+	if err != nil {
+		return Result{}, stage.Wrap(stage.Publish, err, "the driver's firmware cannot be read", "check the share")
+	}
 	path, err := modules.Publish(ctx, modules.PublishOptions{
-		Share: b.share, Scratch: b.scratch, Dir: b.built.Dir, Manifest: manifest,
+		Share: b.share, Scratch: b.scratch, Dir: b.built.Dir, Firmware: firmware, Manifest: manifest,
 	})
 	if err != nil {
 		return Result{}, err
 	}
 	for _, m := range manifest.Modules {
 		zerolog.Ctx(ctx).Info().Str("name", m.Name).Int64("bytes", m.Size).Str("vermagic", m.Vermagic).Msg("module")
+	}
+	for _, f := range manifest.Firmware {
+		zerolog.Ctx(ctx).Info().Str("file", f.Name).Int64("bytes", f.Size).Msg("firmware")
 	}
 	return resultOf(path, manifest, false), nil
 }

@@ -23,7 +23,7 @@ func (b *build) takeSource(ctx context.Context, take func(context.Context, kerne
 	o.Dir, o.Scratch, o.Runner = b.share.Linux(), b.scratch, b.Runner
 	o.Progress = &lineWriter{line: progress(zerolog.Ctx(ctx))}
 	o.Room = func(bytes uint64) error {
-		return b.share.Need(stage.Source, bytes+bytes/10+prepareBytes+buildBytes, "fetching the kernel source and building with it")
+		return b.share.Need(stage.Source, bytes+bytes/10+prepareBytes+buildBytes+uint64(b.user.choice.Bytes), "fetching the kernel source and building with it")
 	}
 	var err error
 	if b.source, err = take(ctx, b.target, o); err != nil {

@@ -2,17 +2,15 @@ package modules
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/k8sp/cuda/internal/ko"
+	"github.com/k8sp/cuda/internal/publish"
 )
 
 // maxModule bounds a module's file. A debug build of the largest driver is
@@ -61,7 +59,7 @@ func Read(path string) (Module, error) {
 	if !info.Mode().IsRegular() || info.Size() > maxModule {
 		return m, &FormatError{m.File, fmt.Sprintf("is not a file of up to %d MiB", maxModule>>20)}
 	}
-	if m.SHA256, m.Size, err = digest(f); err != nil {
+	if m.SHA256, m.Size, err = publish.Digest(f); err != nil {
 		return m, fmt.Errorf("read %s: %w", path, err)
 	}
 	file, err := ko.Parse(f, m.Size)
@@ -76,13 +74,6 @@ func Read(path string) (Module, error) {
 		return m, fmt.Errorf("read %s: %w", path, err)
 	}
 	return m, nil
-}
-
-// digest is the SHA-256 and the length of what is left in r.
-func digest(r io.Reader) (hexDigest string, n int64, err error) {
-	h := sha256.New()
-	n, err = io.Copy(h, r)
-	return hex.EncodeToString(h.Sum(nil)), n, err
 }
 
 // describe fills m from what its file says.

@@ -7,12 +7,18 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 
+	"github.com/k8sp/cuda/internal/publish"
 	"github.com/k8sp/cuda/pkg/kernel"
 )
 
 // ManifestFile is the manifest's name beside the modules.
 const ManifestFile = "manifest.json"
+
+// FirmwareDir is the folder beside the modules that has their firmware, laid
+// out as /lib/firmware is.
+const FirmwareDir = "firmware"
 
 // SchemaVersion is the manifest's format. It changes when a reader of the old
 // one would be wrong about the new one.
@@ -41,8 +47,12 @@ type Manifest struct {
 	Build   BuildInfo  `json:"build"`
 	Modules []Entry    `json:"modules"` // in load order
 	// Indexes are the files by which modprobe finds its way among the modules.
-	Indexes []File  `json:"indexes"`
-	Checks  []Check `json:"checks"`
+	Indexes []File `json:"indexes"`
+	// Firmware are the driver package's files for the kernel to load on to a
+	// GPU, in a folder that serves as its firmware_class.path:
+	// firmware/nvidia/VERSION/gsp_ga10x.bin.
+	Firmware []File  `json:"firmware,omitempty"`
+	Checks   []Check `json:"checks"`
 	// Overridden names the checks that failed and that --allow let pass.
 	Overridden []string `json:"overridden"`
 }
@@ -98,6 +108,11 @@ type File struct {
 	Name   string `json:"file"`
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"`
+}
+
+// published is the file as it is left beside the manifest.
+func (f File) published() publish.File {
+	return publish.File{Name: f.Name, Size: f.Size, SHA256: f.SHA256}
 }
 
 // Entry is a published module.
@@ -215,9 +230,12 @@ func (m Manifest) Encode() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// fileName is what a module's file may be called: a manifest must not be able
-// to point out of its folder.
-var fileName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.+-]*$`)
+// fileName is what a module's file may be called, and firmwareName a firmware
+// file: a manifest must not be able to point out of its folder.
+var (
+	fileName     = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.+-]*$`)
+	firmwareName = regexp.MustCompile(`^` + FirmwareDir + `/nvidia/[0-9]+(\.[0-9]+)*/[A-Za-z0-9_][A-Za-z0-9_.+-]*$`)
+)
 
 // ParseManifest reads a manifest that [Manifest.Encode] wrote.
 func ParseManifest(r io.Reader) (Manifest, error) {
@@ -235,19 +253,32 @@ func ParseManifest(r io.Reader) (Manifest, error) {
 	if m.Schema != SchemaVersion {
 		return Manifest{}, fmt.Errorf("a manifest of schema %d, and this builder reads %d", m.Schema, SchemaVersion)
 	}
-	for _, f := range m.files() {
-		if !fileName.MatchString(f.Name) {
-			return Manifest{}, fmt.Errorf("the manifest names a file %q, which is not one of its folder", f.Name)
-		}
+	if err := m.checkNames(); err != nil {
+		return Manifest{}, err
 	}
 	return m, nil
 }
 
-// files are all that is published beside the manifest.
+// checkNames refuses names of files that are not of the manifest's folder.
+func (m Manifest) checkNames() error {
+	for i, f := range m.files() {
+		allowed := fileName
+		if i >= len(m.Modules)+len(m.Indexes) {
+			allowed = firmwareName
+		}
+		if !allowed.MatchString(f.Name) {
+			return fmt.Errorf("the manifest names a file %q, which is not one of its folder", f.Name)
+		}
+	}
+	return nil
+}
+
+// files are all that is published beside the manifest: modules, indexes and
+// firmware.
 func (m Manifest) files() []File {
-	files := make([]File, 0, len(m.Modules)+len(m.Indexes))
+	files := make([]File, 0, len(m.Modules)+len(m.Indexes)+len(m.Firmware))
 	for _, e := range m.Modules {
 		files = append(files, e.file())
 	}
-	return append(files, m.Indexes...)
+	return slices.Concat(files, m.Indexes, m.Firmware)
 }

@@ -43,10 +43,25 @@ func manifest(t testing.TB, mods []Module) Manifest {
 		// A check with each of its parts, the pleasant ones first.
 		Modules:    entries,
 		Indexes:    []File{index},
+		Firmware:   firmware(t),
 		Checks:     append(Gate(mods, target, expected()), Check{Name: "firmware", Kind: PolicyCheck, Verdict: NotCheckable, Detail: "<none> & nothing"}),
 		Overridden: []string{},
 	}
 }
+
+// firmware describes the recorded driver's, which is in testdata under another
+// name.
+func firmware(t testing.TB) []File {
+	t.Helper()
+	list, _, err := DescribeFirmware(map[string]string{"nvidia/" + version + "/gsp_ga10x.bin": firmwareFile})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+// firmwareFile serves as firmware, which is any bytes to us.
+var firmwareFile = filepath.Join("testdata", "ko", "modules.dep")
 
 func digestOf(digit byte) string {
 	return "sha256:" + strings.Repeat(string(digit), 64)
@@ -201,6 +216,9 @@ func TestSchema(t *testing.T) {
 		"odd verdict":      {func(m *Manifest) { m.Checks[0].Verdict = "maybe" }, false},
 		"short digest":     {func(m *Manifest) { m.Modules[0].SHA256 = "00" }, false},
 		"no release":       {func(m *Manifest) { m.Target.Release = "" }, false},
+		"no firmware":      {func(m *Manifest) { m.Firmware = nil }, true},
+		"firmware astray":  {func(m *Manifest) { m.Firmware[0].Name = "firmware/nvidia/../gsp.bin" }, false},
+		"firmware above":   {func(m *Manifest) { m.Firmware[0].Name = "../firmware/nvidia/535.1/gsp.bin" }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := manifest(t, driver(t))
@@ -290,14 +308,17 @@ func TestParseManifestRefuses(t *testing.T) {
 	}
 	replace := func(old, new string) string { return strings.Replace(string(good), old, new, 1) }
 	for name, c := range map[string]struct{ text, want string }{
-		"nothing":           {"", "not a manifest"},
-		"half":              {string(good[:len(good)/2]), "not a manifest"},
-		"a later schema":    {replace(`"schema": 1`, `"schema": 2`), "schema 2, and this builder reads 1"},
-		"a list":            {"[]", "not a manifest"},
-		"a file above":      {replace(`"file": "nvidia.ko"`, `"file": "../nvidia.ko"`), "not one of its folder"},
-		"the folder itself": {replace(`"file": "nvidia.ko"`, `"file": "."`), "not one of its folder"},
-		"no file":           {replace(`"file": "nvidia.ko"`, `"file": ""`), "not one of its folder"},
-		"too much":          {strings.Repeat(" ", maxManifest+1), "more than 16 MiB"},
+		"nothing":            {"", "not a manifest"},
+		"half":               {string(good[:len(good)/2]), "not a manifest"},
+		"a later schema":     {replace(`"schema": 1`, `"schema": 2`), "schema 2, and this builder reads 1"},
+		"a list":             {"[]", "not a manifest"},
+		"a file above":       {replace(`"file": "nvidia.ko"`, `"file": "../nvidia.ko"`), "not one of its folder"},
+		"the folder itself":  {replace(`"file": "nvidia.ko"`, `"file": "."`), "not one of its folder"},
+		"no file":            {replace(`"file": "nvidia.ko"`, `"file": ""`), "not one of its folder"},
+		"firmware above":     {replace(`firmware/nvidia/535.261.03/gsp_ga10x.bin`, `firmware/nvidia/../../gsp_ga10x.bin`), "not one of its folder"},
+		"firmware beside":    {replace(`firmware/nvidia/535.261.03/gsp_ga10x.bin`, `gsp_ga10x.bin`), "not one of its folder"},
+		"module as firmware": {replace(`"file": "nvidia.ko"`, `"file": "firmware/nvidia/535.261.03/nvidia.ko"`), "not one of its folder"},
+		"too much":           {strings.Repeat(" ", maxManifest+1), "more than 16 MiB"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := ParseManifest(strings.NewReader(c.text))

@@ -2,23 +2,18 @@ package modules
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
+	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strings"
 
-	"github.com/k8sp/cuda/internal/atomicfile"
+	"github.com/k8sp/cuda/internal/publish"
 	"github.com/k8sp/cuda/internal/share"
 	"github.com/k8sp/cuda/pkg/stage"
-	"github.com/rs/zerolog"
-	"golang.org/x/sys/unix"
 )
 
 // PublishOptions say what to publish and where.
@@ -28,32 +23,25 @@ type PublishOptions struct {
 	Share *share.Share
 	// Scratch is a folder on the share's file system.
 	Scratch string
-	// Dir holds the files that the manifest names.
-	Dir      string
+	// Dir holds the modules and the indexes that the manifest names.
+	Dir string
+	// Firmware is where the firmware that it names is, by name. Those files
+	// are given away: on the share's file system they become what is
+	// published, as a second copy of 100 MB would be a waste.
+	Firmware map[string]string
 	Manifest Manifest
-}
 
-// Publish makes the modules and their manifest visible, all at once, and
-// returns the manifest's path. SHARE/modules/REL/VER is a link to a folder
-// beside it that is named after its content (.VER-DIGEST); the folder is
-// complete and on the disk before the link is replaced, so that whoever looks,
-// and whatever crashes, finds the old result or the new one. Publishing what
-// is there already changes nothing.
-func Publish(ctx context.Context, o PublishOptions) (string, error) {
-	return publisher{o: o, step: func(string) error { return nil }}.run(ctx)
-}
-
-// publisher is one publication.
-type publisher struct {
-	o PublishOptions
 	// step is called before each change that others can see, for the test
 	// that crashes there.
 	step func(name string) error
 }
 
-// run publishes, and gives an error its stage and reason.
-func (p publisher) run(ctx context.Context) (string, error) {
-	path, err := p.publish(ctx)
+// Publish makes the modules and their manifest visible, all at once, and
+// returns the manifest's path. SHARE/modules/REL/VER is a link to a folder
+// beside it that is named after its content ([publish.Folder]). Publishing
+// what is there already changes nothing. Errors are of the publish stage.
+func Publish(ctx context.Context, o PublishOptions) (string, error) {
+	path, err := o.publish(ctx)
 	if err == nil {
 		return path, nil
 	}
@@ -61,42 +49,66 @@ func (p publisher) run(ctx context.Context) (string, error) {
 	if errors.As(err, &known) || ctx.Err() != nil {
 		return "", err
 	}
-	if explained := p.o.Share.Explain(stage.Publish, err); explained != err {
+	if explained := o.Share.Explain(stage.Publish, err); explained != err {
 		return "", explained
 	}
 	return "", stage.Wrap(stage.Publish, err, "the modules could not be left in the share, where earlier results are as they were",
 		"look at the cause, and run again")
 }
 
-func (p publisher) publish(ctx context.Context) (string, error) {
-	text, err := p.o.Manifest.Encode()
+func (o PublishOptions) publish(ctx context.Context) (string, error) {
+	text, err := o.Manifest.Encode()
 	if err != nil {
 		return "", err
 	}
-	link, err := location(p.o.Share, p.o.Manifest.Target.Release, p.o.Manifest.Driver.Version)
+	link, err := location(o.Share, o.Manifest.Target.Release, o.Manifest.Driver.Version)
 	if err != nil {
 		return "", err
 	}
-	if err := linkable(link); err != nil {
+	folder := publish.Folder{
+		Share: o.Share, Scratch: o.Scratch, Link: link, Index: ManifestFile, Text: text, Step: o.step,
+	}
+	if err := o.Manifest.checkNames(); err != nil {
 		return "", err
 	}
-	name, found, err := contentFolder(link, text)
-	if err != nil {
-		return "", err
-	}
-	if !found {
-		if err := p.place(ctx, filepath.Join(filepath.Dir(link), name), text); err != nil {
-			return "", err
+	for _, f := range o.Manifest.files() {
+		file := f.published()
+		file.From = filepath.Join(o.Dir, f.Name)
+		if from, ok := o.Firmware[f.Name]; ok {
+			file.From, file.Twins = from, append(o.twins(f.Name), from)
 		}
+		folder.Files = append(folder.Files, file)
 	}
-	if err := p.point(ctx, link, name); err != nil {
-		return "", err
+	return filepath.Join(link, ManifestFile), folder.Publish(ctx)
+}
+
+// DescribeFirmware lists files for [Manifest.Firmware] and returns where each
+// is, for [PublishOptions.Firmware]. They are given by the names that the
+// kernel asks for, "nvidia/535.261.03/gsp_ga10x.bin". The list is sorted.
+func DescribeFirmware(files map[string]string) (list []File, from map[string]string, err error) {
+	from = map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		f, err := describeFile(files[name])
+		if err != nil {
+			return nil, nil, err
+		}
+		f.Name = path.Join(FirmwareDir, name)
+		list, from[f.Name] = append(list, f), files[name]
 	}
-	if err := p.sweep(link); err != nil {
-		// The new result stands; what was to go can go the next time.
-		zerolog.Ctx(ctx).Warn().Err(err).Msg("an earlier result could not be removed")
+	return list, from, nil
+}
+
+// twins are a file of this driver as it was published for any release.
+func (o PublishOptions) twins(name string) []string {
+	releases, err := os.ReadDir(o.Share.Modules())
+	if err != nil {
+		return nil
 	}
-	return filepath.Join(link, ManifestFile), nil
+	var paths []string
+	for _, r := range releases {
+		paths = append(paths, filepath.Join(o.Share.Modules(), r.Name(), o.Manifest.Driver.Version, filepath.FromSlash(name)))
+	}
+	return paths
 }
 
 // component is what a release or driver version may be as a file's name.
@@ -112,21 +124,6 @@ func location(s *share.Share, release, version string) (string, error) {
 	return filepath.Join(s.Modules(), release, version), nil
 }
 
-// linkable refuses a place where a link cannot be put.
-func linkable(link string) error {
-	info, err := os.Lstat(link)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if info.Mode()&fs.ModeSymlink == 0 {
-		return stage.New(stage.Publish, fmt.Sprintf("%s is not a link that builder made, so it is not replaced", link), "move it away, and run again")
-	}
-	return nil
-}
-
 // Ready says, before the work, whether a result could be published: the place
 // is free or a link, and the share's file system has symbolic links.
 func Ready(s *share.Share, scratch, release, version string) error {
@@ -134,161 +131,5 @@ func Ready(s *share.Share, scratch, release, version string) error {
 	if err != nil {
 		return err
 	}
-	if err := linkable(link); err != nil {
-		return err
-	}
-	probe := filepath.Join(scratch, "link")
-	if err := atomicfile.Symlink(".", probe); err != nil {
-		if explained := s.Explain(stage.Publish, err); explained != err {
-			return explained
-		}
-		return stage.Wrap(stage.Publish, err, fmt.Sprintf("the share %s has no symbolic links, by which results are published whole", s.Dir()),
-			"share the folder over NFS, or from a Linux file system")
-	}
-	return os.Remove(probe)
-}
-
-// contentFolder is the name of the folder for a manifest, and whether it is
-// there and whole. A folder of that name that was damaged since is left alone,
-// because the link may still point at it, and the next free name is taken.
-func contentFolder(link string, manifest []byte) (name string, found bool, err error) {
-	digest := sha256.Sum256(manifest)
-	base := "." + filepath.Base(link) + "-" + hex.EncodeToString(digest[:6])
-	for n := 0; n < 100; n++ {
-		name = base
-		if n > 0 {
-			name = fmt.Sprintf("%s.%d", base, n)
-		}
-		dir := filepath.Join(filepath.Dir(link), name)
-		if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
-			return name, false, nil
-		}
-		text, err := os.ReadFile(filepath.Join(dir, ManifestFile))
-		if err != nil || string(text) != string(manifest) {
-			continue
-		}
-		if _, err := readPublished(dir); err == nil {
-			return name, true, nil
-		}
-	}
-	return "", false, fmt.Errorf("%s holds too many damaged results", filepath.Dir(link))
-}
-
-// place makes the content folder: whole in scratch, then by one rename.
-func (p publisher) place(ctx context.Context, dir string, manifest []byte) error {
-	temp, err := os.MkdirTemp(p.o.Scratch, "publish-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(temp)
-	if err := p.fill(ctx, temp, manifest); err != nil {
-		return err
-	}
-	if err := p.o.Share.MkdirAll(filepath.Dir(dir)); err != nil {
-		return err
-	}
-	if err := p.step("place"); err != nil {
-		return err
-	}
-	if err := os.Rename(temp, dir); err != nil {
-		return err
-	}
-	return atomicfile.SyncDir(filepath.Dir(dir))
-}
-
-// fill writes the modules and the manifest into dir.
-func (p publisher) fill(ctx context.Context, dir string, manifest []byte) error {
-	for _, f := range p.o.Manifest.files() {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if !fileName.MatchString(f.Name) {
-			return fmt.Errorf("a file cannot be published as %q", f.Name)
-		}
-		if err := p.step("copy " + f.Name); err != nil {
-			return err
-		}
-		if err := copyFile(filepath.Join(p.o.Dir, f.Name), filepath.Join(dir, f.Name), f); err != nil {
-			return err
-		}
-	}
-	if err := p.step("manifest"); err != nil {
-		return err
-	}
-	if err := atomicfile.WriteFile(filepath.Join(dir, ManifestFile), manifest, 0o644); err != nil {
-		return err
-	}
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return err
-	}
-	return p.o.Share.Chown(ctx, dir)
-}
-
-// copyFile copies a file to the disk. What is written must be what was checked.
-func copyFile(from, to string, want File) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return err
-	}
-	got, n, err := digest(io.TeeReader(in, out))
-	err = errors.Join(err, out.Chmod(0o644), out.Sync(), out.Close())
-	if err != nil {
-		return fmt.Errorf("copy %s: %w", want.Name, err)
-	}
-	if got != want.SHA256 || n != want.Size {
-		return fmt.Errorf("%s changed after it was checked", from)
-	}
-	return nil
-}
-
-// point makes the link name the content folder.
-func (p publisher) point(ctx context.Context, link, name string) error {
-	if now, err := os.Readlink(link); err == nil && now == name {
-		return nil
-	}
-	if err := p.step("point"); err != nil {
-		return err
-	}
-	if err := atomicfile.Symlink(name, link); err != nil {
-		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOTSUP) {
-			return stage.Wrap(stage.Publish, err, "the share has no symbolic links, by which results are published whole",
-				"share the folder over NFS, or from a Linux file system")
-		}
-		return err
-	}
-	return p.o.Share.Chown(ctx, link)
-}
-
-// sweep removes the content folders of this driver version that no link beside
-// them names, and the links that a crash left half made.
-func (p publisher) sweep(link string) error {
-	dir, version := filepath.Dir(link), filepath.Base(link)
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	var linked []string
-	for _, e := range entries {
-		if target, err := os.Readlink(filepath.Join(dir, e.Name())); err == nil && !strings.HasPrefix(e.Name(), "."+version+".tmp-") {
-			linked = append(linked, filepath.Base(target))
-		}
-	}
-	ours := regexp.MustCompile(`^\.` + regexp.QuoteMeta(version) + `(-[0-9a-f]{12}(\.[0-9]+)?|\.tmp-[0-9a-z]+)$`)
-	for _, e := range entries {
-		if !ours.MatchString(e.Name()) || slices.Contains(linked, e.Name()) {
-			continue
-		}
-		if err := p.step("remove " + e.Name()); err != nil {
-			return err
-		}
-		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
-			return err
-		}
-	}
-	return nil
+	return publish.Ready(s, scratch, link)
 }

@@ -29,7 +29,21 @@ func shelf(t *testing.T) (*share.Share, PublishOptions) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s, PublishOptions{Share: s, Scratch: scratchOf(t, s), Dir: filepath.Join("testdata", "ko"), Manifest: manifest(t, driver(t))}
+	return s, PublishOptions{Share: s, Scratch: scratchOf(t, s), Dir: filepath.Join("testdata", "ko"), Manifest: manifest(t, driver(t)), Firmware: giveAway(t)}
+}
+
+// giveAway makes firmware for one publication.
+func giveAway(t *testing.T) map[string]string {
+	t.Helper()
+	content, err := os.ReadFile(firmwareFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "gsp_ga10x.bin")
+	if err := os.WriteFile(file, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return map[string]string{"firmware/nvidia/" + version + "/gsp_ga10x.bin": file}
 }
 
 func scratchOf(t *testing.T, s *share.Share) string {
@@ -41,7 +55,7 @@ func scratchOf(t *testing.T, s *share.Share) string {
 	return dir
 }
 
-func publish(t *testing.T, o PublishOptions) string {
+func mustPublish(t *testing.T, o PublishOptions) string {
 	t.Helper()
 	path, err := Publish(t.Context(), o)
 	if err != nil {
@@ -86,7 +100,7 @@ func failure(t *testing.T, err error, code int, words ...string) {
 
 func TestPublish(t *testing.T) {
 	s, o := shelf(t)
-	path := publish(t, o)
+	path := mustPublish(t, o)
 	if want := filepath.Join(link(s), ManifestFile); path != want {
 		t.Errorf("path %s, want %s", path, want)
 	}
@@ -106,7 +120,7 @@ func TestPublish(t *testing.T) {
 		}
 		files = append(files, info.Mode().String()+" "+e.Name())
 	}
-	want := []string{"-rw-r--r-- manifest.json", "-rw-r--r-- modules.dep", "-rw-r--r-- nvidia-drm.ko", "-rw-r--r-- nvidia-modeset.ko", "-rw-r--r-- nvidia-uvm.ko", "-rw-r--r-- nvidia.ko"}
+	want := []string{"drwxr-xr-x firmware", "-rw-r--r-- manifest.json", "-rw-r--r-- modules.dep", "-rw-r--r-- nvidia-drm.ko", "-rw-r--r-- nvidia-modeset.ko", "-rw-r--r-- nvidia-uvm.ko", "-rw-r--r-- nvidia.ko"}
 	if diff := cmp.Diff(want, files); diff != "" {
 		t.Error(diff)
 	}
@@ -125,7 +139,7 @@ func TestPublish(t *testing.T) {
 
 func TestPublishAgainChangesNothing(t *testing.T) {
 	s, o := shelf(t)
-	publish(t, o)
+	mustPublish(t, o)
 	times := func() map[string]time.Time {
 		seen := map[string]time.Time{}
 		err := filepath.WalkDir(s.Modules(), func(path string, e fs.DirEntry, err error) error {
@@ -142,7 +156,7 @@ func TestPublishAgainChangesNothing(t *testing.T) {
 		return seen
 	}
 	before := times()
-	publish(t, o)
+	mustPublish(t, o)
 	if diff := cmp.Diff(before, times()); diff != "" {
 		t.Error(diff)
 	}
@@ -150,7 +164,7 @@ func TestPublishAgainChangesNothing(t *testing.T) {
 
 func TestPublishReplacesAndRemovesTheOld(t *testing.T) {
 	s, o := shelf(t)
-	publish(t, o)
+	mustPublish(t, o)
 	first, err := os.Readlink(link(s))
 	if err != nil {
 		t.Fatal(err)
@@ -169,7 +183,7 @@ func TestPublishReplacesAndRemovesTheOld(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	publish(t, newer(o))
+	mustPublish(t, newer(o))
 	second, err := os.Readlink(link(s))
 	if err != nil || second == first {
 		t.Fatalf("the link is %s, %v", second, err)
@@ -186,20 +200,21 @@ func TestPublishCrash(t *testing.T) {
 	crash := errors.New("crash")
 	for n := 0; ; n++ {
 		s, o := shelf(t)
-		publish(t, o)
+		mustPublish(t, o)
 		old, err := os.Readlink(link(s))
 		if err != nil {
 			t.Fatal(err)
 		}
 		steps, last := 0, ""
-		p := publisher{o: newer(o), step: func(name string) error {
+		crashing := newer(o)
+		crashing.step = func(name string) error {
 			last = name
 			if steps++; steps > n {
 				return crash
 			}
 			return nil
-		}}
-		_, err = p.publish(t.Context())
+		}
+		_, err = crashing.publish(t.Context())
 		if err == nil && steps <= n {
 			if n < 7 {
 				t.Errorf("only %d steps were crashed at", n)
@@ -217,16 +232,81 @@ func TestPublishCrash(t *testing.T) {
 		if (now == old) != (m.Inputs == o.Manifest.Inputs) {
 			t.Errorf("after a crash at %q the link %s holds %s", last, now, m.Inputs)
 		}
-		publish(t, newer(o))
+		mustPublish(t, newer(o))
 		if got := entriesOf(t, s); len(got) != 2 {
 			t.Errorf("after a crash at %q and another run there are %v", last, got)
 		}
 	}
 }
 
+// TestPublishFirmwareOnce publishes a driver for a second release: the firmware
+// takes no more space, and is copied again where it was damaged.
+func TestPublishFirmwareOnce(t *testing.T) {
+	const name = "firmware/nvidia/" + version + "/gsp_ga10x.bin"
+	for _, damaged := range []bool{false, true} {
+		s, o := shelf(t)
+		mustPublish(t, o)
+		first := filepath.Join(link(s), name)
+		if damaged {
+			if err := os.Truncate(first, 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		other := o
+		other.Firmware = giveAway(t)
+		other.Manifest.Target.Release = "6.1.193-coreos"
+		second := filepath.Join(filepath.Dir(mustPublish(t, other)), name)
+		one, err := os.Stat(first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		two, err := os.Stat(second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if os.SameFile(one, two) == damaged {
+			t.Errorf("damaged: %v, and one file: %v", damaged, os.SameFile(one, two))
+		}
+		if _, _, err := Published(s, other.Manifest.Target.Release, version); err != nil {
+			t.Error(err)
+		}
+		if _, _, err := Published(s, release, version); (err != nil) != damaged {
+			t.Errorf("the first is damaged: %v, %v", damaged, err)
+		}
+	}
+}
+
+func TestVerifyFirmware(t *testing.T) {
+	s, o := shelf(t)
+	mustPublish(t, o)
+	if err := os.WriteFile(filepath.Join(link(s), "firmware/nvidia", version, "gsp_ga10x.bin"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	checks, err := Verify(link(s), target(t), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(findings(checks), "\n"); !strings.Contains(got, "gsp_ga10x.bin is not the file of") {
+		t.Errorf("found %q", got)
+	}
+}
+
+// TestPublishedBeforeFirmware reads what an older builder published.
+func TestPublishedBeforeFirmware(t *testing.T) {
+	s, o := shelf(t)
+	o.Manifest.Firmware, o.Firmware = nil, nil
+	path := mustPublish(t, o)
+	if text, err := os.ReadFile(path); err != nil || strings.Contains(string(text), `"file": "firmware`) {
+		t.Errorf("firmware in %s (%v)", text, err)
+	}
+	if _, _, err := Published(s, release, version); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestPublishOverDamage(t *testing.T) {
 	s, o := shelf(t)
-	publish(t, o)
+	mustPublish(t, o)
 	first, err := os.Readlink(link(s))
 	if err != nil {
 		t.Fatal(err)
@@ -238,7 +318,7 @@ func TestPublishOverDamage(t *testing.T) {
 	if _, _, err := Published(s, release, version); err == nil || !strings.Contains(err.Error(), "nvidia.ko is not the file of") {
 		t.Errorf("a damaged result: %v", err)
 	}
-	publish(t, o)
+	mustPublish(t, o)
 	if _, _, err := Published(s, release, version); err != nil {
 		t.Error(err)
 	}
@@ -289,7 +369,7 @@ func TestPublishedDamage(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, o := shelf(t)
-			publish(t, o)
+			mustPublish(t, o)
 			c.damage(t, link(s))
 			_, _, err := Published(s, release, version)
 			if err == nil || !strings.Contains(err.Error(), c.want) {
@@ -326,7 +406,7 @@ func TestReady(t *testing.T) {
 		if err := Ready(s, o.Scratch, release, version); err != nil {
 			t.Error(err)
 		}
-		publish(t, o)
+		mustPublish(t, o)
 	}
 	if left, err := os.ReadDir(o.Scratch); err != nil || len(left) != 0 {
 		t.Errorf("left %v, %v", left, err)
@@ -348,12 +428,15 @@ func TestPublishKeepsTheOldOnFailure(t *testing.T) {
 		"a file gone": {func(t *testing.T, o *PublishOptions) { o.Dir = t.TempDir() }, 16, []string{"no such file"}},
 		"a file from elsewhere": {func(t *testing.T, o *PublishOptions) {
 			o.Manifest.Modules[0].File = "../ko/nvidia.ko"
-		}, 16, []string{"cannot be published as"}},
+		}, 16, []string{"not one of its folder"}},
+		"firmware from elsewhere": {func(t *testing.T, o *PublishOptions) {
+			o.Manifest.Firmware = []File{{Name: "firmware/nvidia/../../../x"}}
+		}, 16, []string{"not one of its folder"}},
 		"an odd version": {func(t *testing.T, o *PublishOptions) { o.Manifest.Driver.Version = "." }, 16, []string{"cannot be the name"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, o := shelf(t)
-			publish(t, o)
+			mustPublish(t, o)
 			before := entriesOf(t, s)
 			other := newer(o)
 			other.Manifest.Modules = append([]Entry{}, o.Manifest.Modules...)
@@ -372,14 +455,15 @@ func TestPublishKeepsTheOldOnFailure(t *testing.T) {
 
 func TestPublishWhenTheShareFillsUp(t *testing.T) {
 	s, o := shelf(t)
-	publish(t, o)
-	p := publisher{o: newer(o), step: func(name string) error {
+	mustPublish(t, o)
+	filling := newer(o)
+	filling.step = func(name string) error {
 		if name == "copy nvidia-drm.ko" {
 			return &os.PathError{Op: "write", Path: "nvidia-drm.ko", Err: unix.ENOSPC}
 		}
 		return nil
-	}}
-	_, err := p.run(t.Context())
+	}
+	_, err := Publish(t.Context(), filling)
 	failure(t, err, 16, "is full", "Free space there")
 	if m, _, err := Published(s, release, version); err != nil || m.Inputs != o.Manifest.Inputs {
 		t.Errorf("the earlier result is %s, %v", m.Inputs, err)
@@ -399,7 +483,7 @@ func TestPublishInterrupted(t *testing.T) {
 
 func TestVerify(t *testing.T) {
 	s, o := shelf(t)
-	publish(t, o)
+	mustPublish(t, o)
 	checks, err := Verify(link(s), target(t), nil)
 	if err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/k8sp/cuda/internal/publish"
 	"github.com/k8sp/cuda/internal/share"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -72,7 +73,7 @@ func readPublished(dir string) (Manifest, error) {
 		return Manifest{}, err
 	}
 	for _, f := range m.files() {
-		if reason := intact(dir, f); reason != "" {
+		if reason := f.published().Differs(dir); reason != "" {
 			return Manifest{}, errors.New(reason)
 		}
 	}
@@ -92,27 +93,6 @@ func readManifest(dir string) (Manifest, error) {
 	return m, nil
 }
 
-// intact says how a published file differs from what the manifest says of it,
-// or nothing.
-func intact(dir string, want File) string {
-	path := filepath.Join(dir, want.Name)
-	info, err := os.Lstat(path)
-	if err != nil {
-		return fmt.Sprintf("%s cannot be read: %v", want.Name, err)
-	}
-	if !info.Mode().IsRegular() || info.Size() != want.Size {
-		return fmt.Sprintf("%s is not the file of %d bytes that was published", want.Name, want.Size)
-	}
-	got, err := describeFile(path)
-	if err != nil {
-		return fmt.Sprintf("%s cannot be read: %v", want.Name, err)
-	}
-	if got.SHA256 != want.SHA256 {
-		return fmt.Sprintf("%s has digest %s and was published with %s", want.Name, got.SHA256, want.SHA256)
-	}
-	return ""
-}
-
 // describeFile is the file at path as a manifest lists it.
 func describeFile(path string) (File, error) {
 	f, err := os.Open(path)
@@ -120,7 +100,7 @@ func describeFile(path string) (File, error) {
 		return File{}, err
 	}
 	defer f.Close()
-	sum, n, err := digest(f)
+	sum, n, err := publish.Digest(f)
 	return File{Name: filepath.Base(path), Size: n, SHA256: sum}, err
 }
 
@@ -142,7 +122,7 @@ func Verify(dir string, target kernel.Target, cert *x509.Certificate) ([]Check, 
 	for _, e := range m.Modules {
 		checks = append(checks, intactCheck(dir, e.file(), e.Name))
 	}
-	for _, f := range m.Indexes {
+	for _, f := range slices.Concat(m.Indexes, m.Firmware) {
 		checks = append(checks, intactCheck(dir, f, ""))
 	}
 	findings, err := m.Gate(dir, target, cert)
@@ -172,7 +152,7 @@ func (m Manifest) Gate(dir string, target kernel.Target, cert *x509.Certificate)
 
 func intactCheck(dir string, f File, module string) Check {
 	c := Check{Name: "intact", Kind: PolicyCheck, Module: module, Verdict: Passed}
-	if reason := intact(dir, f); reason != "" {
+	if reason := f.published().Differs(dir); reason != "" {
 		c.Verdict, c.Detail = Failed, reason
 	}
 	return c

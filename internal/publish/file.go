@@ -1,0 +1,147 @@
+package publish
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// File is a file of a folder, or a symbolic link.
+type File struct {
+	// Name is where it goes in the folder, slash-separated.
+	Name string
+	// Target is where a link leads; empty for a plain file, which the other
+	// fields describe.
+	Target string
+	// From is the file that it is a copy of.
+	From string
+	// Size and SHA256, in hex, are what it must be: a copy that differs is
+	// an error.
+	Size   int64
+	SHA256 string
+	// Mode is its permissions; zero means 0644.
+	Mode fs.FileMode
+	// Twins are files of the share that may be the same. The first that is
+	// serves by a hard link, which takes no space, in place of a copy.
+	Twins []string
+}
+
+// Digest is the SHA-256 of what r gives, in hex, and its length.
+func Digest(r io.Reader) (hexDigest string, n int64, err error) {
+	sum := sha256.New()
+	if n, err = io.Copy(sum, r); err != nil {
+		return "", 0, err
+	}
+	return hex.EncodeToString(sum.Sum(nil)), n, nil
+}
+
+// Differs says how what is in dir differs from the file, or nothing where it
+// is that file. It reads all of it.
+func (f File) Differs(dir string) string {
+	path := filepath.Join(dir, filepath.FromSlash(f.Name))
+	info, err := os.Lstat(path)
+	if err != nil {
+		return fmt.Sprintf("%s cannot be read: %v", f.Name, err)
+	}
+	if f.Target != "" {
+		if target, err := os.Readlink(path); err != nil || target != f.Target {
+			return fmt.Sprintf("%s is not the link to %s that was published", f.Name, f.Target)
+		}
+		return ""
+	}
+	if !info.Mode().IsRegular() || info.Size() != f.Size {
+		return fmt.Sprintf("%s is not the file of %d bytes that was published", f.Name, f.Size)
+	}
+	got, err := digestFile(path)
+	if err != nil {
+		return fmt.Sprintf("%s cannot be read: %v", f.Name, err)
+	}
+	if got != f.SHA256 {
+		return fmt.Sprintf("%s has digest %s and was published with %s", f.Name, got, f.SHA256)
+	}
+	return ""
+}
+
+func digestFile(path string) (string, error) {
+	in, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer in.Close()
+	sum, _, err := Digest(in)
+	return sum, err
+}
+
+// place makes the file in dir.
+func (f File) place(dir string) error {
+	to := filepath.Join(dir, filepath.FromSlash(f.Name))
+	switch {
+	case f.Target != "":
+		return os.Symlink(f.Target, to)
+	case f.link(dir, to):
+		return nil
+	}
+	return f.copy(to)
+}
+
+// link makes the file a hard link of one of its twins, and says whether it
+// could: what was linked is read, since a twin's folder may have been damaged.
+func (f File) link(dir, to string) bool {
+	for _, twin := range f.Twins {
+		info, err := os.Lstat(twin)
+		if err != nil || !info.Mode().IsRegular() || info.Size() != f.Size || info.Mode().Perm() != f.mode() {
+			continue
+		}
+		if os.Link(twin, to) != nil {
+			continue
+		}
+		if f.Differs(dir) == "" && flush(to) == nil {
+			return true
+		}
+		_ = os.Remove(to)
+	}
+	return false
+}
+
+// flush has a file on the disk, as a twin in scratch may not be yet.
+func flush(path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Sync(), file.Close())
+}
+
+func (f File) mode() fs.FileMode {
+	if f.Mode == 0 {
+		return 0o644
+	}
+	return f.Mode
+}
+
+// copy copies the file to the disk.
+func (f File) copy(to string) error {
+	in, err := os.Open(f.From)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, f.mode())
+	if err != nil {
+		return err
+	}
+	got, n, err := Digest(io.TeeReader(in, out))
+	err = errors.Join(err, out.Chmod(f.mode()), out.Sync(), out.Close())
+	if err != nil {
+		return fmt.Errorf("copy %s: %w", f.Name, err)
+	}
+	if got != f.SHA256 || n != f.Size {
+		return fmt.Errorf("%s changed after it was checked", f.From)
+	}
+	return nil
+}

@@ -1,0 +1,261 @@
+package publish
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
+
+	"github.com/k8sp/cuda/internal/atomicfile"
+	"github.com/k8sp/cuda/internal/share"
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+// Folder is what to publish and where.
+type Folder struct {
+	// Share is where it is published. Its lock is held.
+	Share *share.Share
+	// Scratch is a folder on the share's file system.
+	Scratch string
+	// Link is the path in the share that shall lead to the folder.
+	Link string
+	// Index names the file in it that lists the others, and Text is its
+	// content. The same text is the same folder.
+	Index string
+	Text  []byte
+	// Files are all the others.
+	Files []File
+	// Step, where it is not nil, is called before each change that others can
+	// see, so that a test can crash there.
+	Step func(name string) error
+}
+
+// Publish makes the folder visible. Publishing what is there already changes
+// nothing. An error that is not a [stage.Error] is for the caller to explain;
+// after any, what was published before is as it was.
+func (f Folder) Publish(ctx context.Context) error {
+	if err := Linkable(f.Link); err != nil {
+		return err
+	}
+	name, found, err := f.contentFolder()
+	if err != nil {
+		return err
+	}
+	if !found {
+		if err := f.place(ctx, filepath.Join(filepath.Dir(f.Link), name)); err != nil {
+			return err
+		}
+	}
+	if err := f.point(ctx, name); err != nil {
+		return err
+	}
+	if err := f.sweep(); err != nil {
+		// The new result stands; what was to go can go the next time.
+		zerolog.Ctx(ctx).Warn().Err(err).Msg("an earlier result could not be removed")
+	}
+	return nil
+}
+
+// Linkable refuses a place where a link cannot be put.
+func Linkable(link string) error {
+	info, err := os.Lstat(link)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.Mode()&fs.ModeSymlink == 0 {
+		return stage.New(stage.Publish, fmt.Sprintf("%s is not a link that builder made, so it is not replaced", link), "move it away, and run again")
+	}
+	return nil
+}
+
+// Ready says, before the work, whether something could be published at a link:
+// the place is free or a link, and the share's file system has symbolic links.
+func Ready(s *share.Share, scratch, link string) error {
+	if err := Linkable(link); err != nil {
+		return err
+	}
+	probe := filepath.Join(scratch, "link")
+	if err := atomicfile.Symlink(".", probe); err != nil {
+		if explained := s.Explain(stage.Publish, err); explained != err {
+			return explained
+		}
+		return stage.Wrap(stage.Publish, err, fmt.Sprintf("the share %s has no symbolic links, by which results are published whole", s.Dir()),
+			"share the folder over NFS, or from a Linux file system")
+	}
+	return os.Remove(probe)
+}
+
+func (f Folder) step(name string) error {
+	if f.Step == nil {
+		return nil
+	}
+	return f.Step(name)
+}
+
+// contentFolder is the name of the folder with the content, and whether it is
+// there and whole. A folder of that name that was damaged since is left alone,
+// because the link may still point at it, and the next free name is taken.
+func (f Folder) contentFolder() (name string, found bool, err error) {
+	digest := sha256.Sum256(f.Text)
+	base := "." + filepath.Base(f.Link) + "-" + hex.EncodeToString(digest[:6])
+	for n := 0; n < 100; n++ {
+		name = base
+		if n > 0 {
+			name = fmt.Sprintf("%s.%d", base, n)
+		}
+		dir := filepath.Join(filepath.Dir(f.Link), name)
+		if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+			return name, false, nil
+		}
+		if f.whole(dir) {
+			return name, true, nil
+		}
+	}
+	return "", false, fmt.Errorf("%s holds too many damaged results", filepath.Dir(f.Link))
+}
+
+func (f Folder) whole(dir string) bool {
+	text, err := os.ReadFile(filepath.Join(dir, f.Index))
+	if err != nil || string(text) != string(f.Text) {
+		return false
+	}
+	return !slices.ContainsFunc(f.Files, func(file File) bool { return file.Differs(dir) != "" })
+}
+
+// place makes the content folder: whole in scratch, then by one rename.
+func (f Folder) place(ctx context.Context, dir string) error {
+	temp, err := os.MkdirTemp(f.Scratch, "publish-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(temp)
+	if err := f.fill(ctx, temp); err != nil {
+		return err
+	}
+	if err := f.Share.MkdirAll(filepath.Dir(dir)); err != nil {
+		return err
+	}
+	if err := f.step("place"); err != nil {
+		return err
+	}
+	if err := os.Rename(temp, dir); err != nil {
+		return err
+	}
+	return atomicfile.SyncDir(filepath.Dir(dir))
+}
+
+// fill writes the files and the index into dir.
+func (f Folder) fill(ctx context.Context, dir string) error {
+	folders := []string{dir}
+	for _, file := range f.Files {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if !filepath.IsLocal(file.Name) || path.Clean(file.Name) != file.Name {
+			return fmt.Errorf("a file cannot be published as %q", file.Name)
+		}
+		if err := f.step("copy " + file.Name); err != nil {
+			return err
+		}
+		parent := filepath.Join(dir, filepath.FromSlash(path.Dir(file.Name)))
+		if err := os.MkdirAll(parent, 0o755); err != nil {
+			return err
+		}
+		folders = append(folders, parent)
+		if err := file.place(dir); err != nil {
+			return err
+		}
+	}
+	if err := f.step("manifest"); err != nil {
+		return err
+	}
+	if err := atomicfile.WriteFile(filepath.Join(dir, f.Index), f.Text, 0o644); err != nil {
+		return err
+	}
+	if err := settle(dir, folders); err != nil {
+		return err
+	}
+	return f.Share.Chown(ctx, dir)
+}
+
+// settle gives the folders, and those between them and dir, the mode that a
+// umask kept them from, and flushes them to the disk.
+func settle(dir string, folders []string) error {
+	done := map[string]bool{}
+	for _, folder := range folders {
+		for ; !done[folder]; folder = filepath.Dir(folder) {
+			done[folder] = true
+			if err := os.Chmod(folder, 0o755); err != nil {
+				return err
+			}
+			if err := atomicfile.SyncDir(folder); err != nil {
+				return err
+			}
+			if folder == dir {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// point makes the link name the content folder.
+func (f Folder) point(ctx context.Context, name string) error {
+	if now, err := os.Readlink(f.Link); err == nil && now == name {
+		return nil
+	}
+	if err := f.step("point"); err != nil {
+		return err
+	}
+	if err := atomicfile.Symlink(name, f.Link); err != nil {
+		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOTSUP) {
+			return stage.Wrap(stage.Publish, err, "the share has no symbolic links, by which results are published whole",
+				"share the folder over NFS, or from a Linux file system")
+		}
+		return err
+	}
+	return f.Share.Chown(ctx, f.Link)
+}
+
+// sweep removes the content folders of this name that no link beside them
+// names, and the links that a crash left half made.
+func (f Folder) sweep() error {
+	dir, base := filepath.Dir(f.Link), filepath.Base(f.Link)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	var linked []string
+	for _, e := range entries {
+		if target, err := os.Readlink(filepath.Join(dir, e.Name())); err == nil && !strings.HasPrefix(e.Name(), "."+base+".tmp-") {
+			linked = append(linked, filepath.Base(target))
+		}
+	}
+	ours := regexp.MustCompile(`^\.` + regexp.QuoteMeta(base) + `(-[0-9a-f]{12}(\.[0-9]+)?|\.tmp-[0-9a-z]+)$`)
+	for _, e := range entries {
+		if !ours.MatchString(e.Name()) || slices.Contains(linked, e.Name()) {
+			continue
+		}
+		if err := f.step("remove " + e.Name()); err != nil {
+			return err
+		}
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,141 @@
+package userspace
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/k8sp/cuda/pkg/kernel"
+)
+
+// host is a folder with files, and links where the text begins with "-> ".
+func host(t *testing.T, files map[string]string) *kernel.Root {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		file := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if len(text) > 3 && text[:3] == "-> " {
+			err = os.Symlink(text[3:], file)
+		} else {
+			err = os.WriteFile(file, []byte(text), 0o755)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	root, err := kernel.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
+func TestDiscover(t *testing.T) {
+	const v = "580.159.04"
+	cache, err := os.ReadFile(filepath.Join("testdata", "ld.so.cache"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// As the machine has it that nodestest recorded.
+	container := map[string]string{
+		"usr/local/nvidia/lib64/libcuda.so." + v: "x", "usr/local/nvidia/lib64/libcuda.so.1": "-> libcuda.so." + v, "usr/local/nvidia/lib64/libcuda.so": "-> libcuda.so.1",
+		"usr/local/nvidia/lib64/libnvidia-ml.so." + v: "x", "usr/local/nvidia/lib64/libnvidia-ml.so.1": "-> libnvidia-ml.so." + v,
+		"usr/local/nvidia/lib64/libnvidia-nvvm70.so.4": "x", "usr/local/nvidia/lib64/libnvidia-glcore.so." + v: "display",
+		"usr/local/nvidia/lib64/libnvidia-opencl.so.535.1": "an older driver's", "usr/local/nvidia/lib64/loop.so": "-> loop.so",
+		"usr/local/nvidia/bin/nvidia-smi": "x",
+	}
+	items := []Item{
+		{Program, "usr/local/nvidia/bin/nvidia-smi", []string{"nvidia-smi"}},
+		{Library, "usr/local/nvidia/lib64/libcuda.so." + v, []string{"libcuda.so", "libcuda.so.1", "libcuda.so." + v}},
+		{Library, "usr/local/nvidia/lib64/libnvidia-ml.so." + v, []string{"libnvidia-ml.so.1", "libnvidia-ml.so." + v}},
+		{Library, "usr/local/nvidia/lib64/libnvidia-nvvm70.so.4", []string{"libnvidia-nvvm70.so.4"}},
+	}
+	with := func(base map[string]string, more map[string]string) map[string]string {
+		all := map[string]string{}
+		for _, m := range []map[string]string{base, more} {
+			for name, text := range m {
+				all[name] = text
+			}
+		}
+		return all
+	}
+	for _, c := range []struct {
+		name  string
+		files map[string]string
+		want  []Item
+	}{
+		{"NVIDIA's folder", container, items},
+		{"by the loader's cache, beside another", with(container, map[string]string{
+			"etc/ld.so.cache": string(cache), "usr/lib64/libcuda.so." + v: "left behind", "etc/OpenCL/vendors/nvidia.icd": "libnvidia-opencl.so.1\n",
+		}), append([]Item{{Data, "etc/OpenCL/vendors/nvidia.icd", []string{"nvidia.icd"}}}, items...)},
+		{"a cache that is none", with(container, map[string]string{"etc/ld.so.cache": cacheMagic}), items},
+		{"Debian's links", map[string]string{
+			"etc/ld.so.cache":                        string(cache),
+			"usr/local/nvidia/lib64/libcuda.so.1":    "-> /etc/alternatives/cuda",
+			"etc/alternatives/cuda":                  "-> /opt/debian/libcuda.so.1",
+			"opt/debian/libcuda.so.1":                "-> libcuda.so." + v,
+			"opt/debian/libcuda.so." + v:             "x",
+			"usr/bin/nvidia-smi":                     "-> /opt/debian/nvidia-smi",
+			"opt/debian/nvidia-smi":                  "x",
+			"usr/lib/x86_64-linux-gnu/libcuda.so.1":  "-> ../../local/nvidia/lib64/libcuda.so.1",
+			"usr/lib/x86_64-linux-gnu/unrelated.so.": "x",
+		}, []Item{
+			{Library, "opt/debian/libcuda.so." + v, []string{"libcuda.so.1", "libcuda.so." + v}},
+			{Program, "usr/bin/nvidia-smi", []string{"nvidia-smi"}},
+		}},
+		{"Flatcar's", map[string]string{"opt/nvidia/current": "-> nvidia-" + v, "opt/nvidia/nvidia-" + v + "/usr/lib64/libcuda.so." + v: "x"}, []Item{
+			{Library, "opt/nvidia/current/usr/lib64/libcuda.so." + v, []string{"libcuda.so." + v}},
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			root := host(t, c.files)
+			got, err := Discover(root, v)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(Root{Dir: root.Dir(), Version: v, Items: c.want}, got); diff != "" {
+				t.Error(diff)
+			}
+			if err := got.Agrees(v); err != nil {
+				t.Error(err)
+			}
+			wantLoadError(t, got.Agrees("550.1"), "of driver 550.1 and the libcuda in "+root.Dir()+" of "+v)
+		})
+	}
+	_, err = Discover(host(t, container), "550.1")
+	wantLoadError(t, err, "no libcuda.so.550.1")
+}
+
+func TestCachedPaths(t *testing.T) {
+	cache, err := os.ReadFile(filepath.Join("testdata", "ld.so.cache"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"/usr/local/nvidia/lib64/libcuda.so.1"}
+	if diff := cmp.Diff(want, cachedPaths(cache, "libcuda.so.1")); diff != "" {
+		t.Error(diff)
+	}
+	older := append([]byte("ld.so-1.7.0\x00\x00\x00\x00\x00"), cache...)
+	if diff := cmp.Diff(want, cachedPaths(older, "libcuda.so.1")); diff != "" {
+		t.Errorf("behind the old format: %s", diff)
+	}
+	if got := cachedPaths(cache, "libcuda.so"); got != nil {
+		t.Errorf("libcuda.so: %v", got)
+	}
+	for n := range cache {
+		cachedPaths(cache[:n], "libcuda.so.1") // whatever is cut off
+	}
+	lying := append([]byte{}, cache...)
+	for i := len(cacheMagic); i < len(cacheMagic)+4; i++ {
+		lying[i] = 0xff
+	}
+	if got := cachedPaths(lying, "libcuda.so.1"); got != nil {
+		t.Errorf("four billion entries: %v", got)
+	}
+}

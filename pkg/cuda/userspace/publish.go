@@ -1,0 +1,189 @@
+package userspace
+
+import (
+	"cmp"
+	"context"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/rs/zerolog"
+
+	"github.com/k8sp/cuda/internal/publish"
+	"github.com/k8sp/cuda/internal/share"
+	"github.com/k8sp/cuda/pkg/cuda"
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+// Options say what to lay out and where.
+type Options struct {
+	// Share receives the root as driver/VERSION. Its lock is held.
+	Share *share.Share
+	// Scratch is a folder on the share's file system.
+	Scratch string
+	// Package is where the files are from, and Digest its digest.
+	Package cuda.Package
+	Digest  string
+	// Choice is what to take of it.
+	Choice Choice
+}
+
+// Publish leaves a choice of a package's files in SHARE/driver/VERSION, all at
+// once or not at all, with a link for each library's soname and a manifest.
+// SHARE/driver/VERSION is a link to a folder named after its content
+// ([publish.Folder]). An empty choice is published as well, but for [None]: so
+// a later run knows that there is nothing. Errors are of the publish stage, or
+// of the driver's where the package is at fault.
+func Publish(ctx context.Context, o Options) (Root, error) {
+	root, err := o.publish(ctx)
+	var known *stage.Error
+	if err == nil || errors.As(err, &known) || ctx.Err() != nil {
+		return root, err
+	}
+	if explained := o.Share.Explain(stage.Publish, err); explained != err {
+		return Root{}, explained
+	}
+	return Root{}, stage.Wrap(stage.Publish, err, "the driver's user-space side could not be left in the share, where earlier results are as they were",
+		"look at the cause, and run again, or do without it (--user-space none)")
+}
+
+func (o Options) publish(ctx context.Context) (Root, error) {
+	link, err := location(o.Share, o.Package.Version)
+	if err != nil {
+		return Root{}, err
+	}
+	unpacked := filepath.Join(o.Scratch, "userspace")
+	defer os.RemoveAll(unpacked)
+	paths, err := cuda.Members(ctx, o.Package, unpacked, o.Choice.members())
+	if err != nil {
+		return Root{}, err
+	}
+	m := Manifest{Schema: SchemaVersion, Version: o.Package.Version, Package: o.Digest, Part: o.Choice.Part, Links: o.Choice.Links}
+	for _, f := range o.Choice.Files {
+		described, err := describe(paths[f.Member], f)
+		if err != nil {
+			return Root{}, err
+		}
+		m.Files = append(m.Files, described)
+	}
+	if m.Links, err = withSonames(ctx, m.Links, o.Choice.Files, paths); err != nil {
+		return Root{}, err
+	}
+	folder := publish.Folder{Share: o.Share, Scratch: o.Scratch, Link: link, Index: ManifestFile}
+	if folder.Text, err = m.Encode(); err != nil {
+		return Root{}, err
+	}
+	if folder.Files, err = m.published(); err != nil {
+		return Root{}, err
+	}
+	for i, f := range o.Choice.Files {
+		if err := give(&folder.Files[i], paths[f.Member], o.Package.Kind); err != nil {
+			return Root{}, err
+		}
+	}
+	if err := folder.Publish(ctx); err != nil {
+		return Root{}, err
+	}
+	zerolog.Ctx(ctx).Info().Str("dir", link).Str("part", m.Part).Int("files", len(m.Files)).Int64("bytes", o.Choice.Bytes).Msg("the driver's user-space side")
+	return rootOf(link, m), nil
+}
+
+// give says where a file is from. What was unpacked for us alone becomes what
+// is published, without a copy.
+func give(f *publish.File, from string, kind cuda.Kind) error {
+	f.From = from
+	if kind == cuda.Folder {
+		return nil
+	}
+	f.Twins = []string{from}
+	return os.Chmod(from, f.Mode)
+}
+
+func (c Choice) members() []string {
+	var names []string
+	for _, f := range c.Files {
+		names = append(names, f.Member)
+	}
+	return names
+}
+
+func describe(from string, c Chosen) (File, error) {
+	in, err := os.Open(from)
+	if err != nil {
+		return File{}, err
+	}
+	defer in.Close()
+	sum, size, err := publish.Digest(in)
+	return File{Path: c.Path, Size: size, SHA256: sum, Mode: fmt.Sprintf("%04o", c.Mode.Perm())}, err
+}
+
+// withSonames adds links by which the loader finds the libraries, where the
+// package does not list them: it leaves that to ldconfig.
+func withSonames(ctx context.Context, links []Link, files []Chosen, from map[string]string) ([]Link, error) {
+	taken := map[string]bool{}
+	for _, l := range links {
+		taken[l.Path] = true
+	}
+	for _, f := range files {
+		taken[f.Path] = true
+	}
+	for _, f := range files {
+		if !strings.Contains(path.Base(f.Path), ".so") {
+			continue
+		}
+		name, err := soname(from[f.Member])
+		if err != nil {
+			zerolog.Ctx(ctx).Debug().Err(err).Str("file", f.Member).Msg("has no soname")
+			continue
+		}
+		to := path.Join(path.Dir(f.Path), name)
+		if name != path.Base(name) || taken[to] {
+			continue
+		}
+		taken[to] = true
+		links = append(links, Link{Path: to, Target: path.Base(f.Path)})
+	}
+	slices.SortFunc(links, func(a, b Link) int { return cmp.Compare(a.Path, b.Path) })
+	return links, nil
+}
+
+func soname(file string) (string, error) {
+	f, err := elf.Open(file)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	names, err := f.DynString(elf.DT_SONAME)
+	if err != nil {
+		return "", err
+	}
+	if len(names) != 1 || names[0] == "" {
+		return "", errors.New("not a shared library with a name")
+	}
+	return names[0], nil
+}
+
+var component = regexp.MustCompile(`^[0-9]+(\.[0-9]+)*$`)
+
+// location is the path of the link that publishes a driver's root.
+func location(s *share.Share, version string) (string, error) {
+	if !component.MatchString(version) {
+		return "", stage.New(stage.Publish, fmt.Sprintf("%q is not a driver's version, so its user-space side has no place", version), "name a version such as 535.261.03")
+	}
+	return filepath.Join(s.Drivers(), version), nil
+}
+
+// Ready says, before the work, whether a root could be published.
+func Ready(s *share.Share, scratch, version string) error {
+	link, err := location(s, version)
+	if err != nil {
+		return err
+	}
+	return publish.Ready(s, scratch, link)
+}

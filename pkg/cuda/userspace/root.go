@@ -1,0 +1,154 @@
+package userspace
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/k8sp/cuda/internal/share"
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+// Root is a driver's user-space side: what [Publish] left in a share, or what
+// is installed on a host.
+type Root struct {
+	// Dir is the folder that the paths of Items are relative to: a driver
+	// root, or a host's.
+	Dir string
+	// Version is the driver's.
+	Version string
+	// Items are sorted by path.
+	Items []Item
+}
+
+// Kind is what an item serves as.
+type Kind string
+
+// The kinds of items.
+const (
+	Library Kind = "library"
+	Program Kind = "program"
+	Data    Kind = "data"
+)
+
+// Item is a file of a root.
+type Item struct {
+	Kind Kind
+	// Path is relative to the root and slash-separated.
+	Path string
+	// Names are those, without a folder, by which programs and the loader
+	// look for it, sorted: its own, and of the links that lead to it.
+	Names []string
+}
+
+// rootOf is the root that a manifest describes.
+func rootOf(dir string, m Manifest) Root {
+	r := Root{Dir: dir, Version: m.Version}
+	targets := map[string]string{}
+	for _, l := range m.Links {
+		targets[l.Path] = path.Join(path.Dir(l.Path), l.Target)
+	}
+	for _, f := range m.Files {
+		item := Item{Kind: kindOf(f.Path), Path: f.Path, Names: []string{path.Base(f.Path)}}
+		for link := range targets {
+			// A link that leads elsewhere, as to a module's folder, serves there.
+			if path.Dir(link) == path.Dir(f.Path) && follow(targets, link) == f.Path {
+				item.Names = append(item.Names, path.Base(link))
+			}
+		}
+		slices.Sort(item.Names)
+		r.Items = append(r.Items, item)
+	}
+	return r
+}
+
+// follow is where a link leads in the end; "" where that is a circle.
+func follow(targets map[string]string, name string) string {
+	for range len(targets) + 1 {
+		target, link := targets[name]
+		if !link {
+			return name
+		}
+		name = target
+	}
+	return ""
+}
+
+func kindOf(name string) Kind {
+	switch {
+	case path.Dir(name) == "usr/bin":
+		return Program
+	case path.Dir(name) == "usr/lib64" && strings.Contains(path.Base(name), ".so"):
+		return Library
+	}
+	return Data
+}
+
+// Published is what [Publish] left for a driver version. Every file is read
+// and held against the manifest; an error means that the root is not to be
+// used, fs.ErrNotExist that there is none.
+func Published(s *share.Share, version string) (Root, Manifest, error) {
+	dir, err := location(s, version)
+	if err != nil {
+		return Root{}, Manifest{}, err
+	}
+	f, err := os.Open(filepath.Join(dir, ManifestFile))
+	if err != nil {
+		return Root{}, Manifest{}, err
+	}
+	defer f.Close()
+	m, err := ParseManifest(f)
+	if err != nil {
+		return Root{}, Manifest{}, fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	if m.Version != version {
+		return Root{}, Manifest{}, fmt.Errorf("%s holds the files of %s", dir, m.Version)
+	}
+	files, err := m.published()
+	if err != nil {
+		return Root{}, Manifest{}, err
+	}
+	for _, file := range files {
+		if reason := file.Differs(dir); reason != "" {
+			return Root{}, Manifest{}, errors.New(reason)
+		}
+	}
+	return rootOf(dir, m), m, nil
+}
+
+// Find is the share's root of a driver, whole and of the version of the module
+// that is loaded: libcuda talks to no other. Its errors are of the load stage;
+// errors.Is tells fs.ErrNotExist, where nothing was laid out.
+func Find(s *share.Share, version string) (Root, error) {
+	const again = "build again (--user-space compute), which lays it out from the driver package"
+	r, _, err := Published(s, version)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return Root{}, stage.Wrap(stage.Load, err, fmt.Sprintf("the share has no user-space side of driver %s, without which no program finds its GPU", version), again)
+	case err != nil:
+		return Root{}, stage.Wrap(stage.Load, err, fmt.Sprintf("the user-space side of driver %s in the share is damaged", version), again)
+	}
+	return r, r.Agrees(version)
+}
+
+// Agrees says whether the root's libraries are those of a driver version. Its
+// error is of the load stage.
+func (r Root) Agrees(version string) error {
+	lib := "libcuda.so." + version
+	if i := slices.IndexFunc(r.Items, func(i Item) bool { return i.Kind == Library && path.Base(i.Path) == lib }); i >= 0 {
+		return nil
+	}
+	for _, i := range r.Items {
+		if other, found := strings.CutPrefix(path.Base(i.Path), "libcuda.so."); found && i.Kind == Library {
+			return stage.New(stage.Load, fmt.Sprintf("the loaded module is of driver %s and the libcuda in %s of %s, which do not work with each other", version, r.Dir, other),
+				"load the module of that version, or build the user-space side of the module's")
+		}
+	}
+	return stage.New(stage.Load, fmt.Sprintf("%s has no %s, which programs need to use the GPU", r.Dir, lib),
+		"use a whole driver package: this one had no libraries for programs in it")
+}
