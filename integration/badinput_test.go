@@ -35,7 +35,7 @@ func TestBadInput(t *testing.T) {
 		}, 11, []string{"268 MB free", "needs 810 MB"}},
 		{"the share has no room for a kernel", func(t *testing.T, c *checkout, b *lab.Builder) {
 			emptyShare(c, b, "850m")
-		}, 12, []string{"MB free", "needs 878 MB"}},
+		}, 12, []string{"MB free", "needs 934 MB"}},
 		{"no driver", func(t *testing.T, c *checkout, b *lab.Builder) {
 			b.Share = ""
 			b.Docker = []string{"--tmpfs", "/opt/share"}

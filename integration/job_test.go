@@ -115,7 +115,7 @@ func TestShareKeepsItsOwnerAndItsInputs(t *testing.T) {
 		want = owner
 	}
 	wrong := 0
-	for _, folder := range []string{"linux", "modules", ".builder"} {
+	for _, folder := range []string{"driver", "linux", "modules", ".builder"} {
 		err := filepath.WalkDir(filepath.Join(c.dir, folder), func(path string, entry fs.DirEntry, err error) error {
 			if err != nil {
 				return err

@@ -44,7 +44,7 @@ func (w *diskWatch) stop() int64 {
 func diskUse(share string) int64 {
 	const block = 512 // st_blocks' unit, whatever the file system's is
 	var blocks int64
-	for _, folder := range []string{"cuda", "linux", "modules", ".builder"} {
+	for _, folder := range []string{"cuda", "driver", "linux", "modules", ".builder"} {
 		_ = filepath.WalkDir(filepath.Join(share, folder), func(_ string, entry fs.DirEntry, err error) error {
 			if err != nil {
 				return nil

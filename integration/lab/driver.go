@@ -32,8 +32,9 @@ type Driver struct {
 }
 
 // driver makes a driver package in NVIDIA's layout: the kernel modules' sources
-// and core objects, proprietary and open, and the firmware are NVIDIA's, as
-// Debian packages them, and the installer is the tests' own.
+// and core objects, proprietary and open, the firmware, and some of the libraries
+// and programs are NVIDIA's, as Debian packages them, and the installer is the
+// tests' own.
 func (l *Lab) driver(ctx context.Context, from packages) (Driver, error) {
 	installer, err := l.program(ctx, "nvidia-installer")
 	if err != nil {
@@ -69,8 +70,9 @@ func (l *Lab) driver(ctx context.Context, from packages) (Driver, error) {
 
 const driverReadme = `A driver package in NVIDIA's layout.
 
-The kernel modules' sources and core objects and the firmware are NVIDIA's, as
-Debian packages them, with Debian's patches for newer kernels.
+The kernel modules' sources and core objects, the firmware, and the libraries and
+programs (a few of a whole package's) are NVIDIA's, as Debian packages them, the
+sources with Debian's patches for newer kernels.
 
 The tests' own: nvidia-installer and .manifest.
 
@@ -104,6 +106,7 @@ func writeManifest(folder, version string) error {
 	for _, path := range firmware {
 		fmt.Fprintf(&out, "firmware/%s 0644 FIRMWARE INHERIT_PATH_DEPTH:1 MODULE:gsp\n", filepath.Base(path))
 	}
+	out.WriteString(strings.ReplaceAll(userLines, "VERSION", version))
 	for _, sources := range []string{"kernel", "kernel-open"} {
 		if err := writeSources(&out, folder, sources); err != nil {
 			return err
@@ -111,6 +114,27 @@ func writeManifest(folder, version string) error {
 	}
 	return os.WriteFile(filepath.Join(folder, ".manifest"), out.Bytes(), 0o644)
 }
+
+// userLines list the libraries and programs, as NVIDIA's manifests of the 535
+// line do.
+const userLines = `libGLX_nvidia.so.VERSION 0755 OPENGL_LIB NATIVE MODULE:opengl
+libGLX_nvidia.so.0 0000 OPENGL_SYMLINK NATIVE libGLX_nvidia.so.VERSION MODULE:opengl
+libnvidia-cfg.so.VERSION 0755 UTILITY_LIB NATIVE MODULE:installer
+libnvidia-cfg.so.1 0000 UTILITY_LIB_SYMLINK NATIVE libnvidia-cfg.so.VERSION MODULE:installer
+libnvidia-cfg.so 0000 UTILITY_LIB_SYMLINK NATIVE libnvidia-cfg.so.1 MODULE:installer
+nvidia-smi 0755 UTILITY_BINARY MODULE:nvml
+libnvidia-ml.so.VERSION 0755 CUDA_LIB NATIVE / MODULE:nvml
+libnvidia-ml.so.1 0000 CUDA_SYMLINK NATIVE / libnvidia-ml.so.VERSION MODULE:nvml
+libnvidia-ml.so 0000 CUDA_SYMLINK NATIVE / libnvidia-ml.so.1 MODULE:nvml
+libcuda.so.VERSION 0755 CUDA_LIB NATIVE / MODULE:gpgpu
+libcuda.so.1 0000 CUDA_SYMLINK NATIVE / libcuda.so.VERSION MODULE:gpgpu
+libcuda.so 0000 CUDA_SYMLINK NATIVE / libcuda.so.1 MODULE:gpgpu
+nvidia-cuda-mps-control 0755 UTILITY_BINARY MODULE:gpgpu
+nvidia-cuda-mps-server 0755 UTILITY_BINARY MODULE:gpgpu
+libnvidia-ptxjitcompiler.so.VERSION 0755 CUDA_LIB NATIVE / MODULE:gpgpucomp
+libnvidia-ptxjitcompiler.so.1 0000 CUDA_SYMLINK NATIVE / libnvidia-ptxjitcompiler.so.VERSION MODULE:gpgpucomp
+libnvidia-ptxjitcompiler.so 0000 CUDA_SYMLINK NATIVE / libnvidia-ptxjitcompiler.so.1 MODULE:gpgpucomp
+`
 
 // writeSources writes the lines of one form's sources.
 func writeSources(out io.Writer, folder, sources string) error {

@@ -14,7 +14,8 @@ import (
 var packagesScript string
 
 // packages are the Debian packages that the other parts are made of, as files
-// source.deb, nvidia.deb, nvidia-open.deb and firmware.deb of one folder.
+// source.deb, nvidia.deb, nvidia-open.deb and firmware.deb of one folder, and
+// those of the driver's user-space side in its folder user.
 type packages struct {
 	Dir string
 	// Kernel is the release of the packaged kernel, "6.1.0-50-amd64".

@@ -241,7 +241,7 @@ func (b *build) unpackDriver(ctx context.Context) error {
 	if b.moduleType, err = b.preference.Resolve(b.driver); err != nil {
 		return err
 	}
-	if err := b.chooseUserSpace(ctx, b.driver.Contents(), prepareBytes+buildBytes); err != nil {
+	if err := b.chooseUserSpace(ctx, b.driver.Contents()); err != nil {
 		return err
 	}
 	why := b.preference.Why

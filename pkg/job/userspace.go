@@ -60,8 +60,8 @@ func (b *build) part() string {
 }
 
 // chooseUserSpace decides what to take of the package, and whether the share
-// has room for it and for what else is to come.
-func (b *build) chooseUserSpace(ctx context.Context, c cuda.Contents, others uint64) error {
+// has room for it. The source stage asks for room for all that is still to come.
+func (b *build) chooseUserSpace(ctx context.Context, c cuda.Contents) error {
 	if b.user.done {
 		return nil
 	}
@@ -73,7 +73,7 @@ func (b *build) chooseUserSpace(ctx context.Context, c cuda.Contents, others uin
 		zerolog.Ctx(ctx).Warn().Int("files", len(absent)).Str("first", absent[0]).
 			Msg("the driver package lacks libraries or programs that it lists: containers will be without them")
 	}
-	return b.share.Need(stage.Driver, uint64(b.user.choice.Bytes)+others, "the driver's user-space side, beside the build,")
+	return b.share.Need(stage.Driver, uint64(b.user.choice.Bytes), "the driver's user-space side")
 }
 
 // inspectDriver is for modules that are there, with a user-space side that is
@@ -83,7 +83,7 @@ func (b *build) inspectDriver(ctx context.Context) error {
 	if err != nil {
 		return b.share.Explain(stage.Driver, err)
 	}
-	return b.chooseUserSpace(ctx, c, 0)
+	return b.chooseUserSpace(ctx, c)
 }
 
 // layOut publishes the user-space side, if there is a need to.

@@ -19,5 +19,8 @@ dpkg-deb --extract /packages/firmware.deb /tmp/firmware
 mkdir firmware
 find /tmp/firmware -path '*/nvidia/*' -name 'gsp_*.bin' -exec cp {} firmware/ ';'
 chmod 0644 firmware/*
+for package in /packages/user/*.deb; do dpkg-deb --extract "$package" /tmp/user; done
+find /tmp/user/usr/lib /tmp/user/usr/bin /tmp/user/usr/sbin -type f \( -name 'lib*.so.*' -o -name 'nvidia-*' ! -name '*.gz' \) \
+    -exec install -m 0755 '{}' . ';'
 install -m 0444 /tmp/nvidia-kernel/usr/share/doc/nvidia-kernel-source/copyright LICENSE
 install -m 0755 /nvidia-installer nvidia-installer

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # Downloads a kernel's source and, of one version, the sources of NVIDIA's kernel
-# modules in both forms and their firmware. There must be a built kernel of the
+# modules in both forms, their firmware, and some of the driver's libraries and
+# programs. There must be a built kernel of the
 # source's version, and the mirror may offer several of each: the newest that it
 # has both of.
 
@@ -22,4 +23,9 @@ mv linux-source-*.deb source.deb
 mv nvidia-kernel-source_*.deb nvidia.deb
 mv nvidia-open-kernel-source_*.deb nvidia-open.deb
 mv firmware-nvidia-gsp_*.deb firmware.deb
+mkdir user
+cd user
+apt-get download -qq "libcuda1=$driver" "libnvidia-ml1=$driver" "libnvidia-cfg1=$driver" \
+    "libnvidia-ptxjitcompiler1=$driver" "nvidia-smi=$driver" "nvidia-cuda-mps=$driver" "libglx-nvidia0=$driver"
+cd ..
 printf 'kernel %s\nsource %s\ndriver %s\n' "$kernel" "$source" "$driver" >versions

@@ -1,0 +1,118 @@
+package cdi
+
+import (
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	specs "tags.cncf.io/container-device-interface/specs-go"
+
+	"github.com/k8sp/cuda/pkg/cuda/userspace"
+	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/modules/nodes"
+)
+
+// Kind is what the devices are called: nvidia.com/gpu=0, as NVIDIA's own
+// specification has it.
+const Kind = "nvidia.com/gpu"
+
+// version is the lowest of the format that suffices: names of devices may begin
+// with a digit since.
+const version = "0.5.0"
+
+// Options say what a specification is made of.
+type Options struct {
+	// Root is the driver's user-space side, and HostDir its Dir in the host's
+	// mount namespace, where the runtime looks.
+	Root    userspace.Root
+	HostDir string
+	// Nodes are the driver's device files, which are in the host's /dev, and
+	// GPUs what they are for.
+	Nodes []nodes.Node
+	GPUs  []nodes.GPU
+	// Arch is the containers' architecture.
+	Arch kernel.Arch
+}
+
+// Spec is the specification: a device for each GPU by its number and by its
+// UUID, and all of them as "all". Each comes with the files that all GPUs
+// share, the libraries and the programs. Without a GPU there is only "all".
+func Spec(o Options) specs.Spec {
+	spec := specs.Spec{Version: version, Kind: Kind, ContainerEdits: specs.ContainerEdits{
+		// NVIDIA's own runtime, where a host has it too, goes by this variable,
+		// which images set to "all": void has it leave the container alone.
+		Env:    []string{"NVIDIA_VISIBLE_DEVICES=void"},
+		Mounts: o.mounts(),
+	}}
+	for _, n := range o.Nodes {
+		if slices.Contains(common, n.Path) {
+			spec.ContainerEdits.DeviceNodes = append(spec.ContainerEdits.DeviceNodes, device(n))
+		}
+	}
+	all := specs.Device{Name: "all"}
+	var byUUID []specs.Device
+	for _, g := range o.GPUs {
+		i := slices.IndexFunc(o.Nodes, func(n nodes.Node) bool { return n.GPU && n.Minor == g.Minor })
+		if i < 0 {
+			continue
+		}
+		edits := specs.ContainerEdits{DeviceNodes: []*specs.DeviceNode{device(o.Nodes[i])}}
+		spec.Devices = append(spec.Devices, specs.Device{Name: strconv.Itoa(int(g.Minor)), ContainerEdits: edits})
+		if strings.HasPrefix(g.UUID, "GPU-") {
+			byUUID = append(byUUID, specs.Device{Name: g.UUID, ContainerEdits: edits})
+		}
+		all.ContainerEdits.DeviceNodes = append(all.ContainerEdits.DeviceNodes, edits.DeviceNodes...)
+	}
+	spec.Devices = append(append(spec.Devices, byUUID...), all)
+	if len(all.ContainerEdits.DeviceNodes) == 0 {
+		// A device that edits nothing is none: name a file that all have.
+		spec.Devices[0].ContainerEdits.DeviceNodes = spec.ContainerEdits.DeviceNodes
+	}
+	return spec
+}
+
+// common are the device files that every program opens, whatever its GPU.
+// Those of MIG and of switches are for those who set them up.
+var common = []string{"nvidia-modeset", "nvidia-uvm", "nvidia-uvm-tools", "nvidiactl"}
+
+func device(n nodes.Node) *specs.DeviceNode { return &specs.DeviceNode{Path: "/dev/" + n.Path} }
+
+// programs are those that serve in a container. Others of a driver root look
+// after a host.
+var programs = []string{"nvidia-cuda-mps-control", "nvidia-cuda-mps-server", "nvidia-debugdump", "nvidia-persistenced", "nvidia-smi"}
+
+// mounts are the files of the root, where a container's programs look for them.
+func (o Options) mounts() []*specs.Mount {
+	var mounts []*specs.Mount
+	add := func(i userspace.Item, to string) {
+		mounts = append(mounts, &specs.Mount{
+			HostPath: path.Join(o.HostDir, i.Path), ContainerPath: to,
+			Options: []string{"ro", "nosuid", "nodev", "rbind", "rprivate"},
+		})
+	}
+	for _, i := range o.Root.Items {
+		switch i.Kind {
+		case userspace.Library:
+			for _, dir := range searched(o.Arch) {
+				for _, name := range i.Names {
+					add(i, path.Join(dir, name))
+				}
+			}
+		case userspace.Program:
+			if name := path.Base(i.Path); slices.Contains(programs, name) {
+				add(i, path.Join("/usr/bin", name))
+			}
+		case userspace.Data:
+			add(i, path.Join("/", i.Path))
+		}
+	}
+	slices.SortFunc(mounts, func(a, b *specs.Mount) int { return strings.Compare(a.ContainerPath, b.ContainerPath) })
+	return mounts
+}
+
+// searched are the folders that glibc's loader searches by itself: Debian's,
+// by the architecture's name, and everybody else's.
+func searched(arch kernel.Arch) []string {
+	return []string{"/usr/lib/" + string(arch) + "-linux-gnu", "/usr/lib64"}
+}
