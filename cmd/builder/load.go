@@ -77,6 +77,7 @@ func newLoadCommand(io streams, options job.LoadOptions) *cobra.Command {
 	flags.BoolVar(&options.Replace, "replace", false, "unload another driver first, if nobody uses it")
 	flags.StringVar(&options.HostShare, "host-share", "", "`folder` that the share is on the host, for the kernel to find firmware in (default: found among the mounts)")
 	flags.StringVar(&options.Dev, "dev", "", "`folder` for the device files (default: the host's /dev where it is mounted writable below the host root, else /dev)")
+	flags.StringVar(&options.CDIDir, "cdi-dir", "", "`folder` for the CDI specification (default: /etc/cdi where it is mounted, else SHARE/cdi)")
 	flags.BoolVar(&options.TryWithoutDevice, "try-without-device", false, "hand the modules to the kernel although this host has no NVIDIA GPU")
 	flags.BoolVar(&options.Check, "check", false, "change nothing; fail unless the driver is loaded, is the share's, and has its device files")
 	flags.BoolVar(&stay, "stay", false, "stay after loading until stopped, as the container of a DaemonSet does")

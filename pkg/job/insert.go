@@ -53,7 +53,8 @@ func (l *loader) insert(ctx context.Context, entries []modules.Entry, replace bo
 		i.undo(context.WithoutCancel(ctx), before)
 		return err
 	}
-	return l.keep(ctx)
+	l.keep(ctx)
+	return nil
 }
 
 // look returns all that stands in the way.
@@ -63,7 +64,11 @@ func (i *insertion) look(ctx context.Context) []load.Finding {
 	for _, e := range i.entries {
 		list = append(list, e.Name)
 	}
-	found = append(found, i.access.Modules(list)...)
+	modules := i.access.Modules(list)
+	found = append(found, modules...)
+	if slices.ContainsFunc(modules, func(f load.Finding) bool { return f.Name == load.NoModules.Name }) {
+		return found // nothing else matters then
+	}
 	found = append(found, i.lookAtTree(ctx)...)
 	found = append(found, i.access.Devices(i.Dev)...)
 	found = append(found, i.lookAtFirmware(ctx)...)
@@ -94,7 +99,7 @@ func (l *loader) lookAtGPUs() []load.Finding {
 // lookAtTree finds the kernel's own modules that come first. Modules of the
 // driver that lack one of them are left out where nobody asked for them.
 func (i *insertion) lookAtTree(ctx context.Context) []load.Finding {
-	var found []load.Finding
+	var lacking []string
 	left := map[string]bool{}
 	for _, e := range i.entries {
 		order, missing := i.tree.Needed(i.state, e.InTree)
@@ -108,7 +113,7 @@ func (i *insertion) lookAtTree(ctx context.Context) []load.Finding {
 				Msg("left out: it needs modules of the kernel's own, and the host's /lib/modules is not to be seen; CUDA can do without it")
 			continue
 		case lacks:
-			found = append(found, load.NoTree.Of(strings.Join(missing, ", ")))
+			lacking = append(lacking, missing...)
 		case len(missing) > 0:
 			zerolog.Ctx(ctx).Warn().Str("module", e.Name).Strs("needs", missing).
 				Msg("modules of the kernel's own that this module was thought to need are nowhere to be found")
@@ -120,7 +125,11 @@ func (i *insertion) lookAtTree(ctx context.Context) []load.Finding {
 		}
 	}
 	i.entries = slices.DeleteFunc(slices.Clone(i.entries), func(e modules.Entry) bool { return left[e.Name] })
-	return found
+	if len(lacking) == 0 {
+		return nil
+	}
+	slices.Sort(lacking)
+	return []load.Finding{load.NoTree.Of(strings.Join(slices.Compact(lacking), ", "))}
 }
 
 // lookAtFirmware decides where the kernel is to look for the firmware that the
@@ -137,7 +146,7 @@ func (i *insertion) lookAtFirmware(ctx context.Context) []load.Finding {
 	if len(files) == 0 {
 		return nil
 	}
-	dir := filepath.Join(i.dir, "firmware")
+	dir := filepath.Join(i.dir, modules.FirmwareDir)
 	if missing := load.Missing(dir, files); len(missing) > 0 {
 		if i.needsFirmware() {
 			return []load.Finding{load.NoFirmware.Of(strings.Join(missing, ", "))}
@@ -149,6 +158,8 @@ func (i *insertion) lookAtFirmware(ctx context.Context) []load.Finding {
 	switch {
 	case finding != nil:
 		return []load.Finding{*finding}
+	case len(path) > load.MaxFirmwarePath:
+		return []load.Finding{load.LongPath.Of(path)}
 	case path == i.firmware.Path:
 		return nil
 	case i.firmware.Writable() != nil:
@@ -166,35 +177,6 @@ func (i *insertion) needsFirmware() bool {
 		return false
 	}
 	return slices.ContainsFunc(i.gpus, cuda.HasGSP)
-}
-
-// hostPath is where a folder of the share lies on the host.
-func (i *insertion) hostPath(ctx context.Context, dir string) (string, *load.Finding) {
-	inside, err := filepath.Rel(i.share.Dir(), dir)
-	if err != nil {
-		return "", &load.Finding{Name: load.NoHostShare.Name, Says: err.Error(), Do: load.NoHostShare.Do}
-	}
-	top, sure := i.HostShare, true
-	if top == "" {
-		real, err := filepath.EvalSymlinks(i.share.Dir())
-		if err == nil {
-			top, sure = load.HostPath(i.host, i.own, real)
-		}
-	}
-	path := filepath.Join(top, inside)
-	seen := !i.host.Mounted() || i.host.Exists(path)
-	switch {
-	case top == "" || !seen:
-		found := load.NoHostShare.Of()
-		return "", &found
-	case len(path) > load.MaxFirmwarePath:
-		found := load.LongPath.Of(path)
-		return "", &found
-	case !sure:
-		zerolog.Ctx(ctx).Warn().Str("path", top).
-			Msg("the share is taken to lie there on the host; say so with --host-share, or mount the host's root to have it looked up")
-	}
-	return path, nil
 }
 
 // gate holds the modules against the kernel as it is now. What cannot be told

@@ -17,7 +17,6 @@ import (
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/modules/load"
-	"github.com/k8sp/cuda/pkg/modules/nodes"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -43,6 +42,9 @@ type LoadOptions struct {
 	// Dev is where device files are made; empty is the host's /dev where it is
 	// mounted writable below the host root, else /dev.
 	Dev string
+	// CDIDir receives the CDI specification; empty is /etc/cdi where that is
+	// mounted, else the share's folder cdi.
+	CDIDir string
 	// TryWithoutDevice hands modules to the kernel although there is no GPU.
 	TryWithoutDevice bool
 	// Check changes nothing, and fails where a load would have anything to do.
@@ -82,6 +84,11 @@ type LoadResult struct {
 	// Dev is the folder that has the device files Nodes.
 	Dev   string   `json:"dev"`
 	Nodes []string `json:"nodes"`
+	// UserSpace is the root of the driver's user-space side: a folder of the
+	// share, or the host's root; empty where there is none to be seen.
+	UserSpace string `json:"user_space,omitempty"`
+	// CDI is the file of the CDI specification; empty where none was written.
+	CDI string `json:"cdi,omitempty"`
 }
 
 // loader is one run of Load or Unload.
@@ -379,40 +386,4 @@ func (l *loader) otherBuild() bool {
 func (l *loader) held() string {
 	users, complete := load.Users(l.host, l.own)
 	return load.Held(l.state.Driver(), users, complete)
-}
-
-// finish makes what a driver that is loaded needs beside its modules.
-func (l *loader) finish(ctx context.Context) error {
-	plan, err := nodes.Plan(l.host)
-	if err != nil {
-		return err
-	}
-	for _, n := range plan {
-		l.result.Nodes = append(l.result.Nodes, n.Path)
-	}
-	if l.Check {
-		return nodes.Check(l.Dev, plan)
-	}
-	made, err := nodes.Make(ctx, l.Dev, plan)
-	l.record.Dev = l.Dev
-	l.record.Nodes = append(l.record.Nodes, made...)
-	if err := l.keep(ctx); err != nil {
-		return err
-	}
-	if err != nil {
-		return err
-	}
-	zerolog.Ctx(ctx).Info().Str("dev", l.Dev).Int("nodes", len(plan)).Int("made", len(made)).Msg("device files")
-	return nil
-}
-
-// keep writes down what was changed on the host.
-func (l *loader) keep(ctx context.Context) error {
-	if l.boot == "" {
-		return nil
-	}
-	if err := l.record.Write(l.share, l.boot); err != nil {
-		zerolog.Ctx(ctx).Warn().Err(err).Msg("what was changed on this host cannot be recorded in the share, so unload will not undo it")
-	}
-	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 
+	"github.com/k8sp/cuda/pkg/cuda/cdi"
 	"github.com/k8sp/cuda/pkg/modules/load"
 	"github.com/k8sp/cuda/pkg/modules/nodes"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -71,6 +72,11 @@ func (l *loader) unload(ctx context.Context, result *UnloadResult) error {
 	l.restoreFirmware(ctx, result)
 	if err := nodes.Remove(ctx, l.record.Dev, l.record.Nodes); err != nil {
 		log.Warn().Err(err).Msg("device files stay")
+	}
+	if l.record.CDI != "" {
+		if err := cdi.Remove(l.record.CDI); err != nil {
+			log.Warn().Err(err).Msg("the CDI specification stays")
+		}
 	}
 	for _, n := range l.record.Nodes {
 		result.Nodes = append(result.Nodes, n.Path)

@@ -139,7 +139,7 @@ func (a Access) Devices(dir string) []Finding {
 		return nil
 	case errors.Is(err, unix.EROFS):
 		return []Finding{ReadOnlyDev.Of(dir)}
-	case errors.As(err, &path) && path.Op == "open" && a.isHosts(dir):
+	case errors.As(err, &path) && path.Op == "open" && a.IsHosts(dir):
 		return nil
 	case path != nil && path.Op == "open":
 		return []Finding{DeviceCgroup.Of(dir)}
@@ -147,13 +147,25 @@ func (a Access) Devices(dir string) []Finding {
 	return []Finding{NoMknod.Of(dir)}
 }
 
-// isHosts says whether a folder is the host's /dev, whose files are for other
+// IsHosts says whether a folder is the host's /dev, whose files are for other
 // containers as well: a container's own is a tmpfs.
-func (a Access) isHosts(dir string) bool {
-	mounts, err := a.Own.ReadFile("proc/self/mountinfo")
-	if err != nil {
-		return false
-	}
-	mount, _, ok := ParseMounts(string(mounts)).At(dir)
+func (a Access) IsHosts(dir string) bool {
+	mount, ok := a.mount(dir)
 	return ok && mount.Type == "devtmpfs"
+}
+
+// IsMount says whether something is mounted at a folder.
+func (a Access) IsMount(dir string) bool {
+	mount, ok := a.mount(dir)
+	return ok && mount.Point == dir && dir != "/"
+}
+
+// mount is the mount of this process that a folder is on.
+func (a Access) mount(dir string) (Mount, bool) {
+	text, err := a.Own.ReadFile("proc/self/mountinfo")
+	if err != nil {
+		return Mount{}, false
+	}
+	mount, _, ok := ParseMounts(string(text)).At(dir)
+	return mount, ok
 }

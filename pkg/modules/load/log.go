@@ -37,7 +37,7 @@ func (m Mark) Since() ([]string, error) {
 		return nil, err
 	}
 	tail := m.before[max(0, len(m.before)-markTail):]
-	if at := strings.LastIndex(after, tail); at >= 0 {
+	if at := strings.LastIndex(after, tail); at >= 0 && tail != "" {
 		after = after[at+len(tail):]
 	}
 	var lines []string

@@ -31,7 +31,8 @@ type Record struct {
 	// Dev is where Nodes were made.
 	Dev   string       `json:"dev"`
 	Nodes []nodes.Node `json:"nodes"`
-	// CDI is the specification that was written; empty where there is none.
+	// CDI is the folder of the specification that was written; empty where
+	// there is none.
 	CDI string `json:"cdi"`
 }
 
