@@ -16,8 +16,10 @@ var said = []struct {
 	found   func(match []string) Finding
 }{
 	{regexp.MustCompile(`NVRM: No NVIDIA (?:GPU|graphics adapter) found`), func([]string) Finding { return NoDevice.Of() }},
-	{regexp.MustCompile(`NVRM: The NVIDIA GPU ([0-9a-f:.]+) \(PCI ID: ([0-9a-f:]+)\)\s+NVRM: (installed in this [^\n]*(?:not supported|requires use of|\bsupported through)[^\n]*)`),
-		func(m []string) Finding { return NotServed.Of(m[2]+" at "+m[1], "it is "+m[3]) }},
+	{regexp.MustCompile(`(?s)NVRM: The NVIDIA GPU ([0-9a-f:.]+) \(PCI ID: ([0-9a-f:]+)\)\s+NVRM:\s+(installed in this .*?)\.?(?:\n[^N]|\nNVRM: Please|$)`),
+		func(m []string) Finding {
+			return NotServed.Of(m[2]+" at "+m[1], "the GPU "+strings.ReplaceAll(m[3], "\nNVRM: ", " "))
+		}},
 	{regexp.MustCompile(`Loading of (?:module with unavailable key|unsigned module|module with unsupported crypto) is rejected|Lockdown: [^\n]*unsigned module loading is restricted`),
 		func(m []string) Finding { return Unsigned.Of("as its log says", m[0]) }},
 }

@@ -60,13 +60,13 @@ func inMemory(name string, from io.Reader) (module *os.File, digest string, err 
 	sum := sha256.New()
 	n, err := io.Copy(io.MultiWriter(module, sum), io.LimitReader(from, maxModule+1))
 	if err == nil && n > maxModule {
-		err = fmt.Errorf("%s is larger than %d MiB", name, maxModule>>20)
+		err = fmt.Errorf("larger than %d MiB", maxModule>>20)
 	}
 	if err == nil {
 		_, err = unix.FcntlInt(module.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_WRITE|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_SEAL)
 	}
 	if err != nil {
-		return nil, "", errors.Join(err, module.Close())
+		return nil, "", errors.Join(fmt.Errorf("%s: %w", name, err), module.Close())
 	}
 	return module, hex.EncodeToString(sum.Sum(nil)), nil
 }
