@@ -124,6 +124,25 @@ func TestLoad(t *testing.T) {
 	}
 }
 
+// TestLoadRemindsOfFirmware has the kernel forget where firmware is, as when
+// somebody else loaded the driver.
+func TestLoadRemindsOfFirmware(t *testing.T) {
+	n := newNode(t)
+	n.load(t)
+	parameter := filepath.Join(n.own, "sys/module/firmware_class/parameters/path")
+	want := n.share + "/modules/" + fixtureRelease + "/" + fixtureDriver + "/firmware"
+	if got, _ := os.ReadFile(parameter); string(got) != want {
+		t.Errorf("the search path is %q, want %q", got, want)
+	}
+	write(t, parameter, 0o644, "")
+	if got := n.load(t); got.State != job.AlreadyLoaded || got.Firmware != want {
+		t.Errorf("%+v", got)
+	}
+	if got, _ := os.ReadFile(parameter); string(got) != want {
+		t.Errorf("the search path is %q, want %q", got, want)
+	}
+}
+
 // TestLoadTellsAll stages everything at once that can be.
 func TestLoadTellsAll(t *testing.T) {
 	n := newNode(t)

@@ -51,6 +51,9 @@ func (l *loader) insert(ctx context.Context, entries []modules.Entry, replace bo
 	before := l.record
 	if err := i.load(ctx); err != nil {
 		i.undo(context.WithoutCancel(ctx), before)
+		if replace {
+			zerolog.Ctx(ctx).Warn().Msg("the driver that was to be replaced is taken out, and no other is loaded")
+		}
 		return err
 	}
 	l.keep(ctx)
@@ -252,15 +255,8 @@ func (i *insertion) load(ctx context.Context) error {
 			i.result.InTree = append(i.result.InTree, name)
 		}
 	}
-	if i.path != "" {
-		if err := i.firmware.Set(i.path); err != nil {
-			return stage.Wrap(stage.Load, err, "the kernel cannot be told where the firmware is", "run with --privileged")
-		}
-		if i.record.Firmware == "" {
-			i.record.Before = i.firmware.Path
-		}
-		i.record.Firmware = i.path
-		zerolog.Ctx(ctx).Info().Str("path", i.path).Str("before", i.firmware.Path).Msg("the kernel looks for firmware in the share")
+	if err := i.setFirmware(ctx); err != nil {
+		return err
 	}
 	for _, e := range i.entries {
 		if err := ctx.Err(); err != nil {
@@ -285,10 +281,38 @@ func (i *insertion) load(ctx context.Context) error {
 		}
 	}
 	i.record.Driver = i.version
-	if i.record.Firmware != "" {
-		i.result.Firmware = i.record.Firmware
-	}
 	return nil
+}
+
+// setFirmware has the kernel look for firmware where it was decided to.
+func (i *insertion) setFirmware(ctx context.Context) error {
+	if i.path != "" {
+		if err := i.firmware.Set(i.path); err != nil {
+			return stage.Wrap(stage.Load, err, "the kernel cannot be told where the firmware is", "run with --privileged")
+		}
+		if i.record.Firmware == "" {
+			i.record.Before = i.firmware.Path
+		}
+		i.record.Firmware = i.path
+		zerolog.Ctx(ctx).Info().Str("path", i.path).Str("before", i.firmware.Path).Msg("the kernel looks for firmware in the share")
+	}
+	i.result.Firmware = i.record.Firmware
+	return nil
+}
+
+// remindOfFirmware does the same for a driver that is loaded already, whoever
+// did it: it asks for firmware each time that a GPU starts. It may have had it
+// from elsewhere, so nothing is a failure.
+func (l *loader) remindOfFirmware(ctx context.Context) {
+	i := insertion{loader: l, entries: l.wanted, firmware: load.ReadFirmware(l.host, l.own)}
+	found := i.lookAtFirmware(ctx)
+	err := load.Error(found, nil)
+	if err == nil {
+		err = i.setFirmware(ctx)
+	}
+	if err != nil {
+		zerolog.Ctx(ctx).Warn().Err(err).Msg("the kernel may not find firmware when a GPU starts")
+	}
 }
 
 // put gives the kernel a module. New is false where somebody else was faster.

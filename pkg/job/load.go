@@ -218,6 +218,9 @@ func (l *loader) load(ctx context.Context) error {
 	if len(missing) == 0 && !replace {
 		l.result.State = AlreadyLoaded
 		zerolog.Ctx(ctx).Info().Str("driver", l.version).Msg("this driver is loaded already")
+		if !l.Check {
+			l.remindOfFirmware(ctx)
+		}
 		return l.finish(ctx)
 	}
 	if l.Check {

@@ -43,6 +43,7 @@ func TestAccessModules(t *testing.T) {
 	}{
 		{"all is well", unix.EBADF, all, identity, nil, nil},
 		{"no modules", unix.ENOSYS, docker, userns, nil, []Finding{NoModules.Of("6.1.0")}},
+		{"no modules, and no right to", unix.EPERM, docker, identity, map[string]string{"proc/sys/kernel/osrelease": "6.1.0\n"}, []Finding{NoModules.Of("6.1.0")}},
 		{"a plain docker run", unix.EPERM, docker, identity, nil, []Finding{NoCapability.Of()}},
 		{"seccomp", unix.EPERM, all, identity, nil, []Finding{Seccomp.Of()}},
 		{"rootless", unix.EPERM, all, userns, nil, []Finding{Rootless.Of()}},
