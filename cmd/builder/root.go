@@ -21,7 +21,8 @@ mounted at /opt/share that holds an NVIDIA driver package in ./cuda:
     docker run --privileged -v /home/core/share:/opt/share cuda
 
 it leaves the modules and a manifest.json in modules/RELEASE/VERSION of that
-folder. Without a subcommand, builder is "builder build".
+folder. Without a subcommand, builder is "builder build". "builder load" then
+loads them.
 
 Every option is also an environment variable: --driver-version is
 BUILDER_DRIVER_VERSION. An option on the command line wins.

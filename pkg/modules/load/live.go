@@ -49,8 +49,6 @@ func (m Module) Uses() int { return m.References - len(m.Holders) }
 
 // State is what a kernel has of modules now.
 type State struct {
-	// Loadable says that the kernel has loadable modules at all.
-	Loadable bool
 	// Loaded are the modules by name.
 	Loaded map[string]Module
 	root   *kernel.Root
@@ -63,7 +61,6 @@ func Read(root *kernel.Root) State {
 	if err != nil {
 		return s
 	}
-	s.Loadable = true
 	for line := range strings.Lines(string(text)) {
 		// nvidia_uvm 1830912 0 - Live 0xffffffffc080c000 (O)
 		// A kernel that cannot unload has "-" for the number and the users.

@@ -13,9 +13,8 @@ type Mount struct {
 	// Device is the file system's "major:minor", Root the folder of it that is
 	// mounted, Point where.
 	Device, Root, Point string
-	// Type is the file system's, "ext4"; Options are the mount's own.
-	Type    string
-	Options []string
+	// Type is the file system's, "ext4".
+	Type string
 }
 
 // Mounts is a mount namespace, in the order in which it was made.
@@ -34,7 +33,7 @@ func ParseMounts(text string) Mounts {
 		}
 		list = append(list, Mount{
 			Device: fields[2], Root: unescape(fields[3]), Point: unescape(fields[4]),
-			Options: strings.Split(fields[5], ","), Type: fields[dash+1],
+			Type: fields[dash+1],
 		})
 	}
 	return list
