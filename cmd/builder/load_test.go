@@ -124,6 +124,28 @@ func TestLoad(t *testing.T) {
 	}
 }
 
+// TestLoadBesideAnother has a loader with a share of its own be a moment faster.
+func TestLoadBesideAnother(t *testing.T) {
+	n := newNode(t)
+	n.kernel.Before = func(name string) {
+		if name == "nvidia" {
+			n.kernel.Have("nvidia", fixtureDriver, "")
+		}
+	}
+	if got := n.load(t); !slices.Equal(got.Modules, fixtureModules[1:]) {
+		t.Errorf("loaded %q, want all but nvidia", got.Modules)
+	}
+	other := newNode(t)
+	other.kernel.Before = func(name string) {
+		if name == "nvidia" {
+			other.kernel.Have("nvidia", "580.159.04", "")
+		}
+	}
+	if names, o := other.refused(t, "load"); !slices.Equal(names, []string{"other-version"}) {
+		t.Errorf("%q\n%s", names, o.stderr)
+	}
+}
+
 // TestLoadRemindsOfFirmware has the kernel forget where firmware is, as when
 // somebody else loaded the driver.
 func TestLoadRemindsOfFirmware(t *testing.T) {
@@ -286,6 +308,59 @@ func TestLoadLeavesOthersAlone(t *testing.T) {
 	}
 	if len(n.kernel.Calls) > 0 {
 		t.Errorf("%q", n.kernel.Calls)
+	}
+}
+
+// TestUnloadLeavesOthersAlone has somebody load another driver in the place of
+// the one that builder had loaded.
+func TestUnloadLeavesOthersAlone(t *testing.T) {
+	n := newNode(t)
+	n.load(t)
+	for _, name := range slices.Backward(fixtureModules) {
+		if err := n.kernel.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.kernel.Have("nvidia", "580.159.04", "")
+	n.kernel.Calls = nil
+	if o := n.run(t, "unload", "--output", "json"); o.code != 0 || !strings.Contains(o.stderr, "left as they are") {
+		t.Errorf("%+v", o)
+	}
+	if len(n.kernel.Calls) > 0 {
+		t.Errorf("%q", n.kernel.Calls)
+	}
+}
+
+// TestUnloadRefuses has a driver stay whole that is in use, or cannot go.
+func TestUnloadRefuses(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		stage func(n *node)
+		kind  string
+	}{
+		{"in use", func(n *node) { n.kernel.Hold("nvidia", "gdrdrv") }, "in-use"},
+		{"in use a moment later", func(n *node) { n.kernel.Refuse["-nvidia_uvm"] = unix.EAGAIN }, "in-use"},
+		{"a kernel that cannot", func(n *node) { n.kernel.Refuse["-nvidia_uvm"] = unix.ENOSYS }, "no-unload"},
+		{"anything else", func(n *node) { n.kernel.Refuse["-nvidia_uvm"] = unix.EIO }, "refused"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			n := newNode(t)
+			n.load(t)
+			tt.stage(n)
+			names, o := n.refused(t, "unload")
+			if !slices.Equal(names, []string{tt.kind}) {
+				t.Errorf("%q, want %q\n%s", names, tt.kind, o.stderr)
+			}
+			// What is not undone is still known.
+			delete(n.kernel.Refuse, "-nvidia_uvm")
+			if err := os.RemoveAll(filepath.Join(n.host, "sys/module/nvidia/holders/gdrdrv")); err != nil {
+				t.Fatal(err)
+			}
+			n.kernel.Show()
+			if o := n.run(t, "unload"); o.code != 0 || strings.TrimSpace(o.stdout) != fixtureDriver {
+				t.Errorf("%+v", o)
+			}
+		})
 	}
 }
 

@@ -325,6 +325,10 @@ func (i *insertion) put(ctx context.Context, name string, file *os.File, paramet
 		zerolog.Ctx(ctx).Debug().Str("module", name).Msg(line)
 	}
 	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EBUSY) && load.Read(i.host).Has(name) {
+		// A loader with another share took no turn of ours.
+		if now := load.Read(i.host).Version(); name == load.Main && now != i.version {
+			return false, load.Error([]load.Finding{load.OtherVersion.Of(now, i.version, "")}, nil)
+		}
 		zerolog.Ctx(ctx).Info().Str("module", name).Msg("somebody else has just loaded it")
 		return false, nil
 	}

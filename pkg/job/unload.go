@@ -56,6 +56,10 @@ func (l *loader) unload(ctx context.Context, result *UnloadResult) error {
 		return nil
 	}
 	result.Driver = l.record.Driver
+	if loaded := l.state.Version(); loaded != "" && loaded != l.record.Driver {
+		log.Info().Str("driver", loaded).Msg("somebody has loaded another driver since; its modules and device files are left as they are")
+		l.record.Modules, l.record.Nodes = nil, nil
+	}
 	var ours []load.Module
 	for _, name := range l.record.Modules {
 		if m, ok := l.state.Loaded[name]; ok {
@@ -63,7 +67,7 @@ func (l *loader) unload(ctx context.Context, result *UnloadResult) error {
 		}
 	}
 	removed, err := l.remove(ctx, l.record.Driver, ours)
-	result.Modules = removed
+	result.Modules = append(result.Modules, removed...)
 	if err != nil {
 		return err
 	}

@@ -30,6 +30,8 @@ type Kernel struct {
 	Tried error
 	// Hidden is why its log cannot be read.
 	Hidden error
+	// Before is called before it takes a module.
+	Before func(name string)
 	// Opened is what comes of making and opening a device.
 	Opened error
 	// Calls are the modules that it was asked to take ("+nvidia NVreg_X=1")
@@ -49,7 +51,7 @@ func New(t testing.TB, dir, release string) *Kernel {
 	k := &Kernel{Is: release, Refuse: map[string]error{}, Says: map[string]string{}, t: t, dir: dir}
 	k.write("proc/sys/kernel/osrelease", release+"\n")
 	k.write("proc/sys/kernel/random/boot_id", "0e8ac4a1-6b0c-4b2e-9d43-0f6a4c1e7b55\n")
-	k.show()
+	k.Show()
 	return k
 }
 
@@ -79,6 +81,9 @@ func (k *Kernel) Insert(module *os.File, parameters string) error {
 		return unix.ENOEXEC
 	}
 	name := file.Value("name")
+	if k.Before != nil {
+		k.Before(name)
+	}
 	k.Calls = append(k.Calls, strings.TrimSpace("+"+name+" "+parameters))
 	k.log += k.Says[name]
 	if err := k.Refuse[name]; err != nil {
@@ -121,7 +126,7 @@ func (k *Kernel) Remove(name string) error {
 			k.t.Error(err)
 		}
 	}
-	k.show()
+	k.Show()
 	return nil
 }
 
@@ -135,13 +140,13 @@ func (k *Kernel) Have(name, version, srcversion string) {
 	if err := os.MkdirAll(filepath.Join(k.dir, dir, "holders"), 0o755); err != nil {
 		k.t.Error(err)
 	}
-	k.show()
+	k.Show()
 }
 
 // Hold has a module be held by another one.
 func (k *Kernel) Hold(name, holder string) {
 	k.write("sys/module/"+name+"/holders/"+holder, "")
-	k.show()
+	k.Show()
 }
 
 func (k *Kernel) holders(name string) []string {
@@ -156,9 +161,9 @@ func (k *Kernel) holders(name string) []string {
 	return names
 }
 
-// show writes proc/modules, and proc/devices as the driver has it. The driver
+// Show writes proc/modules, and proc/devices as the driver has it. The driver
 // forbids to make its device files, which only root could.
-func (k *Kernel) show() {
+func (k *Kernel) Show() {
 	var text strings.Builder
 	for _, name := range slices.Backward(k.list) {
 		holders := k.holders(name)
