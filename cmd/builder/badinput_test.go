@@ -32,7 +32,7 @@ type badInput struct {
 
 func TestBadInput(t *testing.T) {
 	groups := map[string][]badInput{
-		"host": badHosts, "source": badSources, "driver": badDrivers,
+		"host": badHosts, "source": badSources, "driver": badDrivers, "download": badDownloads,
 		"installer": badInstallers, "share": badShares, "usage": badUsage,
 		"key": badKeys, "image": badImages,
 	}

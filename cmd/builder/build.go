@@ -36,6 +36,7 @@ func checksHelp() string {
 	var b strings.Builder
 	b.WriteString("The checks, by the names that --allow takes; those marked kernel are what the\nkernel itself enforces when it loads a module:\n\n")
 	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(table, "  %s\t%s\t%s\n", cuda.DigestCheck, modules.PolicyCheck, "somebody vouches for the digest of a downloaded driver")
 	fmt.Fprintf(table, "  %s\t%s\t%s\n", prepare.DriftCheck, modules.PolicyCheck, "kbuild leaves the host's config as it is")
 	for _, r := range modules.Rules() {
 		fmt.Fprintf(table, "  %s\t%s\t%s\n", r.Name, r.Kind, r.Doc)
@@ -98,7 +99,9 @@ func buildFlags(flags *pflag.FlagSet, o *job.Options) {
 	flags.SortFlags = false
 	flags.StringVar(&o.Share, "share", defaultShare, "`folder` with the driver package, that receives the modules")
 	hostFlags(flags, &o.Host)
-	flags.StringVar(&o.DriverVersion, "driver-version", "", "`version` of the driver to build (default: the newest in SHARE/cuda)")
+	flags.StringVar(&o.DriverVersion, "driver-version", "", "`version` of the driver to build, downloaded where SHARE/cuda does not have it (default: the newest in SHARE/cuda)")
+	flags.StringVar(&o.DriverSHA256, "driver-sha256", "", "SHA-256 `digest` that the driver package must have")
+	flags.StringVar(&o.DriverBaseURL, "driver-base-url", "", "`URL` of a mirror to download drivers from (default: "+cuda.Server+")")
 	flags.StringVar(&o.ModuleType, "module-type", "auto", "`type` of the modules: proprietary, open, or auto: what the host's GPUs run with, else what NVIDIA's own installer prefers")
 	flags.StringSliceVar(&o.Exclude, "exclude-modules", nil, "`modules` to do without, such as nvidia-drm,nvidia-peermem")
 	flags.StringVar(&o.Source.Repository, "github-repository", "", "`owner/name` of the kernel's repository (default: coreos/linux for CoreOS, gregkh/linux for all others)")
@@ -110,8 +113,8 @@ func buildFlags(flags *pflag.FlagSet, o *job.Options) {
 	flags.StringVar(&o.Source.Ref, "source-ref", "", "tag or branch `name` of the kernel source, instead of the one that the release names")
 	flags.StringVar(&o.Source.Commit, "source-commit", "", "`commit` that the kernel source must be")
 	flags.BoolVar(&o.Source.Full, "full-source", false, "check out the whole kernel source, not only what a build needs")
-	flags.BoolVar(&o.Source.Offline, "offline", false, "ask the network for nothing: the kernel source has to be there")
-	flags.DurationVar(&o.Source.Pause, "retry-pause", time.Second, "`time` before the second try of what the network failed at for the moment; it doubles with each")
+	offlineFlag(flags, &o.Offline)
+	flags.DurationVar(&o.Pause, "retry-pause", time.Second, "`time` before the second try of what the network failed at for the moment; it doubles with each")
 	flags.StringVar(&o.Signing.Key, "signing-key", "", "`file` with the private key to sign the modules with, RSA or ECDSA in PEM")
 	flags.StringVar(&o.Signing.Certificate, "signing-cert", "", "`file` with the key's certificate")
 	flags.StringVar(&o.UserSpace, "user-space", userspace.Compute, "`part` of the driver's libraries and programs to leave in SHARE/driver/VERSION: compute, all (with the display's), or none")
@@ -127,6 +130,10 @@ func hostFlags(flags *pflag.FlagSet, h *job.Host) {
 	hostRootFlag(flags, &h.Root)
 	flags.StringVar(&h.Image, "kernel-image", "", "`file` or URL of a kernel image (vmlinuz) whose kernel is the target, whatever the host runs")
 	flags.StringVar(&h.ImageSHA256, "kernel-image-sha256", "", "SHA-256 `digest` that the kernel image must have")
+}
+
+func offlineFlag(flags *pflag.FlagSet, value *bool) {
+	flags.BoolVar(value, "offline", false, "ask the network for nothing: what is needed of it has to be there")
 }
 
 func hostRootFlag(flags *pflag.FlagSet, value *string) {

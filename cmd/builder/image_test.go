@@ -81,6 +81,43 @@ func TestBuildFromAKernelImage(t *testing.T) {
 	}
 }
 
+// TestOfflineImage builds from an image that an earlier run fetched against the
+// same digest, and from no other that it might be.
+func TestOfflineImage(t *testing.T) {
+	f := newFixture(t)
+	content := fixtureImage(t)
+	sum := fmt.Sprintf("%x", sha256.Sum256([]byte(content)))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(content)) }))
+	defer server.Close()
+	image := []string{"--kernel-image", server.URL + "/vmlinuz", "--host-root", t.TempDir()}
+	withDigest := append(image, "--kernel-image-sha256", sum)
+	refused := func(says string, args ...string) {
+		t.Helper()
+		if o := f.run(t, append(args, "--offline")...); o.code != 10 || !strings.Contains(lastLine(o.stderr), says) {
+			t.Errorf("exit code %d\n%s", o.code, o.stderr)
+		}
+	}
+
+	refused("was not fetched earlier, and --offline forbids to fetch it", withDigest...)
+	if o := f.run(t, append(withDigest, "--dry-run")...); o.code != 0 {
+		t.Fatalf("exit code %d\n%s", o.code, o.stderr)
+	}
+	refused("was not fetched earlier", withDigest...) // a dry run keeps nothing
+	first := f.run(t, withDigest...)
+	if first.code != 0 {
+		t.Fatalf("exit code %d\n%s", first.code, first.stderr)
+	}
+	refused("without its digest no earlier copy is known to be it", image...)
+	server.Close()
+	if o := f.run(t, append(withDigest, "--offline")...); o.code != 0 || o.stdout != first.stdout {
+		t.Errorf("exit code %d\n%s", o.code, o.stderr)
+	}
+
+	kept := filepath.Join(f.share, ".builder/downloads/kernel-image-"+sum)
+	write(t, kept, 0o644, content[1:])
+	refused("was not fetched earlier", withDigest...)
+}
+
 var badImages = []badInput{
 	{"one that is not there", func(*testing.T, *fixture) []string {
 		return []string{"--kernel-image", "/absent/vmlinuz"}
@@ -96,6 +133,16 @@ var badImages = []badInput{
 	{"one of another digest", func(t *testing.T, _ *fixture) []string {
 		return []string{"--kernel-image", published(t, "altered") + "/vmlinuz", "--kernel-image-sha256", strings.Repeat("0", 64)}
 	}, 10, []string{"SHA-256", "not 000"}},
+	{"a digest that is none", func(t *testing.T, _ *fixture) []string {
+		return []string{"--kernel-image", published(t, "") + "/vmlinuz", "--kernel-image-sha256", "../../lock"}
+	}, 2, []string{"../../lock", "64 hexadecimal digits"}},
+	{"one that --offline forbids to fetch", func(*testing.T, *fixture) []string {
+		return []string{"--kernel-image", nowhere, "--offline"}
+	}, 10, []string{"--offline forbids to fetch the kernel image " + nowhere, "--kernel-image-sha256"}},
+	{"one that verify may not fetch", func(_ *testing.T, f *fixture) []string {
+		f.environ = append(f.environ, "BUILDER_OFFLINE=true")
+		return []string{"verify", "--kernel-image", nowhere, f.share}
+	}, 10, []string{"--offline forbids to fetch the kernel image " + nowhere}},
 	{"a digest of none", func(*testing.T, *fixture) []string {
 		return []string{"--kernel-image-sha256", strings.Repeat("0", 64)}
 	}, 2, []string{"--kernel-image"}},

@@ -130,3 +130,18 @@ func TestUserSpaceOfAThinnedPackage(t *testing.T) {
 		t.Errorf("a second run has something to do:\n%s", again.stderr)
 	}
 }
+
+func TestVerifyUserSpace(t *testing.T) {
+	f := newFixture(t)
+	f.build(t)
+	dir := filepath.Join(f.share, "driver", fixtureDriver)
+	o := f.run(t, "verify", dir)
+	if o.code != 0 || strings.Count(o.stdout, "passed") != 3 || !strings.Contains(o.stdout, "usr/lib64/libcuda.so.1") {
+		t.Errorf("exit code %d\n%s%s", o.code, o.stdout, o.stderr)
+	}
+	write(t, filepath.Join(dir, "usr/bin/nvidia-smi"), 0o755, "altered")
+	o = f.run(t, "verify", dir)
+	if o.code != 15 || !strings.Contains(o.stdout, "usr/bin/nvidia-smi is not the file of") {
+		t.Errorf("exit code %d\n%s%s", o.code, o.stdout, o.stderr)
+	}
+}

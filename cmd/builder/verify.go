@@ -17,6 +17,9 @@ kernel by its image alone:
 
     builder verify --kernel-image vmlinuz-NEXT /opt/share/modules/RELEASE/VERSION
 
+A folder with a driver's user-space side, SHARE/driver/VERSION, is held against
+its manifest only: it fits every kernel.
+
 Each check is passed, failed, or not-checkable, with the mount that would help.
 
 Exit code 15 when a check fails.`
@@ -49,6 +52,7 @@ func newVerifyCommand(io streams) *cobra.Command {
 	}
 	cmd.Flags().SortFlags = false
 	hostFlags(cmd.Flags(), &host)
+	offlineFlag(cmd.Flags(), &host.Offline)
 	cmd.Flags().StringVar(&certificate, "signing-cert", "", "`file` with the certificate of the key that signed the modules")
 	cmd.Flags().BoolVar(&strict, "strict", false, "make a failure of each check that cannot be made here")
 	cmd.Flags().Var(&format, "output", "`format` of the result on stdout: text or json")

@@ -44,13 +44,15 @@ func (w *diskWatch) stop() int64 {
 func diskUse(share string) int64 {
 	const block = 512 // st_blocks' unit, whatever the file system's is
 	var blocks int64
+	counted := map[uint64]bool{} // a file with several names takes its disk once
 	for _, folder := range []string{"cuda", "driver", "linux", "modules", ".builder"} {
 		_ = filepath.WalkDir(filepath.Join(share, folder), func(_ string, entry fs.DirEntry, err error) error {
 			if err != nil {
 				return nil
 			}
 			if info, err := entry.Info(); err == nil {
-				if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+				if stat, ok := info.Sys().(*syscall.Stat_t); ok && !counted[stat.Ino] {
+					counted[stat.Ino] = true
 					blocks += stat.Blocks
 				}
 			}

@@ -1,13 +1,10 @@
 package download
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -27,9 +24,16 @@ type Options struct {
 	Limit int64
 	// Idle replaces [DefaultIdle].
 	Idle time.Duration
-	// Client sends the request; nil is [http.DefaultClient], which takes its
-	// proxy from the environment.
-	Client *http.Client
+	// Pause is how long to wait before the second try of what failed for the
+	// moment; it doubles with each after that. Zero means a second.
+	Pause time.Duration
+	// Room is asked, with how many bytes are still to come, before any is
+	// written; its error ends the download. Nil does not ask, and neither does
+	// a server that does not say how many there are.
+	Room func(bytes int64) error
+	// Progress hears how many bytes are there, of how many; 0 where the server
+	// does not say. Nil does not.
+	Progress func(done, total int64)
 }
 
 // StatusError is a server's answer that is not the file.
@@ -62,37 +66,6 @@ func (e *DigestError) Error() string {
 	return fmt.Sprintf("%s has SHA-256 %s, not %s", e.URL, e.Got, e.Want)
 }
 
-// errIdle is the cause of the end of a download whose server keeps silent.
-var errIdle = errors.New("the server sends nothing more")
-
-// To writes the file to w and returns its SHA-256 in hexadecimal. On an error,
-// a [StatusError], a [SizeError], a [DigestError], the context's or the network's, what w
-// has received is of no use.
-func To(ctx context.Context, w io.Writer, o Options) (digest string, err error) {
-	shown := Shown(o.URL)
-	idle := o.Idle
-	if idle == 0 {
-		idle = DefaultIdle
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	silence := time.AfterFunc(idle, func() { cancel(errIdle) })
-	defer silence.Stop()
-
-	body, err := open(ctx, o, shown)
-	if err != nil {
-		return "", explain(ctx, shown, err)
-	}
-	defer body.Close()
-	digest, err = Copy(w, &attentive{body, func() { silence.Reset(idle) }}, o)
-	var other *DigestError
-	var much *SizeError
-	if err != nil && !errors.As(err, &other) && !errors.As(err, &much) {
-		err = explain(ctx, shown, err)
-	}
-	return digest, err
-}
-
 // Copy writes what is in r to w, held against the limit and the digest of o,
 // and returns its SHA-256 in hexadecimal. URL says where r comes from; it is a
 // file's name as well.
@@ -108,71 +81,26 @@ func Copy(w io.Writer, r io.Reader, o Options) (digest string, err error) {
 	case o.Limit > 0 && n > o.Limit:
 		return "", &SizeError{URL: Shown(o.URL), Limit: o.Limit}
 	}
-	digest = hex.EncodeToString(sum.Sum(nil))
+	return o.judge(hex.EncodeToString(sum.Sum(nil)))
+}
+
+// judge returns a digest that is the one that was asked for, if one was.
+func (o Options) judge(digest string) (string, error) {
 	if o.SHA256 != "" && !strings.EqualFold(o.SHA256, digest) {
 		return "", &DigestError{URL: Shown(o.URL), Got: digest, Want: strings.ToLower(o.SHA256)}
 	}
 	return digest, nil
 }
 
-func open(ctx context.Context, o Options, shown string) (io.ReadCloser, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, o.URL, nil)
-	if err != nil {
-		return nil, errors.New("it is not an address")
-	}
-	client := o.Client
-	if client == nil {
-		client = http.DefaultClient
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	if response.StatusCode != http.StatusOK {
-		_ = response.Body.Close()
-		return nil, &StatusError{URL: shown, Status: response.Status, Code: response.StatusCode}
-	}
-	return response.Body, nil
-}
-
-// explain gives an error the address, without credentials, and the cause of a
-// context that was ended here.
-func explain(ctx context.Context, shown string, err error) error {
-	var status *StatusError
-	if errors.As(err, &status) {
-		return err
-	}
-	if cause := context.Cause(ctx); errors.Is(cause, errIdle) {
-		err = cause
-	} else if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	// The client's own error repeats the address, with what is secret in it.
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) {
-		err = wrapped.Err
-	}
-	return fmt.Errorf("%s: %w", shown, err)
-}
-
-// attentive calls heard after every read that brought something.
-type attentive struct {
-	io.Reader
-	heard func()
-}
-
-// Read implements [io.Reader].
-func (a *attentive) Read(p []byte) (int, error) {
-	n, err := a.Reader.Read(p)
-	if n > 0 {
-		a.heard()
-	}
-	return n, err
-}
-
-// IsURL says whether text is an address that [To] can fetch from.
+// IsURL says whether text is an address that [File] can fetch from.
 func IsURL(text string) bool {
 	return strings.HasPrefix(text, "http://") || strings.HasPrefix(text, "https://")
+}
+
+// IsSHA256 says whether text is a digest as [Options] takes one.
+func IsSHA256(text string) bool {
+	digest, err := hex.DecodeString(text)
+	return err == nil && len(digest) == sha256.Size
 }
 
 // Shown is an address for people and logs: without its user, password and

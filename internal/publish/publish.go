@@ -10,9 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strings"
 
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
@@ -229,33 +227,4 @@ func (f Folder) point(ctx context.Context, name string) error {
 		return err
 	}
 	return f.Share.Chown(ctx, f.Link)
-}
-
-// sweep removes the content folders of this name that no link beside them
-// names, and the links that a crash left half made.
-func (f Folder) sweep() error {
-	dir, base := filepath.Dir(f.Link), filepath.Base(f.Link)
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	var linked []string
-	for _, e := range entries {
-		if target, err := os.Readlink(filepath.Join(dir, e.Name())); err == nil && !strings.HasPrefix(e.Name(), "."+base+".tmp-") {
-			linked = append(linked, filepath.Base(target))
-		}
-	}
-	ours := regexp.MustCompile(`^\.` + regexp.QuoteMeta(base) + `(-[0-9a-f]{12}(\.[0-9]+)?|\.tmp-[0-9a-z]+)$`)
-	for _, e := range entries {
-		if !ours.MatchString(e.Name()) || slices.Contains(linked, e.Name()) {
-			continue
-		}
-		if err := f.step("remove " + e.Name()); err != nil {
-			return err
-		}
-		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
-			return err
-		}
-	}
-	return nil
 }

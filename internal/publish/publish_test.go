@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -201,6 +202,49 @@ func TestTwins(t *testing.T) {
 				t.Errorf("linked: %v, want %v", !c.linked, c.linked)
 			}
 		})
+	}
+}
+
+// TestSweep keeps what a link leads to or through, and what is somebody's else.
+func TestSweep(t *testing.T) {
+	f := shelf(t)
+	publish(t, f)
+	dir := filepath.Dir(f.Link)
+	for name, target := range map[string]string{
+		".535-000000000001": "", ".535-000000000002": "", ".535-000000000003": "", ".535.1-000000000004": "", ".mine": "",
+		"pinned": ".535-000000000001", "through": "/home/core/share/driver/.535-000000000002/usr", ".535.tmp-abc": ".535-000000000003", ".536.tmp-abc": "x",
+	} {
+		path := filepath.Join(dir, name)
+		err := os.Mkdir(path, 0o755)
+		if target != "" {
+			err = errors.Join(os.Remove(path), os.Symlink(target, path))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.Text = []byte("{\"other\": 1}\n")
+	publish(t, f)
+	now, err := os.Readlink(f.Link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		left = append(left, e.Name())
+	}
+	want := []string{now, ".535-000000000001", ".535-000000000002", ".535.1-000000000004", ".536.tmp-abc", ".mine", "535", "pinned", "through"}
+	slices.Sort(want)
+	if diff := cmp.Diff(want, left); diff != "" {
+		t.Error(diff)
+	}
+	unnamed, err := Unnamed(dir, ".536.tmp-abc")
+	if diff := cmp.Diff([]string{".535.1-000000000004"}, unnamed); err != nil || diff != "" {
+		t.Errorf("%v %s", err, diff)
 	}
 }
 

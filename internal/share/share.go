@@ -83,6 +83,10 @@ func (s *Share) Logs() string { return filepath.Join(s.Private(), "logs") }
 // export.
 func (s *Share) Exports() string { return filepath.Join(s.Private(), "exports") }
 
+// Downloads is the part of Private that holds what was fetched: driver packages
+// and kernel images.
+func (s *Share) Downloads() string { return filepath.Join(s.Private(), "downloads") }
+
 // Prepared is the part of Private that holds the prepared kernel trees.
 func (s *Share) Prepared() string { return filepath.Join(s.Private(), "prepared") }
 

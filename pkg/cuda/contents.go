@@ -86,26 +86,26 @@ func folderSizes(p Package, m Manifest) (map[string]int64, error) {
 	return sizes, nil
 }
 
-// Members gives access to files of a package, by their paths in it, and
-// returns where each is: in the package, where that is a folder, else unpacked
-// into the folder dst, which is made. Errors are of the driver stage.
+// Members copies files of a package, by their paths in it, into the folder dst,
+// which is made, and returns where each is. Errors are of the driver stage.
 func Members(ctx context.Context, p Package, dst string, names []string) (map[string]string, error) {
-	dir := p.Path
-	if p.Kind != Folder {
-		dir = dst
-		if err := os.MkdirAll(dst, 0o755); err != nil {
-			return nil, stage.Wrap(stage.Driver, err, "cannot make a folder to unpack the driver into", spaceHint)
-		}
-		err := readRun(p, func(archive *makeself.Archive) error {
+	if err := os.MkdirAll(dst, 0o755); err != nil {
+		return nil, stage.Wrap(stage.Driver, err, "cannot make a folder to unpack the driver into", spaceHint)
+	}
+	var err error
+	if p.Kind == Folder {
+		err = copyMembers(ctx, p, dst, names)
+	} else {
+		err = readRun(p, func(archive *makeself.Archive) error {
 			return extract(ctx, archive, dst, untar.Options{Want: func(name string) bool { return slices.Contains(names, name) }})
 		})
-		if err != nil {
-			return nil, explain(p, err)
-		}
+	}
+	if err != nil {
+		return nil, explain(p, err)
 	}
 	paths := map[string]string{}
 	for _, name := range names {
-		path := filepath.Join(dir, filepath.FromSlash(name))
+		path := filepath.Join(dst, filepath.FromSlash(name))
 		if info, err := os.Lstat(path); err != nil {
 			return nil, explain(p, err)
 		} else if !info.Mode().IsRegular() {
@@ -114,4 +114,25 @@ func Members(ctx context.Context, p Package, dst string, names []string) (map[st
 		paths[name] = path
 	}
 	return paths, nil
+}
+
+// copyMembers copies files of an unpacked package. A link in somebody's folder
+// must not have root read what is elsewhere.
+func copyMembers(ctx context.Context, p Package, dst string, names []string) error {
+	from, err := os.OpenRoot(p.Path)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	to, err := os.OpenRoot(dst)
+	if err != nil {
+		return err
+	}
+	defer to.Close()
+	for _, name := range names {
+		if err := copyFile(ctx, from, to, name); err != nil {
+			return err
+		}
+	}
+	return nil
 }

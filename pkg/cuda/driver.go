@@ -1,6 +1,8 @@
 package cuda
 
 import (
+	"errors"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -90,6 +92,16 @@ func (d Driver) FirmwareFiles() map[string]string {
 }
 
 func (d Driver) firmwareName(f File) string { return path.Join("nvidia", d.Version, f.inherited()) }
+
+// RemoveSources removes the modules' sources and what was compiled of them from
+// Dir, once the modules are elsewhere: it is most of what a build takes of a disk.
+func (d Driver) RemoveSources() error {
+	var errs []error
+	for _, t := range d.ModuleTypes() {
+		errs = append(errs, os.RemoveAll(filepath.Join(d.Dir, sourceFolder(t))))
+	}
+	return errors.Join(errs...)
+}
 
 // SourceDir is the folder of one form's sources, relative to Dir.
 func (d Driver) SourceDir(moduleType string) string { return sourceFolder(moduleType) }

@@ -32,8 +32,16 @@ func explain(p Package, err error) error {
 		reason = "is not a driver package of NVIDIA's"
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, gzip.ErrChecksum):
 		reason = "was cut short or altered since NVIDIA made it"
-	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT), errors.Is(err, unix.EROFS):
+	case outOfSpace(err):
 		reason, hint = "cannot be unpacked", spaceHint
 	}
+	if p.Fetched && hint != spaceHint {
+		hint = "run again: it was removed, and is downloaded anew"
+	}
 	return stage.Wrap(stage.Driver, err, fmt.Sprintf("the driver package %s %s", p.Name(), reason), hint)
+}
+
+// outOfSpace says whether an error is about where the package is unpacked to.
+func outOfSpace(err error) bool {
+	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EROFS)
 }

@@ -28,8 +28,8 @@ const (
 	RunFile Kind = "run"
 )
 
-// Package is a driver package that a user has put down. Nothing but its name
-// has been looked at.
+// Package is a driver package that a user has put down, or that was fetched.
+// Nothing but its name has been looked at.
 type Package struct {
 	// Path is the folder or the file.
 	Path string
@@ -42,6 +42,8 @@ type Package struct {
 	// Variant is what the name says after the version: "no-compat32",
 	// "grid", "vgpu-kvm"; empty for the usual package.
 	Variant string
+	// Fetched says that [Fetch] put it there, and that it may be removed.
+	Fetched bool
 }
 
 // Name is the last element of the package's path.
@@ -59,7 +61,7 @@ var buildable = []string{"", "no-compat32", "grid", "custom"}
 // Find returns the driver package to use of those in the folder dir: the newest
 // for arch, or the one of the given version where that is not empty. Of one version an unpacked folder
 // goes before a file, and the usual package before a variant of it. Its errors
-// are of the driver stage.
+// are of the driver stage; [Absent] tells those that a download would help.
 func Find(ctx context.Context, dir string, arch kernel.Arch, version string) (Package, error) {
 	seen, err := list(dir)
 	if err != nil {
@@ -69,20 +71,33 @@ func Find(ctx context.Context, dir string, arch kernel.Arch, version string) (Pa
 		return p.Arch != arch || !slices.Contains(buildable, p.Variant)
 	})
 	if len(usable) == 0 {
-		return Package{}, noneError(dir, arch, seen)
+		return Package{}, absent{noneError(dir, arch, seen)}
 	}
 	i := 0
 	if version != "" {
 		i = slices.IndexFunc(usable, func(p Package) bool { return p.Version == version })
 	}
 	if i < 0 {
-		return Package{}, stage.New(stage.Driver,
+		return Package{}, absent{stage.New(stage.Driver,
 			fmt.Sprintf("driver %s is not in %s, which has %s", version, dir, versions(usable)),
-			"ask for one of those or for none, which means the newest, or put the package there")
+			"ask for one of those or for none, which means the newest, or put the package there")}
 	}
 	zerolog.Ctx(ctx).Info().Strs("seen", names(seen)).Str("chosen", usable[i].Name()).Msg("driver package")
 	return usable[i], nil
 }
+
+// absent is the failure of a search that found no package which would do.
+type absent struct{ failure *stage.Error }
+
+func (a absent) Error() string { return a.failure.Error() }
+func (a absent) Unwrap() error { return a.failure }
+
+// Absent says whether an error of [Find] is that there is no package of the
+// version, and not that it could not be looked for.
+func Absent(err error) bool { return errors.As(err, &absent{}) }
+
+// IsVersion says whether text has the form of a driver's version, "535.261.03".
+func IsVersion(text string) bool { return versionPattern.MatchString(text) }
 
 // list returns the packages in dir, best first. A folder that is not there
 // holds none.
@@ -148,9 +163,9 @@ func compareVersions(a, b string) int {
 }
 
 // noneError says why there is no package for arch.
-func noneError(dir string, arch kernel.Arch, seen []Package) error {
+func noneError(dir string, arch kernel.Arch, seen []Package) *stage.Error {
 	want := fmt.Sprintf("NVIDIA-Linux-%s-VERSION", arch)
-	hint := fmt.Sprintf("put %s.run there, or its unpacked folder; run.sh downloads one into ./cuda", want)
+	hint := fmt.Sprintf("put %s.run there, or its unpacked folder, as run.sh does; or name a version to download with --driver-version", want)
 	if len(seen) == 0 {
 		reason := fmt.Sprintf("no NVIDIA driver package is in %s, and the modules are built from one", dir)
 		if toolkits, _ := filepath.Glob(filepath.Join(dir, "cuda_*.run")); len(toolkits) > 0 {

@@ -130,22 +130,22 @@ func TestFindErrors(t *testing.T) {
 		{
 			name:   "none",
 			reason: "no NVIDIA driver package is in DIR, and the modules are built from one",
-			hint:   "put NVIDIA-Linux-x86_64-VERSION.run there, or its unpacked folder; run.sh downloads one into ./cuda",
+			hint:   "put NVIDIA-Linux-x86_64-VERSION.run there, or its unpacked folder, as run.sh does; or name a version to download with --driver-version",
 		},
 		{
 			name: "the toolkit only", present: []string{"cuda_12.8.0_570.86.10_linux.run"},
 			reason: "no NVIDIA driver package is in DIR, and the modules are built from one (cuda_12.8.0_570.86.10_linux.run is the CUDA toolkit's installer, which holds a driver package)",
-			hint:   "put NVIDIA-Linux-x86_64-VERSION.run there, or its unpacked folder; run.sh downloads one into ./cuda",
+			hint:   "put NVIDIA-Linux-x86_64-VERSION.run there, or its unpacked folder, as run.sh does; or name a version to download with --driver-version",
 		},
 		{
 			name: "another architecture only", present: []string{"NVIDIA-Linux-aarch64-535.261.03.run", "NVIDIA-Linux-x86-304.137"},
 			reason: "the kernel is x86_64, and DIR has driver packages for other architectures only: NVIDIA-Linux-aarch64-535.261.03.run, NVIDIA-Linux-x86-304.137",
-			hint:   "put NVIDIA-Linux-x86_64-VERSION.run there, or its unpacked folder; run.sh downloads one into ./cuda",
+			hint:   "put NVIDIA-Linux-x86_64-VERSION.run there, or its unpacked folder, as run.sh does; or name a version to download with --driver-version",
 		},
 		{
 			name: "a hypervisor's only", present: []string{"NVIDIA-Linux-x86_64-550.54.16-vgpu-kvm.run"},
 			reason: "DIR has driver packages for hypervisors or of a kind that is not known only: NVIDIA-Linux-x86_64-550.54.16-vgpu-kvm.run",
-			hint:   "put NVIDIA-Linux-x86_64-VERSION.run there, or its unpacked folder; run.sh downloads one into ./cuda",
+			hint:   "put NVIDIA-Linux-x86_64-VERSION.run there, or its unpacked folder, as run.sh does; or name a version to download with --driver-version",
 		},
 		{
 			name: "not that version", version: "535.1",
@@ -164,7 +164,7 @@ func TestFindErrors(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "cuda")
 		_, err := Find(t.Context(), dir, kernel.X86_64, "")
 		checkError(t, err, "no NVIDIA driver package is in "+dir+", and the modules are built from one",
-			"put NVIDIA-Linux-x86_64-VERSION.run there, or its unpacked folder; run.sh downloads one into ./cuda")
+			"put NVIDIA-Linux-x86_64-VERSION.run there, or its unpacked folder, as run.sh does; or name a version to download with --driver-version")
 	})
 	t.Run("a file", func(t *testing.T) {
 		dir := filepath.Join(put(t, "cuda.run"), "cuda.run")

@@ -29,14 +29,19 @@ const (
 // Driver for one build: the installer, the manifest, the modules' sources and
 // the firmware, a few percent of a package's files. Dst is made, or is empty; it is removed
 // again on failure. The package itself is only read, and shares no file with
-// dst. Errors are of the driver stage.
+// dst; only one that was fetched, and is of no use, is removed. Errors are of
+// the driver stage.
 func Unpack(ctx context.Context, p Package, dst string) (Driver, error) {
 	if err := os.MkdirAll(dst, 0o755); err != nil {
 		return Driver{}, stage.Wrap(stage.Driver, err, "cannot make a folder to unpack the driver into", spaceHint)
 	}
 	d, err := unpack(ctx, p, dst)
 	if err != nil {
-		return Driver{}, errors.Join(explain(p, err), os.RemoveAll(dst))
+		explained := errors.Join(explain(p, err), os.RemoveAll(dst))
+		if p.Fetched && ctx.Err() == nil && !outOfSpace(err) {
+			explained = errors.Join(explained, os.Remove(p.Path))
+		}
+		return Driver{}, explained
 	}
 	zerolog.Ctx(ctx).Info().Str("driver", d.Version).Strs("types", d.ModuleTypes()).Str("digest", d.Digest).Msg("driver unpacked")
 	return d, nil

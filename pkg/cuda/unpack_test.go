@@ -228,16 +228,41 @@ func TestMembers(t *testing.T) {
 			if text, err := os.ReadFile(got[library]); err != nil || string(text) != "library" || len(got) != 1 {
 				t.Errorf("%v: %q, %v", got, text, err)
 			}
-			if p.Kind == RunFile {
-				if diff := cmp.Diff([]string{library + " -rwxr-xr-x"}, files(t, dst)); diff != "" {
-					t.Error(diff)
-				}
+			if diff := cmp.Diff([]string{library + " -rwxr-xr-x"}, files(t, dst)); diff != "" {
+				t.Error(diff)
 			}
 			_, err = Members(t.Context(), p, filepath.Join(t.TempDir(), "other"), []string{"absent"})
 			if stage.ExitCode(err) != 11 || !strings.Contains(err.Error(), "absent") {
 				t.Errorf("an absent member: %v", err)
 			}
 		})
+	}
+}
+
+// TestMembersStayInTheFolder has a folder whose owner would have root read what
+// is elsewhere.
+func TestMembersStayInTheFolder(t *testing.T) {
+	secret := filepath.Join(t.TempDir(), "shadow")
+	write(t, secret, "secret", 0o600)
+	p := writeFolder(t)
+	for name, target := range map[string]string{"libcuda.so.535.261.03": secret, "elsewhere": filepath.Dir(secret)} {
+		path := filepath.Join(p.Path, name)
+		if err := errors.Join(os.RemoveAll(path), os.Symlink(target, path)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := Inspect(t.Context(), p, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, there := c.Sizes["libcuda.so.535.261.03"]; there {
+		t.Error("a link is taken for a library")
+	}
+	for _, name := range []string{"libcuda.so.535.261.03", "elsewhere/shadow"} {
+		paths, err := Members(t.Context(), p, filepath.Join(t.TempDir(), "members"), []string{name})
+		if stage.ExitCode(err) != 11 {
+			t.Errorf("%s: %v, %v", name, paths, err)
+		}
 	}
 }
 
@@ -498,5 +523,19 @@ func TestUnpackCanceled(t *testing.T) {
 		if _, err := os.Stat(dst); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("dst is still there: %v", err)
 		}
+	}
+}
+
+func TestRemoveSources(t *testing.T) {
+	d, err := Unpack(t.Context(), writeFolder(t), filepath.Join(t.TempDir(), "driver"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(d.Dir, "kernel/nvidia/nv.o"), "compiled", 0)
+	if err := d.RemoveSources(); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{".manifest -rw-r--r--", "firmware/gsp_ga10x.bin -rw-r--r--", "nvidia-installer -rwxr-xr-x"}, files(t, d.Dir)); diff != "" {
+		t.Error(diff)
 	}
 }

@@ -64,6 +64,7 @@ func resultOf(manifest string, m modules.Manifest, reused bool) Result {
 type build struct {
 	Options
 	share   *share.Share
+	dry     bool   // nothing is written
 	scratch string // this run's, on the share, gone at its end
 
 	target   kernel.Target
@@ -72,8 +73,9 @@ type build struct {
 	// compilerVersion is the first line of what the compiler says of itself.
 	compilerVersion string
 	pkg             cuda.Package
+	pkgDigest       string          // the package's, sha256:HEX
+	vouched         []modules.Check // what is known of that digest
 	preference      cuda.Preference
-	digest          string // the package's
 	inputs          string
 	user            userSpace
 
@@ -84,6 +86,15 @@ type build struct {
 	built      cuda.Built
 	mods       []modules.Module
 	checks     []modules.Check
+}
+
+// newBuild is a run of the job that has done nothing yet; a dry one will write
+// nothing.
+func newBuild(o Options, s *share.Share, dry bool) *build {
+	o.Source.Offline, o.Source.Pause = o.Offline, o.Pause
+	o.Host.Offline, o.Host.Pause = o.Offline, o.Pause
+	o.Host.images = imageCache{dir: s.Downloads(), keep: !dry}
+	return &build{Options: o, share: s, dry: dry}
 }
 
 // Build runs the job. Where an earlier run has published exactly what this one
@@ -102,7 +113,7 @@ func Build(ctx context.Context, o Options) (Result, error) {
 		return Result{}, err
 	}
 	defer giveToOwner(ctx, s)
-	b := &build{Options: o, share: s}
+	b := newBuild(o, s, false)
 	err = run(ctx, stage.Detect, func(ctx context.Context) error { return b.detect(ctx, s.Exports()) })
 	if err != nil {
 		return Result{}, err
@@ -158,6 +169,12 @@ func (b *build) run(ctx context.Context) (Result, error) {
 	}
 	if !result.Reused || !b.user.done {
 		err = run(ctx, stage.Publish, func(ctx context.Context) (err error) {
+			if !result.Reused {
+				// What is laid out now shall not need room of its own.
+				if err := b.driver.RemoveSources(); err != nil {
+					return stage.Wrap(stage.Publish, err, "the sources of the modules, which are built, cannot be removed", "check the share")
+				}
+			}
 			// The modules come last: who finds their manifest finds all.
 			if err := b.layOut(ctx); err != nil || result.Reused {
 				return err
@@ -207,49 +224,6 @@ func (b *build) detect(ctx context.Context, cache string) error {
 	}
 	b.compilerVersion, err = prepare.CompilerVersion(ctx, b.Runner, b.compiler.Command)
 	return err
-}
-
-// chooseDriver picks the driver package and, with it, knows all that a rerun
-// compares.
-func (b *build) chooseDriver(ctx context.Context) error {
-	var err error
-	if b.pkg, err = cuda.Find(ctx, b.share.CUDA(), b.target.Arch, b.DriverVersion); err != nil {
-		return err
-	}
-	if b.preference, err = cuda.Prefer(b.ModuleType, b.pkg.Version, b.target.GPUs); err != nil {
-		return err
-	}
-	if b.digest, err = packageDigest(ctx, b.share, b.pkg); err != nil {
-		return err
-	}
-	b.inputs, err = b.digestInputs(b.digest)
-	return err
-}
-
-func (b *build) unpackDriver(ctx context.Context) error {
-	// What would only fail at the end is tried before the work.
-	if err := modules.Ready(b.share, b.scratch, b.target.Release.Full, b.pkg.Version); err != nil {
-		return err
-	}
-	if err := b.share.Need(stage.Driver, prepareBytes+buildBytes+firmwareBytes, "preparing a kernel tree and building a driver"); err != nil {
-		return err
-	}
-	var err error
-	if b.driver, err = cuda.Unpack(ctx, b.pkg, filepath.Join(b.scratch, "driver")); err != nil {
-		return b.share.Explain(stage.Driver, err)
-	}
-	if b.moduleType, err = b.preference.Resolve(b.driver); err != nil {
-		return err
-	}
-	if err := b.chooseUserSpace(ctx, b.driver.Contents()); err != nil {
-		return err
-	}
-	why := b.preference.Why
-	if b.moduleType != b.preference.Type {
-		why = "the package has no others"
-	}
-	zerolog.Ctx(ctx).Info().Str("type", b.moduleType).Str("why", why).Msg("form of the modules")
-	return nil
 }
 
 func (b *build) prepare(ctx context.Context) error {
@@ -305,9 +279,9 @@ func (b *build) check(context.Context) error {
 			return stage.Wrap(stage.Check, err, "the signatures cannot be verified", "check the share")
 		}
 	}
-	b.checks = append(driftCheck(b.prepared.Drift), modules.Gate(b.mods, b.target, modules.Expect{
+	b.checks = slices.Concat(b.vouched, driftCheck(b.prepared.Drift), modules.Gate(b.mods, b.target, modules.Expect{
 		Modules: b.driver.Modules(b.moduleType), Excluded: b.Exclude, Firmware: b.driver.Firmware(), Debug: b.Debug,
-	})...)
+	}))
 	return modules.Judge(b.checks, b.policy())
 }
 

@@ -9,13 +9,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	"github.com/rs/zerolog"
+	"time"
 
 	"github.com/k8sp/cuda/internal/atomicfile"
-	"github.com/k8sp/cuda/internal/download"
+	"github.com/k8sp/cuda/pkg/cuda/userspace"
 	"github.com/k8sp/cuda/pkg/kernel"
-	"github.com/k8sp/cuda/pkg/kernel/image"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/modules/signature"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -32,19 +30,23 @@ type Host struct {
 	// ImageSHA256 is what the image's digest must be, in hexadecimal; empty
 	// compares nothing.
 	ImageSHA256 string
+	// Offline refuses to fetch an image.
+	Offline bool
+	// Pause is how long to wait before the second try of what failed for the
+	// moment at fetching one; zero means a second.
+	Pause time.Duration
+
+	images imageCache
 }
 
-const (
-	hostRootHint = "name a folder that holds a host's files, or a tar that `builder capture` wrote, with --host-root"
-	imageHint    = "name a kernel's image, as a boot loader loads it, by its file or URL with --kernel-image"
-)
+const hostRootHint = "name a folder that holds a host's files, or a tar that `builder capture` wrote, with --host-root"
 
 // open makes the host root and the image's file available for as long as use
 // runs. A captured tar is unpacked, and an image fetched, into a folder that
 // is gone afterwards.
 func (h Host) open(ctx context.Context, use func(root *kernel.Root, imageFile string) error) error {
-	if h.ImageSHA256 != "" && h.Image == "" {
-		return stage.New(stage.Usage, "a digest of a kernel image was given, and no image", imageHint)
+	if err := h.validateImage(); err != nil {
+		return err
 	}
 	scratch := ""
 	if h.isArchive() || h.Image != "" {
@@ -75,45 +77,6 @@ func (h Host) openRoot(ctx context.Context, scratch string) (*kernel.Root, error
 		return kernel.FindRoot(h.Root, kernel.HostMount)
 	}
 	return kernel.OpenRootArchive(ctx, h.Root, scratch)
-}
-
-// openImage returns the path of the image, of a copy where it comes from a URL
-// or its digest counts: what was digested is what is read.
-func (h Host) openImage(ctx context.Context, scratch string) (string, error) {
-	if h.Image == "" || h.ImageSHA256 == "" && !download.IsURL(h.Image) {
-		return h.Image, nil
-	}
-	file, err := os.Create(scratch)
-	if err != nil {
-		return "", stage.Wrap(stage.Detect, err, "there is no room for the kernel image", "make room in the container's /tmp")
-	}
-	defer file.Close()
-	got, err := h.fetchImage(ctx, file)
-	if ctx.Err() != nil {
-		return "", ctx.Err()
-	}
-	var other *download.DigestError
-	switch {
-	case errors.As(err, &other):
-		return "", stage.Wrap(stage.Detect, err, "the kernel image is another than was asked for", "fetch it again, or correct --kernel-image-sha256")
-	case err != nil:
-		return "", stage.Wrap(stage.Detect, err, "the kernel image cannot be had", imageHint)
-	}
-	zerolog.Ctx(ctx).Info().Str("image", download.Shown(h.Image)).Str("sha256", got).Msg("kernel image")
-	return scratch, nil
-}
-
-// fetchImage copies the image and returns its SHA-256.
-func (h Host) fetchImage(ctx context.Context, to *os.File) (digest string, err error) {
-	if download.IsURL(h.Image) {
-		return download.To(ctx, to, download.Options{URL: h.Image, SHA256: h.ImageSHA256, Limit: image.MaxSize})
-	}
-	from, err := os.Open(h.Image)
-	if err != nil {
-		return "", err
-	}
-	defer from.Close()
-	return download.Copy(to, from, download.Options{URL: h.Image, SHA256: h.ImageSHA256, Limit: image.MaxSize})
 }
 
 // detect returns the target. What it reads of the host's module files is kept
@@ -168,7 +131,11 @@ func captureTo(ctx context.Context, hostRoot string, w io.Writer, compress bool)
 
 // Verify holds a published folder against its manifest and against a host or a
 // kernel. Signatures are verified where the file of a certificate is named.
+// A folder with a driver's user-space side is held against its manifest only.
 func Verify(ctx context.Context, dir string, h Host, certificate string) ([]modules.Check, error) {
+	if checks, found := verifyUserSpace(dir); found {
+		return checks, nil
+	}
 	var cert *x509.Certificate
 	if certificate != "" {
 		var err error
@@ -181,4 +148,21 @@ func Verify(ctx context.Context, dir string, h Host, certificate string) ([]modu
 		return nil, err
 	}
 	return modules.Verify(dir, t, cert)
+}
+
+// verifyUserSpace holds a driver's user-space side against its manifest. It
+// fits every kernel; found is false where the folder holds none.
+func verifyUserSpace(dir string) (checks []modules.Check, found bool) {
+	_, findings, err := userspace.Verify(dir)
+	if err != nil {
+		return nil, false
+	}
+	for _, f := range findings {
+		c := modules.Check{Name: "intact", Kind: modules.PolicyCheck, Verdict: modules.Passed, Detail: f.Path}
+		if f.Problem != "" {
+			c.Verdict, c.Detail = modules.Failed, f.Problem
+		}
+		checks = append(checks, c)
+	}
+	return checks, true
 }

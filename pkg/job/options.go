@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/k8sp/cuda/internal/command"
+	"github.com/k8sp/cuda/internal/download"
 	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/cuda/userspace"
 	"github.com/k8sp/cuda/pkg/kernel/prepare"
@@ -27,8 +28,20 @@ type Options struct {
 	// Source says where kernel source comes from. The folders in it are
 	// filled in by the job.
 	Source source.Options
-	// DriverVersion is the driver to build; empty is the newest there is.
+	// Offline refuses to ask the network for anything.
+	Offline bool
+	// Pause is how long to wait before the second try of what the network
+	// failed at for the moment; zero means a second.
+	Pause time.Duration
+	// DriverVersion is the driver to build; empty is the newest in the share,
+	// and one that is not there is downloaded.
 	DriverVersion string
+	// DriverSHA256 is what its package's digest must be, in hexadecimal: a .run
+	// file's SHA-256, an unpacked folder's as the manifest has it. Empty holds
+	// a download against what cuda.KnownDigest knows, and others against nothing.
+	DriverSHA256 string
+	// DriverBaseURL is that of the server to download from; empty is NVIDIA's.
+	DriverBaseURL string
 	// ModuleType is "proprietary", "open" or "auto"; empty is "auto", which
 	// is what cuda.Prefer says.
 	ModuleType string
@@ -65,7 +78,7 @@ type Options struct {
 
 // validate refuses what no build could make sense of, before any work.
 func (o Options) validate() error {
-	rules := []string{prepare.DriftCheck}
+	rules := []string{cuda.DigestCheck, prepare.DriftCheck}
 	for _, rule := range modules.Rules() {
 		rules = append(rules, rule.Name)
 	}
@@ -87,6 +100,9 @@ func (o Options) validate() error {
 	}
 	if err := userspace.CheckPart(o.UserSpace); err != nil {
 		return err
+	}
+	if o.DriverSHA256 != "" && !download.IsSHA256(o.DriverSHA256) {
+		return stage.New(stage.Usage, fmt.Sprintf("%q is not a SHA-256: it has to be 64 hexadecimal digits", o.DriverSHA256), "correct --driver-sha256")
 	}
 	if o.Jobs < 0 || o.BuildTimeout < 0 {
 		return stage.New(stage.Usage, "the number of jobs and the build's time limit cannot be negative", "see `builder build --help`")

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/k8sp/cuda/internal/share"
-	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/kernel/source"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -21,7 +20,8 @@ type Step struct {
 }
 
 // Plan says what each stage of [Build] would do, and from where. It writes
-// nothing, waits for nobody, and asks the network only for the names of refs.
+// nothing, waits for nobody, and asks the network only for the names of refs and
+// for a kernel image that the share does not have.
 // The first stage that would fail ends it with that stage's error.
 func Plan(ctx context.Context, o Options) ([]Step, error) {
 	s, err := share.Open(o.Share)
@@ -31,32 +31,22 @@ func Plan(ctx context.Context, o Options) ([]Step, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	b := &build{Options: o, share: s}
+	b := newBuild(o, s, true)
 	if err := b.detect(ctx, ""); err != nil {
 		return nil, err
 	}
 	t := b.target
 	steps := []Step{{stage.Detect, fmt.Sprintf("kernel %s (%s); config from %s, %d symbols from %s", t.Release, t.Arch, t.Config.From, len(t.Exports.Symbols), t.Exports.From)}}
 
-	if b.pkg, err = cuda.Find(ctx, s.CUDA(), t.Arch, o.DriverVersion); err != nil {
-		return nil, err
-	}
-	digest, err := b.pkg.Digest(ctx)
+	from, err := b.planDriver(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if b.preference, err = cuda.Prefer(o.ModuleType, b.pkg.Version, t.GPUs); err != nil {
-		return nil, err
-	}
-	steps = append(steps, Step{stage.Driver, fmt.Sprintf("driver %s from %s; %s modules: %s", b.pkg.Version, b.pkg.Path, b.preference.Type, b.preference.Why)})
-	if b.inputs, err = b.digestInputs(digest); err != nil {
-		return nil, err
-	}
+	steps = append(steps, Step{stage.Driver, fmt.Sprintf("driver %s from %s; %s modules: %s", b.pkg.Version, from, b.preference.Type, b.preference.Why)})
 	result, err := b.published(ctx)
 	if err != nil {
 		return nil, err
 	}
-	b.digest = digest
 	b.findUserSpace(ctx)
 	layOut := Step{stage.Publish, fmt.Sprintf("the driver's user-space side (%s): %s", b.part(), filepath.Join(s.Drivers(), b.pkg.Version))}
 	if result.Reused {
@@ -67,7 +57,7 @@ func Plan(ctx context.Context, o Options) ([]Step, error) {
 		return steps, nil
 	}
 
-	rungs, err := source.Plan(ctx, t, withDir(o.Source, s))
+	rungs, err := source.Plan(ctx, t, withDir(b.Source, s))
 	if err != nil {
 		return nil, err
 	}

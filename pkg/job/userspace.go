@@ -45,7 +45,7 @@ func (b *build) findUserSpace(ctx context.Context) {
 		log.Debug().Err(err).Msg("the driver's user-space side is not laid out, or not whole")
 	case err != nil:
 		log.Warn().Err(err).Msg("the driver's user-space side is damaged, laying it out again")
-	case m.Package != b.digest || m.Part != b.part():
+	case m.Package != b.pkgDigest || m.Part != b.part():
 		log.Info().Str("dir", root.Dir).Str("part", m.Part).Msg("the driver's user-space side is of another package or part, laying it out again")
 	default:
 		b.user = userSpace{root: root, done: true}
@@ -93,7 +93,7 @@ func (b *build) layOut(ctx context.Context) error {
 	}
 	var err error
 	b.user.root, err = userspace.Publish(ctx, userspace.Options{
-		Share: b.share, Scratch: b.scratch, Package: b.pkg, Digest: b.digest, Choice: b.user.choice,
+		Share: b.share, Scratch: b.scratch, Package: b.pkg, Digest: b.pkgDigest, Choice: b.user.choice,
 	})
 	return err
 }

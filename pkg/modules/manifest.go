@@ -4,6 +4,7 @@ import (
 	"bytes"
 	_ "embed" // the schema
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"regexp"
@@ -252,6 +253,10 @@ func ParseManifest(r io.Reader) (Manifest, error) {
 	}
 	if m.Schema != SchemaVersion {
 		return Manifest{}, fmt.Errorf("a manifest of schema %d, and this builder reads %d", m.Schema, SchemaVersion)
+	}
+	// Anything with a schema would pass for a manifest otherwise.
+	if len(m.Modules) == 0 {
+		return Manifest{}, errors.New("a manifest that lists no modules")
 	}
 	if err := m.checkNames(); err != nil {
 		return Manifest{}, err

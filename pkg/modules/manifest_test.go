@@ -312,6 +312,7 @@ func TestParseManifestRefuses(t *testing.T) {
 		"half":               {string(good[:len(good)/2]), "not a manifest"},
 		"a later schema":     {replace(`"schema": 1`, `"schema": 2`), "schema 2, and this builder reads 1"},
 		"a list":             {"[]", "not a manifest"},
+		"another's":          {`{"schema": 1, "part": "compute", "files": []}`, "lists no modules"},
 		"a file above":       {replace(`"file": "nvidia.ko"`, `"file": "../nvidia.ko"`), "not one of its folder"},
 		"the folder itself":  {replace(`"file": "nvidia.ko"`, `"file": "."`), "not one of its folder"},
 		"no file":            {replace(`"file": "nvidia.ko"`, `"file": ""`), "not one of its folder"},

@@ -102,7 +102,7 @@ func TestGolden(t *testing.T) {
 
 func TestVersionIsTheLowestThatSuffices(t *testing.T) {
 	spec := Spec(options(t, nil))
-	if least, err := cdi.MinimumRequiredVersion(&spec); err != nil || spec.Version != least {
+	if least, err := specs.MinimumRequiredVersion(&spec); err != nil || spec.Version != least {
 		t.Errorf("version %s, and %s suffices (%v)", spec.Version, least, err)
 	}
 }
@@ -276,7 +276,15 @@ func TestRemove(t *testing.T) {
 	if _, err := os.Stat(file); err != nil {
 		t.Error(err)
 	}
-	_, err := Write(filepath.Join(dir, "absent"), Spec(options(t, nil)))
+}
+
+func TestWriteMakesTheFolder(t *testing.T) {
+	dir := t.TempDir()
+	path := write(t, filepath.Join(dir, "etc", "cdi"), Spec(options(t, nil)))
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o644 {
+		t.Errorf("%v, %v", info, err)
+	}
+	_, err := Write(path, Spec(options(t, nil)))
 	wantLoadError(t, err, "--cdi-dir")
 }
 

@@ -26,8 +26,8 @@ const (
 // FileName is the specification's, by CDI's custom: vendor and class.
 const FileName = "nvidia.com-gpu.json"
 
-// Write leaves a specification in the folder dir, which exists, all at once, and
-// returns its path. It refuses where dir or one of the others, the folders that
+// Write leaves a specification in the folder dir, which it makes where there is
+// none, all at once, and returns its path. It refuses where dir or one of the others, the folders that
 // the runtime reads besides, has one of the same kind by somebody else: runtimes
 // then refuse the devices of both. Errors are of the load stage; errors.Is tells
 // fs.ErrExist for that refusal.
@@ -47,7 +47,11 @@ func Write(dir string, spec specs.Spec, others ...string) (string, error) {
 		return "", err
 	}
 	file := filepath.Join(dir, FileName)
-	if err := atomicfile.WriteFile(file, text.Bytes(), 0o644); err != nil {
+	err := os.MkdirAll(dir, 0o755)
+	if err == nil {
+		err = atomicfile.WriteFile(file, text.Bytes(), 0o644)
+	}
+	if err != nil {
 		return "", stage.Wrap(stage.Load, err, fmt.Sprintf("the CDI specification cannot be written to %s, so no container runtime knows of the GPUs", dir),
 			"mount the host's /etc/cdi, writable, or name another folder with --cdi-dir")
 	}

@@ -3,6 +3,8 @@ package userspace
 import (
 	"bytes"
 	"encoding/binary"
+
+	"golang.org/x/sys/unix"
 )
 
 // The format of ld.so.cache since glibc 2.2 (sysdeps/generic/dl-cache.h): a
@@ -30,18 +32,21 @@ func cachedPaths(cache []byte, soname string) []string {
 	if count < 0 || count > (len(cache)-cacheHeader)/cacheEntry {
 		return nil
 	}
-	text := func(offset uint32) string {
+	// at is what begins at an offset, as long as a path can be.
+	at := func(offset uint32) []byte {
 		if uint64(offset) >= uint64(len(cache)) {
-			return ""
+			return nil
 		}
-		s, _, _ := bytes.Cut(cache[offset:], []byte{0})
-		return string(s)
+		return cache[offset:min(len(cache), int(offset)+unix.PathMax)]
 	}
 	var paths []string
 	for n := range count {
 		e := cache[cacheHeader+n*cacheEntry:]
-		if text(order.Uint32(e[4:])) == soname {
-			paths = append(paths, text(order.Uint32(e[8:])))
+		if !bytes.HasPrefix(at(order.Uint32(e[4:])), []byte(soname+"\x00")) {
+			continue
+		}
+		if path, _, ended := bytes.Cut(at(order.Uint32(e[8:])), []byte{0}); ended {
+			paths = append(paths, string(path))
 		}
 	}
 	return paths

@@ -84,6 +84,10 @@ func ParseManifest(r io.Reader) (Manifest, error) {
 	if m.Schema != SchemaVersion {
 		return Manifest{}, fmt.Errorf("a manifest of schema %d, and this builder reads %d", m.Schema, SchemaVersion)
 	}
+	// Anything with a schema would pass for a manifest otherwise.
+	if m.Part != Compute && m.Part != All {
+		return Manifest{}, fmt.Errorf("not a manifest of a driver's user-space side: its part is %q", m.Part)
+	}
 	return m, m.check()
 }
 

@@ -83,7 +83,7 @@ func (o Options) publish(ctx context.Context) (Root, error) {
 		return Root{}, err
 	}
 	for i, f := range o.Choice.Files {
-		if err := give(&folder.Files[i], paths[f.Member], o.Package.Kind); err != nil {
+		if err := give(&folder.Files[i], paths[f.Member]); err != nil {
 			return Root{}, err
 		}
 	}
@@ -95,13 +95,9 @@ func (o Options) publish(ctx context.Context) (Root, error) {
 }
 
 // give says where a file is from. What was unpacked for us alone becomes what
-// is published, without a copy.
-func give(f *publish.File, from string, kind cuda.Kind) error {
-	f.From = from
-	if kind == cuda.Folder {
-		return nil
-	}
-	f.Twins = []string{from}
+// is published, without another copy.
+func give(f *publish.File, from string) error {
+	f.From, f.Twins = from, []string{from}
 	return os.Chmod(from, f.Mode)
 }
 

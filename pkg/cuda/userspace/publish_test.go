@@ -206,6 +206,9 @@ func TestPublishOfAThinnedFolder(t *testing.T) {
 	lay(t, o)
 	_, err := Find(o.Share, version)
 	wantLoadError(t, err, "has no libcuda.so."+version)
+	if !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%v is not that there is none", err)
+	}
 }
 
 func TestFindRefuses(t *testing.T) {
@@ -220,11 +223,12 @@ func TestFindRefuses(t *testing.T) {
 		"a link gone":          {func(dir string) error { return os.Remove(filepath.Join(dir, "usr/lib64/libcuda.so.1")) }, "is damaged"},
 		"no manifest of ours":  {manifestIs("[]"), "not a manifest"},
 		"a later schema":       {manifestIs(`{"schema": 2}`), "schema 2"},
-		"another driver's":     {manifestIs(`{"schema": 1, "version": "1.2"}`), "holds the files of 1.2"},
-		"a file out of it":     {manifestIs(`{"schema": 1, "version": "` + version + `", "files": [{"file": "../x", "mode": "0644"}]}`), "not one of its folder"},
-		"a mode that is none":  {manifestIs(`{"schema": 1, "version": "` + version + `", "files": [{"file": "x", "mode": "4755"}]}`), "the mode"},
-		"a link out of it":     {manifestIs(`{"schema": 1, "version": "` + version + `", "links": [{"file": "x", "target": "../../etc/passwd"}]}`), "leads out"},
-		"a link to a root":     {manifestIs(`{"schema": 1, "version": "` + version + `", "links": [{"file": "x", "target": "/etc/passwd"}]}`), "leads out"},
+		"modules' manifest":    {manifestIs(`{"schema": 1, "modules": []}`), "its part is"},
+		"another driver's":     {manifestIs(`{"schema": 1, "part": "compute", "version": "1.2"}`), "holds the files of 1.2"},
+		"a file out of it":     {manifestIs(`{"schema": 1, "part": "compute", "version": "` + version + `", "files": [{"file": "../x", "mode": "0644"}]}`), "not one of its folder"},
+		"a mode that is none":  {manifestIs(`{"schema": 1, "part": "compute", "version": "` + version + `", "files": [{"file": "x", "mode": "4755"}]}`), "the mode"},
+		"a link out of it":     {manifestIs(`{"schema": 1, "part": "compute", "version": "` + version + `", "links": [{"file": "x", "target": "../../etc/passwd"}]}`), "leads out"},
+		"a link to a root":     {manifestIs(`{"schema": 1, "part": "compute", "version": "` + version + `", "links": [{"file": "x", "target": "/etc/passwd"}]}`), "leads out"},
 		"a manifest too large": {manifestIs(strings.Repeat(" ", maxManifest+1)), "more than"},
 	} {
 		t.Run(name, func(t *testing.T) {

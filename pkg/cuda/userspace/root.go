@@ -89,6 +89,37 @@ func kindOf(name string) Kind {
 	return Data
 }
 
+// Finding is a file or link of a root that was held against the manifest.
+type Finding struct {
+	Path string
+	// Problem says how it differs; empty where it does not.
+	Problem string
+}
+
+// Verify reads a root's manifest and holds every file and link that it lists
+// against it, in its order. An error means that the folder has no manifest of
+// [Publish]'s.
+func Verify(dir string) (Manifest, []Finding, error) {
+	f, err := os.Open(filepath.Join(dir, ManifestFile))
+	if err != nil {
+		return Manifest{}, nil, err
+	}
+	defer f.Close()
+	m, err := ParseManifest(f)
+	if err != nil {
+		return Manifest{}, nil, fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	files, err := m.published()
+	if err != nil {
+		return Manifest{}, nil, err
+	}
+	var findings []Finding
+	for _, file := range files {
+		findings = append(findings, Finding{file.Name, file.Differs(dir)})
+	}
+	return m, findings, nil
+}
+
 // Published is what [Publish] left for a driver version. Every file is read
 // and held against the manifest; an error means that the root is not to be
 // used, fs.ErrNotExist that there is none.
@@ -97,25 +128,16 @@ func Published(s *share.Share, version string) (Root, Manifest, error) {
 	if err != nil {
 		return Root{}, Manifest{}, err
 	}
-	f, err := os.Open(filepath.Join(dir, ManifestFile))
+	m, findings, err := Verify(dir)
 	if err != nil {
 		return Root{}, Manifest{}, err
-	}
-	defer f.Close()
-	m, err := ParseManifest(f)
-	if err != nil {
-		return Root{}, Manifest{}, fmt.Errorf("%s: %w", f.Name(), err)
 	}
 	if m.Version != version {
 		return Root{}, Manifest{}, fmt.Errorf("%s holds the files of %s", dir, m.Version)
 	}
-	files, err := m.published()
-	if err != nil {
-		return Root{}, Manifest{}, err
-	}
-	for _, file := range files {
-		if reason := file.Differs(dir); reason != "" {
-			return Root{}, Manifest{}, errors.New(reason)
+	for _, f := range findings {
+		if f.Problem != "" {
+			return Root{}, Manifest{}, errors.New(f.Problem)
 		}
 	}
 	return rootOf(dir, m), m, nil
@@ -123,7 +145,7 @@ func Published(s *share.Share, version string) (Root, Manifest, error) {
 
 // Find is the share's root of a driver, whole and of the version of the module
 // that is loaded: libcuda talks to no other. Its errors are of the load stage;
-// errors.Is tells fs.ErrNotExist, where nothing was laid out.
+// errors.Is tells fs.ErrNotExist, where nothing was laid out, or no libcuda.
 func Find(s *share.Share, version string) (Root, error) {
 	const again = "build again (--user-space compute), which lays it out from the driver package"
 	r, _, err := Published(s, version)
@@ -137,7 +159,7 @@ func Find(s *share.Share, version string) (Root, error) {
 }
 
 // Agrees says whether the root's libraries are those of a driver version. Its
-// error is of the load stage.
+// error is of the load stage, and fs.ErrNotExist where it has no libcuda.
 func (r Root) Agrees(version string) error {
 	lib := "libcuda.so." + version
 	if i := slices.IndexFunc(r.Items, func(i Item) bool { return i.Kind == Library && path.Base(i.Path) == lib }); i >= 0 {
@@ -149,6 +171,6 @@ func (r Root) Agrees(version string) error {
 				"load the module of that version, or build the user-space side of the module's")
 		}
 	}
-	return stage.New(stage.Load, fmt.Sprintf("%s has no %s, which programs need to use the GPU", r.Dir, lib),
+	return stage.Wrap(stage.Load, fs.ErrNotExist, fmt.Sprintf("%s has no %s, which programs need to use the GPU", r.Dir, lib),
 		"use a whole driver package: this one had no libraries for programs in it")
 }

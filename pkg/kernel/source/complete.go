@@ -32,6 +32,9 @@ func Complete(ctx context.Context, t kernel.Target, o Options) (Tree, error) {
 	if err := l.checkVacant(); err != nil {
 		return Tree{}, err
 	}
+	if err := l.mayAsk("it lacks a file that this build needs"); err != nil {
+		return Tree{}, err
+	}
 	if err := l.room(); err != nil {
 		return Tree{}, err
 	}

@@ -52,6 +52,14 @@ func TestCompleteRefuses(t *testing.T) {
 	if _, err := Checkout(t.Context(), target(t, "4.7.3-coreos"), o); err != nil {
 		t.Fatal(err)
 	}
+	asked := len(r.requests())
+	o.Offline = true
+	_, err = Complete(t.Context(), target(t, "4.7.3-coreos"), o)
+	wantError(t, err, stage.Source, "it lacks a file", "--offline forbids to fetch it")
+	if len(r.requests()) != asked {
+		t.Error("the network was asked")
+	}
+	o.Offline = false
 	write(t, filepath.Join(o.Dir, "kernel/mine.c"), "mine")
 	_, err = Complete(t.Context(), target(t, "4.7.3-coreos"), o)
 	wantError(t, err, stage.Source, "holds changes (kernel/mine.c)")

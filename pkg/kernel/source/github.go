@@ -12,6 +12,9 @@ import (
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/google/go-github/v60/github"
+	"github.com/rs/zerolog"
+
+	"github.com/k8sp/cuda/internal/retry"
 )
 
 // findByAPI asks GitHub's API for one ref after the other. The error is
@@ -19,17 +22,14 @@ import (
 func (l *ladder) findByAPI(ctx context.Context) (found, error) {
 	client := github.NewClient(l.httpClient())
 	client.BaseURL = l.api
-	owner, name, _ := strings.Cut(l.repository, "/")
+	patience := apiPatience
 	for _, ref := range l.refs {
-		answer, response, err := client.Git.GetRef(ctx, owner, name, ref)
-		switch {
-		case err == nil:
-		case ctx.Err() != nil:
-			return found{}, ctx.Err()
-		case response != nil && response.StatusCode == http.StatusNotFound:
+		answer, response, err := l.getRef(ctx, client, ref, &patience)
+		if response != nil && response.StatusCode == http.StatusNotFound {
 			continue
-		default:
-			return found{}, apiError(err, response)
+		}
+		if err != nil {
+			return found{}, err
 		}
 		hash := plumbing.NewHash(answer.GetObject().GetSHA())
 		if hash.IsZero() {
@@ -42,6 +42,38 @@ func (l *ladder) findByAPI(ctx context.Context) (found, error) {
 		}
 	}
 	return found{}, errNoRef
+}
+
+// apiPatience is how long the API is waited for in all, where its rate limit
+// ends that soon. Git's own protocol knows no such limit, so that whoever asks
+// it instead is answered before a longer wait is over.
+const apiPatience = 20 * time.Second
+
+// getRef asks the API for one ref, and again after a rate limit that patience
+// lasts for.
+func (l *ladder) getRef(ctx context.Context, client *github.Client, ref string, patience *time.Duration) (*github.Reference, *github.Response, error) {
+	owner, name, _ := strings.Cut(l.repository, "/")
+	for {
+		answer, response, err := client.Git.GetRef(ctx, owner, name, ref)
+		if err == nil || ctx.Err() != nil {
+			return answer, response, ctx.Err()
+		}
+		err = apiError(err, response)
+		var limit *rateLimit
+		if !errors.As(err, &limit) || limit.until.IsZero() {
+			return nil, response, err
+		}
+		// A clock that is ahead of GitHub's would not wait at all.
+		wait := max(time.Until(limit.until), time.Second)
+		if wait > *patience {
+			return nil, response, err
+		}
+		*patience -= wait
+		zerolog.Ctx(ctx).Info().Err(err).Float64("seconds", wait.Seconds()).Msg("waiting until GitHub's API answers again")
+		if err := retry.Sleep(ctx, wait); err != nil {
+			return nil, response, err
+		}
+	}
 }
 
 // rateLimit is the API's refusal to answer more for now.
@@ -74,8 +106,15 @@ func apiError(err error, response *github.Response) error {
 		return limit
 	case response == nil:
 		return fmt.Errorf("GitHub's API does not answer: %w", err)
-	case response.StatusCode == http.StatusTooManyRequests:
-		return &rateLimit{until: response.Rate.Reset.Time, err: err}
+	}
+	after := retry.After(response.Header, time.Now())
+	switch {
+	case response.StatusCode == http.StatusTooManyRequests, response.StatusCode == http.StatusForbidden && after > 0:
+		limit := &rateLimit{err: err}
+		if after > 0 {
+			limit.until = time.Now().Add(after)
+		}
+		return limit
 	case response.StatusCode >= 300:
 		return fmt.Errorf("GitHub's API answered %s: %w", response.Status, err)
 	default:

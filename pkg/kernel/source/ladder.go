@@ -107,7 +107,8 @@ func (l *ladder) setURLs() error {
 	if err != nil || api.Host == "" || api.Scheme != "http" && api.Scheme != "https" {
 		return usage("the API's URL has to be https://HOST/PATH/")
 	}
-	l.apiUser, api.User = api.User, nil
+	// A query would be no part of what is asked for, and may be a secret.
+	l.apiUser, api.User, api.RawQuery = api.User, nil, ""
 	if l.APIURL != "" || l.CloneURL == "" {
 		l.api = api
 	}

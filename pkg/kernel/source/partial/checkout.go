@@ -17,6 +17,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/k8sp/cuda/internal/gitpack"
+	"github.com/k8sp/cuda/internal/retry"
 )
 
 // limits are beyond any kernel of today, whole: 90,000 objects at depth 1, of
@@ -63,9 +64,6 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	if o.Stall == 0 {
 		o.Stall = time.Minute
-	}
-	if o.Pause == 0 {
-		o.Pause = time.Second
 	}
 	return o
 }
@@ -127,49 +125,23 @@ func (c *checkout) begin() error {
 	return c.objects.changed()
 }
 
-// tries is how often in a row nothing may come of a request.
-const tries = 5
-
 // persist tries until everything is there, or it makes no sense to try again.
 func (c *checkout) persist(ctx context.Context, do func(context.Context) error) error {
-	pause := c.o.Pause
-	for try := 1; ; try++ {
-		before := c.missing()
-		err := do(ctx)
-		var t *temporary
-		switch {
-		case err == nil || ctx.Err() != nil:
-			return errors.Join(err, ctx.Err())
-		case errors.Is(err, errUnknown) && !c.whole:
+	loop := retry.Loop{Pause: c.o.Pause, Again: func(err error, wait time.Duration) {
+		zerolog.Ctx(ctx).Warn().Err(err).Dur("wait", wait).Int("files_missing", c.missing()).Msg("the git server failed; trying again")
+	}}
+	return loop.Do(ctx, func() (progress bool, err error) {
+		for {
+			before := c.missing()
+			err := do(ctx)
+			if !errors.Is(err, errUnknown) || c.whole || ctx.Err() != nil {
+				return c.files != nil && c.missing() < before, err
+			}
 			zerolog.Ctx(ctx).Warn().Err(err).Msg("this git server gives no parts of a commit: fetching it whole")
 			c.whole, c.files = true, nil
-			continue
-		case !errors.As(err, &t):
-			return err
 		}
-		if c.files != nil && c.missing() < before {
-			try, pause = 1, c.o.Pause
-		}
-		if try == tries {
-			return fmt.Errorf("%w (tried %d times)", err, tries)
-		}
-		wait := max(pause, t.after)
-		if wait > patience {
-			return fmt.Errorf("%w, and asks to wait %s", err, t.after.Round(time.Second))
-		}
-		pause *= 2
-		zerolog.Ctx(ctx).Warn().Err(err).Dur("wait", wait).Int("files_missing", c.missing()).Msg("the git server failed; trying again")
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(wait):
-		}
-	}
+	})
 }
-
-// patience is how long a server's wish to be left alone is heeded; whoever
-// waits for longer should know.
-const patience = 5 * time.Minute
 
 // missing is how many files are still to be written.
 func (c *checkout) missing() int {

@@ -17,6 +17,7 @@ import (
 	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
 
 	"github.com/k8sp/cuda/internal/gitpack"
+	"github.com/k8sp/cuda/internal/retry"
 )
 
 // errUnknown is the server's refusal to give an object by its name.
@@ -79,7 +80,7 @@ func (l *link) start(endpoint *transport.Endpoint) (transport.UploadPackSession,
 func (l *link) explain(err error) error {
 	err = l.watch.explain(err)
 	if l.watch.cutShort() && !Temporary(err) {
-		return &temporary{err: fmt.Errorf("the answer ends too early: %w", err)}
+		return &retry.Temporary{Err: fmt.Errorf("the answer ends too early: %w", err)}
 	}
 	return err
 }
@@ -118,7 +119,7 @@ func (l *link) fetch(ctx context.Context, dir string, r request) error {
 		Limits: limits, Each: r.each, Salvage: r.salvage,
 	})
 	if errors.Is(err, gitpack.ErrBrokenOff) || errors.Is(err, gitpack.ErrStream) && l.watch.cutShort() && !saidByGit(err) {
-		err = &temporary{err: err}
+		err = &retry.Temporary{Err: err}
 	}
 	if !strings.HasPrefix(l.o.URL, "http") {
 		l.close() // other transports answer once

@@ -2,36 +2,22 @@ package partial
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/k8sp/cuda/internal/retry"
 )
 
 // errStalled ends a request to a server that has said nothing for too long.
 var errStalled = errors.New("the server accepted the connection and then fell silent")
 
-// temporary is a failure that may be gone a moment later.
-type temporary struct {
-	err error
-	// after is how long the server asks to be left alone; zero: it did not say.
-	after time.Duration
-}
-
-func (t *temporary) Error() string { return t.err.Error() }
-func (t *temporary) Unwrap() error { return t.err }
-
 // Temporary says whether an error of this package may be gone a moment later.
-func Temporary(err error) bool {
-	var t *temporary
-	return errors.As(err, &t)
-}
+func Temporary(err error) bool { return retry.May(err) }
 
 // Get reads what a URL holds, over HTTP, as this package reads a repository: it
 // ends what stalls, and begins again where the connection fails in a way that
@@ -125,10 +111,7 @@ func (w *watch) RoundTrip(request *http.Request) (*http.Response, error) {
 		if callers.Err() != nil {
 			return err // ours to end, nobody's failure
 		}
-		if lasting(err) {
-			return w.note(err)
-		}
-		return w.note(&temporary{err: err})
+		return w.note(retry.Connection(err))
 	}
 	request = request.WithContext(ctx)
 	if request.Body != nil {
@@ -139,7 +122,7 @@ func (w *watch) RoundTrip(request *http.Request) (*http.Response, error) {
 		return nil, give(err)
 	}
 	timer.Reset(w.stall)
-	if t := refusal(response); t != nil {
+	if t := retry.Response(response); t != nil {
 		_ = w.note(t)
 	}
 	isGits := strings.HasPrefix(response.Header.Get("Content-Type"), "application/x-git-")
@@ -152,49 +135,10 @@ func (w *watch) RoundTrip(request *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-// lasting says whether a connection fails in a way that will not pass: there is
-// no such host, or it is not who it says it is.
-func lasting(err error) bool {
-	var name *net.DNSError
-	var certificate *tls.CertificateVerificationError
-	return errors.As(err, &name) && name.IsNotFound || errors.As(err, &certificate)
-}
-
 func (w *watch) setEnded(ended bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.ended = ended
-}
-
-// refusal is the temporary failure that a response's status stands for, or nil:
-// the server's own trouble, or its wish to be asked less often
-// (https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api).
-func refusal(response *http.Response) *temporary {
-	after := retryAfter(response.Header, time.Now())
-	switch s := response.StatusCode; {
-	case s == http.StatusTooManyRequests, s == http.StatusRequestTimeout, s == http.StatusForbidden && after > 0,
-		s >= 500 && s != http.StatusNotImplemented:
-		return &temporary{err: fmt.Errorf("the server answered %s", response.Status), after: after}
-	}
-	return nil
-}
-
-// retryAfter is how long a response's header asks to wait; zero: it does not.
-func retryAfter(h http.Header, now time.Time) time.Duration {
-	if s := h.Get("Retry-After"); s != "" {
-		if seconds, err := strconv.Atoi(s); err == nil {
-			return time.Duration(seconds) * time.Second
-		}
-		if at, err := http.ParseTime(s); err == nil {
-			return at.Sub(now)
-		}
-	}
-	if h.Get("X-Ratelimit-Remaining") == "0" {
-		if reset, err := strconv.ParseInt(h.Get("X-Ratelimit-Reset"), 10, 64); err == nil {
-			return time.Unix(reset, 0).Sub(now)
-		}
-	}
-	return 0
 }
 
 // watched is a body: each read that brings something winds the clock up again.

@@ -1,0 +1,149 @@
+package cuda
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/k8sp/cuda/internal/download"
+	"github.com/k8sp/cuda/internal/retry"
+	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+// Server is where NVIDIA publishes driver packages.
+const Server = "https://us.download.nvidia.com"
+
+// maxPackage bounds a package, in bytes; one of 2026 has 463 MB.
+const maxPackage = 2 << 30
+
+// FetchOptions say where a driver package comes from and goes to. Only Dir is
+// required.
+type FetchOptions struct {
+	// Dir is the folder that receives the package; it is made where it is not
+	// there, and nothing else of it is touched.
+	Dir string
+	// BaseURL is that of NVIDIA's server, of a mirror with the same folders, or
+	// of a folder that holds the packages themselves; empty is [Server].
+	BaseURL string
+	// SHA256 is what the package's digest must be, in hexadecimal; empty takes
+	// whatever the server has.
+	SHA256 string
+	// Pause, Room and Progress are download.Options's.
+	Pause    time.Duration
+	Room     func(bytes int64) error
+	Progress func(done, total int64)
+}
+
+// folders are those of NVIDIA's server that have packages for an architecture,
+// each in a folder of its version. Which of them has a version depends on the
+// line that it belongs to: those for data centers may be in tesla alone.
+var folders = map[kernel.Arch][]string{
+	kernel.X86_64:  {"XFree86/Linux-x86_64", "tesla"},
+	kernel.AArch64: {"XFree86/aarch64", "XFree86/Linux-aarch64", "tesla"},
+}
+
+// Fetched is the package that [Fetch] leaves in a folder, and whether it is
+// there.
+func Fetched(dir string, arch kernel.Arch, version string) (Package, bool) {
+	p := Package{Path: filepath.Join(dir, runFileName(arch, version)), Kind: RunFile, Version: version, Arch: arch, Fetched: true}
+	info, err := os.Stat(p.Path)
+	return p, err == nil && info.Mode().IsRegular()
+}
+
+// Fetch downloads the package of a driver into o.Dir, in place of one that is
+// there, and returns it with its digest, sha256:HEX. What a broken download has
+// brought serves the next call. Errors are of the driver stage, Room's, or the
+// context's.
+func Fetch(ctx context.Context, arch kernel.Arch, version string, o FetchOptions) (p Package, digest string, err error) {
+	addresses, err := o.addresses(arch, version)
+	if err != nil {
+		return Package{}, "", err
+	}
+	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
+		return Package{}, "", stage.Wrap(stage.Driver, err, "cannot make a folder to download the driver into", spaceHint)
+	}
+	p, _ = Fetched(o.Dir, arch, version)
+	var refused []string
+	for _, address := range addresses {
+		zerolog.Ctx(ctx).Info().Str("from", download.Shown(address)).Msg("downloading the driver package")
+		digest, err := download.File(ctx, p.Path, download.Options{
+			URL: address, SHA256: o.SHA256, Limit: maxPackage, Pause: o.Pause, Room: o.Room, Progress: o.Progress,
+		})
+		switch {
+		case err == nil:
+			return p, "sha256:" + digest, nil
+		case !isAbsent(err):
+			return Package{}, "", o.explain(version, err)
+		}
+		refused = append(refused, err.Error())
+	}
+	return Package{}, "", stage.New(stage.Driver,
+		fmt.Sprintf("driver %s for %s is not to be had: %s", version, arch, strings.Join(refused, ", ")),
+		"check the version at https://www.nvidia.com/en-us/drivers/unix/, or name another server with --driver-base-url")
+}
+
+// isAbsent says whether a server answered that it has no such file. Some answer
+// 403 then, but not if they name a time to ask again.
+func isAbsent(err error) bool {
+	var status *download.StatusError
+	return errors.As(err, &status) && !retry.May(err) &&
+		(status.Code == http.StatusNotFound || status.Code == http.StatusForbidden)
+}
+
+// addresses are where the package may be, the likeliest first.
+func (o FetchOptions) addresses(arch kernel.Arch, version string) ([]string, error) {
+	text := o.BaseURL
+	if text == "" {
+		text = Server
+	}
+	base, err := url.Parse(text)
+	if err != nil || base.Host == "" || !download.IsURL(text) {
+		// Not shown: what does not parse is often a password.
+		return nil, stage.New(stage.Usage, "the base URL of the driver packages has to be https://HOST/PATH", "correct --driver-base-url")
+	}
+	name := runFileName(arch, version)
+	var files []string
+	if _, file := known(arch, version); file != "" {
+		files = append(files, file)
+	}
+	for _, folder := range folders[arch] {
+		if file := folder + "/" + version + "/" + name; !slices.Contains(files, file) {
+			files = append(files, file)
+		}
+	}
+	if o.BaseURL != "" {
+		files = append(files, name)
+	}
+	for i, file := range files {
+		files[i] = base.JoinPath(file).String()
+	}
+	return files, nil
+}
+
+// explain says what to do about a download that failed.
+func (o FetchOptions) explain(version string, err error) error {
+	var stages *stage.Error
+	var other *download.DigestError
+	var size *download.SizeError
+	reason, hint := fmt.Sprintf("driver %s cannot be downloaded", version), "check the network and its proxy, and run again: it goes on where it broke off"
+	switch {
+	case errors.As(err, &stages), errors.Is(err, context.Canceled):
+		return err
+	case errors.As(err, &other):
+		reason = fmt.Sprintf("what the server has as driver %s is not what it should be, and was removed", version)
+		hint = "run again, as it may have been damaged on its way; or correct --driver-sha256, or give the one that you trust with it"
+	case errors.As(err, &size):
+		hint = "check --driver-base-url: no driver package is that large"
+	}
+	return stage.Wrap(stage.Driver, err, reason, hint)
+}

@@ -1,0 +1,151 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
+
+	"github.com/k8sp/cuda/internal/atomicfile"
+	"github.com/k8sp/cuda/internal/download"
+	"github.com/k8sp/cuda/pkg/kernel/image"
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+const imageHint = "name a kernel's image, as a boot loader loads it, by its file or URL with --kernel-image"
+
+// imageCache keeps kernel images that were fetched against a digest, for runs
+// that ask for the same digest. The zero value keeps none.
+type imageCache struct {
+	dir string
+	// keep adds to it; it is read in any case.
+	keep bool
+}
+
+// path is where an image of the digest is or would be; empty where none is kept.
+func (c imageCache) path(digest string) string {
+	if c.dir == "" || digest == "" {
+		return ""
+	}
+	return filepath.Join(c.dir, "kernel-image-"+strings.ToLower(digest))
+}
+
+// add keeps the image in a file.
+func (c imageCache) add(file, digest string) error {
+	path := c.path(digest)
+	if path == "" || !c.keep {
+		return nil
+	}
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(c.dir, 0o755); err != nil {
+		return err
+	}
+	return atomicfile.WriteFile(path, content, 0o644)
+}
+
+// validateImage refuses what is said of an image and makes no sense.
+func (h Host) validateImage() error {
+	switch {
+	case h.ImageSHA256 == "":
+		return nil
+	case h.Image == "":
+		return stage.New(stage.Usage, "a digest of a kernel image was given, and no image", imageHint)
+	case !download.IsSHA256(h.ImageSHA256):
+		return stage.New(stage.Usage, fmt.Sprintf("%q is not a SHA-256: it has to be 64 hexadecimal digits", h.ImageSHA256), "correct --kernel-image-sha256")
+	}
+	return nil
+}
+
+// openImage returns the path of the image, of a copy where it comes from a URL
+// or its digest counts: what was digested is what is read.
+func (h Host) openImage(ctx context.Context, scratch string) (string, error) {
+	if h.Image == "" || h.ImageSHA256 == "" && !download.IsURL(h.Image) {
+		return h.Image, nil
+	}
+	got, err := h.takeImage(ctx, scratch)
+	if ctx.Err() != nil {
+		return "", ctx.Err()
+	}
+	var failure *stage.Error
+	var other *download.DigestError
+	switch {
+	case errors.As(err, &failure):
+		return "", err
+	case errors.As(err, &other):
+		return "", stage.Wrap(stage.Detect, err, "the kernel image is another than was asked for", "fetch it again, or correct --kernel-image-sha256")
+	case errors.Is(err, unix.ENOSPC):
+		return "", stage.Wrap(stage.Detect, err, "there is no room for the kernel image", "make room in the container's /tmp")
+	case err != nil:
+		return "", stage.Wrap(stage.Detect, err, "the kernel image cannot be had", imageHint)
+	}
+	zerolog.Ctx(ctx).Info().Str("image", download.Shown(h.Image)).Str("sha256", got).Msg("kernel image")
+	return scratch, nil
+}
+
+// takeImage leaves the image at to, from where it is or was, and returns its
+// SHA-256.
+func (h Host) takeImage(ctx context.Context, to string) (digest string, err error) {
+	if !download.IsURL(h.Image) {
+		return h.copyImage(h.Image, to)
+	}
+	if kept := h.images.path(h.ImageSHA256); kept != "" {
+		digest, err := h.copyImage(kept, to)
+		if err == nil {
+			return digest, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			zerolog.Ctx(ctx).Warn().Err(err).Msg("the kernel image that was fetched earlier is of no use")
+		}
+	}
+	if h.Offline {
+		return "", h.offline()
+	}
+	digest, err = download.File(ctx, to, download.Options{URL: h.Image, SHA256: h.ImageSHA256, Limit: image.MaxSize, Pause: h.Pause})
+	if err != nil {
+		return "", err
+	}
+	if err := h.images.add(to, h.ImageSHA256); err != nil {
+		zerolog.Ctx(ctx).Warn().Err(err).Msg("the kernel image is not kept for the next run")
+	}
+	return digest, nil
+}
+
+// copyImage copies an image's file, and returns its SHA-256.
+func (h Host) copyImage(from, to string) (digest string, err error) {
+	in, err := os.Open(from)
+	if err != nil {
+		return "", err
+	}
+	defer in.Close()
+	out, err := os.Create(to)
+	if err != nil {
+		return "", err
+	}
+	digest, err = download.Copy(out, in, download.Options{URL: from, SHA256: h.ImageSHA256, Limit: image.MaxSize})
+	return digest, errors.Join(err, out.Close())
+}
+
+// offline is the error for an image that only the network has.
+func (h Host) offline() error {
+	shown := download.Shown(h.Image)
+	reason := fmt.Sprintf("the kernel image %s was not fetched earlier, and --offline forbids to fetch it", shown)
+	hint := "run once without --offline, or name a file with --kernel-image"
+	switch {
+	case h.images.dir == "":
+		reason = fmt.Sprintf("--offline forbids to fetch the kernel image %s", shown)
+		hint = "name a file with --kernel-image"
+	case h.ImageSHA256 == "":
+		reason = fmt.Sprintf("--offline forbids to fetch the kernel image %s, and without its digest no earlier copy is known to be it", shown)
+		hint = "give --kernel-image-sha256, and run once without --offline; or name a file with --kernel-image"
+	}
+	return stage.New(stage.Detect, reason, hint)
+}
