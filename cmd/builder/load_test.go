@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -34,9 +35,23 @@ type node struct {
 
 func newNode(t *testing.T) *node {
 	t.Helper()
-	n := &node{fixture: newFixture(t), own: t.TempDir()}
-	n.gpu(t, hopper)
-	n.build(t)
+	f := newFixture(t)
+	f.gpu(t, hopper)
+	f.build(t)
+	return f.node(t)
+}
+
+// node is a node with a copy of the fixture's share and host.
+func (f *fixture) node(t *testing.T) *node {
+	t.Helper()
+	top := t.TempDir()
+	n := &node{fixture: &fixture{share: filepath.Join(top, "share"), host: filepath.Join(top, "host"), state: f.state}, own: filepath.Join(top, "own")}
+	n.environ = []string{"BUILDER_SHARE=" + n.share, "BUILDER_HOST_ROOT=" + n.host, "BUILDER_LOG_FORMAT=json"}
+	for to, from := range map[string]string{n.share + "/modules": f.share + "/modules", n.host: f.host} {
+		if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	n.kernel = loadtest.New(t, n.host, fixtureRelease)
 	for name, text := range map[string]string{
 		"proc/self/status":    "Name:\tbuilder\nCapEff:\t000001ffffffffff\n",
@@ -59,12 +74,15 @@ func newNode(t *testing.T) *node {
 func (n *node) run(t *testing.T, args ...string) outcome {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	d := defaults{
+	code := run(t.Context(), n.defaults(), args, n.environ, &stdout, &stderr)
+	return outcome{code, stdout.String(), stderr.String()}
+}
+
+func (n *node) defaults() defaults {
+	return defaults{
 		build: job.Options{Runner: command.Exec{}, StateDir: n.state},
 		load:  job.LoadOptions{Kernel: n.kernel, OwnRoot: n.own},
 	}
-	code := run(t.Context(), d, args, n.environ, &stdout, &stderr)
-	return outcome{code, stdout.String(), stderr.String()}
 }
 
 // load expects a load to end well.
@@ -124,6 +142,31 @@ func TestLoad(t *testing.T) {
 	}
 }
 
+// stopper stops a command as soon as it prints its result.
+type stopper struct {
+	bytes.Buffer
+	stop func()
+}
+
+func (s *stopper) Write(text []byte) (int, error) {
+	defer s.stop()
+	return s.Buffer.Write(text)
+}
+
+func TestLoadStays(t *testing.T) {
+	n := newNode(t)
+	ctx, stop := context.WithCancel(t.Context())
+	out := &stopper{stop: stop}
+	var stderr bytes.Buffer
+	code := run(ctx, n.defaults(), []string{"load", "--stay"}, n.environ, out, &stderr)
+	if code != 0 || strings.TrimSpace(out.String()) != fixtureDriver || !strings.Contains(stderr.String(), "staying until stopped") {
+		t.Errorf("exit code %d, stdout %q\n%s", code, out.String(), stderr.String())
+	}
+	if slices.ContainsFunc(n.kernel.Calls, func(call string) bool { return strings.HasPrefix(call, "-") }) {
+		t.Errorf("%q", n.kernel.Calls)
+	}
+}
+
 // TestLoadBesideAnother has a loader with a share of its own be a moment faster.
 func TestLoadBesideAnother(t *testing.T) {
 	n := newNode(t)
@@ -135,7 +178,7 @@ func TestLoadBesideAnother(t *testing.T) {
 	if got := n.load(t); !slices.Equal(got.Modules, fixtureModules[1:]) {
 		t.Errorf("loaded %q, want all but nvidia", got.Modules)
 	}
-	other := newNode(t)
+	other := n.node(t)
 	other.kernel.Before = func(name string) {
 		if name == "nvidia" {
 			other.kernel.Have("nvidia", "580.159.04", "")
@@ -195,6 +238,7 @@ func TestLoadTellsAll(t *testing.T) {
 
 // TestLoadRefuses stages one thing at a time.
 func TestLoadRefuses(t *testing.T) {
+	f := newNode(t)
 	for _, tt := range []struct {
 		name   string
 		stage  func(t *testing.T, n *node)
@@ -262,7 +306,7 @@ func TestLoadRefuses(t *testing.T) {
 		}, nil, "not-served", []string{"10de:2901 at 0000:65:00.0", "requires use of the NVIDIA open kernel modules"}, []string{"+nvidia"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			n := newNode(t)
+			n := f.node(t)
 			if tt.stage != nil {
 				tt.stage(t, n)
 			}
@@ -333,6 +377,7 @@ func TestUnloadLeavesOthersAlone(t *testing.T) {
 
 // TestUnloadRefuses has a driver stay whole that is in use, or cannot go.
 func TestUnloadRefuses(t *testing.T) {
+	f := newNode(t)
 	for _, tt := range []struct {
 		name  string
 		stage func(n *node)
@@ -344,7 +389,7 @@ func TestUnloadRefuses(t *testing.T) {
 		{"anything else", func(n *node) { n.kernel.Refuse["-nvidia_uvm"] = unix.EIO }, "refused"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			n := newNode(t)
+			n := f.node(t)
 			n.load(t)
 			tt.stage(n)
 			names, o := n.refused(t, "unload")
