@@ -32,10 +32,10 @@ func TestBadInput(t *testing.T) {
 		}, 16, []string{"read-only", "without :ro"}},
 		{"the share has no room for a driver", func(t *testing.T, c *checkout, b *lab.Builder) {
 			emptyShare(c, b, "256m")
-		}, 11, []string{"268 MB free", "needs 810 MB"}},
+		}, 11, []string{"268 MB free", "needs 853 MB"}},
 		{"the share has no room for a kernel", func(t *testing.T, c *checkout, b *lab.Builder) {
 			emptyShare(c, b, "850m")
-		}, 12, []string{"MB free", "needs 934 MB"}},
+		}, 12, []string{"MB free", "needs 65"}},
 		{"no driver", func(t *testing.T, c *checkout, b *lab.Builder) {
 			b.Share = ""
 			b.Docker = []string{"--tmpfs", "/opt/share"}

@@ -215,6 +215,7 @@ func TestOtherCommands(t *testing.T) {
 	}{
 		{[]string{"verify", published}, "passed"},
 		{[]string{"build", "--dry-run"}, "publish"},
+		{[]string{"prune"}, "would be freed"},
 		{[]string{"version"}, "."},
 	} {
 		t.Run(tt.args[0], func(t *testing.T) {

@@ -303,6 +303,10 @@ var badUsage = []badInput{
 	}, 2, []string{"BUILDER_JOBS"}},
 	{"a module type that is not one", func(*testing.T, *fixture) []string { return []string{"--module-type=closed"} }, 2, []string{"closed"}},
 	{"a module to exclude that is not one", func(*testing.T, *fixture) []string { return []string{"--exclude-modules=nvidia-dmr"} }, 2, []string{"nvidia-dmr"}},
+	{"a module to build that is not one", func(*testing.T, *fixture) []string { return []string{"--modules=nvidia,nvidia-umv"} }, 2, []string{"nvidia-umv", "nvidia-uvm"}},
+	{"modules to build and to exclude", func(*testing.T, *fixture) []string {
+		return []string{"--modules=nvidia-uvm", "--exclude-modules=nvidia-drm"}
+	}, 2, []string{"--modules", "--exclude-modules"}},
 	{"a check to allow that is not one", func(*testing.T, *fixture) []string { return []string{"--allow=vermagick"} }, 2, []string{"vermagick", "vermagic"}},
 	{"verify without a folder", func(*testing.T, *fixture) []string { return []string{"verify"} }, 2, []string{"one folder"}},
 	{"verify of a folder that holds nothing", func(t *testing.T, _ *fixture) []string { return []string{"verify", t.TempDir()} }, 15, []string{"manifest.json"}},

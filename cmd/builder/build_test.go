@@ -6,6 +6,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/k8sp/cuda/pkg/modules"
 )
 
 func TestBuildPublishesAndARerunHasNothingToDo(t *testing.T) {
@@ -108,6 +112,25 @@ func TestBuildAgainWhere(t *testing.T) {
 	}
 }
 
+// TestTwoSharesGiveTheSameBytes builds the same in two folders, the manifest
+// included. (That compilers give the same is integration's to see.)
+func TestTwoSharesGiveTheSameBytes(t *testing.T) {
+	f := newFixture(t)
+	f.build(t)
+	want := files(t, filepath.Join(f.share, "modules"))
+	other := *f
+	other.share = filepath.Join(t.TempDir(), "a", "longer", "name")
+	if err := os.CopyFS(filepath.Join(other.share, "cuda"), os.DirFS(filepath.Join(f.share, "cuda"))); err != nil {
+		t.Fatal(err)
+	}
+	if o := other.run(t, "--share="+other.share, "--jobs=7"); o.code != 0 || strings.Contains(o.stderr, "nothing to build") {
+		t.Fatalf("exit code %d\n%s", o.code, o.stderr)
+	}
+	if diff := cmp.Diff(want, files(t, filepath.Join(other.share, "modules"))); diff != "" {
+		t.Errorf("the second share holds something else (-first +second):\n%s", diff)
+	}
+}
+
 func TestBuildOutputJSON(t *testing.T) {
 	f := newFixture(t)
 	o := f.run(t, "--output", "json")
@@ -124,6 +147,50 @@ func TestBuildOutputJSON(t *testing.T) {
 	}
 	if result.Modules[0].Name != "nvidia" {
 		t.Errorf("the first module to load is %s", result.Modules[0].Name)
+	}
+}
+
+// TestModules builds for a node that only computes. What the installer makes
+// beyond that is not published.
+func TestModules(t *testing.T) {
+	f := newFixture(t)
+	f.build(t)
+	o := f.run(t, "--modules=nvidia_uvm", "--output=json")
+	var result struct {
+		Manifest string
+		Reused   bool
+		Modules  []struct{ Name string }
+	}
+	if err := json.Unmarshal([]byte(o.stdout), &result); err != nil {
+		t.Fatalf("exit code %d, %v\n%s", o.code, err, o.stderr)
+	}
+	if result.Reused || len(result.Modules) != 2 || result.Modules[0].Name != "nvidia" || result.Modules[1].Name != "nvidia_uvm" {
+		t.Errorf("result %+v, want nvidia and nvidia_uvm, built anew", result)
+	}
+	dir := filepath.Dir(result.Manifest)
+	if left, err := filepath.Glob(filepath.Join(dir, "*.ko")); err != nil || len(left) != 2 {
+		t.Errorf("published %v, %v", left, err)
+	}
+	var manifest modules.Manifest
+	if err := json.Unmarshal([]byte(read(t, result.Manifest)), &manifest); err != nil {
+		t.Fatal(err)
+	}
+	said := map[string]string{}
+	for _, c := range manifest.Checks {
+		if c.Name == "built" {
+			said[c.Module] = c.Detail
+		}
+	}
+	const left = "left out as the user asked"
+	if diff := cmp.Diff(map[string]string{"nvidia": "", "nvidia_uvm": "", "nvidia_modeset": left, "nvidia_drm": left}, said); diff != "" {
+		t.Errorf("the check of what was built (-want +got):\n%s", diff)
+	}
+	if o := f.run(t, "verify", dir); o.code != 0 {
+		t.Errorf("verify: exit code %d\n%s%s", o.code, o.stdout, o.stderr)
+	}
+	// The same, said the other way.
+	if o := f.run(t, "--exclude-modules=nvidia-drm,nvidia-modeset,nvidia-peermem"); o.code != 0 || !strings.Contains(o.stderr, "nothing to build") {
+		t.Errorf("exit code %d, and it is built again\n%s", o.code, o.stderr)
 	}
 }
 

@@ -1,48 +1,74 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/mattn/go-isatty"
 	"github.com/rs/zerolog"
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+
+	"github.com/k8sp/cuda/internal/progress"
 )
 
 // logOptions are the flags that say how the log looks.
 type logOptions struct {
-	format string
-	debug  bool
+	format       string
+	debug, quiet bool
 }
 
 func (o *logOptions) register(flags *pflag.FlagSet) {
 	flags.StringVar(&o.format, "log-format", "auto", "`format` of the log on stderr: console, json, or auto: console on a terminal, json elsewhere")
 	flags.BoolVar(&o.debug, "debug", false, "log what is looked at, not only what is decided")
+	flags.BoolVar(&o.quiet, "quiet", false, "log nothing but the error that builder ends with, and show no progress")
 }
 
-// logger returns the log that the flags ask for, written to w.
-func (o *logOptions) logger(w io.Writer) (zerolog.Logger, error) {
+// bar is where the progress of long work is shown on a terminal; nil: in the log.
+func (o *logOptions) bar(w io.Writer) *progress.Bar {
+	file, ok := w.(*os.File)
+	if !ok || o.quiet || o.format == "json" || !isTerminal(w) || os.Getenv("TERM") == "dumb" {
+		return nil
+	}
+	return progress.NewBar(file, func() int {
+		size, err := unix.IoctlGetWinsize(int(file.Fd()), unix.TIOCGWINSZ)
+		if err != nil {
+			return 0
+		}
+		return int(size.Col)
+	})
+}
+
+// logger returns the log that the flags ask for, written to w, and the bar that
+// is there too, or nil.
+func (o *logOptions) logger(w io.Writer) (zerolog.Logger, *progress.Bar, error) {
 	level := zerolog.InfoLevel
-	if o.debug {
+	switch {
+	case o.quiet && o.debug:
+		return zerolog.Nop(), nil, errors.New("--quiet and --debug cannot both be had")
+	case o.quiet:
+		level = zerolog.ErrorLevel
+	case o.debug:
 		level = zerolog.DebugLevel
 	}
+	if !slices.Contains([]string{"auto", "console", "json"}, o.format) {
+		return zerolog.Nop(), nil, fmt.Errorf("--log-format %q is none of auto, console, json", o.format)
+	}
 	terminal := isTerminal(w)
-	switch o.format {
-	case "console":
-	case "json":
-		return zerolog.New(w).Level(level).With().Timestamp().Logger(), nil
-	case "auto":
-		if !terminal {
-			return zerolog.New(w).Level(level).With().Timestamp().Logger(), nil
-		}
-	default:
-		return zerolog.Nop(), fmt.Errorf("--log-format %q is none of auto, console, json", o.format)
+	if o.format == "json" || o.format == "auto" && !terminal {
+		return zerolog.New(w).Level(level).With().Timestamp().Logger(), nil, nil
+	}
+	bar := o.bar(w)
+	if bar != nil {
+		w = bar
 	}
 	console := zerolog.ConsoleWriter{Out: w, TimeFormat: time.TimeOnly, NoColor: !terminal || os.Getenv("NO_COLOR") != ""}
-	return zerolog.New(console).Level(level).With().Timestamp().Logger(), nil
+	return zerolog.New(console).Level(level).With().Timestamp().Logger(), bar, nil
 }
 
 func isTerminal(w io.Writer) bool {
@@ -55,11 +81,11 @@ func isTerminal(w io.Writer) bool {
 func defaultLogger(environ []string, w io.Writer) zerolog.Logger {
 	for _, entry := range environ {
 		if format, found := strings.CutPrefix(entry, environName("log-format")+"="); found {
-			if log, err := (&logOptions{format: format}).logger(w); err == nil {
+			if log, _, err := (&logOptions{format: format}).logger(w); err == nil {
 				return log
 			}
 		}
 	}
-	log, _ := (&logOptions{format: "auto"}).logger(w) // a format that is one
+	log, _, _ := (&logOptions{format: "auto"}).logger(w) // a format that is one
 	return log
 }

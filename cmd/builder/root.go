@@ -69,7 +69,7 @@ func run(ctx context.Context, d defaults, args, environ []string, stdout, stderr
 		if err := flagsFromEnviron(cmd.Flags(), environ); err != nil {
 			return usageError(cmd, err)
 		}
-		logger, err := logging.logger(stderr)
+		logger, bar, err := logging.logger(stderr)
 		if err != nil {
 			return usageError(cmd, err)
 		}
@@ -77,7 +77,11 @@ func run(ctx context.Context, d defaults, args, environ []string, stdout, stderr
 		for _, name := range unknownVariables(root, environ) {
 			log.Warn().Str("variable", name).Msg("this environment variable stands for no option of builder and is ignored")
 		}
-		cmd.SetContext(logger.WithContext(cmd.Context()))
+		ctx := logger.WithContext(cmd.Context())
+		if bar != nil {
+			ctx = bar.WithContext(ctx)
+		}
+		cmd.SetContext(ctx)
 		return nil
 	}
 	root.AddCommand(
@@ -85,6 +89,7 @@ func run(ctx context.Context, d defaults, args, environ []string, stdout, stderr
 		newCaptureCommand(io),
 		newLoadCommand(io, d.load),
 		newUnloadCommand(io, d.load),
+		newPruneCommand(io),
 		newVerifyCommand(io),
 		newVersionCommand(io),
 	)

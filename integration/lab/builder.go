@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,8 @@ type Builder struct {
 	// Share is mounted at /opt/share, and HostRoot, unless it is empty, at
 	// /host for reading.
 	Share, HostRoot string
+	// At is where the share is mounted instead, and builder told so.
+	At string
 	// Name is the container's, so that a test can stop it; empty means one
 	// that nobody else has.
 	Name string
@@ -32,7 +35,10 @@ type Builder struct {
 func (b Builder) Argv() []string {
 	argv := []string{"docker", "run", "--rm", "--name", b.Name, "--network", "host"}
 	if b.Share != "" {
-		argv = append(argv, "-v", b.Share+":/opt/share")
+		argv = append(argv, "-v", b.Share+":"+b.Mounted())
+	}
+	if b.At != "" {
+		argv = append(argv, "-e", "BUILDER_SHARE="+b.At)
 	}
 	if b.HostRoot != "" {
 		argv = append(argv, "-v", b.HostRoot+":/host:ro")
@@ -42,6 +48,9 @@ func (b Builder) Argv() []string {
 	}
 	return append(append(append(argv, b.Docker...), b.image()), b.Args...)
 }
+
+// Mounted is where the container has the share.
+func (b Builder) Mounted() string { return cmp.Or(b.At, "/opt/share") }
 
 func (b Builder) image() string {
 	if b.Image == "" {

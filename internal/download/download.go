@@ -31,9 +31,10 @@ type Options struct {
 	// written; its error ends the download. Nil does not ask, and neither does
 	// a server that does not say how many there are.
 	Room func(bytes int64) error
-	// Progress hears how many bytes are there, of how many; 0 where the server
-	// does not say. Nil does not.
-	Progress func(done, total int64)
+
+	// came hears how many bytes are there, of how many, for tests that do
+	// something half way.
+	came func(done, total int64)
 }
 
 // StatusError is a server's answer that is not the file.

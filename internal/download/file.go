@@ -11,6 +11,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/k8sp/cuda/internal/progress"
 	"github.com/k8sp/cuda/internal/retry"
 )
 
@@ -81,7 +82,10 @@ func fetchOnce(ctx context.Context, p *part, o Options) error {
 	response, err := ask(watched, p, o)
 	if err == nil {
 		defer response.Body.Close()
-		err = receive(p, o, response, func() { silence.Reset(idle) })
+		task := progress.Begin(ctx, "download", progress.Bytes, p.Size)
+		defer task.End()
+		task.Set(p.size) // what an earlier request brought
+		err = receive(p, o, task.Reader(response.Body), func() { silence.Reset(idle) })
 	}
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -134,12 +138,11 @@ func checkRedirect(request *http.Request, via []*http.Request) error {
 
 // receive appends what an answer brings to the part, and calls heard after each
 // read that brought something.
-func receive(p *part, o Options, response *http.Response, heard func()) error {
+func receive(p *part, o Options, body io.Reader, heard func()) error {
 	most := p.Size // the server's own word
 	if most == 0 && o.Limit > 0 {
 		most = o.Limit
 	}
-	body := io.Reader(response.Body)
 	if most > 0 {
 		body = io.LimitReader(body, most-p.size+1)
 	}
@@ -147,8 +150,8 @@ func receive(p *part, o Options, response *http.Response, heard func()) error {
 		n, err := body.Read(b)
 		if n > 0 {
 			heard()
-			if o.Progress != nil {
-				o.Progress(p.size+int64(n), p.Size)
+			if o.came != nil {
+				o.came(p.size+int64(n), p.Size)
 			}
 		}
 		return n, err

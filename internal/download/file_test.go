@@ -55,8 +55,8 @@ func TestFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "vmlinuz")
 	digest, err := File(t.Context(), path, Options{
 		URL: secret(base), SHA256: strings.ToUpper(contentSHA256), Limit: int64(len(content)),
-		Room:     func(bytes int64) error { room = bytes; return nil },
-		Progress: func(_, of int64) { total = of },
+		Room: func(bytes int64) error { room = bytes; return nil },
+		came: func(_, of int64) { total = of },
 	})
 	if err != nil || digest != contentSHA256 {
 		t.Fatalf("digest %s, error %v", digest, err)
@@ -181,7 +181,7 @@ func TestFileOnADiskThatFails(t *testing.T) {
 	}
 	// Between the answer and the first write.
 	fails := func(int64, int64) { p.close() }
-	if err := fetch(t.Context(), p, Options{URL: url, Progress: fails, Pause: time.Millisecond}); !errors.Is(err, os.ErrClosed) || asked != 1 {
+	if err := fetch(t.Context(), p, Options{URL: url, came: fails, Pause: time.Millisecond}); !errors.Is(err, os.ErrClosed) || asked != 1 {
 		t.Errorf("error %v after %d requests", err, asked)
 	}
 }

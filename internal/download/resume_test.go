@@ -145,7 +145,7 @@ func TestSoak(t *testing.T) {
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			stop := int64(callers.IntN(3 * size / 2))
-			o.Progress = func(done, _ int64) {
+			o.came = func(done, _ int64) {
 				if done > stop {
 					cancel()
 				}
@@ -238,7 +238,7 @@ func TestResumesAnotherRuns(t *testing.T) {
 			path, o := m.options(t)
 			first := o
 			ctx, cancel := context.WithCancel(t.Context())
-			first.Progress = func(done, _ int64) {
+			first.came = func(done, _ int64) {
 				if done == 40_000 {
 					cancel()
 				}

@@ -112,8 +112,15 @@ func (l *Lock) Scratch() (string, error) {
 	if l.scratch != "" {
 		return l.scratch, nil
 	}
-	dir := filepath.Join(l.share.Private(), "scratch")
+	dir := l.share.Scratch()
 	if err := os.RemoveAll(dir); err != nil {
+		return "", fmt.Errorf("remove what an earlier run left: %w", err)
+	}
+	left, err := filepath.Glob(filepath.Join(l.share.Private(), probeName))
+	for _, name := range left {
+		err = errors.Join(err, os.RemoveAll(name))
+	}
+	if err != nil {
 		return "", fmt.Errorf("remove what an earlier run left: %w", err)
 	}
 	if err := l.share.MkdirAll(dir); err != nil {

@@ -156,6 +156,10 @@ func TestScratchIsFreshAndThrownAway(t *testing.T) {
 	if err := os.MkdirAll(left, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	probe := filepath.Join(s.Private(), "writable-123")
+	if err := os.WriteFile(probe, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	lock, err := s.Lock(t.Context(), quick)
 	if err != nil {
 		t.Fatal(err)
@@ -166,6 +170,9 @@ func TestScratchIsFreshAndThrownAway(t *testing.T) {
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 0 {
 		t.Fatalf("scratch holds %v, %v", entries, err)
+	}
+	if _, err := os.Lstat(probe); !os.IsNotExist(err) {
+		t.Errorf("the probe of a run that was killed is still there: %v", err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "object.o"), nil, 0o644); err != nil {
 		t.Fatal(err)

@@ -90,6 +90,14 @@ func (s *Share) Downloads() string { return filepath.Join(s.Private(), "download
 // Prepared is the part of Private that holds the prepared kernel trees.
 func (s *Share) Prepared() string { return filepath.Join(s.Private(), "prepared") }
 
+// Digests is the part of Private that holds what the driver packages' digests
+// were found to be.
+func (s *Share) Digests() string { return filepath.Join(s.Private(), "digests") }
+
+// Scratch is the part of Private that the run which holds the lock works in; see
+// [Lock.Scratch].
+func (s *Share) Scratch() string { return filepath.Join(s.Private(), "scratch") }
+
 // Writable says whether results can be left in the share, by trying. It is
 // for before the work: minutes of compiling must not end in this error.
 func (s *Share) Writable() error {
@@ -107,13 +115,21 @@ func (s *Share) Writable() error {
 		"let the container's root write to it")
 }
 
+// probeName is the pattern of the files by which runs try whether they can write.
+const probeName = "writable-*"
+
 func (s *Share) probe() error {
-	f, err := s.create(s.Private(), "writable-*")
+	f, err := s.create(s.Private(), probeName)
 	if err != nil {
 		return err
 	}
 	_, err = f.WriteString("builder was here\n")
-	return errors.Join(err, f.Close(), os.Remove(f.Name()))
+	err = errors.Join(err, f.Close())
+	// The run that holds the share clears what others left.
+	if gone := os.Remove(f.Name()); !errors.Is(gone, fs.ErrNotExist) {
+		err = errors.Join(err, gone)
+	}
+	return err
 }
 
 // Explain turns an error of the file system that has a plain cause (full, over
@@ -123,7 +139,7 @@ func (s *Share) Explain(name stage.Name, err error) error {
 	switch {
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		return stage.Wrap(name, err, fmt.Sprintf("the share %s is full", s.dir),
-			fmt.Sprintf("free space there (%s may be deleted when nothing runs), or mount a larger share", s.Private()))
+			fmt.Sprintf("free space there (`builder prune` shows what can be made again, and %s may be deleted when nothing runs), or mount a larger share", s.Private()))
 	case errors.Is(err, unix.EROFS):
 		return stage.Wrap(name, err, fmt.Sprintf("the share %s is read-only, so modules could not be left there", s.dir),
 			"mount it without :ro, and check that its file system did not go read-only after an error")

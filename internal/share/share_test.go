@@ -56,9 +56,10 @@ func TestOpenRefuses(t *testing.T) {
 
 func TestLayout(t *testing.T) {
 	s := &Share{dir: "/opt/share"}
-	got := []string{s.Dir(), s.CUDA(), s.Linux(), s.Modules(), s.Private(), s.Logs(), s.Exports(), s.Prepared()}
+	got := []string{s.Dir(), s.CUDA(), s.Linux(), s.Modules(), s.Private(), s.Logs(), s.Exports(), s.Prepared(), s.Digests(), s.Scratch()}
 	want := []string{"/opt/share", "/opt/share/cuda", "/opt/share/linux", "/opt/share/modules", "/opt/share/.builder",
-		"/opt/share/.builder/logs", "/opt/share/.builder/exports", "/opt/share/.builder/prepared"}
+		"/opt/share/.builder/logs", "/opt/share/.builder/exports", "/opt/share/.builder/prepared",
+		"/opt/share/.builder/digests", "/opt/share/.builder/scratch"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
@@ -128,13 +129,15 @@ func TestExplainLeavesOtherErrors(t *testing.T) {
 func TestNeed(t *testing.T) {
 	for name, c := range map[string]struct {
 		st    unix.Statfs_t
-		need  uint64
+		need  Space
 		words []string
 	}{
-		"enough":      {unix.Statfs_t{Blocks: 100, Bavail: 10, Frsize: 1e6}, 10e6, nil},
-		"too little":  {unix.Statfs_t{Blocks: 9000, Bavail: 2500, Bfree: 9000, Frsize: 1e6}, 4e9, []string{"has 2.5 GB free and the kernel tree needs 4.0 GB"}},
-		"old, in MB":  {unix.Statfs_t{Blocks: 100, Bavail: 9, Bsize: 1e6}, 10e6, []string{"has 9 MB free and the kernel tree needs 10 MB"}},
-		"not telling": {unix.Statfs_t{}, 1 << 60, nil},
+		"enough":           {unix.Statfs_t{Blocks: 100, Bavail: 10, Frsize: 1e6, Files: 100, Ffree: 20}, Space{10e6, 20}, nil},
+		"too little":       {unix.Statfs_t{Blocks: 9000, Bavail: 2500, Bfree: 9000, Frsize: 1e6}, Space{4e9, 1}, []string{"has 2.5 GB free and the kernel tree needs 4.0 GB"}},
+		"old, in MB":       {unix.Statfs_t{Blocks: 100, Bavail: 9, Bsize: 1e6}, Space{10e6, 1}, []string{"has 9 MB free and the kernel tree needs 10 MB"}},
+		"too few inodes":   {unix.Statfs_t{Blocks: 100, Bavail: 100, Frsize: 1e6, Files: 65536, Ffree: 1200}, Space{10e6, 12000}, []string{"takes 1200 more files and the kernel tree needs 12000"}},
+		"inodes on demand": {unix.Statfs_t{Blocks: 100, Bavail: 100, Frsize: 1e6}, Space{10e6, 12000}, nil},
+		"not telling":      {unix.Statfs_t{}, Space{1 << 60, 1 << 60}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := open(t)
@@ -152,15 +155,15 @@ func TestNeed(t *testing.T) {
 				}
 				return
 			}
-			failure(t, err, 12, append(c.words, s.Private())...)
+			failure(t, err, 12, append(c.words, s.Dir(), "builder prune")...)
 		})
 	}
 }
 
 func TestFreeOfTheRealOne(t *testing.T) {
-	free, known, err := open(t).Free()
-	if err != nil || !known || free == 0 {
-		t.Errorf("Free = %d, %v, %v", free, known, err)
+	free, err := open(t).Free()
+	if err != nil || free.Bytes == 0 || free.Bytes == Unknown || free.Files == 0 {
+		t.Errorf("Free = %+v, %v", free, err)
 	}
 }
 

@@ -2,47 +2,64 @@ package share
 
 import (
 	"fmt"
+	"math"
 
-	"github.com/k8sp/cuda/pkg/stage"
 	"golang.org/x/sys/unix"
+
+	"github.com/k8sp/cuda/internal/units"
+	"github.com/k8sp/cuda/pkg/stage"
 )
 
-// Free is how many bytes a user may still write to the share. known is false
-// where the file system does not say, as some host-shared ones do not.
-func (s *Share) Free() (bytes uint64, known bool, err error) {
-	var st unix.Statfs_t
-	if err := s.statfs(s.dir, &st); err != nil {
-		return 0, false, fmt.Errorf("free space of %s: %w", s.dir, err)
-	}
-	if st.Blocks == 0 {
-		return 0, false, nil
-	}
-	// Frsize is the unit of the counts; old file systems leave it 0.
-	unit := st.Frsize
-	if unit <= 0 {
-		unit = st.Bsize
-	}
-	return st.Bavail * uint64(unit), true, nil
+// Space is what a disk has or work needs: bytes, and files, which a file system
+// may run out of first.
+type Space struct {
+	Bytes, Files uint64
 }
 
-// Need returns an error of the stage when the share has fewer than so many
-// bytes free for what ("the kernel tree"). It is for before that work begins.
-func (s *Share) Need(name stage.Name, bytes uint64, what string) error {
-	free, known, err := s.Free()
+// Plus is the sum.
+func (s Space) Plus(other Space) Space { return Space{s.Bytes + other.Bytes, s.Files + other.Files} }
+
+// Times is the space n/d times.
+func (s Space) Times(n, d uint64) Space { return Space{s.Bytes * n / d, s.Files * n / d} }
+
+// Unknown is a part of the free space that the file system does not tell, as
+// some host-shared ones do not.
+const Unknown = math.MaxUint64
+
+// Free is what a user may still write to the share, in parts [Unknown].
+func (s *Share) Free() (Space, error) {
+	var st unix.Statfs_t
+	if err := s.statfs(s.dir, &st); err != nil {
+		return Space{}, fmt.Errorf("free space of %s: %w", s.dir, err)
+	}
+	free := Space{Unknown, Unknown}
+	if st.Blocks > 0 {
+		// Frsize is the unit of the counts; old file systems leave it 0.
+		unit := st.Frsize
+		if unit <= 0 {
+			unit = st.Bsize
+		}
+		free.Bytes = st.Bavail * uint64(unit)
+	}
+	if st.Files > 0 { // btrfs and others make their inodes as they need them
+		free.Files = st.Ffree
+	}
+	return free, nil
+}
+
+// Need returns an error of the stage when the share has less than that free for
+// what ("the kernel tree"). It is for before that work begins.
+func (s *Share) Need(name stage.Name, need Space, what string) error {
+	free, err := s.Free()
 	if err != nil {
 		return stage.Wrap(name, err, "the share's free space cannot be read", "check its mount")
 	}
-	if !known || free >= bytes {
-		return nil
+	const hint = "free space there (`builder prune` shows what can be made again), or mount a larger share"
+	switch {
+	case free.Bytes < need.Bytes:
+		return stage.New(name, fmt.Sprintf("the share %s has %s free and %s needs %s", s.dir, units.Bytes(free.Bytes), what, units.Bytes(need.Bytes)), hint)
+	case free.Files < need.Files:
+		return stage.New(name, fmt.Sprintf("the file system of the share %s takes %d more files and %s needs %d", s.dir, free.Files, what, need.Files), hint)
 	}
-	return stage.New(name, fmt.Sprintf("the share %s has %s free and %s needs %s", s.dir, size(free), what, size(bytes)),
-		fmt.Sprintf("free space there (%s may be deleted when nothing runs), or mount a larger share", s.Private()))
-}
-
-// size is bytes for people, in the unit that disks are sold by.
-func size(bytes uint64) string {
-	if bytes >= 1e9 {
-		return fmt.Sprintf("%.1f GB", float64(bytes)/1e9)
-	}
-	return fmt.Sprintf("%.0f MB", float64(bytes)/1e6)
+	return nil
 }

@@ -8,15 +8,20 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
-	"github.com/k8sp/cuda/internal/command"
-	"github.com/k8sp/cuda/pkg/stage"
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
+
+	"github.com/k8sp/cuda/internal/command"
+	"github.com/k8sp/cuda/internal/progress"
+	"github.com/k8sp/cuda/pkg/stage"
 )
 
 // DefaultTimeout is the time limit of a build whose options name none. Five
@@ -43,8 +48,7 @@ type BuildOptions struct {
 	// ModuleType is [Proprietary] or [Open], whichever the package has;
 	// [Preference.Resolve] chooses. Required.
 	ModuleType string
-	// Exclude names modules to leave out, of nvidia-drm, nvidia-peermem and
-	// nvidia-uvm.
+	// Exclude names modules to leave out, as [Leave] returns them.
 	Exclude []string
 	// AllowUndefined lets modules use symbols that OutputDir's Module.symvers
 	// does not list; they are in Built.Undefined instead of failing the
@@ -58,9 +62,6 @@ type BuildOptions struct {
 	Jobs int
 	// Timeout ends an installer that hangs; zero means [DefaultTimeout].
 	Timeout time.Duration
-	// Progress, if set, is called with a line for a person now and then,
-	// never concurrently.
-	Progress func(line string)
 	// StateDir is where the installer looks for the record of an installed
 	// driver; empty means /var/lib/nvidia, the only folder that NVIDIA's own
 	// installer looks into.
@@ -129,6 +130,9 @@ func Build(ctx context.Context, d Driver, o BuildOptions) (Built, error) {
 	}
 	if b.Files, err = gatherModules(dir); err != nil {
 		return Built{}, stage.Wrap(stage.Build, err, "the built modules cannot be gathered", "")
+	}
+	if b.Files, err = drop(b.Files, o.Exclude); err != nil {
+		return Built{}, stage.Wrap(stage.Build, err, "a module that was not asked for cannot be removed", "")
 	}
 	log, err := readLog(o.LogFile)
 	if err != nil {
@@ -221,7 +225,12 @@ func (o BuildOptions) stateDir() string {
 }
 
 // environment is what the build sees besides the caller's own environment.
-func (o BuildOptions) environment() []string {
+func (o BuildOptions) environment(d Driver) []string {
+	// Assertions and warnings name their file, by its path in scratch.
+	flags := "-ffile-prefix-map=" + d.Dir + "/="
+	if !o.Debug {
+		flags = "-g0 " + flags
+	}
 	env := []string{
 		"LC_ALL=C",
 		"TMPDIR=" + o.Scratch,
@@ -229,12 +238,10 @@ func (o BuildOptions) environment() []string {
 		"MAKEFLAGS=",
 		// The choice of the compiler was made, and explained, before.
 		"IGNORE_CC_MISMATCH=1",
+		"KCFLAGS=" + flags,
 	}
 	if o.Compiler != "" {
 		env = append(env, "CC="+o.Compiler)
-	}
-	if !o.Debug {
-		env = append(env, "KCFLAGS=-g0")
 	}
 	if o.AllowUndefined {
 		env = append(env, "KBUILD_MODPOST_WARN=1")
@@ -250,14 +257,13 @@ var errTimeout = errors.New("time limit reached")
 func (o BuildOptions) run(ctx context.Context, d Driver, argv []string) (printed string, err error) {
 	var out tail
 	done := make(chan error, 1)
-	zerolog.Ctx(ctx).Debug().Str("command", strings.Join(argv, " ")).Strs("environment", o.environment()).Msg("running nvidia-installer")
+	zerolog.Ctx(ctx).Debug().Str("command", strings.Join(argv, " ")).Strs("environment", o.environment(d)).Msg("running nvidia-installer")
 	go func() {
-		done <- o.Runner.Run(ctx, command.Command{Args: argv, Dir: d.Dir, Env: o.environment(), Output: &out})
+		done <- o.Runner.Run(ctx, command.Command{Args: argv, Dir: d.Dir, Env: o.environment(d), Output: &out})
 	}()
-	log := follower{path: o.LogFile, every: 5 * time.Second, report: o.Progress}
-	if log.report == nil {
-		log.report = func(string) {}
-	}
+	task := progress.Begin(ctx, "kernel modules", "objects", o.objects(ctx, d))
+	defer task.End()
+	log := follower{path: o.LogFile, task: task, step: func(step string) { zerolog.Ctx(ctx).Debug().Msg(step) }}
 	ticks := time.NewTicker(500 * time.Millisecond)
 	defer ticks.Stop()
 	for {
@@ -273,6 +279,31 @@ func (o BuildOptions) run(ctx context.Context, d Driver, argv []string) (printed
 		}
 	}
 }
+
+// objects is how many objects make will compile, as the package's own count has
+// it, by which its installer draws its bar; 0 where it has none.
+func (o BuildOptions) objects(ctx context.Context, d Driver) int64 {
+	dir := filepath.Join(d.Dir, d.SourceDir(o.ModuleType))
+	if _, err := os.Stat(filepath.Join(dir, "count-lines.mk")); err != nil {
+		return 0
+	}
+	var out tail
+	err := o.Runner.Run(ctx, command.Command{
+		Args: []string{"make", "--silent", "--file=count-lines.mk", "count", "SYSSRC=" + o.SourceDir, "SYSOUT=" + o.OutputDir,
+			"NV_EXCLUDE_KERNEL_MODULES=" + strings.Join(slices.DeleteFunc(slices.Clone(o.Exclude), compiledAnyway), " ")},
+		Dir: dir, Env: o.environment(d), Output: &out,
+	})
+	count := counted.FindStringSubmatch(out.String())
+	if err != nil || count == nil {
+		zerolog.Ctx(ctx).Debug().Err(err).Str("said", out.lastLines(1)).Msg("the package does not say how many objects it compiles")
+		return 0
+	}
+	objects, _ := strconv.ParseInt(count[1], 10, 32) // digits
+	modules, _ := strconv.ParseInt(count[2], 10, 32) // each has an object of its own for modpost's findings
+	return objects + modules
+}
+
+var counted = regexp.MustCompile(`conftests:\d+ objects:(\d{1,6}) modules:(\d{1,6})`)
 
 // failure is the error of a build that failed, or that left modules out.
 func (o BuildOptions) failure(d Driver, runErr error, missing []string, log findings, printed string) error {

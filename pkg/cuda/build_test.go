@@ -103,8 +103,6 @@ func TestBuild(t *testing.T) {
 	o.Compiler = "gcc-12"
 	o.Exclude = []string{"nvidia-uvm"}
 	o.AllowUndefined = true
-	var progress []string
-	o.Progress = func(line string) { progress = append(progress, line) }
 	r.during = func() {
 		record, err := os.ReadFile(filepath.Join(o.StateDir, "log"))
 		if err != nil {
@@ -137,12 +135,10 @@ func TestBuild(t *testing.T) {
 	if call.Args[0] != "/scratch/driver/nvidia-installer" || call.Dir != "/scratch/driver" {
 		t.Errorf("ran %s in %s", call.Args[0], call.Dir)
 	}
-	wantEnv := []string{"LC_ALL=C", "TMPDIR=" + o.Scratch, "MAKEFLAGS=", "IGNORE_CC_MISMATCH=1", "CC=gcc-12", "KCFLAGS=-g0", "KBUILD_MODPOST_WARN=1"}
+	wantEnv := []string{"LC_ALL=C", "TMPDIR=" + o.Scratch, "MAKEFLAGS=", "IGNORE_CC_MISMATCH=1",
+		"KCFLAGS=-g0 -ffile-prefix-map=/scratch/driver/=", "CC=gcc-12", "KBUILD_MODPOST_WARN=1"}
 	if diff := cmp.Diff(wantEnv, call.Env); diff != "" {
 		t.Errorf("environment (-want +got):\n%s", diff)
-	}
-	if diff := cmp.Diff([]string{"Building kernel modules"}, progress); diff != "" {
-		t.Errorf("progress (-want +got):\n%s", diff)
 	}
 	if _, err := os.Stat(filepath.Join(o.StateDir, "log")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the record is still there: %v", err)
@@ -290,6 +286,55 @@ func TestBuildInstallerThatCannotRun(t *testing.T) {
 			_, err := Build(t.Context(), d, o)
 			if stage.ExitCode(err) != 14 || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v, want exit code 14 and %q", err, tt.want)
+			}
+		})
+	}
+}
+
+// counting is a runner that answers the package's count.
+type counting struct {
+	says string
+	err  error
+	call command.Command
+}
+
+func (c *counting) Run(_ context.Context, call command.Command) error {
+	c.call = call
+	_, err := call.Output.Write([]byte(c.says))
+	return errors.Join(err, c.err)
+}
+
+// What is to be compiled is what the package says, or not known.
+func TestObjects(t *testing.T) {
+	for _, tt := range []struct {
+		name, says string
+		err        error
+		want       int64
+	}{
+		{"as 535 says it", "/bin/sh: 1: .: cannot open .config: No such file\nconftests:196 objects:167 modules:2\n", nil, 169},
+		{"nothing", "", nil, 0},
+		{"an error", "conftests:1 objects:1 modules:1\n", failed, 0},
+		{"nonsense", "conftests:1 objects:99999999999999999999 modules:1\n", nil, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := &counting{says: tt.says, err: tt.err}
+			o := buildOptions(t, r)
+			o.Exclude = []string{"nvidia-drm", "nvidia-modeset"}
+			d := driver("535.261.03", Open)
+			d.Dir, o.ModuleType = t.TempDir(), Open
+			if got := o.objects(t.Context(), d); got != 0 || r.call.Args != nil {
+				t.Errorf("%d objects of a package without a count, by %v", got, r.call.Args)
+			}
+			list := filepath.Join(d.Dir, "kernel-open", "count-lines.mk")
+			if err := errors.Join(os.Mkdir(filepath.Dir(list), 0o755), os.WriteFile(list, nil, 0o644)); err != nil {
+				t.Fatal(err)
+			}
+			if got := o.objects(t.Context(), d); got != tt.want {
+				t.Errorf("%d objects, want %d", got, tt.want)
+			}
+			want := []string{"make", "--silent", "--file=count-lines.mk", "count", "SYSSRC=/share/linux", "SYSOUT=/share/prepared", "NV_EXCLUDE_KERNEL_MODULES=nvidia-drm"}
+			if diff := cmp.Diff(want, r.call.Args); diff != "" || r.call.Dir != filepath.Dir(list) {
+				t.Errorf("ran in %s (-want +got):\n%s", r.call.Dir, diff)
 			}
 		})
 	}

@@ -38,10 +38,9 @@ type FetchOptions struct {
 	// SHA256 is what the package's digest must be, in hexadecimal; empty takes
 	// whatever the server has.
 	SHA256 string
-	// Pause, Room and Progress are download.Options's.
-	Pause    time.Duration
-	Room     func(bytes int64) error
-	Progress func(done, total int64)
+	// Pause and Room are download.Options's.
+	Pause time.Duration
+	Room  func(bytes int64) error
 }
 
 // folders are those of NVIDIA's server that have packages for an architecture,
@@ -77,7 +76,7 @@ func Fetch(ctx context.Context, arch kernel.Arch, version string, o FetchOptions
 	for _, address := range addresses {
 		zerolog.Ctx(ctx).Info().Str("from", download.Shown(address)).Msg("downloading the driver package")
 		digest, err := download.File(ctx, p.Path, download.Options{
-			URL: address, SHA256: o.SHA256, Limit: maxPackage, Pause: o.Pause, Room: o.Room, Progress: o.Progress,
+			URL: address, SHA256: o.SHA256, Limit: maxPackage, Pause: o.Pause, Room: o.Room,
 		})
 		switch {
 		case err == nil:

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,16 +65,16 @@ func (a argument) record() string {
 }
 
 // exclusions are the modules that the installer can leave out, each with the
-// option for it.
+// option for it. None has one for nvidia-modeset, of three files: that is
+// compiled and then dropped.
 var exclusions = map[string]string{
 	"nvidia-uvm":     "no-unified-memory",
 	"nvidia-drm":     "no-drm",
 	"nvidia-peermem": "no-peermem",
 }
 
-// Excludable lists the modules that a build can leave out, as far as the
-// driver's version allows, sorted.
-func Excludable() []string { return slices.Sorted(maps.Keys(exclusions)) }
+// compiledAnyway says whether a module that is to be left out is compiled.
+func compiledAnyway(module string) bool { return exclusions[module] == "" }
 
 // helpful are options without which the modules would be the same, but which
 // keep the installer from looking at, or asking about, the machine that it
@@ -162,14 +161,14 @@ func formArgument(known options, d Driver, moduleType string) ([]argument, error
 func exclusionArguments(known options, d Driver, exclude []string, moduleType string) ([]argument, error) {
 	var args []argument
 	for _, module := range slices.Sorted(slices.Values(exclude)) {
-		if !slices.Contains(d.Modules(moduleType), module) {
+		option, ok := exclusions[module]
+		if !ok || !slices.Contains(d.Modules(moduleType), module) {
 			continue
 		}
-		option, ok := exclusions[module]
-		if !ok || !known[option] {
+		if !known[option] {
 			return nil, stage.New(stage.Build,
 				fmt.Sprintf("the nvidia-installer of driver %s cannot leave out %s", d.Version, module),
-				"exclude only nvidia-drm, nvidia-peermem or nvidia-uvm, as far as the driver's version allows")
+				"build it as well, or choose another driver version")
 		}
 		args = append(args, argument{name: option})
 	}

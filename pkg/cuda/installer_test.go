@@ -3,6 +3,7 @@ package cuda
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -117,7 +118,7 @@ func TestCompose(t *testing.T) {
 		{"580", "580.105.08", []string{Proprietary, Open}, Proprietary, []string{"nvidia-uvm", "nvidia-drm"}, "--kernel-modules-only",
 			[]string{"--no-dkms", "--no-backup", "--no-kernel-module-source", "--no-rebuild-initramfs", "--skip-depmod", "--skip-module-load",
 				"--concurrency-level=2", "--kernel-module-type=proprietary", "--no-drm", "--no-unified-memory"}},
-		{"580 open", "580.105.08", []string{Proprietary, Open}, Open, []string{"nvidia-vgpu-vfio"}, "--kernel-modules-only",
+		{"580 open", "580.105.08", []string{Proprietary, Open}, Open, []string{"nvidia-modeset"}, "--kernel-modules-only",
 			[]string{"--no-dkms", "--no-backup", "--no-kernel-module-source", "--no-rebuild-initramfs", "--skip-depmod", "--skip-module-load",
 				"--concurrency-level=2", "--kernel-module-type=open"}},
 	}
@@ -156,7 +157,6 @@ func TestComposeRefuses(t *testing.T) {
 		{"no modules-only mode", without("kernel-modules-only"), Proprietary, nil, "does not know --kernel-module-only"},
 		{"no install path", without("kernel-install-path"), Proprietary, nil, "does not know --kernel-install-path"},
 		{"no choice of form", without("kernel-module-build-directory"), Open, nil, "cannot be told to build the open modules"},
-		{"a module without an option", knownTo(t, "535.216.01"), Proprietary, []string{"nvidia-modeset"}, "cannot leave out nvidia-modeset"},
 		{"an option it does not know", without("no-peermem"), Proprietary, []string{"nvidia-peermem"}, "cannot leave out nvidia-peermem"},
 	}
 	for _, tt := range tests {
@@ -166,5 +166,18 @@ func TestComposeRefuses(t *testing.T) {
 				t.Errorf("error %v, want exit code 14 and %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// Without a number of jobs there is one for each processor that Go may use,
+// which is what a container's quota leaves of them.
+func TestJobsOfTheContainer(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(3))
+	args, err := compose(knownTo(t, "535.216.01"), driver("535.261.03", Proprietary), BuildOptions{ModuleType: Proprietary}, "/m")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(args, func(a argument) bool { return a.String() == "--concurrency-level=3" }) {
+		t.Errorf("arguments %v, want --concurrency-level=3", args)
 	}
 }

@@ -9,7 +9,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
+
+	"github.com/k8sp/cuda/internal/progress"
 )
 
 // The shapes of a line in nvidia-installer's log. Everything that a command
@@ -154,17 +155,12 @@ type follower struct {
 	offset int64
 	rest   string // the beginning of a line whose end is not written yet
 
-	step    string
-	tests   int // of the kernel's interfaces, which come before the compiling
-	objects int
-	counted int // their sum when it was last reported
-	at      time.Time
-	every   time.Duration // how often at most to report them
-	report  func(line string)
+	tests int            // of the kernel's interfaces, which come before the compiling
+	task  *progress.Task // counts objects
+	step  func(step string)
 }
 
-// poll reads what is new and reports the installer's steps, and how far make
-// has come.
+// poll reads what is new, and counts how far make has come.
 func (f *follower) poll() {
 	file, err := os.Open(f.path)
 	if err != nil {
@@ -184,33 +180,20 @@ func (f *follower) poll() {
 	for _, line := range lines[:len(lines)-1] {
 		f.line(line)
 	}
-	if time.Since(f.at) >= f.every {
-		f.count()
-	}
-}
-
-// count reports the counts if they have changed.
-func (f *follower) count() {
-	if f.tests+f.objects == f.counted {
-		return
-	}
-	f.at = time.Now()
-	f.counted = f.tests + f.objects
-	f.report(fmt.Sprintf("%s: %d kernel interfaces tested, %d objects compiled", f.step, f.tests, f.objects))
 }
 
 func (f *follower) line(line string) {
 	if step, ok := strings.CutPrefix(line, stepPrefix); ok && step != "done." {
-		f.count()
-		f.step = step
-		f.report(step)
+		f.step(step)
 	}
 	if output, ok := strings.CutPrefix(line, outputPrefix); ok {
 		switch output = strings.TrimSpace(output); {
 		case strings.HasPrefix(output, "CONFTEST: "):
 			f.tests++
+			f.task.Note(fmt.Sprintf("%d kernel interfaces tested", f.tests))
 		case strings.HasPrefix(output, "CC "):
-			f.objects++
+			f.task.Note("") // the tests are over
+			f.task.Add(1)
 		}
 	}
 }

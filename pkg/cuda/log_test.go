@@ -1,13 +1,19 @@
 package cuda
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/rs/zerolog"
+
+	"github.com/k8sp/cuda/internal/progress"
 )
 
 func TestFindingsOfRealLogs(t *testing.T) {
@@ -129,37 +135,49 @@ func TestFindingsAreBounded(t *testing.T) {
 	}
 }
 
-func TestFollowerReportsStepsAndCounts(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "log")
-	var got []string
-	f := follower{path: path, report: func(line string) { got = append(got, line) }}
-	f.poll() // nothing there yet
-	for _, text := range []string{
-		"-> Building kernel modules\n    CONFTEST: a\n    CONFTEST: b\n     CC [M]  a.",
-		"o\n     CC [M]  b.o\n     LD [M]  nvidia.o\n",
-		"",
-		"     CC      nvidia.mod.o\n-> done.\n-> Kernel module compilation complete.\n",
-	} {
-		file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
-		if err != nil {
-			t.Fatal(err)
+func TestFollower(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "log")
+		var said bytes.Buffer
+		var steps []string
+		task := progress.Begin(zerolog.New(&said).WithContext(t.Context()), "kernel modules", "objects", 3)
+		f := follower{path: path, task: task, step: func(step string) { steps = append(steps, step) }}
+		f.poll() // nothing there yet
+		for _, text := range []string{
+			"-> Building kernel modules\n    CONFTEST: a\n    CONFTEST: b\n     CC [M]  a.",
+			"o\n     CC [M]  b.o\n     LD [M]  nvidia.o\n",
+			"",
+			"     CC      nvidia.mod.o\n-> done.\n-> Kernel module compilation complete.\n",
+		} {
+			file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := file.WriteString(text); err != nil {
+				t.Fatal(err)
+			}
+			file.Close()
+			f.poll()
+			time.Sleep(6 * time.Second) // of the test's own clock
 		}
-		if _, err := file.WriteString(text); err != nil {
-			t.Fatal(err)
+		task.End()
+		if diff := cmp.Diff([]string{"Building kernel modules", "Kernel module compilation complete."}, steps); diff != "" {
+			t.Errorf("steps (-want +got):\n%s", diff)
 		}
-		file.Close()
-		f.poll()
-	}
-	want := []string{
-		"Building kernel modules",
-		"Building kernel modules: 2 kernel interfaces tested, 0 objects compiled",
-		"Building kernel modules: 2 kernel interfaces tested, 2 objects compiled",
-		"Building kernel modules: 2 kernel interfaces tested, 3 objects compiled",
-		"Kernel module compilation complete.",
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("reports (-want +got):\n%s", diff)
-	}
+		want := []string{
+			"kernel modules: 0 of 3 objects, 2 kernel interfaces tested, 5s",
+			"kernel modules: 2 of 3 objects, 2s left",
+			"kernel modules: 3 of 3 objects, 0s left",
+		}
+		var got []string
+		for line := range strings.Lines(said.String()) {
+			_, message, _ := strings.Cut(line, `"message":"`)
+			got = append(got, strings.TrimSuffix(message, "\"}\n"))
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("log (-want +got):\n%s", diff)
+		}
+	})
 }
 
 func FuzzFindings(f *testing.F) {

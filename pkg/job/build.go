@@ -7,7 +7,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/rs/zerolog"
 
@@ -19,15 +18,6 @@ import (
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/modules/signature"
 	"github.com/k8sp/cuda/pkg/stage"
-)
-
-// What the stages write to the share, as measured with five modules, and a
-// margin.
-const (
-	prepareBytes = 80e6
-	buildBytes   = 600e6
-	// firmwareBytes is more than the largest so far, 113 MB of 610.57.04.
-	firmwareBytes = 130e6
 )
 
 // The tools that a build runs, by the names of their logs.
@@ -68,6 +58,7 @@ type build struct {
 	scratch string // this run's, on the share, gone at its end
 
 	target   kernel.Target
+	exclude  []string          // the modules to do without, sorted
 	signer   *signature.Signer // nil: the modules are not signed
 	compiler prepare.Compiler
 	// compilerVersion is the first line of what the compiler says of itself.
@@ -88,15 +79,6 @@ type build struct {
 	checks     []modules.Check
 }
 
-// newBuild is a run of the job that has done nothing yet; a dry one will write
-// nothing.
-func newBuild(o Options, s *share.Share, dry bool) *build {
-	o.Source.Offline, o.Source.Pause = o.Offline, o.Pause
-	o.Host.Offline, o.Host.Pause = o.Offline, o.Pause
-	o.Host.images = imageCache{dir: s.Downloads(), keep: !dry}
-	return &build{Options: o, share: s, dry: dry}
-}
-
 // Build runs the job. Where an earlier run has published exactly what this one
 // would, it says so and builds nothing. Errors are a *stage.Error of the stage
 // that failed, or the context's; either way nothing that was published before
@@ -106,14 +88,14 @@ func Build(ctx context.Context, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if err := o.validate(); err != nil {
+	b, err := newBuild(o, s, false)
+	if err != nil {
 		return Result{}, err
 	}
 	if err := s.Writable(); err != nil {
 		return Result{}, err
 	}
 	defer giveToOwner(ctx, s)
-	b := newBuild(o, s, false)
 	err = run(ctx, stage.Detect, func(ctx context.Context) error { return b.detect(ctx, s.Exports()) })
 	if err != nil {
 		return Result{}, err
@@ -131,6 +113,19 @@ func Build(ctx context.Context, o Options) (Result, error) {
 		return Result{}, stage.Wrap(stage.Share, err, "this run's scratch folder cannot be made", "check that the share is writable")
 	}
 	return b.run(ctx)
+}
+
+// newBuild is a run of the job that has done nothing yet; a dry one will write
+// nothing. It refuses options that no build could make sense of.
+func newBuild(o Options, s *share.Share, dry bool) (*build, error) {
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	o.Source.Offline, o.Source.Pause = o.Offline, o.Pause
+	o.Host.Offline, o.Host.Pause = o.Offline, o.Pause
+	o.Host.images = imageCache{dir: s.Downloads(), keep: !dry}
+	exclude, err := cuda.Leave(o.Modules, o.Exclude)
+	return &build{Options: o, share: s, dry: dry, exclude: exclude}, err
 }
 
 // giveToOwner is done at the end, after a failure too: root's files in a
@@ -230,6 +225,9 @@ func (b *build) prepare(ctx context.Context) error {
 	if b.compiler.Warning != "" {
 		zerolog.Ctx(ctx).Warn().Msg(b.compiler.Warning)
 	}
+	if err := b.room(ctx, stage.Prepare, share.Space{}); err != nil {
+		return err
+	}
 	var err error
 	b.prepared, err = prepare.Prepare(ctx, b.target, b.source, prepare.Options{
 		Runner: b.Runner, Dir: b.share.Prepared(), Compiler: b.compiler.Command, Jobs: b.Jobs,
@@ -243,16 +241,19 @@ func (b *build) prepare(ctx context.Context) error {
 }
 
 func (b *build) compile(ctx context.Context) error {
+	if err := b.room(ctx, stage.Build, share.Space{}); err != nil {
+		return err
+	}
 	log := zerolog.Ctx(ctx)
 	var err error
 	b.built, err = cuda.Build(ctx, b.driver, cuda.BuildOptions{
 		Runner: b.Runner, Scratch: b.scratch, LogFile: b.logFile(installerTool),
 		Release: b.target.Release.Full, SourceDir: b.prepared.Source, OutputDir: b.prepared.Output,
-		Compiler: b.prepared.Compiler, ModuleType: b.moduleType, Exclude: b.Exclude,
+		Compiler: b.prepared.Compiler, ModuleType: b.moduleType, Exclude: b.exclude,
 		// Where only the exports of loaded modules are known, drm's may not
 		// be among them.
 		AllowUndefined: !b.target.Exports.Complete, Debug: b.Debug,
-		Jobs: b.Jobs, Timeout: b.BuildTimeout, Progress: progress(log), StateDir: b.StateDir,
+		Jobs: b.Jobs, Timeout: b.BuildTimeout, StateDir: b.StateDir,
 	})
 	if err != nil {
 		return b.share.Explain(stage.Build, err)
@@ -280,7 +281,7 @@ func (b *build) check(context.Context) error {
 		}
 	}
 	b.checks = slices.Concat(b.vouched, driftCheck(b.prepared.Drift), modules.Gate(b.mods, b.target, modules.Expect{
-		Modules: b.driver.Modules(b.moduleType), Excluded: b.Exclude, Firmware: b.driver.Firmware(), Debug: b.Debug,
+		Modules: b.driver.Modules(b.moduleType), Excluded: b.exclude, Firmware: b.driver.Firmware(), Debug: b.Debug,
 	}))
 	return modules.Judge(b.checks, b.policy())
 }
@@ -293,16 +294,4 @@ func (b *build) policy() modules.Policy { return modules.Policy{Strict: b.Strict
 // so that the last of each can be read after the fact.
 func (b *build) logFile(tool string) string {
 	return filepath.Join(b.share.Logs(), strings.Join([]string{tool, b.target.Release.Full, b.pkg.Version}, "-")+".log")
-}
-
-// progress passes on a tool's progress, no more often than a reader of a log
-// wants.
-func progress(log *zerolog.Logger) func(string) {
-	var last time.Time
-	return func(line string) {
-		if now := time.Now(); now.Sub(last) >= 5*time.Second {
-			last = now
-			log.Info().Msg(line)
-		}
-	}
 }

@@ -53,7 +53,7 @@ func (b *build) noteDigest(p cuda.Package, digest string) error {
 // digestFile is where a package's digest is noted. One that was downloaded and
 // one of the user's may have the same name.
 func (b *build) digestFile(p cuda.Package) string {
-	return filepath.Join(b.share.Private(), "digests", filepath.Base(filepath.Dir(p.Path)), p.Name()+".json")
+	return filepath.Join(b.share.Digests(), filepath.Base(filepath.Dir(p.Path)), p.Name()+".json")
 }
 
 func readDigest(path string) (known knownDigest, err error) {

@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/k8sp/cuda/internal/download"
+	"github.com/k8sp/cuda/internal/share"
 	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -122,15 +123,13 @@ func notDownloaded(absent error, why, hint string) error {
 // downloadDriver fetches the driver's package into the share.
 func (b *build) downloadDriver(ctx context.Context) error {
 	log := zerolog.Ctx(ctx)
-	say := progress(log)
 	var digest string
 	var err error
 	b.pkg, digest, err = cuda.Fetch(ctx, b.target.Arch, b.DriverVersion, cuda.FetchOptions{
 		Dir: b.share.Downloads(), BaseURL: b.DriverBaseURL, SHA256: strings.TrimPrefix(b.wantedDigest(), "sha256:"), Pause: b.Pause,
 		Room: func(bytes int64) error {
-			return b.share.Need(stage.Driver, uint64(bytes+bytes/10)+prepareBytes+buildBytes+firmwareBytes, "downloading the driver and building it")
+			return b.room(ctx, stage.Driver, share.Space{Bytes: uint64(bytes), Files: 3})
 		},
-		Progress: func(done, total int64) { say(fmt.Sprintf("%d of %d MB of the driver package", done/1e6, total/1e6)) },
 	})
 	if err != nil {
 		return b.share.Explain(stage.Driver, err)
@@ -175,7 +174,7 @@ func (b *build) unpackDriver(ctx context.Context) error {
 	if err := modules.Ready(b.share, b.scratch, b.target.Release.Full, b.pkg.Version); err != nil {
 		return err
 	}
-	if err := b.share.Need(stage.Driver, prepareBytes+buildBytes+firmwareBytes, "preparing a kernel tree and building a driver"); err != nil {
+	if err := b.room(ctx, stage.Driver, share.Space{}); err != nil {
 		return err
 	}
 	var err error

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"slices"
 
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/kernel/source"
@@ -40,10 +39,9 @@ func (b *build) digestInputs() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	exclude := slices.Sorted(slices.Values(b.Exclude))
 	text, err := json.Marshal(inputs{
 		Builder: b.Builder, Target: lasting(b.target), Compiler: b.compilerVersion, Driver: b.pkgDigest, Vouched: b.vouched,
-		ModuleType: b.preference.Type, Exclude: slices.Compact(exclude),
+		ModuleType: b.preference.Type, Exclude: b.exclude,
 		Debug: b.Debug, SignedBy: b.signedBy(), Trust: b.trust(), Signer: b.certificateDigest(),
 		Repository: b.Source.Repository, Ref: b.Source.Ref, Commit: b.Source.Commit, Source: local,
 	})

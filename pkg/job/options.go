@@ -45,7 +45,11 @@ type Options struct {
 	// ModuleType is "proprietary", "open" or "auto"; empty is "auto", which
 	// is what cuda.Prefer says.
 	ModuleType string
-	// Exclude names modules that the user does without.
+	// Modules names the modules to build, to which those that they need are
+	// added; empty is all of the package's.
+	Modules []string
+	// Exclude names modules that the user does without, where Modules does not
+	// say it.
 	Exclude []string
 	// Signing names the key to sign the modules with; its zero value signs
 	// nothing.
@@ -88,7 +92,6 @@ func (o Options) validate() error {
 		known []string
 	}{
 		{"a module type", []string{o.ModuleType}, []string{"", "auto", cuda.Proprietary, cuda.Open}},
-		{"a module that a build can leave out", o.Exclude, cuda.Excludable()},
 		{"a check", o.Allow, rules},
 	} {
 		for _, given := range check.given {

@@ -28,10 +28,10 @@ func Plan(ctx context.Context, o Options) ([]Step, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := o.validate(); err != nil {
+	b, err := newBuild(o, s, true)
+	if err != nil {
 		return nil, err
 	}
-	b := newBuild(o, s, true)
 	if err := b.detect(ctx, ""); err != nil {
 		return nil, err
 	}
@@ -70,7 +70,7 @@ func Plan(ctx context.Context, o Options) ([]Step, error) {
 	}
 	steps = append(steps,
 		Step{stage.Prepare, fmt.Sprintf("an output tree beneath %s, with %s", s.Prepared(), b.compiler.Command)},
-		Step{stage.Build, fmt.Sprintf("nvidia-installer --kernel-module-only of %s, %s modules%s", b.pkg.Name(), b.preference.Type, b.signs())},
+		Step{stage.Build, fmt.Sprintf("nvidia-installer --kernel-module-only of %s, %s modules%s%s", b.pkg.Name(), b.preference.Type, b.without(), b.signs())},
 		Step{stage.Check, strings.Join(rules, ", ")},
 	)
 	if !b.user.done {
@@ -82,6 +82,14 @@ func Plan(ctx context.Context, o Options) ([]Step, error) {
 func withDir(o source.Options, s *share.Share) source.Options {
 	o.Dir = s.Linux()
 	return o
+}
+
+// without says of a plan's build which modules it leaves out.
+func (b *build) without() string {
+	if len(b.exclude) == 0 {
+		return ""
+	}
+	return " without " + strings.Join(b.exclude, ", ")
 }
 
 // signs says of a plan's build what becomes of its modules.

@@ -65,6 +65,9 @@ func (b *build) publish(ctx context.Context) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	if err := b.roomToPublish(ctx, manifest); err != nil {
+		return Result{}, err
+	}
 	manifest.Indexes, err = modules.Index(ctx, modules.IndexOptions{
 		Runner: b.Runner, Scratch: b.scratch, Dir: b.built.Dir, Release: b.target.Release.Full, Modules: manifest.Modules,
 	})

@@ -6,6 +6,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/k8sp/cuda/internal/share"
 	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/kernel/source"
@@ -21,9 +22,8 @@ func (b *build) checkOut(ctx context.Context) error {
 func (b *build) takeSource(ctx context.Context, take func(context.Context, kernel.Target, source.Options) (source.Tree, error)) error {
 	o := b.Source
 	o.Dir, o.Scratch, o.Runner = b.share.Linux(), b.scratch, b.Runner
-	o.Progress = &lineWriter{line: progress(zerolog.Ctx(ctx))}
-	o.Room = func(bytes uint64) error {
-		return b.share.Need(stage.Source, bytes+bytes/10+prepareBytes+buildBytes+uint64(b.user.choice.Bytes), "fetching the kernel source and building with it")
+	o.Room = func(bytes, files uint64) error {
+		return b.room(ctx, stage.Source, share.Space{Bytes: bytes, Files: files})
 	}
 	var err error
 	if b.source, err = take(ctx, b.target, o); err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/k8sp/cuda/internal/share"
 	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/cuda/userspace"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -29,6 +30,14 @@ func (u userSpace) manifest() string {
 		return ""
 	}
 	return filepath.Join(u.root.Dir, userspace.ManifestFile)
+}
+
+// space is what is still to be laid out.
+func (u userSpace) space() share.Space {
+	if u.done || u.choice.Bytes == 0 {
+		return share.Space{}
+	}
+	return share.Space{Bytes: uint64(u.choice.Bytes), Files: 300}
 }
 
 // findUserSpace takes what an earlier run laid out, where it is whole and of
@@ -73,7 +82,7 @@ func (b *build) chooseUserSpace(ctx context.Context, c cuda.Contents) error {
 		zerolog.Ctx(ctx).Warn().Int("files", len(absent)).Str("first", absent[0]).
 			Msg("the driver package lacks libraries or programs that it lists: containers will be without them")
 	}
-	return b.share.Need(stage.Driver, uint64(b.user.choice.Bytes), "the driver's user-space side")
+	return b.needs(ctx, stage.Driver, b.user.space(), "laying out the driver's libraries")
 }
 
 // inspectDriver is for modules that are there, with a user-space side that is

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/k8sp/cuda/internal/command"
+	"github.com/k8sp/cuda/internal/progress"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/kernel/source"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -98,11 +99,13 @@ func (k *kbuild) Close() error { return k.log.Close() }
 // Make makes one goal; its error says what went wrong first.
 func (k *kbuild) Make(ctx context.Context, goal string) error {
 	args := append(k.args[:len(k.args):len(k.args)], goal)
+	task := progress.Begin(ctx, "kernel tree", "steps", 0)
+	defer task.End()
 	var cause causeFinder
 	err := k.runner.Run(ctx, command.Command{
 		Args:   args,
 		Env:    environment,
-		Output: io.MultiWriter(k.log, &cause),
+		Output: io.MultiWriter(k.log, &cause, task.Lines()),
 	})
 	if err == nil {
 		return nil

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -473,5 +475,20 @@ func remove(t *testing.T, name string) {
 	t.Helper()
 	if err := os.Remove(name); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Without a number of jobs there is one for each processor that Go may use,
+// which is what a container's quota leaves of them.
+func TestJobsOfTheContainer(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(3))
+	f := newFake()
+	target, src, o := setup(t, f)
+	o.Jobs = 0
+	if _, err := Prepare(t.Context(), target, src, o); err != nil {
+		t.Fatal(err)
+	}
+	if args := f.ran[1].Args; !slices.Contains(args, "-j3") {
+		t.Errorf("ran %v, want -j3", args)
 	}
 }

@@ -113,7 +113,7 @@ func (l *ladder) checkOut(ctx context.Context, dir string, f found) (partial.Res
 
 // fetchOptions are what every exchange with the git server has in common.
 func (l *ladder) fetchOptions() partial.Options {
-	return partial.Options{URL: l.clone, Auth: l.auth, Stall: l.Stall, Pause: l.Pause, Progress: l.Progress}
+	return partial.Options{URL: l.clone, Auth: l.auth, Stall: l.Stall, Pause: l.Pause}
 }
 
 // cannot is the error for a ref that exists and could not be used.
@@ -133,7 +133,10 @@ func (l *ladder) room() error {
 	if l.Room == nil {
 		return nil
 	}
-	return l.Room(l.size())
+	if l.Full {
+		return l.Room(FullSize, FullFiles)
+	}
+	return l.Room(Size, Files)
 }
 
 // size is about how much disk the checkout takes.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -23,6 +22,12 @@ const (
 	Size = 180_000_000
 	// FullSize is that of the whole tree.
 	FullSize = 1_800_000_000
+)
+
+// About how many files and folders those are.
+const (
+	Files     = 12_000
+	FullFiles = 85_000
 )
 
 // The rungs of the ladder, in order.
@@ -90,9 +95,10 @@ type Options struct {
 	// sent to the API's host and, over HTTPS or to the API's very host, to
 	// the git server that belongs to it, and nowhere else.
 	Token string
-	// Room is asked before anything is fetched, with how many bytes of disk
-	// that will take; its error ends the checkout. Nil does not ask.
-	Room func(bytes uint64) error
+	// Room is asked before anything is fetched, with how many bytes of disk and
+	// how many files that will take; its error ends the checkout. Nil does not
+	// ask.
+	Room func(bytes, files uint64) error
 	// Runner runs the programs of the host's own tree, to see whether they run
 	// here. Nil runs them on this machine.
 	Runner command.Runner
@@ -102,9 +108,6 @@ type Options struct {
 	// server failed at for the moment; it doubles with each after that. Zero
 	// means a second.
 	Pause time.Duration
-	// Progress receives the git server's progress, as git shows it after
-	// "remote: ". Nil discards it.
-	Progress io.Writer
 }
 
 // Tree is a checked out kernel source.

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -21,6 +22,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/k8sp/cuda/internal/gittest"
+	"github.com/k8sp/cuda/internal/progress"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/kernel/source/needs"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -121,8 +123,10 @@ func TestCheckoutReplacesItsOwnTree(t *testing.T) {
 		spoil   func(*testing.T, Options)
 	}{
 		"another release": {release: "4.8.1-coreos"},
-		"HEAD moved": {"4.7.3-coreos", func(t *testing.T, o Options) {
-			gittest.Run(t, o.Dir, "update-ref", "--no-deref", "HEAD", commitOf(t, o.Dir))
+		"its tags were fetched": {"4.8.1-coreos", func(t *testing.T, o Options) {
+			gittest.Run(t, o.Dir, "tag", "fetched", "HEAD")
+			gittest.Run(t, o.Dir, "update-ref", "refs/remotes/origin/master", "HEAD")
+			gittest.Run(t, o.Dir, "pack-refs", "--all")
 		}},
 		"a file was deleted":            {"4.8.1-coreos", func(t *testing.T, o Options) { os.Remove(filepath.Join(o.Dir, "scripts/setlocalversion")) }},
 		"a file that is needed is gone": {"4.7.3-coreos", func(t *testing.T, o Options) { os.Remove(filepath.Join(o.Dir, "scripts/setlocalversion")) }},
@@ -182,6 +186,23 @@ func TestCheckoutLeavesOthersFilesAlone(t *testing.T) {
 			ours(t, o)
 			write(t, filepath.Join(o.Dir, "kernel/mine.o"), "mine")
 		}, "linux holds changes (kernel/mine.o)"},
+		"our tree and a commit": {func(t *testing.T, o Options) {
+			ours(t, o)
+			gittest.Run(t, o.Dir, "update-ref", "--no-deref", "HEAD", commitOf(t, o.Dir))
+		}, "as it was left"},
+		"our tree and a branch": {func(t *testing.T, o Options) {
+			ours(t, o)
+			gittest.Run(t, o.Dir, "branch", "mine", commitOf(t, o.Dir))
+		}, "linux holds commits (refs/heads/mine)"},
+		"our tree and a branch that git packed": {func(t *testing.T, o Options) {
+			ours(t, o)
+			gittest.Run(t, o.Dir, "branch", "mine", commitOf(t, o.Dir))
+			gittest.Run(t, o.Dir, "pack-refs", "--all")
+		}, "linux holds commits (refs/heads/mine)"},
+		"our tree and a stash": {func(t *testing.T, o Options) {
+			ours(t, o)
+			gittest.Run(t, o.Dir, "update-ref", "refs/stash", commitOf(t, o.Dir))
+		}, "linux holds commits (refs/stash)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := r.options(t)
@@ -441,16 +462,41 @@ func TestInterruptedCheckoutLeavesNothing(t *testing.T) {
 	}
 }
 
+// drawn is a terminal that tells when the bar is first on it.
+type drawn struct {
+	mu    sync.Mutex
+	text  strings.Builder
+	first func()
+}
+
+func (d *drawn) Write(p []byte) (int, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.first()
+	return d.text.Write(p)
+}
+
+// TestProgress has a git server that sends its answer when the bar is there.
 func TestProgress(t *testing.T) {
 	r := newRepository(t)
+	there := make(chan struct{})
+	terminal := &drawn{first: sync.OnceFunc(func() { close(there) })}
+	git := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		if request.Method == http.MethodPost {
+			<-there
+		}
+		r.git.Config.Handler.ServeHTTP(w, request)
+	}))
+	defer git.Close()
 	o := r.options(t)
-	var progress bytes.Buffer
-	o.Progress = &progress
-	if _, err := Checkout(t.Context(), target(t, "4.8.1-coreos"), o); err != nil {
+	o.CloneURL = git.URL + "/" + repositoryName + ".git"
+	bar := progress.NewBar(terminal, func() int { return 200 })
+	if _, err := Checkout(bar.WithContext(t.Context()), target(t, "4.8.1-coreos"), o); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(progress.String(), "Counting objects") {
-		t.Errorf("progress is %q", &progress)
+	text := terminal.text.String()
+	if !strings.Contains(text, "kernel source  ") || !strings.HasSuffix(text, "\r\x1b[K") {
+		t.Errorf("on the terminal is %q, want the source's bar, gone at the end", text)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/k8sp/cuda/internal/decompress"
+	"github.com/k8sp/cuda/internal/progress"
 	"github.com/k8sp/cuda/internal/untar"
 	"github.com/k8sp/cuda/pkg/kernel/source/partial"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -67,7 +68,13 @@ func (l *ladder) unpack(ctx context.Context, work string) (dir, digest string, e
 		return "", "", err
 	}
 	defer f.Close()
-	err = read(f)
+	info, err := f.Stat()
+	if err != nil {
+		return "", "", err
+	}
+	task := progress.Begin(ctx, "kernel source", progress.Bytes, info.Size())
+	defer task.End()
+	err = read(task.Reader(f))
 	return dir, digest, err
 }
 

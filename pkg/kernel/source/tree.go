@@ -134,34 +134,74 @@ func (l *ladder) firstLacking() (string, error) {
 // checkVacant returns an error unless the place is free: nothing there, an
 // empty folder, or a tree of ours that nobody has worked in.
 func (l *ladder) checkVacant() error {
-	info, err := os.Lstat(l.dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
+	switch why, err := Occupied(l.dir); {
+	case err != nil:
 		return stage.Wrap(stage.Source, err, "cannot look at the place for the kernel source", "")
-	}
-	refuse := func(what string) error {
+	case why != "":
 		return stage.New(stage.Source, fmt.Sprintf("%s %s, and would be lost if the source of kernel %s took its place",
-			l.dir, what, l.release.Full), "move it away and run again")
-	}
-	if !info.IsDir() {
-		return refuse("is not a folder")
-	}
-	if entries, err := os.ReadDir(l.dir); err == nil && len(entries) == 0 {
-		return nil
-	}
-	if _, err := readRecord(l.dir); err != nil {
-		return refuse("was not made by builder")
-	}
-	changed, err := firstChange(l.dir)
-	if err != nil {
-		return refuse("cannot be told from one with changes (" + err.Error() + ")")
-	}
-	if changed != "" {
-		return refuse("holds changes (" + changed + ")")
+			l.dir, why, l.release.Full), "move it away and run again")
 	}
 	return nil
+}
+
+// Occupied says why what is at dir is not ours to remove ("holds changes
+// (Makefile)"). It is "" where nothing is there, an empty folder, or a tree that
+// [Checkout] left and nobody has worked in: no file is changed or new, and there
+// is no commit, branch or stash that was not there then.
+func Occupied(dir string) (why string, err error) {
+	info, err := os.Lstat(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	if !info.IsDir() {
+		return "is not a folder", nil
+	}
+	if entries, err := os.ReadDir(dir); err == nil && len(entries) == 0 {
+		return "", nil
+	}
+	r, err := readRecord(dir)
+	if err != nil {
+		return "was not made by builder", nil
+	}
+	if why := r.othersCommits(); why != "" {
+		return why, nil
+	}
+	changed, err := firstChange(dir)
+	if err != nil {
+		return "cannot be told from one with changes (" + err.Error() + ")", nil
+	}
+	if changed != "" {
+		return "holds changes (" + changed + ")", nil
+	}
+	return "", nil
+}
+
+// othersCommits says what the tree's repository has that Checkout did not put
+// there, and that no server may have, or is "".
+func (r record) othersCommits() string {
+	head, err := r.head()
+	if err != nil {
+		return "cannot be told from one with commits (" + err.Error() + ")"
+	}
+	if head != r.Commit {
+		return fmt.Sprintf("is at commit %.12s and not, as it was left, at %.12s", head, r.Commit)
+	}
+	if r.Rung == RungTarball {
+		return ""
+	}
+	refs, err := partial.LocalRefs(r.Dir)
+	if err != nil {
+		return "cannot be told from one with commits (" + err.Error() + ")"
+	}
+	for _, ref := range refs {
+		if ref != r.Ref {
+			return "holds commits (" + ref + ")"
+		}
+	}
+	return ""
 }
 
 // firstChange names a file of the tree that is new or not as it was checked

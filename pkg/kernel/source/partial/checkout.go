@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -17,6 +16,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/k8sp/cuda/internal/gitpack"
+	"github.com/k8sp/cuda/internal/progress"
 	"github.com/k8sp/cuda/internal/retry"
 )
 
@@ -57,8 +57,6 @@ type Options struct {
 	// Pause is how long to wait before the second try; it doubles with each
 	// after that. Zero means a second.
 	Pause time.Duration
-	// Progress receives the git server's progress. Nil discards it.
-	Progress io.Writer
 }
 
 func (o Options) withDefaults() Options {
@@ -93,6 +91,8 @@ func Checkout(ctx context.Context, o Options) (Result, error) {
 	if err := c.begin(); err != nil {
 		return Result{}, err
 	}
+	c.task = progress.Begin(ctx, "kernel source", "files", 0)
+	defer c.task.End()
 	if err := c.persist(ctx, c.try); err != nil {
 		return Result{}, err
 	}
@@ -102,6 +102,7 @@ func Checkout(ctx context.Context, o Options) (Result, error) {
 // checkout is one run of Checkout.
 type checkout struct {
 	o       Options
+	task    *progress.Task // counts files
 	objects *objects
 	folds   bool
 	// whole says that the server was, or has to be, asked for all contents.
@@ -156,7 +157,7 @@ func (c *checkout) missing() int {
 
 // try does what is left to do. The server is asked only for what is not there.
 func (c *checkout) try(ctx context.Context) error {
-	server := &link{o: &c.o}
+	server := &link{o: &c.o, task: c.task}
 	defer server.close()
 	if c.files == nil {
 		if !c.objects.has(c.o.Want) || c.whole {
@@ -168,7 +169,7 @@ func (c *checkout) try(ctx context.Context) error {
 			return err
 		}
 	}
-	w := newWriter(ctx, c.o.Dir)
+	w := newWriter(ctx, c.o.Dir, c.task)
 	c.share(w)
 	// Whatever has arrived is written, also where the rest has not.
 	return errors.Join(c.fill(ctx, server, w), w.close())
@@ -223,6 +224,7 @@ func (c *checkout) choose(ctx context.Context) error {
 		zerolog.Ctx(ctx).Info().Strs("left_out", c.leftOut).Msg("the share does not tell upper case from lower: left out what no build needs")
 	}
 	c.commit, c.files = commit, files
+	c.task.SetTotal(int64(c.missing()))
 	return nil
 }
 

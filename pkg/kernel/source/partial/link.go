@@ -17,6 +17,7 @@ import (
 	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
 
 	"github.com/k8sp/cuda/internal/gitpack"
+	"github.com/k8sp/cuda/internal/progress"
 	"github.com/k8sp/cuda/internal/retry"
 )
 
@@ -26,6 +27,7 @@ var errUnknown = errors.New("the server does not give it by its name")
 // link is a repository on a git server.
 type link struct {
 	o       *Options
+	task    *progress.Task // counts what is received; nil: nobody looks
 	watch   *watch
 	session transport.UploadPackSession
 	can     *capability.List
@@ -115,7 +117,7 @@ func (l *link) fetch(ctx context.Context, dir string, r request) error {
 		return l.explain(err)
 	}
 	defer response.Close()
-	_, err = gitpack.Store(ctx, dir, l.demultiplex(response), gitpack.Options{
+	_, err = gitpack.Store(ctx, dir, l.demultiplex(l.task.Reader(response)), gitpack.Options{
 		Limits: limits, Each: r.each, Salvage: r.salvage,
 	})
 	if errors.Is(err, gitpack.ErrBrokenOff) || errors.Is(err, gitpack.ErrStream) && l.watch.cutShort() && !saidByGit(err) {
@@ -144,7 +146,7 @@ func (l *link) wish(r request) *packp.UploadPackRequest {
 		wish.Filter = packp.FilterBlobNone()
 		set(capability.Filter)
 	}
-	if l.o.Progress == nil && l.can.Supports(capability.NoProgress) {
+	if l.task == nil && l.can.Supports(capability.NoProgress) {
 		set(capability.NoProgress)
 	}
 	return wish
@@ -160,8 +162,8 @@ func (l *link) demultiplex(r io.Reader) io.Reader {
 		return r
 	}
 	d := sideband.NewDemuxer(kind, r)
-	if l.o.Progress != nil {
-		d.Progress = l.o.Progress
+	if l.task != nil {
+		d.Progress = l.task.Notes()
 	}
 	return d
 }

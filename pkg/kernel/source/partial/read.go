@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
@@ -53,6 +55,41 @@ func ReadRef(dir, ref string) (plumbing.Hash, error) {
 		}
 	}
 	return plumbing.ZeroHash, errors.Join(lines.Err(), fmt.Errorf("the ref %s does not exist", ref))
+}
+
+// LocalRefs returns the full names of the refs that a repository may have alone,
+// sorted: its branches and its stash.
+func LocalRefs(dir string) ([]string, error) {
+	root, err := os.OpenRoot(filepath.Join(dir, dot))
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	var refs []string
+	err = fs.WalkDir(root.FS(), "refs", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			refs = append(refs, path)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	packed, err := root.ReadFile("packed-refs")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for line := range strings.Lines(string(packed)) {
+		// Others are a comment, and what the tag above it stands for.
+		if hash, name, _ := strings.Cut(strings.TrimSpace(line), " "); plumbing.IsHash(hash) {
+			refs = append(refs, name)
+		}
+	}
+	refs = slices.DeleteFunc(refs, func(ref string) bool {
+		return !strings.HasPrefix(ref, "refs/heads/") && ref != "refs/stash"
+	})
+	slices.Sort(refs)
+	return slices.Compact(refs), nil
 }
 
 func readSmall(dir, name string) (string, error) {

@@ -194,7 +194,7 @@ func (c *checkout) shareFile(w *writer, f *file) error {
 	if err := unix.Lstat(to, &info); err != nil {
 		return err
 	}
-	f.info = &info
+	w.wrote(f, &info)
 	return nil
 }
 

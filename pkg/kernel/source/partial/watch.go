@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/k8sp/cuda/internal/progress"
 	"github.com/k8sp/cuda/internal/retry"
 )
 
@@ -38,7 +39,9 @@ func Get(ctx context.Context, o Options, url string, read func(io.Reader) error)
 		if response.StatusCode != http.StatusOK {
 			return w.explain(fmt.Errorf("the server answered %s", response.Status))
 		}
-		return w.explain(read(response.Body))
+		task := progress.Begin(ctx, "download", progress.Bytes, response.ContentLength)
+		defer task.End()
+		return w.explain(read(task.Reader(response.Body)))
 	})
 }
 

@@ -13,6 +13,8 @@ import (
 
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"golang.org/x/sys/unix"
+
+	"github.com/k8sp/cuda/internal/progress"
 )
 
 // maxLink is the longest target of a symbolic link that Linux allows.
@@ -22,6 +24,7 @@ const maxLink = 4095
 // written through them any more.
 type writer struct {
 	dir    string
+	task   *progress.Task
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	jobs   chan []job
@@ -44,9 +47,10 @@ type job struct {
 	content []byte
 }
 
-// newWriter writes below dir, which exists and nobody else writes to.
-func newWriter(ctx context.Context, dir string) *writer {
-	w := &writer{dir: dir, jobs: make(chan []job), made: map[string]bool{".": true}}
+// newWriter writes below dir, which exists and nobody else writes to. The task
+// counts files.
+func newWriter(ctx context.Context, dir string, task *progress.Task) *writer {
+	w := &writer{dir: dir, task: task, jobs: make(chan []job), made: map[string]bool{".": true}}
 	w.ctx, w.cancel = context.WithCancelCause(ctx)
 	// Each waits for the disk, or for a server of files, most of its time.
 	for range 2 * runtime.GOMAXPROCS(0) {
@@ -175,7 +179,7 @@ func (w *writer) file(f *file, content []byte) error {
 		_ = unix.Unlink(name)
 		return &os.PathError{Op: "write", Path: name, Err: err}
 	}
-	f.info = &info
+	w.wrote(f, &info)
 	return nil
 }
 
@@ -198,6 +202,12 @@ func writeAll(fd int, content []byte) error {
 	return nil
 }
 
+// wrote records that a file is there.
+func (w *writer) wrote(f *file, info *unix.Stat_t) {
+	f.info = info
+	w.task.Add(1)
+}
+
 func (w *writer) link(f *file, target string) error {
 	if len(target) > maxLink || target == "" || strings.Contains(target, "\x00") {
 		return fmt.Errorf("%s is a link to nothing that can be", f.path)
@@ -213,6 +223,6 @@ func (w *writer) link(f *file, target string) error {
 	if err := unix.Lstat(where, &info); err != nil {
 		return err
 	}
-	f.info = &info
+	w.wrote(f, &info)
 	return nil
 }

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/k8sp/cuda/internal/units"
+	"github.com/k8sp/cuda/pkg/job"
+)
+
+const pruneHelp = `Show what of the share can be made again, with the disk that it takes, and with
+--yes remove it: the kernel's source, prepared trees, caches, results that others
+replaced, and what runs that died left behind.
+
+Published results, driver packages and logs stay. So does a linux/ that builder
+did not make, or in which there are changes or commits of yours.`
+
+func newPruneCommand(io streams) *cobra.Command {
+	var options job.PruneOptions
+	format := outputs[0]
+	cmd := &cobra.Command{
+		Use:   "prune",
+		Short: "Show, and with --yes remove, what can be made again",
+		Long:  pruneHelp,
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			result, err := job.Prune(cmd.Context(), options)
+			if err != nil && !result.Removed {
+				return err
+			}
+			if printErr := printPruned(io, result, format); err == nil {
+				err = printErr
+			}
+			return err
+		},
+	}
+	cmd.Flags().SortFlags = false
+	cmd.Flags().StringVar(&options.Share, "share", defaultShare, "`folder` that builds were made in")
+	cmd.Flags().BoolVar(&options.Remove, "yes", false, "remove it, instead of showing what would be removed")
+	cmd.Flags().BoolVar(&options.NoWait, "no-wait", false, "end with exit code 75 instead of waiting while another run holds the share")
+	cmd.Flags().Var(&format, "output", "`format` of the result on stdout: text or json")
+	return cmd
+}
+
+func printPruned(io streams, result job.Pruned, format output) error {
+	if format == "json" {
+		return printJSON(io, result)
+	}
+	table := tabwriter.NewWriter(io.out, 0, 0, 2, ' ', 0)
+	for _, item := range result.Items {
+		fmt.Fprintf(table, "%s\t%s\t%s\n", units.Bytes(item.Bytes), item.Path, item.What)
+	}
+	for _, kept := range result.Kept {
+		fmt.Fprintf(table, "kept\t%s\t%s\n", kept.Path, kept.Why)
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	total := "%s would be freed; --yes removes it\n"
+	switch {
+	case result.Removed:
+		total = "%s freed\n"
+	case len(result.Items) == 0:
+		total = "%s: there is nothing to remove\n"
+	}
+	_, err := fmt.Fprintf(io.out, total, units.Bytes(result.Bytes))
+	return err
+}

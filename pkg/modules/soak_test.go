@@ -1,0 +1,200 @@
+//go:build integration
+
+package modules
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/k8sp/cuda/internal/share"
+)
+
+// killed is how the test binary, run again, knows that it is to publish and be
+// killed: where, and what, in JSON.
+const killed = "MODULES_TEST_KILLED"
+
+type killedRun struct {
+	Share    string
+	Manifest Manifest
+	Firmware map[string]string // as PublishOptions has it
+}
+
+func TestMain(m *testing.M) {
+	if text := os.Getenv(killed); text != "" {
+		os.Exit(beKilled(text))
+	}
+	os.Exit(m.Run())
+}
+
+func beKilled(text string) int {
+	var run killedRun
+	if err := json.Unmarshal([]byte(text), &run); err != nil {
+		panic(err)
+	}
+	fmt.Println("begins")
+	if err := run.publish(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// publish does what a run of the job does: it takes the share, and scratch that
+// an earlier run may have left full.
+func (k killedRun) publish(ctx context.Context) error {
+	s, err := share.Open(k.Share)
+	if err != nil {
+		return err
+	}
+	lock, err := s.Lock(ctx, share.LockOptions{NoWait: true})
+	if err != nil {
+		return err
+	}
+	scratch, err := lock.Scratch()
+	if err != nil {
+		return err
+	}
+	_, err = Publish(ctx, PublishOptions{Share: s, Scratch: scratch, Dir: filepath.Join("testdata", "ko"), Firmware: k.Firmware, Manifest: k.Manifest})
+	if err != nil {
+		return err
+	}
+	return lock.Unlock()
+}
+
+// child starts a process that publishes, and returns when it begins to.
+func (k killedRun) child(t *testing.T) *exec.Cmd {
+	t.Helper()
+	text, err := json.Marshal(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), killed+"="+string(text))
+	cmd.Stderr = os.Stderr
+	stdout, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bufio.NewReader(stdout).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	return cmd
+}
+
+// everything is a picture of a share: each path but the lock's, which names its
+// last holder, and what is there.
+func everything(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	seen := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		content := ""
+		switch {
+		case e.Name() == "lock":
+			return nil
+		case e.Type()&fs.ModeSymlink != 0:
+			content, err = os.Readlink(path)
+		case e.Type().IsRegular():
+			var text []byte
+			text, err = os.ReadFile(path)
+			content = string(text)
+		}
+		name, _ := filepath.Rel(dir, path) // path begins with dir
+		seen[name] = fmt.Sprintf("%v %q", info.Mode(), content)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return seen
+}
+
+// A process that dies at any moment of publishing leaves the result that was
+// there or the new one, and the next run makes of the share what an undisturbed
+// one does.
+func TestSoakKilledPublish(t *testing.T) {
+	_, o := shelf(t)
+	manifests := []Manifest{o.Manifest, newer(o).Manifest}
+	var want []map[string]string
+	for i := range manifests {
+		dir := t.TempDir()
+		for _, m := range []Manifest{manifests[1-i], manifests[i]} {
+			if err := (killedRun{dir, m, o.Firmware}).publish(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want = append(want, everything(t, dir))
+	}
+	dir := t.TempDir()
+	s, err := share.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := (killedRun{dir, manifests[1], o.Firmware}).publish(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	random := rand.New(rand.NewPCG(7, 8))
+	took := 100 * time.Millisecond // of a run that is not killed, about
+	interrupted, before, after := 0, 0, 0
+	for i := 0; interrupted < 60; i++ {
+		if i == 600 {
+			t.Fatalf("%d of %d runs were killed before their end, want 60", interrupted, i)
+		}
+		run := killedRun{dir, manifests[i%2], o.Firmware}
+		cmd := run.child(t)
+		ended := make(chan error, 1)
+		began := time.Now()
+		go func() { ended <- cmd.Wait() }()
+		at := time.Duration(random.Int64N(int64(took)))
+		select {
+		case err := <-ended:
+			if took = time.Since(began); err != nil {
+				t.Fatalf("undisturbed: %v", err)
+			}
+		case <-time.After(at):
+			_ = cmd.Process.Kill() // it may have ended just now
+			if <-ended != nil {
+				interrupted++
+			}
+		}
+		m, _, err := Published(s, release, version)
+		if err != nil {
+			t.Fatalf("after kill %d, at %s, what is published is not whole: %v", i, at, err)
+		}
+		switch m.Inputs {
+		case run.Manifest.Inputs:
+			after++
+		case manifests[1-i%2].Inputs:
+			before++
+		default:
+			t.Fatalf("after kill %d, at %s, something else is published: %s", i, at, m.Inputs)
+		}
+		if err := run.publish(t.Context()); err != nil {
+			t.Fatalf("the run after kill %d, at %s: %v", i, at, err)
+		}
+		if diff := cmp.Diff(want[i%2], everything(t, dir)); diff != "" {
+			t.Fatalf("the share of the run after kill %d, at %s (-undisturbed +got):\n%s", i, at, diff)
+		}
+	}
+	t.Logf("%d kills; the old result was left %d times, the new one %d times", interrupted, before, after)
+}
