@@ -38,7 +38,10 @@ const unloadHelp = `Undo what builder load has done on this host since it was st
 modules that it put in, in reverse order, and what it put in of the kernel's
 own, have the kernel look for firmware where it did before, and remove the
 device files that were made. What somebody else loaded is left alone, and a
-driver that is in use is left whole.`
+driver that is in use is left whole.
+
+On stdout: the version of the driver that was unloaded, nothing where none was,
+or with --output json the result, also that of a failure.`
 
 // loadFailure is what --output json has of a failure.
 type loadFailure struct {
@@ -100,7 +103,9 @@ func newUnloadCommand(io streams, options job.LoadOptions) *cobra.Command {
 			if format == "json" {
 				return printJSON(io, result)
 			}
-			_, err = fmt.Fprintln(io.out, result.Driver)
+			if result.Driver != "" {
+				_, err = fmt.Fprintln(io.out, result.Driver)
+			}
 			return err
 		},
 	}

@@ -428,6 +428,7 @@ func TestLoadUsage(t *testing.T) {
 	for _, args := range [][]string{
 		{"load", "extra"}, {"load", "--modules", "frobnicator"}, {"load", "--parameters", "nvidia"},
 		{"load", "--parameters", "nvidia.NoSuch=1"}, {"load", "--parameters", "frob.X=1"}, {"unload", "extra"}, {"load", "--share", "/nowhere"},
+		{"load", "--dev", "/nowhere"},
 	} {
 		if o := n.run(t, args...); o.code != 2 {
 			t.Errorf("%q: exit code %d, want 2\n%s", args, o.code, o.stderr)

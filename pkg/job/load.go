@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -177,6 +178,10 @@ func newLoader(ctx context.Context, o LoadOptions) (*loader, func(), error) {
 	l.state = load.Read(l.host)
 	l.gpus = kernel.GPUs(l.host)
 	l.Dev = l.devFolder()
+	if info, err := os.Stat(l.Dev); err != nil || !info.IsDir() {
+		done()
+		return nil, nil, stage.New(stage.Usage, fmt.Sprintf("%s, for the device files, is no folder", l.Dev), "mount the host's with -v /dev:/dev, or name a folder with --dev")
+	}
 	l.result = LoadResult{Release: l.release, Dev: l.Dev, Modules: []string{}, InTree: []string{}, Nodes: []string{}}
 	return l, done, nil
 }
