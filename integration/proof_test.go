@@ -46,6 +46,7 @@ func TestProofCoreOS(t *testing.T) {
 		t.Errorf("built from %s, want %s", got, want)
 	}
 	t.Run("loads", func(t *testing.T) { c.prove(t, host, built) })
+	t.Run("builder load", func(t *testing.T) { c.load(t, host, built) })
 
 	t.Run("image", func(t *testing.T) {
 		b := c.builder("--kernel-image=/vmlinuz", "--module-type=proprietary", "--github-repository=coreos/linux")
@@ -116,24 +117,10 @@ func (c *checkout) newShare(t *testing.T) string {
 // capture records a host from the inside: its kernel runs, with builder's
 // binary and os-release, and nothing else.
 func (c *checkout) capture(t *testing.T, host lab.Host) string {
-	dir := t.TempDir()
-	binary := filepath.Join(dir, "builder")
-	file, err := os.Create(binary)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	cat := lab.Builder{
-		Image: image, Docker: []string{"--entrypoint", "cat"}, Args: []string{"/usr/local/bin/builder"},
-		Stdout: file, Stderr: os.Stderr,
-	}
-	if code, err := cat.Run(t.Context()); err != nil || code != 0 {
-		t.Fatalf("exit code %d, %v", code, err)
-	}
 	machine := lab.Machine{
 		Kernel: host.Image(),
 		Files: map[string]string{
-			"/builder":        binary,
+			"/builder":        c.binary(t),
 			"/etc/os-release": filepath.Join(host.Dir, "etc/os-release"),
 		},
 	}
@@ -147,11 +134,64 @@ func (c *checkout) capture(t *testing.T, host lab.Host) string {
 	if result.Ran == nil || result.Ran.Exit != 0 {
 		t.Fatalf("builder capture: %q\n%s", result.Errors, result.Ran.Stderr)
 	}
-	captured := filepath.Join(dir, "node.tar")
+	captured := filepath.Join(t.TempDir(), "node.tar")
 	if err := os.WriteFile(captured, result.Read["/node.tar"], 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return captured
+}
+
+// binary is builder's own, as the image has it.
+func (c *checkout) binary(t *testing.T) string {
+	file, err := os.Create(filepath.Join(t.TempDir(), "builder"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	cat := lab.Builder{
+		Image: image, Docker: []string{"--entrypoint", "cat"}, Args: []string{"/usr/local/bin/builder"},
+		Stdout: file, Stderr: os.Stderr,
+	}
+	if code, err := cat.Run(t.Context()); err != nil || code != 0 {
+		t.Fatalf("exit code %d, %v", code, err)
+	}
+	return file.Name()
+}
+
+// load has builder itself load what it published, on a machine that has its
+// binary and the share and no GPU: it sees that on the bus, and nvidia finds the same.
+// All that came first goes again.
+func (c *checkout) load(t *testing.T, host lab.Host, made built) {
+	machine := lab.Machine{Kernel: host.Image(), Memory: 2048, Files: map[string]string{"/builder": c.binary(t)}}
+	published, err := filepath.EvalSymlinks(made.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := made.manifest
+	err = errors.Join(
+		machine.Folder("/opt/share/modules/"+m.Target.Release+"/"+m.Driver.Version, published),
+		machine.Folder("/lib/modules", filepath.Join(host.Dir, "lib/modules")),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	outcome, err := c.lab.Boot(t.Context(), machine, plan.Plan{
+		{Run: []string{"/builder", "load", "--log-format=json"}, Read: []string{"/proc/modules"}},
+		{Run: []string{"/builder", "load", "--log-format=json", "--try-without-device"}, Read: []string{"/proc/modules"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range outcome.Results {
+		if r.Ran == nil || r.Ran.Exit != 17 {
+			t.Fatalf("step %d: %+v", i, r)
+		}
+		log := string(r.Ran.Stderr)
+		tried := strings.Contains(log, "NVRM: No NVIDIA GPU found")
+		if !strings.Contains(log, `"kind":"no-device"`) || tried != (i == 1) || len(r.Read["/proc/modules"]) > 0 {
+			t.Errorf("step %d: still loaded %q\n%s", i, r.Read["/proc/modules"], log)
+		}
+	}
 }
 
 // built are modules that the job published.

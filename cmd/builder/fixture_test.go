@@ -189,7 +189,7 @@ func (f *fixture) run(t *testing.T, args ...string) outcome {
 func (f *fixture) runContext(t *testing.T, ctx context.Context, args ...string) outcome {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	code := run(ctx, job.Options{Runner: command.Exec{}, StateDir: f.state}, args, f.environ, &stdout, &stderr)
+	code := run(ctx, defaults{build: job.Options{Runner: command.Exec{}, StateDir: f.state}}, args, f.environ, &stdout, &stderr)
 	return outcome{code, stdout.String(), stderr.String()}
 }
 

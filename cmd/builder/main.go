@@ -1,5 +1,5 @@
 // Command builder makes NVIDIA kernel modules for exactly the kernel that a
-// host runs, from inside a container. It is the entrypoint of the cuda image.
+// host runs, from inside a container, and loads them. It is the entrypoint of the cuda image.
 //
 // This package holds flags, output and exit codes and nothing else; the job
 // itself is pkg/job.
@@ -18,7 +18,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
-	code := run(ctx, job.Options{Runner: command.Exec{}}, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
+	code := run(ctx, defaults{build: job.Options{Runner: command.Exec{}}}, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }

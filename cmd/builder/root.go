@@ -21,7 +21,8 @@ mounted at /opt/share that holds an NVIDIA driver package in ./cuda:
     docker run --privileged -v /home/core/share:/opt/share cuda
 
 it leaves the modules and a manifest.json in modules/RELEASE/VERSION of that
-folder. Without a subcommand, builder is "builder build".
+folder. Without a subcommand, builder is "builder build". "builder load" then
+loads them.
 
 Every option is also an environment variable: --driver-version is
 BUILDER_DRIVER_VERSION. An option on the command line wins.
@@ -32,8 +33,9 @@ const exitCodesHelp = `
 Exit codes:
   0 done              12 source     16 publish
   2 usage             13 prepare    75 another run holds the share
-  10 detect           14 build      130 interrupted
-  11 driver           15 check      1 anything else: a bug, please report it
+  10 detect           14 build      17 load
+  11 driver           15 check      130 interrupted
+                                    1 anything else: a bug, please report it
 `
 
 // streams are where a command's words go: the result to out, all else to err.
@@ -41,15 +43,20 @@ type streams struct {
 	out, err io.Writer
 }
 
+// defaults are what commands have beside their flags.
+type defaults struct {
+	build job.Options
+	load  job.LoadOptions
+}
+
 // run is the whole program: it parses args, runs one subcommand and returns
-// the process's exit code. A build has what options say beside its flags;
-// environ is KEY=VALUE, as os.Environ returns it.
-func run(ctx context.Context, options job.Options, args, environ []string, stdout, stderr io.Writer) int {
+// the process's exit code. environ is KEY=VALUE, as os.Environ returns it.
+func run(ctx context.Context, d defaults, args, environ []string, stdout, stderr io.Writer) int {
 	io := streams{stdout, stderr}
 	var logging logOptions
 	log := defaultLogger(environ, stderr)
 
-	root := newBuildCommand(io, options)
+	root := newBuildCommand(io, d.build)
 	root.Use = "builder [command]"
 	root.Short = "Build NVIDIA kernel modules for the kernel that a host runs"
 	root.Long = rootHelp
@@ -78,9 +85,11 @@ func run(ctx context.Context, options job.Options, args, environ []string, stdou
 		return nil
 	}
 	root.AddCommand(
-		named(newBuildCommand(io, options), "build"),
-		newSourceCommand(io, options),
+		named(newBuildCommand(io, d.build), "build"),
+		newSourceCommand(io, d.build),
 		newCaptureCommand(io),
+		newLoadCommand(io, d.load),
+		newUnloadCommand(io, d.load),
 		newPruneCommand(io),
 		newVerifyCommand(io),
 		newVersionCommand(io),
@@ -106,6 +115,9 @@ func report(log zerolog.Logger, err error) {
 	case err == nil:
 	case errors.As(err, &failure):
 		event := log.Error().Str("stage", string(failure.Stage)).Int("exit", stage.ExitCode(err))
+		if failure.Kind != "" {
+			event = event.Str("kind", failure.Kind)
+		}
 		if failure.Hint != "" {
 			event = event.Str("next", failure.Hint)
 		}

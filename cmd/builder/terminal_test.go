@@ -73,7 +73,7 @@ func TestBarOnATerminal(t *testing.T) {
 				}
 			}()
 			var stdout bytes.Buffer
-			code := run(t.Context(), job.Options{Runner: command.Exec{}, StateDir: f.state}, []string{"--build-timeout=1m"}, f.environ, &stdout, stderr)
+			code := run(t.Context(), defaults{build: job.Options{Runner: command.Exec{}, StateDir: f.state}}, []string{"--build-timeout=1m"}, f.environ, &stdout, stderr)
 			stderr.Close()
 			seen := <-text
 			if code != 0 {

@@ -19,6 +19,10 @@ import (
 const results = "/dev/ttyS1"
 
 func main() {
+	if len(os.Args) > 2 && os.Args[1] == confineWord {
+		fmt.Fprintln(os.Stderr, "guest:", confine(os.Args[2], os.Args[3:]))
+		os.Exit(1)
+	}
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "guest:", err)
 	}
@@ -52,8 +56,9 @@ func run() error {
 	if err != nil {
 		return err
 	}
+	var held files
 	for _, step := range steps {
-		if err := out.Write(do(step, log)); err != nil {
+		if err := out.Write(do(step, log, &held)); err != nil {
 			return err
 		}
 		if err := port.drain(); err != nil {

@@ -8,19 +8,42 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/k8sp/cuda/integration/guest/plan"
 )
 
+// files are files that are held open.
+type files []*os.File
+
+func (f *files) open(name string) error {
+	file, err := os.Open(name)
+	if err == nil {
+		*f = append(*f, file)
+	}
+	return err
+}
+
+func (f *files) close() {
+	for _, file := range *f {
+		file.Close()
+	}
+	*f = nil
+}
+
 // do carries out one step.
-func do(step plan.Step, log kernelLog) plan.Result {
+func do(step plan.Step, log kernelLog, held *files) plan.Result {
 	var result plan.Result
 	fail := func(err error) {
 		if err != nil {
 			result.Errors = append(result.Errors, err.Error())
 		}
+	}
+	for _, name := range step.Remove {
+		fail(unload(name))
 	}
 	var loaded []string
 	for _, m := range step.Load {
@@ -42,8 +65,32 @@ func do(step plan.Step, log kernelLog) plan.Result {
 			fail(unload(name))
 		}
 	}
+	for _, f := range step.Write {
+		fail(os.WriteFile(f.Name, []byte(f.Content), 0o644))
+	}
+	for _, name := range step.Open {
+		fail(held.open(name))
+	}
+	if step.Close {
+		held.close()
+	}
 	if step.Run != nil {
-		ran, err := runProgram(step.Run)
+		result.Beside = make([]plan.Ran, len(step.Beside))
+		var beside sync.WaitGroup
+		var mutex sync.Mutex
+		for i, argv := range step.Beside {
+			beside.Go(func() {
+				ran, err := runProgram(argv)
+				mutex.Lock()
+				defer mutex.Unlock()
+				fail(err)
+				if err == nil {
+					result.Beside[i] = *ran
+				}
+			})
+		}
+		ran, err := runProgram(confined(step.Run, step.Confined))
+		beside.Wait()
 		fail(err)
 		result.Ran = ran
 	}
@@ -57,7 +104,26 @@ func do(step plan.Step, log kernelLog) plan.Result {
 			result.Read[name] = content
 		}
 	}
+	for _, name := range step.Stat {
+		if what := stat(name); what != "" {
+			if result.Stat == nil {
+				result.Stat = map[string]string{}
+			}
+			result.Stat[name] = what
+		}
+	}
 	return result
+}
+
+// stat says what a file is; "" of one that is not there.
+func stat(name string) string {
+	info, err := os.Lstat(name)
+	if err != nil {
+		return ""
+	}
+	mode := strings.TrimPrefix(info.Mode().String(), "D") // of devices, ls has a letter less
+	number := info.Sys().(*syscall.Stat_t).Rdev
+	return fmt.Sprintf("%s %d:%d", mode, unix.Major(number), unix.Minor(number))
 }
 
 // load asks the kernel to take a module. The error is one of ours.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -49,6 +50,20 @@ func (m *Machine) Install(files []string) []plan.Module {
 		load = append(load, plan.Module{File: inside})
 	}
 	return load
+}
+
+// Folder gives the machine the files of a folder of this machine, below a path
+// there.
+func (m *Machine) Folder(inside, dir string) error {
+	if m.Files == nil {
+		m.Files = map[string]string{}
+	}
+	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.Type().IsRegular() {
+			m.Files[inside+strings.TrimPrefix(path, dir)] = path
+		}
+		return err
+	})
 }
 
 // Outcome is what came of a plan.

@@ -8,6 +8,8 @@ import (
 )
 
 var (
+	//go:embed scripts/coreos-tree.sh
+	coreosTreeScript string
 	//go:embed scripts/coreos.sh
 	coreosScript string
 	//go:embed scripts/coreos.config
@@ -30,7 +32,7 @@ func (l *Lab) CoreOS(ctx context.Context, image string) (Host, error) {
 	if err != nil {
 		return Host{}, err
 	}
-	recipe := from.recipe() + coreosScript + coreosConfig + coreosCompiler + osRelease
+	recipe := from.recipe() + coreosTreeScript + coreosScript + coreosConfig + coreosCompiler + osRelease
 	dir, err := l.part(ctx, "coreos", recipe, func(dir string) error {
 		config := filepath.Join(dir, "fragment")
 		if err := os.WriteFile(config, []byte(coreosConfig), 0o644); err != nil {
@@ -38,7 +40,7 @@ func (l *Lab) CoreOS(ctx context.Context, image string) (Host, error) {
 		}
 		build := container{
 			image:  image,
-			script: "compiler=" + coreosCompiler + "\n" + coreosScript,
+			script: "compiler=" + coreosCompiler + "\n" + coreosTreeScript + coreosScript,
 			out:    dir,
 			mounts: []string{from.Dir + ":/packages", config + ":/coreos.config"},
 		}

@@ -51,6 +51,20 @@ func (l *Lab) labtool(ctx context.Context) (string, error) {
 	return l.program(ctx, "labtool")
 }
 
+// Program builds builder itself as a static binary, as the image has it, and
+// returns its file.
+func (l *Lab) Program(ctx context.Context) (string, error) {
+	var sources string
+	for _, folder := range []string{"cmd", "internal", "pkg"} {
+		digest, err := l.sourceDigest(folder)
+		if err != nil {
+			return "", err
+		}
+		sources += digest
+	}
+	return l.binary(ctx, "builder", "cmd/builder", sources)
+}
+
 // program builds a static binary of a command below integration/.
 func (l *Lab) program(ctx context.Context, name string) (string, error) {
 	folder := filepath.Join("integration", name)
@@ -58,6 +72,10 @@ func (l *Lab) program(ctx context.Context, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return l.binary(ctx, name, folder, sources)
+}
+
+func (l *Lab) binary(ctx context.Context, name, folder, sources string) (string, error) {
 	dir, err := l.part(ctx, name, sources, func(dir string) error {
 		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", filepath.Join(dir, name), "./"+filepath.ToSlash(folder))
 		cmd.Dir = l.Checkout

@@ -3,6 +3,7 @@ package cuda
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -45,6 +46,31 @@ func familyOf(device uint16) family {
 // openFirst is the first line of drivers whose installer prefers the open
 // modules where both forms would do.
 const openFirst = "560"
+
+// lastBeforeTuring is the last line of drivers that runs GPUs before Turing
+// (NVIDIA's announcement with the release of 580).
+const lastBeforeTuring = "581"
+
+// Serves says why modules of a form and of a driver version do not run a GPU;
+// "" where they do, as far as its family tells.
+func Serves(moduleType, version string, gpu kernel.PCIDevice) string {
+	f := familyOf(gpu.Device)
+	switch {
+	case !slices.Contains(f.types, moduleType):
+		return fmt.Sprintf("it is %s, which runs with the %s modules only, and these are the %s ones", f.name, strings.Join(f.types, " or "), moduleType)
+	case slices.Equal(f.types, []string{Proprietary}) && compareVersions(version, lastBeforeTuring) >= 0:
+		return fmt.Sprintf("it is %s, for which the 580 line of drivers was the last, and these are of %s", f.name, version)
+	}
+	return ""
+}
+
+// HasGSP says whether a GPU has the processor that runs the driver's GSP
+// firmware, as all have since Turing.
+func HasGSP(gpu kernel.PCIDevice) bool { return slices.Contains(familyOf(gpu.Device).types, Open) }
+
+// CompareVersions compares driver versions number by number, as [slices.SortFunc]
+// wants it: 535.9 comes before 535.54.
+func CompareVersions(a, b string) int { return compareVersions(a, b) }
 
 // Preference is the form of a driver's modules to build for a host.
 type Preference struct {

@@ -85,3 +85,30 @@ func TestPreferenceResolve(t *testing.T) {
 		})
 	}
 }
+
+func TestServes(t *testing.T) {
+	volta := kernel.PCIDevice{Address: "0000:01:00.0", Vendor: 0x10de, Device: 0x1db4}
+	hopper := kernel.PCIDevice{Address: "0000:01:00.0", Vendor: 0x10de, Device: 0x2330}
+	blackwell := kernel.PCIDevice{Address: "0000:01:00.0", Vendor: 0x10de, Device: 0x2901}
+	for _, tt := range []struct {
+		gpu           kernel.PCIDevice
+		form, version string
+		want          string // part of why not
+	}{
+		{hopper, Proprietary, "535.261.03", ""},
+		{hopper, Open, "595.45.04", ""},
+		{volta, Proprietary, "580.159.04", ""},
+		{volta, Proprietary, "590.10", "the 580 line of drivers was the last"},
+		{volta, Open, "535.261.03", "runs with the proprietary modules only"},
+		{blackwell, Proprietary, "575.1", "runs with the open modules only"},
+		{blackwell, Open, "575.1", ""},
+	} {
+		got := Serves(tt.form, tt.version, tt.gpu)
+		if (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
+			t.Errorf("%s %s on %04x: %q, want %q", tt.form, tt.version, tt.gpu.Device, got, tt.want)
+		}
+	}
+	if HasGSP(volta) || !HasGSP(hopper) {
+		t.Error("a GSP is in all since Turing, and in none before")
+	}
+}

@@ -5,4 +5,8 @@
 // pkg/cuda, pkg/modules); this one hands the result of each to the next,
 // decides whether a rerun has anything to do, and brackets every stage in the
 // log with its name and the time it took. Begin with [Build].
+//
+// [Load] and [Unload] are the other half, on a host that has the share: which
+// of the published drivers, what stands in the way, the modules in, and what
+// programs need beside them. Begin with loader.load.
 package job

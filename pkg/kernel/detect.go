@@ -82,11 +82,16 @@ func detect(ctx context.Context, root *Root, o DetectOptions, oldest string) (Ta
 	return t, nil
 }
 
+// ArchOf is the architecture that Go calls goarch; empty where NVIDIA has no
+// driver for it.
+func ArchOf(goarch string) Arch {
+	return map[string]Arch{"amd64": X86_64, "arm64": AArch64}[goarch]
+}
+
 // CheckArch refuses a kernel of another architecture than goarch, the image's
 // own (runtime.GOARCH): its compilers make code for that one only.
 func CheckArch(t Target, goarch string) error {
-	image, ok := map[string]Arch{"amd64": X86_64, "arm64": AArch64}[goarch]
-	if ok && t.Arch == image {
+	if image := ArchOf(goarch); image != "" && t.Arch == image {
 		return nil
 	}
 	return stage.New(stage.Detect,

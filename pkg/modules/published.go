@@ -34,6 +34,38 @@ func Published(s *share.Share, release, version string) (Manifest, string, error
 	return m, filepath.Join(dir, ManifestFile), nil
 }
 
+// Releases are the kernels that a share has modules for, sorted; none where
+// there are no modules at all.
+func Releases(s *share.Share) ([]string, error) { return folders(s.Modules()) }
+
+// Versions are the drivers that a share has modules of for a kernel, sorted by
+// name.
+func Versions(s *share.Share, release string) ([]string, error) {
+	if !component.MatchString(release) {
+		return nil, nil
+	}
+	return folders(filepath.Join(s.Modules(), release))
+}
+
+// folders are the names of those entries of a folder that can hold published
+// modules, or lead there.
+func folders(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var names []string
+	for _, e := range entries {
+		if !component.MatchString(e.Name()) {
+			continue // a folder named after its content, which a link leads to
+		}
+		if info, err := os.Stat(filepath.Join(dir, e.Name())); err == nil && info.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	return names, err
+}
+
 // readPublished reads a folder's manifest and the files it names.
 func readPublished(dir string) (Manifest, error) {
 	m, err := readManifest(dir)
@@ -87,16 +119,26 @@ func Verify(dir string, target kernel.Target, cert *x509.Certificate) ([]Check, 
 		return nil, stage.Wrap(stage.Check, err, fmt.Sprintf("the manifest in %s cannot be read", dir), "publish again with this builder")
 	}
 	var checks []Check
-	var paths, want []string
 	for _, e := range m.Modules {
 		checks = append(checks, intactCheck(dir, e.file(), e.Name))
+	}
+	for _, f := range slices.Concat(m.Indexes, m.Firmware) {
+		checks = append(checks, intactCheck(dir, f, ""))
+	}
+	findings, err := m.Gate(dir, target, cert)
+	return append(checks, findings...), err
+}
+
+// Gate holds the manifest's modules, which are in dir, against a kernel:
+// [Verify] of files that were found intact. Those that are not there are not
+// looked at.
+func (m Manifest) Gate(dir string, target kernel.Target, cert *x509.Certificate) ([]Check, error) {
+	var paths, want []string
+	for _, e := range m.Modules {
 		want = append(want, e.Name)
 		if info, err := os.Lstat(filepath.Join(dir, e.File)); err == nil && info.Mode().IsRegular() {
 			paths = append(paths, filepath.Join(dir, e.File))
 		}
-	}
-	for _, f := range slices.Concat(m.Indexes, m.Firmware) {
-		checks = append(checks, intactCheck(dir, f, ""))
 	}
 	mods, err := ReadAll(paths)
 	if err == nil && cert != nil {
@@ -105,7 +147,7 @@ func Verify(dir string, target kernel.Target, cert *x509.Certificate) ([]Check, 
 	if err != nil {
 		return nil, stage.Wrap(stage.Check, err, "a published module cannot be read", "check the share")
 	}
-	return append(checks, Gate(mods, target, m.expect(want))...), nil
+	return Gate(mods, target, m.expect(want)), nil
 }
 
 func intactCheck(dir string, f File, module string) Check {

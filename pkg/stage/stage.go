@@ -58,6 +58,9 @@ func (n Name) ExitCode() int {
 type Error struct {
 	// Stage is where the job stopped.
 	Stage Name
+	// Kind names the failure where programs tell it from the others of its
+	// stage: "no-device". It is empty elsewhere.
+	Kind string
 	// Reason says what was found and why it stops the job: no capital, no
 	// final period, one clause or two.
 	Reason string

@@ -23,15 +23,45 @@ type Plan []Step
 // Step is one thing to do. What is set of it is done, in the order of the
 // fields.
 type Step struct {
+	// Remove are loaded modules to remove first, by name.
+	Remove []string `json:",omitempty"`
 	// Load are modules to load, in this order, until one is refused.
 	Load []Module `json:",omitempty"`
 	// Unload says to remove those that were loaded again, the last one first,
 	// so that the next step finds the kernel as this one did.
 	Unload bool `json:",omitempty"`
-	// Run is a program of the initramfs and its arguments.
-	Run []string `json:",omitempty"`
-	// Read are files, of the initramfs, /proc or /sys, to be brought out.
+	// Write are files to be written, such as those of /proc/sys.
+	Write []Text `json:",omitempty"`
+	// Open are files that are opened and held until a step says to Close them.
+	Open  []string `json:",omitempty"`
+	Close bool     `json:",omitempty"`
+	// Run is a program of the initramfs and its arguments, and Confined what it
+	// is kept from. Beside are others that run at the same time.
+	Run      []string   `json:",omitempty"`
+	Confined Confined   `json:",omitzero"`
+	Beside   [][]string `json:",omitempty"`
+	// Read are files, of the initramfs, /proc or /sys, to be brought out, and
+	// Stat those of which it is told what they are.
 	Read []string `json:",omitempty"`
+	Stat []string `json:",omitempty"`
+}
+
+// Text is a file and what to write to it.
+type Text struct{ Name, Content string }
+
+// Confined is what a program lacks, as one in a container does.
+type Confined struct {
+	// Drop are capabilities by their numbers.
+	Drop []uintptr `json:",omitempty"`
+	// User puts it in a user namespace of its own, in which it is root.
+	User bool `json:",omitempty"`
+	// ReadOnly are folders that it cannot write to, and Hidden those that are
+	// empty for it.
+	ReadOnly []string `json:",omitempty"`
+	Hidden   []string `json:",omitempty"`
+	// Devices says that its device cgroup is Docker's: any device may be
+	// made, and few may be opened. It then has an empty /dev of its own.
+	Devices bool `json:",omitempty"`
 }
 
 // Module is a module to load.
@@ -45,10 +75,14 @@ type Module struct {
 type Result struct {
 	// Load has an entry for each module that the kernel was asked to take.
 	Load []Loaded `json:",omitempty"`
-	// Ran is set where the step has a program.
-	Ran *Ran `json:",omitempty"`
+	// Ran is set where the step has a program, Beside where it has others.
+	Ran    *Ran  `json:",omitempty"`
+	Beside []Ran `json:",omitempty"`
 	// Read are the files' contents by path.
 	Read map[string][]byte `json:",omitempty"`
+	// Stat says what files are, "crw-rw-rw- 195:255", by path; nothing of one
+	// that is not there.
+	Stat map[string]string `json:",omitempty"`
 	// Errors are what else went wrong: a program that cannot be started, a
 	// file that cannot be read, a module that stays.
 	Errors []string `json:",omitempty"`

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/k8sp/cuda/pkg/job"
+	"github.com/k8sp/cuda/pkg/modules/load"
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+const loadHelp = `Load a driver that was built before into the running kernel, and have it ready
+for CUDA programs: its modules in order, each verified against the manifest and
+held against this kernel first; the kernel's own modules that they need; where
+the kernel finds the GPU's firmware; and its device files.
+
+    docker run --privileged -v /home/core/share:/opt/share -v /dev:/dev cuda load
+
+Where that driver is loaded already there is nothing to do but what is missing.
+A driver that is not the share's is left alone. What was changed before a
+failure is changed back; builder unload changes back the rest.
+
+What would be refused in this container or by this kernel is looked for before
+anything is tried, and all of it is told at once, with the option that helps.
+
+On stdout: the version of the driver that is loaded, or with --output json the
+result, also that of a failure.
+
+Exit code 17 when the driver is not loaded; the log's "kind" (in JSON "name")
+says why, and is no-device where this host has no NVIDIA GPU.`
+
+const unloadHelp = `Undo what builder load has done on this host since it was started: take out the
+modules that it put in, in reverse order, and what it put in of the kernel's
+own, have the kernel look for firmware where it did before, and remove the
+device files that were made. What somebody else loaded is left alone, and a
+driver that is in use is left whole.
+
+On stdout: the version of the driver that was unloaded, nothing where none was,
+or with --output json the result, also that of a failure.`
+
+// loadFailure is what --output json has of a failure.
+type loadFailure struct {
+	Failures []load.Finding `json:"failures"`
+}
+
+func newLoadCommand(io streams, options job.LoadOptions) *cobra.Command {
+	format := outputs[0]
+	var stay bool
+	cmd := &cobra.Command{
+		Use:   "load",
+		Short: "Load a driver that was built into the running kernel",
+		Long:  loadHelp,
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			result, err := job.Load(cmd.Context(), options)
+			if err != nil {
+				return printFailure(io, err, format)
+			}
+			if format == "json" {
+				err = printJSON(io, result)
+			} else {
+				_, err = fmt.Fprintln(io.out, result.Driver)
+			}
+			if err == nil && stay {
+				wait(cmd.Context())
+			}
+			return err
+		},
+	}
+	flags := cmd.Flags()
+	loadFlags(flags, &options)
+	flags.StringVar(&options.DriverVersion, "driver-version", "", "`version` of the driver to load (default: the newest that the share has for this kernel)")
+	flags.StringSliceVar(&options.Modules, "modules", nil, "`modules` to load, with those that they need (default: all but nvidia-peermem, without those that CUDA can do without where they cannot be loaded)")
+	flags.StringSliceVar(&options.Parameters, "parameters", nil, "`parameters` of the modules: nvidia.NVreg_EnableGpuFirmware=0,nvidia-drm.modeset=1")
+	flags.BoolVar(&options.Replace, "replace", false, "unload another driver first, if nobody uses it")
+	flags.StringVar(&options.HostShare, "host-share", "", "`folder` that the share is on the host, for the kernel to find firmware in (default: found among the mounts)")
+	flags.StringVar(&options.Dev, "dev", "", "`folder` for the device files (default: the host's /dev where it is mounted writable below the host root, else /dev)")
+	flags.StringVar(&options.CDIDir, "cdi-dir", "", "`folder` for the CDI specification (default: /etc/cdi where it is mounted, else SHARE/cdi)")
+	flags.BoolVar(&options.TryWithoutDevice, "try-without-device", false, "hand the modules to the kernel although this host has no NVIDIA GPU")
+	flags.BoolVar(&options.Check, "check", false, "change nothing; fail unless the driver is loaded, is the share's, and has its device files")
+	flags.BoolVar(&stay, "stay", false, "stay after loading until stopped, as the container of a DaemonSet does")
+	flags.Var(&format, "output", "`format` of the result on stdout: text or json")
+	return cmd
+}
+
+func newUnloadCommand(io streams, options job.LoadOptions) *cobra.Command {
+	format := outputs[0]
+	cmd := &cobra.Command{
+		Use:   "unload",
+		Short: "Undo what load did on this host",
+		Long:  unloadHelp,
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			result, err := job.Unload(cmd.Context(), options)
+			if err != nil {
+				return printFailure(io, err, format)
+			}
+			if format == "json" {
+				return printJSON(io, result)
+			}
+			if result.Driver != "" {
+				_, err = fmt.Fprintln(io.out, result.Driver)
+			}
+			return err
+		},
+	}
+	loadFlags(cmd.Flags(), &options)
+	cmd.Flags().Var(&format, "output", "`format` of the result on stdout: text or json")
+	return cmd
+}
+
+// loadFlags are those of both commands.
+func loadFlags(flags *pflag.FlagSet, o *job.LoadOptions) {
+	flags.SortFlags = false
+	flags.StringVar(&o.Share, "share", defaultShare, "`folder` with the published modules")
+	flags.StringVar(&o.HostRoot, "host-root", "", "`folder` that is this host's root (default: /host where it is mounted, else /)")
+}
+
+// printFailure adds a failure's findings to stdout where programs read it, and
+// returns the failure.
+func printFailure(io streams, err error, format output) error {
+	var failure *stage.Error
+	if format != "json" || !errors.As(err, &failure) {
+		return err
+	}
+	var found *load.FindingsError
+	list := []load.Finding{{Name: failure.Kind, Says: failure.Sentence(), Do: failure.Hint}}
+	if errors.As(err, &found) {
+		list = found.Findings
+	}
+	return errors.Join(err, printJSON(io, loadFailure{list}))
+}
+
+// wait waits for the signal that ends the program.
+func wait(ctx context.Context) {
+	zerolog.Ctx(ctx).Info().Msg("the driver is there; staying until stopped")
+	<-ctx.Done()
+}

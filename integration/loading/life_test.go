@@ -1,0 +1,193 @@
+//go:build integration
+
+package loading
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/k8sp/cuda/integration/guest/plan"
+	"github.com/k8sp/cuda/pkg/job"
+	"github.com/k8sp/cuda/pkg/modules/load"
+)
+
+const firmwarePath = "/sys/module/firmware_class/parameters/path"
+
+// own is what the kernel's search path for firmware was before any load.
+const own = "/lib/firmware/of-its-own"
+
+var devices = map[string]string{
+	"/dev/nvidia0":                 "crw-rw-rw- 195:0",
+	"/dev/nvidiactl":               "crw-rw-rw- 195:255",
+	"/dev/nvidia-modeset":          "crw-rw-rw- 195:254",
+	"/dev/nvidia-uvm":              "crw-rw-rw- ",
+	"/dev/nvidia-uvm-tools":        "crw-rw-rw- ",
+	"/dev/nvidia-caps/nvidia-cap1": "cr-------- ",
+	"/dev/nvidia-caps/nvidia-cap2": "cr--r--r-- ",
+}
+
+func names(m map[string]string) []string {
+	var list []string
+	for name := range m {
+		list = append(list, name)
+	}
+	return list
+}
+
+// live are the driver's modules that a /proc/modules has.
+func live(r plan.Result) (list []string) {
+	for line := range strings.Lines(string(r.Read["/proc/modules"])) {
+		if name, _, _ := strings.Cut(line, " "); slices.Contains(load.Family, name) {
+			list = append(list, name)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// TestLife is a driver's way from the share into a kernel and out again, on one
+// machine that is never started again.
+func TestLife(t *testing.T) {
+	b := open(t)
+	all := []string{"nvidia", "nvidia_drm", "nvidia_modeset", "nvidia_uvm"}
+	look := func(s plan.Step) plan.Step {
+		s.Read, s.Stat = []string{"/proc/modules", firmwarePath}, names(devices)
+		return s
+	}
+	in := func(t *testing.T, r plan.Result, version string) {
+		t.Helper()
+		if diff := cmp.Diff(all, live(r)); diff != "" {
+			t.Errorf("modules (-want +got):\n%s", diff)
+		}
+		want := "/opt/share/modules/" + b.host.Release + "/" + version + "/firmware"
+		if got := strings.TrimSpace(string(r.Read[firmwarePath])); got != want {
+			t.Errorf("the search path for firmware is %q, want %q", got, want)
+		}
+		for name, want := range devices {
+			if got := r.Stat[name]; !strings.HasPrefix(got, want) {
+				t.Errorf("%s is %q, want %q", name, got, want)
+			}
+		}
+	}
+	out := func(t *testing.T, r plan.Result) {
+		t.Helper()
+		if got := live(r); len(got) > 0 {
+			t.Errorf("still loaded: %q", got)
+		}
+		if got := strings.TrimSpace(string(r.Read[firmwarePath])); got != own {
+			t.Errorf("the search path for firmware is %q, want %q", got, own)
+		}
+		if len(r.Stat) > 0 {
+			t.Errorf("still there: %v", r.Stat)
+		}
+	}
+	run := func(words string) plan.Step { return plan.Step{Run: builder(words)} }
+	steps := []step{
+		{"no GPU", run("load"), refused(load.NoDevice.Of())},
+		{"no GPU, tried all the same", look(plan.Step{
+			Write: []plan.Text{{Name: firmwarePath, Content: own}}, Run: builder("load --try-without-device"),
+		}), func(t *testing.T, r plan.Result) {
+			refused(load.NoDevice.Of())(t, r)
+			if !strings.Contains(string(r.Ran.Stderr), "NVRM: No NVIDIA GPU found") {
+				t.Error("the error lacks what the kernel's log says")
+			}
+			out(t, r) // all is as it was
+		}},
+		{"nothing to unload", run("unload"), func(t *testing.T, r plan.Result) {
+			if got := result[job.UnloadResult](t, r.Ran, 0); got.Driver != "" {
+				t.Errorf("unloaded %+v", got)
+			}
+		}},
+		{"load", look(plan.Step{Load: card("0x2330"), Run: builder("load --driver-version " + older)}), func(t *testing.T, r plan.Result) {
+			got := loaded(t, r, job.Loaded, older)
+			if len(got.Modules) != len(all) || got.Modules[0] != "nvidia" {
+				t.Errorf("loaded %q", got.Modules)
+			}
+			if !slices.Contains(got.InTree, "drm") {
+				t.Errorf("loaded %q of the kernel's own, without drm", got.InTree)
+			}
+			in(t, r, older)
+		}},
+		{"load again", look(run("load --driver-version " + older)), func(t *testing.T, r plan.Result) {
+			if got := loaded(t, r, job.AlreadyLoaded, older); len(got.Modules)+len(got.InTree) > 0 {
+				t.Errorf("loaded %+v", got)
+			}
+			in(t, r, older)
+		}},
+		{"check", run("load --check --driver-version " + older), func(t *testing.T, r plan.Result) { loaded(t, r, job.AlreadyLoaded, older) }},
+		{"check of another version", run("load --check"), refused(load.OtherVersion.Of(older, newer, ""))},
+		// The kernel looks for the GPU's firmware as soon as it is opened.
+		{"open the GPU", plan.Step{Open: []string{"/dev/nvidia0", "/dev/nvidia-uvm"}}, func(t *testing.T, r plan.Result) {
+			if len(r.Errors) > 0 {
+				t.Errorf("%q", r.Errors)
+			}
+		}},
+		{"another version, in use", run("load"),
+			refused(load.OtherVersion.Of(older, newer, "; it is in use: init (process 1, /dev/nvidia-uvm /dev/nvidia0)"))},
+		{"replace what is in use", look(run("load --replace")), func(t *testing.T, r plan.Result) {
+			refused(load.InUse.Of(older, "init (process 1, /dev/nvidia-uvm /dev/nvidia0)"))(t, r)
+			in(t, r, older)
+		}},
+		{"unload what is in use", look(run("unload")), func(t *testing.T, r plan.Result) {
+			refused(load.InUse.Of(older, "init (process 1, /dev/nvidia-uvm /dev/nvidia0)"))(t, r)
+			in(t, r, older)
+		}},
+		{"replace", look(plan.Step{Close: true, Run: builder("load --replace")}), func(t *testing.T, r plan.Result) {
+			loaded(t, r, job.Loaded, newer)
+			in(t, r, newer)
+		}},
+		{"open the replaced GPU", plan.Step{Open: []string{"/dev/nvidia0"}}, func(t *testing.T, r plan.Result) {
+			if len(r.Errors) > 0 {
+				t.Errorf("%q", r.Errors)
+			}
+		}},
+		{"unload", look(plan.Step{Close: true, Run: builder("unload")}), func(t *testing.T, r plan.Result) {
+			if got := result[job.UnloadResult](t, r.Ran, 0); got.Driver != newer || len(got.Modules) != len(all) || len(got.InTree) == 0 || got.Firmware != own {
+				t.Errorf("unloaded %+v", got)
+			}
+			out(t, r)
+		}},
+		{"at the same time", look(plan.Step{Run: builder("load"), Beside: [][]string{builder("load"), builder("load")}}), func(t *testing.T, r plan.Result) {
+			states := map[string]int{}
+			for _, ran := range append(r.Beside, *r.Ran) {
+				states[result[job.LoadResult](t, &ran, 0).State]++
+			}
+			if diff := cmp.Diff(map[string]int{job.Loaded: 1, job.AlreadyLoaded: 2}, states); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			in(t, r, newer)
+		}},
+		{"unload once more", look(run("unload")), func(t *testing.T, r plan.Result) { out(t, r) }},
+		{"one module", look(run("load --modules nvidia --parameters nvidia.NVreg_EnableGpuFirmware=0,nvidia.NVreg_DeviceFileMode=432")), func(t *testing.T, r plan.Result) {
+			loaded(t, r, job.Loaded, newer)
+			if got, want := r.Stat["/dev/nvidiactl"], "crw-rw---- 195:255"; got != want {
+				t.Errorf("/dev/nvidiactl is %q, want %q as the parameter has it", got, want)
+			}
+		}},
+		{"the rest", look(run("load")), func(t *testing.T, r plan.Result) {
+			if got := loaded(t, r, job.Loaded, newer); slices.Contains(got.Modules, "nvidia") || len(got.Modules) != len(all)-1 {
+				t.Errorf("loaded %q", got.Modules)
+			}
+		}},
+		{"nothing published", run("load --share /empty"), func(t *testing.T, r plan.Result) { loaded(t, r, job.LeftAlone, newer) }},
+		{"Flatcar's extension", plan.Step{
+			Write: []plan.Text{{Name: "/usr/lib/extension-release.d/extension-release.flatcar-nvidia-drivers-990-open", Content: "ID=flatcar\n"}},
+			Run:   builder("load --share /other --host-root /"),
+		}, func(t *testing.T, r plan.Result) {
+			if got := loaded(t, r, job.LeftAlone, newer); got.By != "Flatcar's extension flatcar-nvidia-drivers-990-open" {
+				t.Errorf("by %q", got.By)
+			}
+		}},
+		{"Flatcar's extension, to be replaced", run("load --replace --host-root / --driver-version " + older),
+			refused(load.HostDriver.Of(newer, "Flatcar's extension flatcar-nvidia-drivers-990-open", older))},
+	}
+	m := b.with(t, map[string]string{
+		"/empty/README":                       "a share with nothing in it\n",
+		"/other/README":                       "another\n",
+		"/usr/lib/extension-release.d/README": "for Flatcar's extension\n",
+	})
+	b.boot(t, m, steps)
+}

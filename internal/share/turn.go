@@ -1,0 +1,54 @@
+package share
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
+)
+
+// turnPoll is how often one who waits for a turn tries again.
+const turnPoll = 200 * time.Millisecond
+
+// Turn waits until nobody else has the turn of that name, and takes it until
+// done is called. Unlike [Share.Lock] it is no right to write results: loaders of one
+// host take turns by it, while a build for another may go on. A share that has
+// no locks, or cannot be written, has no turns: everybody goes at once.
+func (s *Share) Turn(ctx context.Context, name string) (done func(), err error) {
+	log := zerolog.Ctx(ctx)
+	if err := s.MkdirAll(s.Private()); err != nil {
+		log.Debug().Err(err).Msg("the share cannot be written: no turns are taken")
+		return func() {}, nil
+	}
+	f, err := os.OpenFile(filepath.Join(s.Private(), name), os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		log.Debug().Err(err).Msg("the share cannot be written: no turns are taken")
+		return func() {}, nil
+	}
+	_ = s.Chown(ctx, f.Name())
+	for told := false; ; told = true {
+		switch err := s.flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
+		case err == nil:
+			return func() { _ = f.Close() }, nil
+		case errors.Is(err, unix.EWOULDBLOCK), errors.Is(err, unix.EINTR):
+		case noLocks(err):
+			log.Debug().Err(err).Msg("the share has no file locks: no turns are taken")
+			return func() { _ = f.Close() }, nil
+		default:
+			return nil, errors.Join(fmt.Errorf("lock %s: %w", f.Name(), err), f.Close())
+		}
+		if !told {
+			log.Info().Msg("waiting for another run of builder on this host")
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(ctx.Err(), f.Close())
+		case <-time.After(turnPoll):
+		}
+	}
+}

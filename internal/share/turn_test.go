@@ -1,0 +1,90 @@
+package share
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestTurn(t *testing.T) {
+	s, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	done, err := s.Turn(t.Context(), "load.lock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Another name is another turn, and so is the right to write.
+	for _, take := range []func() (func(), error){
+		func() (func(), error) { return s.Turn(t.Context(), "other.lock") },
+		func() (func(), error) {
+			l, err := s.Lock(t.Context(), LockOptions{NoWait: true})
+			if err != nil {
+				return nil, err
+			}
+			return func() { _ = l.Unlock() }, nil
+		},
+	} {
+		other, err := take()
+		if err != nil {
+			t.Fatal(err)
+		}
+		other()
+	}
+	var over atomic.Bool
+	waited := make(chan bool)
+	go func() {
+		next, err := s.Turn(t.Context(), "load.lock")
+		if err != nil {
+			t.Error(err)
+		} else {
+			next()
+		}
+		waited <- over.Load()
+	}()
+	over.Store(true)
+	done()
+	if !<-waited {
+		t.Error("a turn was taken before its time")
+	}
+}
+
+func TestTurnEndsWithItsContext(t *testing.T) {
+	s, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	done, err := s.Turn(t.Context(), "load.lock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer done()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if _, err := s.Turn(ctx, "load.lock"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestTurnWithoutLocks is a share on NFS without its lock service.
+func TestTurnWithoutLocks(t *testing.T) {
+	s, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.flock = func(int, int) error { return unix.ENOLCK }
+	for range 2 {
+		if _, err := s.Turn(t.Context(), "load.lock"); err != nil {
+			t.Error(err)
+		}
+	}
+	s.flock = func(int, int) error { return unix.EBADF }
+	if _, err := s.Turn(t.Context(), "load.lock"); !errors.Is(err, unix.EBADF) {
+		t.Errorf("%v", err)
+	}
+}

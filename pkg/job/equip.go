@@ -1,0 +1,139 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"runtime"
+
+	"github.com/rs/zerolog"
+
+	"github.com/k8sp/cuda/pkg/cuda/cdi"
+	"github.com/k8sp/cuda/pkg/cuda/userspace"
+	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/modules/load"
+	"github.com/k8sp/cuda/pkg/modules/nodes"
+)
+
+// finish makes what a driver that is loaded needs beside its modules: device
+// files, and a CDI specification of them and of its user-space side.
+func (l *loader) finish(ctx context.Context) error {
+	plan, err := nodes.Plan(l.host)
+	if err != nil {
+		return err
+	}
+	for _, n := range plan {
+		l.result.Nodes = append(l.result.Nodes, n.Path)
+	}
+	if l.Check {
+		return nodes.Check(l.Dev, plan)
+	}
+	made, err := nodes.Make(ctx, l.Dev, plan)
+	l.record.Dev = l.Dev
+	l.record.Nodes = append(l.record.Nodes, made...)
+	l.keep(ctx)
+	if err != nil {
+		return err
+	}
+	zerolog.Ctx(ctx).Info().Str("dev", l.Dev).Int("nodes", len(plan)).Int("made", len(made)).Msg("device files")
+	root, err := l.findUserSpace(ctx)
+	if err != nil || root.Dir == "" {
+		return err
+	}
+	return l.specify(ctx, root, plan)
+}
+
+// findUserSpace holds the driver's user-space side against the modules: one of
+// another version talks to none of them. That there is none is said, and stops
+// nothing: a container may bring its own. Its root is zero then.
+func (l *loader) findUserSpace(ctx context.Context) (userspace.Root, error) {
+	root, err := userspace.Find(l.share, l.result.Driver)
+	if errors.Is(err, fs.ErrNotExist) {
+		root, err = userspace.Discover(l.host, l.result.Driver)
+		if err != nil {
+			zerolog.Ctx(ctx).Warn().Err(err).Msg("no user-space side of the driver for containers")
+			return userspace.Root{}, nil
+		}
+	}
+	if err != nil {
+		return userspace.Root{}, err
+	}
+	l.result.UserSpace = root.Dir
+	zerolog.Ctx(ctx).Info().Str("root", root.Dir).Int("files", len(root.Items)).Msg("user-space side of the driver")
+	return root, nil
+}
+
+// specify writes the CDI specification. Whoever named no folder for it may
+// have no use for it: then what prevents it is only said.
+func (l *loader) specify(ctx context.Context, root userspace.Root, plan []nodes.Node) error {
+	log := zerolog.Ctx(ctx)
+	hostDir := "/"
+	if root.Dir != l.host.Dir() {
+		dir, found := l.hostPath(ctx, root.Dir)
+		if found != nil {
+			log.Warn().Str("next", found.Do).Msg("no CDI specification: where the share lies on the host is not to be seen")
+			return nil
+		}
+		hostDir = dir
+	}
+	gpus, err := nodes.GPUs(l.host)
+	if err != nil {
+		return err
+	}
+	spec := cdi.Spec(cdi.Options{Root: root, HostDir: hostDir, Nodes: plan, GPUs: gpus, Arch: kernel.ArchOf(runtime.GOARCH)})
+	dir, named := l.CDIDir, l.CDIDir != ""
+	if !named {
+		dir = filepath.Join(l.own.Dir(), "etc/cdi")
+		if !l.access.IsMount(dir) {
+			dir = filepath.Join(l.share.Dir(), "cdi")
+		}
+	}
+	file, err := cdi.Write(dir, spec)
+	switch {
+	case err == nil:
+	case named && !errors.Is(err, fs.ErrExist):
+		return err
+	default:
+		log.Warn().Err(err).Msg("no CDI specification")
+		return nil
+	}
+	l.result.CDI, l.record.CDI = file, dir
+	l.keep(ctx)
+	if !l.access.IsHosts(l.Dev) {
+		log.Warn().Str("dev", l.Dev).Msg("the device files are this container's own: for others, mount the host's with -v /dev:/dev")
+	}
+	log.Info().Str("file", file).Msg("CDI specification")
+	return nil
+}
+
+// keep writes down what was changed on the host.
+func (l *loader) keep(ctx context.Context) {
+	if l.boot == "" {
+		return
+	}
+	if err := l.record.Write(l.share, l.boot); err != nil {
+		zerolog.Ctx(ctx).Warn().Err(err).Msg("what was changed on this host cannot be recorded in the share, so unload will not undo it")
+	}
+}
+
+// hostPath is where a folder of the share lies on the host.
+func (l *loader) hostPath(ctx context.Context, dir string) (string, *load.Finding) {
+	inside, err := filepath.Rel(l.share.Dir(), dir)
+	top, sure := l.HostShare, true
+	if top == "" && err == nil {
+		var real string
+		if real, err = filepath.EvalSymlinks(l.share.Dir()); err == nil {
+			top, sure = load.HostPath(l.host, l.own, real)
+		}
+	}
+	if err != nil || top == "" {
+		found := load.NoHostShare.Of()
+		return "", &found
+	}
+	if !sure {
+		zerolog.Ctx(ctx).Warn().Str("path", top).
+			Msg("the share is taken to lie there on the host; say so with --host-share, or mount the host's root to have it looked up")
+	}
+	return filepath.Join(top, inside), nil
+}

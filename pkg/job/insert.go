@@ -1,0 +1,363 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
+
+	"github.com/k8sp/cuda/pkg/cuda"
+	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/modules"
+	"github.com/k8sp/cuda/pkg/modules/load"
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+// insertion is the modules of one load on their way into the kernel.
+type insertion struct {
+	*loader
+	tree     load.Tree
+	inTree   []string        // of the kernel's own, to be loaded first
+	entries  []modules.Entry // of the driver
+	firmware load.Firmware
+	// path is what the search path for firmware is to be; empty leaves it.
+	path   string
+	values map[string]string // of parameters, by module
+}
+
+// insert looks at all that can be known before, and then loads modules, after
+// it has taken out those of another driver where it is to replace one.
+func (l *loader) insert(ctx context.Context, entries []modules.Entry, replace bool) error {
+	i := insertion{loader: l, entries: entries, tree: load.ReadTree(l.release, l.host, l.own), firmware: load.ReadFirmware(l.host, l.own)}
+	var err error
+	if i.values, err = l.parameters(); err != nil {
+		return err
+	}
+	found := i.look(ctx)
+	if err := load.Error(found, nil); err != nil {
+		return err
+	}
+	if replace {
+		if err := l.takeOut(ctx); err != nil {
+			return err
+		}
+	}
+	before := l.record
+	if err := i.load(ctx); err != nil {
+		i.undo(context.WithoutCancel(ctx), before)
+		if replace {
+			zerolog.Ctx(ctx).Warn().Msg("the driver that was to be replaced is taken out, and no other is loaded")
+		}
+		return err
+	}
+	l.keep(ctx)
+	return nil
+}
+
+// look returns all that stands in the way.
+func (i *insertion) look(ctx context.Context) []load.Finding {
+	found := i.lookAtGPUs()
+	var list []string
+	for _, e := range i.entries {
+		list = append(list, e.Name)
+	}
+	modules := i.access.Modules(list)
+	found = append(found, modules...)
+	if slices.ContainsFunc(modules, func(f load.Finding) bool { return f.Name == load.NoModules.Name }) {
+		return found // nothing else matters then
+	}
+	found = append(found, i.lookAtTree(ctx)...)
+	found = append(found, i.access.Devices(i.Dev)...)
+	found = append(found, i.lookAtFirmware(ctx)...)
+	return append(found, i.gate(ctx)...)
+}
+
+// lookAtGPUs says which of the host's GPUs stand in the way.
+func (l *loader) lookAtGPUs() []load.Finding {
+	if len(l.gpus) == 0 && l.TryWithoutDevice {
+		return nil
+	}
+	found := l.access.GPUs(l.gpus)
+	if l.manifest.Driver.Version == "" {
+		return found
+	}
+	var unserved []load.Finding
+	for _, gpu := range l.gpus {
+		if why := cuda.Serves(l.manifest.Driver.ModuleType, l.version, gpu); why != "" {
+			unserved = append(unserved, load.NotServed.Of(load.Describe(gpu), why))
+		}
+	}
+	if len(unserved) == len(l.gpus) {
+		found = append(found, unserved...)
+	}
+	return found
+}
+
+// lookAtTree finds the kernel's own modules that come first. Modules of the
+// driver that lack one of them are left out where nobody asked for them.
+func (i *insertion) lookAtTree(ctx context.Context) []load.Finding {
+	var lacking []string
+	left := map[string]bool{}
+	for _, e := range i.entries {
+		order, missing := i.tree.Needed(i.state, e.InTree)
+		lacks := len(missing) > 0 && !i.tree.Seen() ||
+			slices.ContainsFunc(e.Siblings, func(s string) bool { return left[s] })
+		switch {
+		case lacks && len(i.Modules) == 0 && slices.Contains(optional, e.Name):
+			left[e.Name] = true
+			i.result.LeftOut = append(i.result.LeftOut, e.Name)
+			zerolog.Ctx(ctx).Warn().Str("module", e.Name).Strs("needs", missing).
+				Msg("left out: it needs modules of the kernel's own, and the host's /lib/modules is not to be seen; CUDA can do without it")
+			continue
+		case lacks:
+			lacking = append(lacking, missing...)
+		case len(missing) > 0:
+			zerolog.Ctx(ctx).Warn().Str("module", e.Name).Strs("needs", missing).
+				Msg("modules of the kernel's own that this module was thought to need are nowhere to be found")
+		}
+		for _, name := range order {
+			if !slices.Contains(i.inTree, name) {
+				i.inTree = append(i.inTree, name)
+			}
+		}
+	}
+	i.entries = slices.DeleteFunc(slices.Clone(i.entries), func(e modules.Entry) bool { return left[e.Name] })
+	if len(lacking) == 0 {
+		return nil
+	}
+	slices.Sort(lacking)
+	return []load.Finding{load.NoTree.Of(strings.Join(slices.Compact(lacking), ", "))}
+}
+
+// lookAtFirmware decides where the kernel is to look for the firmware that the
+// modules name.
+func (i *insertion) lookAtFirmware(ctx context.Context) []load.Finding {
+	var files []string
+	for _, e := range i.entries {
+		files = append(files, e.Firmware...)
+	}
+	somewhere := func(name string) bool {
+		return i.firmware.On(name) || i.firmware.Path != "" && i.host.Exists(filepath.Join(i.firmware.Path, name))
+	}
+	files = slices.DeleteFunc(files, somewhere)
+	if len(files) == 0 {
+		return nil
+	}
+	dir := filepath.Join(i.dir, modules.FirmwareDir)
+	if missing := load.Missing(dir, files); len(missing) > 0 {
+		if i.needsFirmware() {
+			return []load.Finding{load.NoFirmware.Of(strings.Join(missing, ", "))}
+		}
+		zerolog.Ctx(ctx).Warn().Strs("firmware", missing).Msg("firmware that newer GPUs need is not beside the modules")
+		return nil
+	}
+	path, finding := i.hostPath(ctx, dir)
+	switch {
+	case finding != nil:
+		return []load.Finding{*finding}
+	case len(path) > load.MaxFirmwarePath:
+		return []load.Finding{load.LongPath.Of(path)}
+	case path == i.firmware.Path:
+		return nil
+	case i.firmware.Writable() != nil:
+		return []load.Finding{load.ReadOnlySys.Of()}
+	}
+	i.path = path
+	return nil
+}
+
+// needsFirmware says whether no GPU of this host would start without it: the
+// open modules need it with all, the others with those that have a GSP, and
+// nobody does without a GPU.
+func (i *insertion) needsFirmware() bool {
+	if strings.Contains(i.values[load.Main], "NVreg_EnableGpuFirmware=0") {
+		return false
+	}
+	return slices.ContainsFunc(i.gpus, cuda.HasGSP)
+}
+
+// gate holds the modules against the kernel as it is now. What cannot be told
+// of it stops nothing: the kernel looks again.
+func (i *insertion) gate(ctx context.Context) []load.Finding {
+	target, err := kernel.Detect(ctx, i.host, kernel.DetectOptions{Cache: i.share.Exports()})
+	if err != nil {
+		zerolog.Ctx(ctx).Warn().Err(err).Msg("too little is to be seen of the running kernel to hold the modules against it; their digests are right, and the kernel will look at them itself")
+		return nil
+	}
+	checks, err := i.manifest.Gate(i.dir, target, nil)
+	if err != nil {
+		return []load.Finding{load.Damaged.Of(err.Error())}
+	}
+	chosen := func(name string) bool {
+		return name == "" || slices.ContainsFunc(i.entries, func(e modules.Entry) bool { return e.Name == name })
+	}
+	checks = slices.DeleteFunc(checks, func(c modules.Check) bool { return !chosen(c.Module) })
+	var failed []string
+	var unsigned string
+	for _, c := range checks {
+		if modules.Judge([]modules.Check{c}, modules.Policy{Allow: i.manifest.Overridden, Published: true}) == nil {
+			continue
+		}
+		switch {
+		case c.Kind != modules.KernelCheck:
+			// More may be to be seen now than was at the build, such as whose
+			// symbols depends: should have named. The kernel does not mind.
+			zerolog.Ctx(ctx).Warn().Msg(c.String())
+		case c.Name == "signature":
+			unsigned = c.String()
+		default:
+			failed = append(failed, c.String())
+		}
+	}
+	var found []load.Finding
+	if unsigned != "" {
+		found = append(found, load.Unsigned.Of(target.Signing.From, unsigned))
+	}
+	if len(failed) > 0 {
+		found = append(found, load.Unaccepted.Of(strings.Join(failed, "; ")))
+	}
+	return found
+}
+
+// parameters are what insmod would have after each module, by its name.
+func (l *loader) parameters() (map[string]string, error) {
+	values := map[string]string{}
+	for _, given := range l.Parameters {
+		module, setting, ok := strings.Cut(given, ".")
+		module = strings.ReplaceAll(module, "-", "_")
+		name, _, _ := strings.Cut(setting, "=")
+		at := slices.IndexFunc(l.manifest.Modules, func(e modules.Entry) bool { return e.Name == module })
+		if !ok || at < 0 || strings.ContainsAny(setting, " \t\n\"") {
+			return nil, stage.New(stage.Usage, fmt.Sprintf("%q is no parameter of a published module", given), "write it as MODULE.NAME=VALUE, such as nvidia.NVreg_EnableGpuFirmware=0")
+		}
+		if !slices.ContainsFunc(l.manifest.Modules[at].Parameters, func(p modules.Parameter) bool { return p.Name == name }) {
+			return nil, stage.New(stage.Usage, fmt.Sprintf("%s has no parameter %s", module, name), "the manifest lists those that it has")
+		}
+		values[module] = strings.TrimSpace(values[module] + " " + setting)
+	}
+	return values, nil
+}
+
+// load puts everything in.
+func (i *insertion) load(ctx context.Context) error {
+	for _, name := range i.inTree {
+		file, err := i.tree.Take(name)
+		if err != nil {
+			return stage.Wrap(stage.Load, err, "the kernel's own module "+name+" cannot be read", "check the mount of /lib/modules")
+		}
+		new, err := i.put(ctx, name, file, "")
+		if err != nil {
+			return err
+		}
+		if new {
+			i.record.InTree = append(i.record.InTree, name)
+			i.result.InTree = append(i.result.InTree, name)
+		}
+	}
+	if err := i.setFirmware(ctx); err != nil {
+		return err
+	}
+	for _, e := range i.entries {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		file, err := load.Take(filepath.Join(i.dir, e.File), e.SHA256)
+		if err != nil {
+			return load.Error([]load.Finding{load.Damaged.Of(err.Error())}, nil)
+		}
+		new, err := i.put(ctx, e.Name, file, i.values[e.Name])
+		if err != nil && len(i.Modules) == 0 && slices.Contains(optional, e.Name) {
+			zerolog.Ctx(ctx).Warn().Err(err).Str("module", e.Name).Msg("left out: the kernel refused it, and CUDA can do without it")
+			i.result.LeftOut = append(i.result.LeftOut, e.Name)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if new {
+			i.record.Modules = append(i.record.Modules, e.Name)
+			i.result.Modules = append(i.result.Modules, e.Name)
+		}
+	}
+	i.record.Driver = i.version
+	return nil
+}
+
+// setFirmware has the kernel look for firmware where it was decided to.
+func (i *insertion) setFirmware(ctx context.Context) error {
+	if i.path != "" {
+		if err := i.firmware.Set(i.path); err != nil {
+			return stage.Wrap(stage.Load, err, "the kernel cannot be told where the firmware is", "run with --privileged")
+		}
+		if i.record.Firmware == "" {
+			i.record.Before = i.firmware.Path
+		}
+		i.record.Firmware = i.path
+		zerolog.Ctx(ctx).Info().Str("path", i.path).Str("before", i.firmware.Path).Msg("the kernel looks for firmware in the share")
+	}
+	i.result.Firmware = i.record.Firmware
+	return nil
+}
+
+// remindOfFirmware does the same for a driver that is loaded already, whoever
+// did it: it asks for firmware each time that a GPU starts. It may have had it
+// from elsewhere, so nothing is a failure.
+func (l *loader) remindOfFirmware(ctx context.Context) {
+	i := insertion{loader: l, entries: l.wanted, firmware: load.ReadFirmware(l.host, l.own)}
+	found := i.lookAtFirmware(ctx)
+	err := load.Error(found, nil)
+	if err == nil {
+		err = i.setFirmware(ctx)
+	}
+	if err != nil {
+		zerolog.Ctx(ctx).Warn().Err(err).Msg("the kernel may not find firmware when a GPU starts")
+	}
+}
+
+// put gives the kernel a module. New is false where somebody else was faster.
+func (i *insertion) put(ctx context.Context, name string, file *os.File, parameters string) (new bool, err error) {
+	defer file.Close()
+	mark := load.MarkLog(i.Kernel)
+	err = i.Kernel.Insert(file, parameters)
+	log, hidden := mark.Since()
+	for _, line := range log {
+		zerolog.Ctx(ctx).Debug().Str("module", name).Msg(line)
+	}
+	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EBUSY) && load.Read(i.host).Has(name) {
+		// A loader with another share took no turn of ours.
+		if now := load.Read(i.host).Version(); name == load.Main && now != i.version {
+			return false, load.Error([]load.Finding{load.OtherVersion.Of(now, i.version, "")}, nil)
+		}
+		zerolog.Ctx(ctx).Info().Str("module", name).Msg("somebody else has just loaded it")
+		return false, nil
+	}
+	if err != nil {
+		return false, load.Error([]load.Finding{load.Explain(name, err, log, hidden)}, load.LogError(log, hidden))
+	}
+	zerolog.Ctx(ctx).Info().Str("module", name).Str("parameters", parameters).Msg("loaded")
+	return true, nil
+}
+
+// undo changes back what a load that failed has changed.
+func (i *insertion) undo(ctx context.Context, before load.Record) {
+	log := zerolog.Ctx(ctx)
+	added := append(slices.Clone(i.record.InTree[len(before.InTree):]), i.record.Modules[len(before.Modules):]...)
+	for _, name := range slices.Backward(added) {
+		if err := i.Kernel.Remove(name); err != nil {
+			log.Warn().Err(err).Str("module", name).Msg("stays loaded after the failure")
+		}
+	}
+	if i.record.Firmware != before.Firmware {
+		if err := i.firmware.Set(i.firmware.Path); err != nil {
+			log.Warn().Err(err).Msg("the kernel's search path for firmware stays as it was set")
+		}
+	}
+	i.record = before
+	i.result.Modules, i.result.InTree = []string{}, []string{}
+}

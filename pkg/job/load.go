@@ -1,0 +1,397 @@
+package job
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
+
+	"github.com/k8sp/cuda/internal/share"
+	"github.com/k8sp/cuda/pkg/cuda"
+	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/modules"
+	"github.com/k8sp/cuda/pkg/modules/load"
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+// LoadOptions are what a user can say about a load.
+type LoadOptions struct {
+	// Share is the folder with the published modules.
+	Share string
+	// HostRoot is the running host's root; empty takes /host where it is
+	// mounted, else /.
+	HostRoot string
+	// DriverVersion is the driver to load; empty is the newest that the share
+	// has for the running kernel.
+	DriverVersion string
+	// Modules are those to load, and those that they need; empty is all that
+	// CUDA can use, as far as they can be loaded.
+	Modules []string
+	// Parameters are the modules', "nvidia.NVreg_EnableGpuFirmware=0".
+	Parameters []string
+	// Replace unloads another driver that nobody uses.
+	Replace bool
+	// HostShare is where the share lies on the host; empty finds out.
+	HostShare string
+	// Dev is where device files are made; empty is the host's /dev where it is
+	// mounted writable below the host root, else /dev.
+	Dev string
+	// CDIDir receives the CDI specification; empty is /etc/cdi where that is
+	// mounted, else the share's folder cdi.
+	CDIDir string
+	// TryWithoutDevice hands modules to the kernel although there is no GPU.
+	TryWithoutDevice bool
+	// Check changes nothing, and fails where a load would have anything to do.
+	Check bool
+	// Kernel takes the modules; nil is the running one.
+	Kernel load.Kernel
+	// OwnRoot is the root whose proc tells about this process; empty is /.
+	OwnRoot string
+}
+
+// How a load ended.
+const (
+	Loaded        = "loaded"         // modules were loaded
+	AlreadyLoaded = "already-loaded" // there was nothing to load
+	LeftAlone     = "left-alone"     // a driver that is not the share's is there, and stays
+)
+
+// LoadResult is what a load found and did.
+type LoadResult struct {
+	State string `json:"state"`
+	// Driver is the version that the kernel has now, Release the kernel's.
+	Driver  string `json:"driver"`
+	Release string `json:"release"`
+	// Manifest is the path of the manifest of what is loaded; empty where it
+	// is not the share's.
+	Manifest string `json:"manifest,omitempty"`
+	// By is who else brought the driver, as far as that is known.
+	By string `json:"by,omitempty"`
+	// Modules and InTree were loaded now, of the driver and of the kernel's
+	// own, in this order. LeftOut are those that could not be and that CUDA
+	// can do without.
+	Modules []string `json:"modules"`
+	InTree  []string `json:"in_tree"`
+	LeftOut []string `json:"left_out,omitempty"`
+	// Firmware is the kernel's search path for it where it is the share's.
+	Firmware string `json:"firmware,omitempty"`
+	// Dev is the folder that has the device files Nodes.
+	Dev   string   `json:"dev"`
+	Nodes []string `json:"nodes"`
+	// UserSpace is the root of the driver's user-space side: a folder of the
+	// share, or the host's root; empty where there is none to be seen.
+	UserSpace string `json:"user_space,omitempty"`
+	// CDI is the file of the CDI specification; empty where none was written.
+	CDI string `json:"cdi,omitempty"`
+}
+
+// loader is one run of Load or Unload.
+type loader struct {
+	LoadOptions
+	share     *share.Share
+	host, own *kernel.Root
+	release   string
+	boot      string // identifies the host until it is started again; empty where nothing does
+	access    load.Access
+	state     load.State
+	record    load.Record
+	gpus      []kernel.PCIDevice
+
+	// What is to be loaded.
+	version  string
+	manifest modules.Manifest
+	dir      string
+	wanted   []modules.Entry
+	result   LoadResult
+}
+
+// Load loads a published driver into the running kernel, makes its device
+// files and has the kernel find its firmware. Where that driver is loaded it
+// does what is left to do; where another one is that is not the share's, it
+// leaves it alone. Errors are of the load stage; what was changed on the way to
+// one is changed back.
+func Load(ctx context.Context, o LoadOptions) (LoadResult, error) {
+	var result LoadResult
+	err := run(ctx, stage.Load, func(ctx context.Context) error {
+		l, done, err := newLoader(ctx, o)
+		if err != nil {
+			return err
+		}
+		defer done()
+		err = l.load(ctx)
+		result = l.result
+		return err
+	})
+	return result, ofLoad(err)
+}
+
+// ofLoad makes the failure of another stage one of load's: whoever asked for a
+// driver to be loaded has one exit code to look at.
+func ofLoad(err error) error {
+	var failure *stage.Error
+	if !errors.As(err, &failure) || failure.Stage == stage.Usage || failure.Stage == stage.Load {
+		return err
+	}
+	e := *failure
+	e.Stage, e.Kind = stage.Load, string(failure.Stage)
+	return &e
+}
+
+// newLoader opens the share and the host, and waits for its turn on this host.
+func newLoader(ctx context.Context, o LoadOptions) (*loader, func(), error) {
+	s, err := share.Open(o.Share)
+	if err != nil {
+		return nil, nil, err
+	}
+	if o.Kernel == nil {
+		o.Kernel = load.Running{}
+	}
+	l := &loader{LoadOptions: o, share: s, release: o.Kernel.Release()}
+	if l.host, err = kernel.FindRoot(o.HostRoot, kernel.HostMount); err != nil {
+		return nil, nil, stage.Wrap(stage.Load, err, "the host root cannot be opened", "mount it with -v /:/host:ro")
+	}
+	if l.own, err = kernel.OpenRoot(cmp.Or(o.OwnRoot, "/")); err != nil {
+		return nil, nil, stage.Wrap(stage.Load, err, "this container's own root cannot be opened", "")
+	}
+	if is, err := l.host.ReadFile("proc/sys/kernel/osrelease"); err == nil && strings.TrimSpace(string(is)) != l.release {
+		return nil, nil, load.Error([]load.Finding{load.OtherHost.Of(strings.TrimSpace(string(is)), l.release)}, nil)
+	}
+	l.access = load.Access{Host: l.host, Own: l.own, Kernel: o.Kernel}
+	done := func() {}
+	if l.boot, err = load.Boot(l.host); err != nil {
+		zerolog.Ctx(ctx).Warn().Err(err).Msg("what is changed on this host cannot be recorded, so unload will not undo it")
+	} else {
+		if done, err = s.Turn(ctx, "load-"+l.boot+".lock"); err != nil {
+			return nil, nil, err
+		}
+		if l.record, err = load.ReadRecord(s, l.boot); err != nil {
+			zerolog.Ctx(ctx).Warn().Err(err).Msg("the record of what builder loaded on this host cannot be read, and begins anew")
+		}
+	}
+	l.state = load.Read(l.host)
+	l.gpus = kernel.GPUs(l.host)
+	l.Dev = l.devFolder()
+	if info, err := os.Stat(l.Dev); err != nil || !info.IsDir() {
+		done()
+		return nil, nil, stage.New(stage.Usage, fmt.Sprintf("%s, for the device files, is no folder", l.Dev), "mount the host's with -v /dev:/dev, or name a folder with --dev")
+	}
+	l.result = LoadResult{Release: l.release, Dev: l.Dev, Modules: []string{}, InTree: []string{}, Nodes: []string{}}
+	return l, done, nil
+}
+
+// devFolder is where device files are made.
+func (l *loader) devFolder() string {
+	if l.Dev != "" {
+		return l.Dev
+	}
+	if l.host.Mounted() && l.host.Dir() != l.own.Dir() {
+		if dir, err := l.host.Path("dev"); err == nil && unix.Access(dir, unix.W_OK) == nil {
+			return dir
+		}
+	}
+	return filepath.Join(l.own.Dir(), "dev")
+}
+
+func (l *loader) load(ctx context.Context) error {
+	found, err := l.choose(ctx)
+	if err != nil {
+		return err
+	}
+	if l.result.State == LeftAlone {
+		return l.finish(ctx)
+	}
+	if len(found) > 0 {
+		// What else would be refused is said at the same time.
+		found = append(found, l.access.Modules(load.Family)...)
+		return load.Error(append(found, l.lookAtGPUs()...), nil)
+	}
+	if l.wanted, err = l.chosen(); err != nil {
+		return err
+	}
+	missing := slices.DeleteFunc(slices.Clone(l.wanted), func(e modules.Entry) bool { return l.state.Has(e.Name) })
+	replace, err := l.compare(ctx, len(missing) > 0)
+	if err != nil {
+		return err
+	}
+	if len(missing) == 0 && !replace {
+		l.result.State = AlreadyLoaded
+		zerolog.Ctx(ctx).Info().Str("driver", l.version).Msg("this driver is loaded already")
+		if !l.Check {
+			l.remindOfFirmware(ctx)
+		}
+		return l.finish(ctx)
+	}
+	if l.Check {
+		return load.Error([]load.Finding{load.NotLoaded.Of("the kernel lacks " + names(missing))}, nil)
+	}
+	if replace {
+		missing = l.wanted
+	}
+	if err := l.insert(ctx, missing, replace); err != nil {
+		return err
+	}
+	l.result.State = Loaded
+	return l.finish(ctx)
+}
+
+func names(entries []modules.Entry) string {
+	var list []string
+	for _, e := range entries {
+		list = append(list, e.Name)
+	}
+	return strings.Join(list, ", ")
+}
+
+// choose finds the published driver to load, or why there is none.
+func (l *loader) choose(ctx context.Context) ([]load.Finding, error) {
+	versions, err := modules.Versions(l.share, l.release)
+	if err != nil {
+		return nil, stage.Wrap(stage.Load, err, "the share's modules cannot be listed", "make the share readable")
+	}
+	slices.SortFunc(versions, cuda.CompareVersions)
+	l.version = l.DriverVersion
+	if l.version == "" && len(versions) > 0 {
+		l.version = versions[len(versions)-1]
+	}
+	loaded := l.state.Version()
+	provider := load.Provider(l.host)
+	published := slices.Contains(versions, l.version)
+	switch {
+	case loaded != "" && loaded != l.version && provider != "":
+		if l.Replace || l.DriverVersion != "" {
+			return nil, load.Error([]load.Finding{load.HostDriver.Of(loaded, provider, l.version)}, nil)
+		}
+		l.leaveAlone(ctx, loaded, provider)
+		return nil, nil
+	case loaded != "" && !published && (l.DriverVersion == "" || l.DriverVersion == loaded):
+		l.leaveAlone(ctx, loaded, provider)
+		return nil, nil
+	case !published && l.DriverVersion != "" && len(versions) > 0:
+		return []load.Finding{load.NoVersion.Of(l.version, l.release, strings.Join(versions, ", "))}, nil
+	case !published:
+		releases, err := modules.Releases(l.share)
+		if err != nil {
+			return nil, stage.Wrap(stage.Load, err, "the share's modules cannot be listed", "make the share readable")
+		}
+		return []load.Finding{load.NotBuilt.Of(l.release, cmp.Or(strings.Join(releases, ", "), "none at all"))}, nil
+	}
+	m, path, err := modules.Published(l.share, l.release, l.version)
+	if err != nil {
+		return []load.Finding{load.Damaged.Of(err.Error())}, nil
+	}
+	l.manifest, l.dir = m, filepath.Dir(path)
+	l.result.Manifest, l.result.Driver = path, l.version
+	return nil, nil
+}
+
+// leaveAlone makes of a driver that is not the share's the result.
+func (l *loader) leaveAlone(ctx context.Context, loaded, provider string) {
+	l.result.State, l.result.Driver, l.result.By = LeftAlone, loaded, provider
+	zerolog.Ctx(ctx).Info().Str("driver", loaded).Str("by", cmp.Or(provider, "not builder")).
+		Msg("a driver is loaded that is not the share's; it is left as it is")
+}
+
+// optional are the modules that CUDA can do without.
+var optional = []string{"nvidia_modeset", "nvidia_drm"}
+
+// chosen are the modules to load, in load order: those that were asked for and
+// their siblings, or all but nvidia-peermem, which is for one maker's network
+// cards and whose init fails where there are none.
+func (l *loader) chosen() ([]modules.Entry, error) {
+	entries := map[string]modules.Entry{}
+	var have []string
+	for _, e := range l.manifest.Modules {
+		entries[e.Name] = e
+		have = append(have, e.Name)
+	}
+	want := map[string]bool{}
+	var add func(name string)
+	add = func(name string) {
+		if !want[name] {
+			want[name] = true
+			for _, sibling := range entries[name].Siblings {
+				add(sibling)
+			}
+		}
+	}
+	for _, name := range l.Modules {
+		name = strings.ReplaceAll(strings.TrimSuffix(name, ".ko"), "-", "_")
+		if !slices.Contains(have, name) {
+			return nil, stage.New(stage.Usage, fmt.Sprintf("--modules names %s, and the published ones are %s", name, strings.Join(have, ", ")), "name some of these")
+		}
+		add(name)
+	}
+	if len(l.Modules) == 0 {
+		for _, name := range have {
+			if name != "nvidia_peermem" {
+				add(name)
+			}
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(l.manifest.Modules), func(e modules.Entry) bool { return !want[e.Name] }), nil
+}
+
+// compare holds what is loaded against what is published, and says whether the
+// one has to go for the other.
+func (l *loader) compare(ctx context.Context, missing bool) (replace bool, err error) {
+	loaded := l.state.Version()
+	var found load.Finding
+	switch {
+	case loaded == "":
+		return false, nil
+	case loaded != l.version:
+		use := ""
+		if held := l.held(); held != "" {
+			use = "; it is in use: " + held
+		}
+		found = load.OtherVersion.Of(loaded, l.version, use)
+	case l.otherBuild():
+		found = load.OtherBuild.Of(loaded)
+		if !missing && !l.Replace && !l.Check {
+			zerolog.Ctx(ctx).Warn().Msg(found.Says)
+			return false, nil
+		}
+	default:
+		return false, nil
+	}
+	if !l.Replace || l.Check {
+		return false, load.Error([]load.Finding{found}, nil)
+	}
+	return true, nil
+}
+
+// otherBuild says whether a module that is loaded is none of the published
+// ones: by the linker's identifier of the build where both have one, else by
+// the digest of the sources.
+func (l *loader) otherBuild() bool {
+	for _, e := range l.wanted {
+		live, ok := l.state.Loaded[e.Name]
+		if !ok {
+			continue
+		}
+		path := filepath.Join(l.dir, e.File)
+		if id := load.FileBuildID(path); id != "" && live.BuildID != "" {
+			if id != live.BuildID {
+				return true
+			}
+			continue
+		}
+		if m, err := modules.Read(path); err == nil && m.SrcVersion != "" && live.SrcVersion != "" && m.SrcVersion != live.SrcVersion {
+			return true
+		}
+	}
+	return false
+}
+
+// held says who uses the driver that is loaded.
+func (l *loader) held() string {
+	users, complete := load.Users(l.host, l.own)
+	return load.Held(l.state.Driver(), users, complete)
+}

@@ -1,0 +1,167 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
+
+	"github.com/k8sp/cuda/pkg/cuda/cdi"
+	"github.com/k8sp/cuda/pkg/modules/load"
+	"github.com/k8sp/cuda/pkg/modules/nodes"
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+// UnloadResult is what was undone.
+type UnloadResult struct {
+	// Driver is the version that was loaded; empty where builder had loaded
+	// nothing since the host was started.
+	Driver string `json:"driver"`
+	// Modules and InTree were taken out, in this order.
+	Modules []string `json:"modules"`
+	InTree  []string `json:"in_tree"`
+	// Firmware is the kernel's search path as it is again.
+	Firmware string   `json:"firmware"`
+	Nodes    []string `json:"nodes"`
+}
+
+// Unload undoes what [Load] has done on this host since it was started: it
+// takes out the modules that it put in, has the kernel look for firmware where
+// it did before, and removes the device files that it made. Errors are of the
+// load stage; a driver that is in use is left whole.
+func Unload(ctx context.Context, o LoadOptions) (UnloadResult, error) {
+	result := UnloadResult{Modules: []string{}, InTree: []string{}, Nodes: []string{}}
+	err := run(ctx, stage.Load, func(ctx context.Context) error {
+		l, done, err := newLoader(ctx, o)
+		if err != nil {
+			return err
+		}
+		defer done()
+		return l.unload(ctx, &result)
+	})
+	return result, ofLoad(err)
+}
+
+func (l *loader) unload(ctx context.Context, result *UnloadResult) error {
+	log := zerolog.Ctx(ctx)
+	if l.record.Driver == "" && len(l.record.Modules)+len(l.record.Nodes) == 0 {
+		if loaded := l.state.Version(); loaded != "" {
+			log.Info().Str("driver", loaded).Msg("a driver is loaded, and not by builder; it is left as it is")
+		} else {
+			log.Info().Msg("no driver is loaded, and there is nothing to undo")
+		}
+		return nil
+	}
+	result.Driver = l.record.Driver
+	if loaded := l.state.Version(); loaded != "" && loaded != l.record.Driver {
+		log.Info().Str("driver", loaded).Msg("somebody has loaded another driver since; its modules and device files are left as they are")
+		l.record.Modules, l.record.Nodes = nil, nil
+	}
+	var ours []load.Module
+	for _, name := range l.record.Modules {
+		if m, ok := l.state.Loaded[name]; ok {
+			ours = append(ours, m)
+		}
+	}
+	removed, err := l.remove(ctx, l.record.Driver, ours)
+	result.Modules = append(result.Modules, removed...)
+	if err != nil {
+		return err
+	}
+	l.record.Modules = nil
+	l.removeInTree(ctx, result)
+	l.restoreFirmware(ctx, result)
+	if err := nodes.Remove(ctx, l.record.Dev, l.record.Nodes); err != nil {
+		log.Warn().Err(err).Msg("device files stay")
+	}
+	if l.record.CDI != "" {
+		if err := cdi.Remove(l.record.CDI); err != nil {
+			log.Warn().Err(err).Msg("the CDI specification stays")
+		}
+	}
+	for _, n := range l.record.Nodes {
+		result.Nodes = append(result.Nodes, n.Path)
+	}
+	return stage.Wrap(stage.Load, load.Forget(l.share, l.boot), "the record of what was loaded cannot be removed", "check that the share is writable")
+}
+
+// remove takes modules of the driver out if nobody uses any of them. They are
+// in an order in which they can be loaded.
+func (l *loader) remove(ctx context.Context, driver string, list []load.Module) (removed []string, err error) {
+	if slices.ContainsFunc(list, func(m load.Module) bool { return m.References < 0 }) {
+		return nil, load.Error([]load.Finding{load.NoUnload.Of()}, nil)
+	}
+	users, complete := load.Users(l.host, l.own)
+	if held := load.Held(list, users, complete); held != "" {
+		return nil, load.Error([]load.Finding{load.InUse.Of(driver, held)}, nil)
+	}
+	for _, m := range slices.Backward(list) {
+		mark := load.MarkLog(l.Kernel)
+		err := l.Kernel.Remove(m.Name)
+		switch {
+		case err == nil:
+			removed = append(removed, m.Name)
+			zerolog.Ctx(ctx).Info().Str("module", m.Name).Msg("unloaded")
+		case errors.Is(err, unix.ENOENT):
+		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EBUSY):
+			return removed, load.Error([]load.Finding{load.InUse.Of(driver, "somebody has just begun to use "+m.Name)}, nil)
+		case errors.Is(err, unix.ENOSYS):
+			return removed, load.Error([]load.Finding{load.NoUnload.Of()}, nil)
+		case errors.Is(err, unix.EPERM):
+			return removed, load.Error(l.access.Modules(nil), err)
+		default:
+			said, hidden := mark.Since()
+			return removed, load.Error([]load.Finding{load.Refused.Of("to unload "+m.Name, err.Error())}, load.LogError(said, hidden))
+		}
+	}
+	return removed, nil
+}
+
+// removeInTree takes out the kernel's own modules that a load put in, but those
+// that have found another use since.
+func (l *loader) removeInTree(ctx context.Context, result *UnloadResult) {
+	for _, name := range slices.Backward(l.record.InTree) {
+		if err := l.Kernel.Remove(name); err != nil {
+			zerolog.Ctx(ctx).Info().Err(err).Str("module", name).Msg("a module of the kernel's own stays loaded")
+			continue
+		}
+		result.InTree = append(result.InTree, name)
+	}
+}
+
+// restoreFirmware has the kernel look for firmware where it did before, unless
+// somebody has set it since.
+func (l *loader) restoreFirmware(ctx context.Context, result *UnloadResult) {
+	firmware := load.ReadFirmware(l.host, l.own)
+	result.Firmware = firmware.Path
+	if l.record.Firmware == "" {
+		return
+	}
+	log := zerolog.Ctx(ctx)
+	if firmware.Path != l.record.Firmware {
+		log.Info().Str("path", firmware.Path).Msg("somebody else has set the kernel's search path for firmware; it stays")
+		return
+	}
+	if err := firmware.Set(l.record.Before); err != nil {
+		log.Warn().Err(err).Msg("the kernel's search path for firmware stays as it is")
+		return
+	}
+	result.Firmware = l.record.Before
+	log.Info().Str("path", l.record.Before).Msg("the kernel looks for firmware where it did before")
+}
+
+// takeOut unloads a driver for another one.
+func (l *loader) takeOut(ctx context.Context) error {
+	list := l.state.Driver()
+	removed, err := l.remove(ctx, l.state.Version(), list)
+	l.record.Modules = slices.DeleteFunc(l.record.Modules, func(name string) bool { return slices.Contains(removed, name) })
+	if err != nil {
+		return err
+	}
+	zerolog.Ctx(ctx).Info().Str("driver", l.state.Version()).Str("modules", strings.Join(removed, ", ")).Msg("the driver that was loaded is taken out")
+	l.state = load.Read(l.host)
+	return nil
+}

@@ -1,0 +1,66 @@
+package load
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/k8sp/cuda/pkg/kernel"
+)
+
+// Provider says who else than builder brings a driver to a host, as far as its
+// files tell: "Flatcar's nvidia.service"; "" where there is nobody.
+//
+// Flatcar's prebuilt drivers are a system extension, flatcar-nvidia-drivers-*,
+// which leaves its extension-release in /usr while it is merged. Its
+// nvidia.service builds the driver below /opt/nvidia, and has
+// /run/extensions/nvidia-driver lead there to be merged, too (setup-nvidia of
+// the overlay's x11-drivers/nvidia-drivers-service).
+func Provider(host *kernel.Root) string {
+	for _, dir := range []string{"usr/lib/extension-release.d", "run/extensions", "etc/extensions"} {
+		for _, name := range list(host, dir) {
+			name = strings.TrimSuffix(strings.TrimPrefix(name, "extension-release."), ".raw")
+			if strings.HasPrefix(strings.TrimPrefix(name, "flatcar-"), "nvidia-drivers") {
+				return "Flatcar's extension " + name
+			}
+		}
+	}
+	if path, err := host.Path("run/extensions"); err == nil {
+		if _, err := os.Lstat(filepath.Join(path, "nvidia-driver")); err == nil {
+			return "Flatcar's nvidia.service"
+		}
+	}
+	return ""
+}
+
+// list is the sorted names in a folder of a root; none where it is not there.
+func list(root *kernel.Root, name string) []string {
+	path, err := root.Path(name)
+	if err != nil {
+		return nil
+	}
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return slices.Sorted(slices.Values(names))
+}
+
+// link is where a link of a root points, as it is written there; "" where it
+// is none. Links of proc (ns/pid) need not lead to any file.
+func link(root *kernel.Root, name string) string {
+	dir, err := root.Path(filepath.Dir(name))
+	if err != nil {
+		return ""
+	}
+	target, err := os.Readlink(filepath.Join(dir, filepath.Base(name)))
+	if err != nil {
+		return ""
+	}
+	return target
+}
