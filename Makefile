@@ -37,7 +37,7 @@ agreement: ## Ask the gate and booted kernels about broken modules, side by side
 .PHONY: test
 test: ## Run every test there is: what CI runs
 	@rm -rf $(RESULTS); mkdir -p $(RESULTS); status=0; \
-	$(MAKE) --no-print-directory lint unit integration || status=$$?; \
+	$(MAKE) --no-print-directory lint unit deploy integration || status=$$?; \
 	find $(RESULTS) -name '*.json' -exec cat '{}' + | awk ' \
 		/"Test":"/ && /"Action":"pass"/ { pass++ } \
 		/"Test":"/ && /"Action":"fail"/ { fail++ } \
@@ -50,6 +50,11 @@ unit: ## Run the unit tests: no network, no root, no Docker
 	@mkdir -p $(RESULTS)
 	$(GOTESTSUM) --format pkgname --jsonfile $(RESULTS)/unit.json -- $(RACE) -timeout 5m ./...
 
+.PHONY: deploy
+deploy: ## Hold deploy/ against butane, kustomize and Kubernetes' own types
+	@mkdir -p $(RESULTS)
+	cd deploy/check && $(GOTESTSUM) --format pkgname --jsonfile ../../$(RESULTS)/deploy.json -- -count 1 ./...
+
 .PHONY: integration
 integration: ## Run the tests that use Docker, real kernel sources and QEMU
 	@mkdir -p $(RESULTS)
@@ -59,13 +64,14 @@ integration: ## Run the tests that use Docker, real kernel sources and QEMU
 		$(RACE) -count 1 -tags integration -timeout 20m -run Soak ./pkg/kernel/source/...
 
 .PHONY: lint
-lint: ## Check format, vet, staticcheck and that go.mod is tidy
-	@unformatted=$$(gofmt -l cmd internal pkg integration); \
+lint: ## Check format, vet, staticcheck and that each go.mod is tidy
+	@unformatted=$$(gofmt -l cmd internal pkg integration deploy); \
 	if [ -n "$$unformatted" ]; then echo "not gofmt'ed: $$unformatted"; exit 1; fi
 	go vet ./...
 	go vet -tags integration ./...
 	$(STATICCHECK) -tags integration ./...
 	go mod tidy -diff
+	cd deploy/check && go vet ./... && $(STATICCHECK) ./... && go mod tidy -diff
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser, FUZZTIME (10m) each
