@@ -38,6 +38,27 @@ func (f flatcar) with(name, content string) flatcar {
 	return f
 }
 
+// write lays the host out in a folder, for mounts at /recorded and /boot.
+func (f flatcar) write(t *testing.T) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	for _, folder := range []string{"recorded", "boot"} {
+		if err := os.MkdirAll(filepath.Join(dir, folder), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, content := range f {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
 // ran is what the container of a release is given, as the docker stand-in notes it.
 func ran(image, options, device, kernel, release string) []string {
 	return []string{
@@ -93,21 +114,7 @@ func TestNextKernel(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			for _, folder := range []string{"recorded", "boot"} {
-				if err := os.MkdirAll(filepath.Join(dir, folder), 0o755); err != nil {
-					t.Fatal(err)
-				}
-			}
-			for name, content := range tt.host {
-				path := filepath.Join(dir, name)
-				if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-					t.Fatal(err)
-				}
-				if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
+			dir := tt.host.write(t)
 			before := tt.before
 			if _, staged := tt.host["reboot-required"]; staged {
 				before = "touch /run/reboot-required\n" + before
