@@ -11,7 +11,7 @@ STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 RESULTS := .builder/test-results
 
 # The race detector needs a C compiler. A laptop may lack one; CI may not.
-CC_FOUND := $(shell command -v $$(go env CC))
+CC_FOUND := $(shell command -v $$(go env CC 2>/dev/null))
 ifneq ($(CC_FOUND),)
 RACE := -race
 else ifeq ($(CI),true)
@@ -41,7 +41,7 @@ bench: ## Measure against git and the classic script, RUNS (5) turns, into BENCH
 .PHONY: test
 test: ## Run every test there is: what CI runs
 	@rm -rf $(RESULTS); mkdir -p $(RESULTS); status=0; \
-	$(MAKE) --no-print-directory lint unit integration || status=$$?; \
+	$(MAKE) --no-print-directory lint unit deploy integration || status=$$?; \
 	find $(RESULTS) -name '*.json' -exec cat '{}' + | awk ' \
 		/"Test":"/ && /"Action":"pass"/ { pass++ } \
 		/"Test":"/ && /"Action":"fail"/ { fail++ } \
@@ -54,6 +54,11 @@ unit: ## Run the unit tests: no network, no root, no Docker
 	@mkdir -p $(RESULTS)
 	$(GOTESTSUM) --format pkgname --jsonfile $(RESULTS)/unit.json -- $(RACE) -timeout 5m ./...
 
+.PHONY: deploy
+deploy: ## Hold deploy/ against butane, kustomize and Kubernetes' own types
+	@mkdir -p $(RESULTS)
+	cd deploy/check && $(GOTESTSUM) --format pkgname --jsonfile ../../$(RESULTS)/deploy.json -- -count 1 ./...
+
 .PHONY: integration
 integration: ## Run the tests that use Docker, real kernel sources and QEMU
 	@mkdir -p $(RESULTS)
@@ -62,14 +67,23 @@ integration: ## Run the tests that use Docker, real kernel sources and QEMU
 	$(GOTESTSUM) --format pkgname --jsonfile $(RESULTS)/soak.json -- \
 		$(RACE) -count 1 -tags integration -timeout 20m -run Soak ./pkg/kernel/source/... ./pkg/modules/...
 
+.PHONY: test-gpu
+test-gpu: ## On a machine with a GPU and its driver: run the example, and builder load beside that driver
+	@if command -v go >/dev/null; then $(MAKE) --no-print-directory gpu-binaries; fi; scripts/test-gpu.sh
+
+.PHONY: gpu-binaries
+gpu-binaries: build ## Build what test-gpu runs, for a machine with a GPU and without Go
+	CGO_ENABLED=0 go test -c -trimpath -tags gpu -o .builder/bin/gpu.test ./integration/gpu
+
 .PHONY: lint
-lint: ## Check format, vet, staticcheck and that go.mod is tidy
-	@unformatted=$$(gofmt -l cmd internal pkg integration); \
+lint: ## Check format, vet, staticcheck and that each go.mod is tidy
+	@unformatted=$$(gofmt -l cmd internal pkg integration deploy); \
 	if [ -n "$$unformatted" ]; then echo "not gofmt'ed: $$unformatted"; exit 1; fi
 	go vet ./...
-	go vet -tags integration ./...
-	$(STATICCHECK) -tags integration ./...
+	go vet -tags integration,gpu ./...
+	$(STATICCHECK) -tags integration,gpu ./...
 	go mod tidy -diff
+	cd deploy/check && go vet ./... && $(STATICCHECK) ./... && go mod tidy -diff
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser, FUZZTIME (10m) each

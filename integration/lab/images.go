@@ -19,12 +19,19 @@ import (
 // vagrant and whatever else the parts and the tests run.
 const Image = "k8sp-cuda-lab"
 
+// SystemdImage is Debian with systemd: as much of a Flatcar host as its units
+// and scripts are tested on.
+const SystemdImage = "k8sp-cuda-systemd"
+
 // labelKey marks an image as the lab's, with a digest of its recipe. An image
 // without it is the user's own or a registry's, and is taken as it is.
 const labelKey = "com.github.k8sp.cuda.lab"
 
 //go:embed scripts/lab.Dockerfile
 var labDockerfile string
+
+//go:embed scripts/systemd.Dockerfile
+var systemdDockerfile string
 
 //go:embed scripts/golang.Dockerfile
 var golangDockerfile string
@@ -54,12 +61,23 @@ func (l *Lab) debianImage(ctx context.Context, suite string) error {
 
 // ToolsImage makes the image named [Image].
 func (l *Lab) ToolsImage(ctx context.Context) error {
-	if err := l.debianImage(ctx, "bookworm"); err != nil {
+	return l.debianWith(ctx, "bookworm", Image, labDockerfile)
+}
+
+// MakeSystemdImage makes the image named [SystemdImage].
+func (l *Lab) MakeSystemdImage(ctx context.Context) error {
+	return l.debianWith(ctx, "trixie", SystemdImage, systemdDockerfile)
+}
+
+// debianWith makes an image of a Debian release and further lines of a
+// Dockerfile.
+func (l *Lab) debianWith(ctx context.Context, suite, image, recipe string) error {
+	if err := l.debianImage(ctx, suite); err != nil {
 		return err
 	}
-	return l.image(ctx, Image, labDockerfile, false, func(label string) error {
-		context := "FROM debian:bookworm-slim\n" + labDockerfile
-		_, err := docker(ctx, strings.NewReader(context), "build", "--label", label, "--tag", Image, "-")
+	return l.image(ctx, image, recipe, false, func(label string) error {
+		context := "FROM debian:" + suite + "-slim\n" + recipe
+		_, err := docker(ctx, strings.NewReader(context), "build", "--label", label, "--tag", image, "-")
 		return err
 	})
 }

@@ -1,0 +1,224 @@
+package check
+
+import (
+	"path"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+)
+
+const kubernetes = "../kubernetes"
+
+// kustomize builds a folder as `kustomize build` does, and decodes the result
+// with Kubernetes' own types: an unknown or a doubled field is an error.
+func kustomize(t *testing.T, files filesys.FileSystem, folder string) []runtime.Object {
+	t.Helper()
+	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(files, folder)
+	if err != nil {
+		t.Fatalf("kustomize build %s: %v", folder, err)
+	}
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, appsv1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	decoder := serializer.NewCodecFactory(scheme, serializer.EnableStrict).UniversalDeserializer()
+	var objects []runtime.Object
+	for _, r := range resources.Resources() {
+		text, err := r.AsYAML()
+		if err != nil {
+			t.Fatal(err)
+		}
+		object, _, err := decoder.Decode(text, nil, nil)
+		if err != nil {
+			t.Fatalf("%s: %v", r.CurId(), err)
+		}
+		objects = append(objects, object)
+	}
+	return objects
+}
+
+// find is the one object of its type.
+func find[T runtime.Object](t *testing.T, objects []runtime.Object) T {
+	t.Helper()
+	var found []T
+	for _, o := range objects {
+		if o, ok := o.(T); ok {
+			found = append(found, o)
+		}
+	}
+	if len(found) != 1 {
+		t.Fatalf("%d objects are a %T, want 1", len(found), *new(T))
+	}
+	return found[0]
+}
+
+func base(t *testing.T) *appsv1.DaemonSet {
+	t.Helper()
+	return find[*appsv1.DaemonSet](t, kustomize(t, filesys.MakeFsOnDisk(), kubernetes+"/base"))
+}
+
+func TestBase(t *testing.T) {
+	objects := kustomize(t, filesys.MakeFsOnDisk(), kubernetes+"/base")
+	set := find[*appsv1.DaemonSet](t, objects)
+	namespace := find[*corev1.Namespace](t, objects)
+	if set.Namespace != namespace.Name {
+		t.Errorf("the DaemonSet is in %q, the namespace is %q", set.Namespace, namespace.Name)
+	}
+	selector, err := metav1.LabelSelectorAsSelector(set.Spec.Selector)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !selector.Matches(labels.Set(set.Spec.Template.Labels)) {
+		t.Errorf("%s does not select pods with %v", selector, set.Spec.Template.Labels)
+	}
+}
+
+// TestPrivileges is the list of what the pods may do, so that no change adds to
+// it in passing.
+func TestPrivileges(t *testing.T) {
+	pod := base(t).Spec.Template.Spec
+	if pod.AutomountServiceAccountToken == nil || *pod.AutomountServiceAccountToken {
+		t.Error("the pods get a token for the API server")
+	}
+	if pod.HostNetwork || pod.HostPID || pod.HostIPC {
+		t.Error("the pods are in one of the host's namespaces")
+	}
+	if pod.SecurityContext.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
+		t.Error("the pods are without the runtime's seccomp profile")
+	}
+	want := map[string][]corev1.Capability{
+		"build": {"SYSLOG", "CHOWN", "DAC_OVERRIDE", "FOWNER"},
+		"load":  {"SYS_MODULE", "SYSLOG", "MKNOD", "CHOWN", "FOWNER", "DAC_OVERRIDE"},
+	}
+	writable := map[string][]string{
+		"build": {"/opt/share", "/tmp", "/var/lib/nvidia"},
+		"load":  {"/opt/share", "/tmp", "/host/dev", "/etc/cdi", "/sys/module/firmware_class/parameters"},
+	}
+	for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
+		s := c.SecurityContext
+		if s.Privileged != nil && *s.Privileged || *s.AllowPrivilegeEscalation || !*s.ReadOnlyRootFilesystem {
+			t.Errorf("%s: privileged, or its privileges can grow, or it can write to its root", c.Name)
+		}
+		if diff := cmp.Diff([]corev1.Capability{"ALL"}, s.Capabilities.Drop); diff != "" {
+			t.Errorf("%s drops (-want +got):\n%s", c.Name, diff)
+		}
+		if diff := cmp.Diff(want[c.Name], s.Capabilities.Add); diff != "" {
+			t.Errorf("%s has (-want +got):\n%s", c.Name, diff)
+		}
+		var mounts []string
+		for _, m := range c.VolumeMounts {
+			if !m.ReadOnly {
+				mounts = append(mounts, m.MountPath)
+			}
+		}
+		if diff := cmp.Diff(writable[c.Name], mounts); diff != "" {
+			t.Errorf("%s can write to (-want +got):\n%s", c.Name, diff)
+		}
+	}
+}
+
+// TestVolumes holds mounts to volumes, and the paths in commands to mounts.
+func TestVolumes(t *testing.T) {
+	pod := base(t).Spec.Template.Spec
+	used := map[string]bool{}
+	for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
+		for _, m := range c.VolumeMounts {
+			used[m.Name] = true
+			if !slices.ContainsFunc(pod.Volumes, func(v corev1.Volume) bool { return v.Name == m.Name }) {
+				t.Errorf("%s mounts %s, which is no volume", c.Name, m.Name)
+			}
+		}
+		for _, arg := range slices.Concat(c.Args, probe(c)) {
+			flag, value, _ := strings.Cut(arg, "=")
+			if !path.IsAbs(value) || flag == "--host-share" { // that one is the host's
+				continue
+			}
+			if !slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool {
+				return m.MountPath == value || strings.HasPrefix(m.MountPath, value+"/")
+			}) {
+				t.Errorf("%s: %s, and nothing is mounted there", c.Name, arg)
+			}
+		}
+	}
+	for _, v := range pod.Volumes {
+		if !used[v.Name] {
+			t.Errorf("nobody mounts the volume %s", v.Name)
+		}
+		if v.HostPath != nil && (v.HostPath.Type == nil || *v.HostPath.Type == corev1.HostPathUnset) {
+			t.Errorf("the volume %s does not say what its host path must be", v.Name)
+		}
+	}
+}
+
+// probe is the command of a container's readiness probe.
+func probe(c corev1.Container) []string {
+	if c.ReadinessProbe == nil {
+		return nil
+	}
+	return c.ReadinessProbe.Exec.Command
+}
+
+// TestProbe holds the readiness probe to what was loaded: the same flags but
+// --check for --stay.
+func TestProbe(t *testing.T) {
+	pod := base(t).Spec.Template.Spec
+	load := pod.Containers[0]
+	want := slices.Concat([]string{"/usr/local/bin/builder"}, load.Args)
+	want[slices.Index(want, "--stay")] = "--check"
+	if diff := cmp.Diff(want, probe(load)); diff != "" {
+		t.Errorf("the probe (-want +got):\n%s", diff)
+	}
+}
+
+// TestOverlay builds the overlay that the README shows, over the base.
+func TestOverlay(t *testing.T) {
+	overlay := block(t, read(t, kubernetes, "README.md"), "kustomization.yaml")
+	files := filesys.MakeFsInMemory()
+	for _, name := range []string{"kustomization.yaml", "namespace.yaml", "daemonset.yaml"} {
+		if err := files.WriteFile("/base/"+name, []byte(read(t, kubernetes, "base", name))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	overlay = strings.Replace(overlay, "https://github.com/k8sp/cuda//deploy/kubernetes/base?ref=main", "../base", 1)
+	if err := files.WriteFile("/overlay/kustomization.yaml", []byte(overlay)); err != nil {
+		t.Fatal(err)
+	}
+	objects := kustomize(t, files, "/overlay")
+	pod := find[*appsv1.DaemonSet](t, objects).Spec.Template.Spec
+	options := find[*corev1.ConfigMap](t, objects)
+	for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
+		if !strings.HasPrefix(c.Image, "registry.example.com/cuda:") {
+			t.Errorf("%s has the image %s, not the overlay's", c.Name, c.Image)
+		}
+		if got := c.EnvFrom[0].ConfigMapRef.Name; got != options.Name {
+			t.Errorf("%s reads its options from %q, the overlay writes them to %q", c.Name, got, options.Name)
+		}
+	}
+	if len(options.Data) == 0 {
+		t.Error("the overlay sets no option")
+	}
+}
+
+// block is the fenced block of a Markdown text whose first line is a comment
+// that names a file.
+func block(t *testing.T, text, file string) string {
+	t.Helper()
+	_, rest, ok := strings.Cut(text, "```yaml\n# "+file+"\n")
+	if !ok {
+		t.Fatalf("there is no block that begins with # %s", file)
+	}
+	content, _, _ := strings.Cut(rest, "```")
+	return content
+}
