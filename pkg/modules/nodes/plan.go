@@ -133,8 +133,12 @@ func (p *planner) nvswitches() {
 	}
 }
 
+// imexCapability is the right to run the fabric's IMEX service, which makes its
+// own device file: nothing else makes or opens it.
+const imexCapability = "proc/driver/nvidia/capabilities/fabric-imex-mgmt"
+
 // capabilities adds a node for each file of the driver's tree of capabilities,
-// which hold rights such as configuring MIG.
+// which hold rights such as configuring MIG; but for the IMEX service's.
 func (p *planner) capabilities() error {
 	major, found := p.major("nvidia-caps")
 	if !found {
@@ -152,6 +156,9 @@ func (p *planner) capabilities() error {
 		}
 		for _, e := range entries {
 			file := path.Join(name, e.Name())
+			if file == imexCapability {
+				continue
+			}
 			if e.IsDir() {
 				if err := walk(file, depth+1); err != nil {
 					return err

@@ -34,7 +34,6 @@ func TestPlan(t *testing.T) {
 	h100 := []string{
 		"nvidia-caps/nvidia-cap1 241:1 0400 0:0",
 		"nvidia-caps/nvidia-cap2 241:2 0444 0:0",
-		"nvidia-caps/nvidia-cap4323 241:4323 0400 0:0",
 		"nvidia-uvm 238:0 0666 0:0",
 		"nvidia-uvm-tools 238:1 0666 0:0",
 		"nvidia0 195:0 0666 0:0 gpu",
@@ -96,8 +95,8 @@ func TestPlan(t *testing.T) {
 			"proc/driver/nvidia-nvswitch/permissions":                      "DeviceFileMode: 432\n",
 			"proc/driver/nvidia-nvswitch/devices/0000:07:00.0/information": "BIOS Version: N/A\n",
 			"proc/driver/nvidia-nvswitch/devices/0000:08:00.0/information": "BIOS Version: N/A\n",
-		}, append(append(append([]string{}, h100[:3]...),
-			"nvidia-nvswitch0 239:0 0660 0:0", "nvidia-nvswitch1 239:1 0660 0:0", "nvidia-nvswitchctl 239:255 0660 0:0"), h100[3:]...)},
+		}, append(append(append([]string{}, h100[:2]...),
+			"nvidia-nvswitch0 239:0 0660 0:0", "nvidia-nvswitch1 239:1 0660 0:0", "nvidia-nvswitchctl 239:255 0660 0:0"), h100[2:]...)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := Plan(nodestest.Root(t, nodestest.H100(), c.changes))
