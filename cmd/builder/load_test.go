@@ -300,6 +300,10 @@ func TestLoadRefuses(t *testing.T) {
 		{"the kernel, whose log is hidden", func(_ *testing.T, n *node) {
 			n.kernel.Refuse["nvidia"], n.kernel.Hidden = unix.ENOEXEC, unix.EPERM
 		}, nil, "refused", []string{"ENOEXEC", "--cap-add SYSLOG"}, []string{"+nvidia"}},
+		{"a driver that passes the GPU over", func(_ *testing.T, n *node) {
+			n.kernel.Refuse["nvidia"] = unix.ENODEV
+			n.kernel.Says["nvidia"] = "<3>[1.0] NVRM: No NVIDIA GPU found.\n"
+		}, nil, "not-served", []string{"10de:2330 at 0000:65:00.0"}, []string{"+nvidia"}},
 		{"a driver that does not know the GPU", func(_ *testing.T, n *node) {
 			n.kernel.Refuse["nvidia"] = unix.ENODEV
 			n.kernel.Says["nvidia"] = "<3>[1.0] NVRM: The NVIDIA GPU 0000:65:00.0 (PCI ID: 10de:2901)\n<3>[1.0] NVRM: installed in this system requires use of the NVIDIA open kernel modules.\n"

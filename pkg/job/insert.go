@@ -338,7 +338,12 @@ func (i *insertion) put(ctx context.Context, name string, file *os.File, paramet
 		return false, nil
 	}
 	if err != nil {
-		return false, load.Error([]load.Finding{load.Explain(name, err, log, hidden)}, load.LogError(log, hidden))
+		why := load.Explain(name, err, log, hidden)
+		if why.Name == load.NoDevice.Name && len(i.gpus) > 0 {
+			// There is one, and the driver will not have it.
+			why = load.NotServed.Of(load.Describe(i.gpus[0]), "nvidia says that it found none")
+		}
+		return false, load.Error([]load.Finding{why}, load.LogError(log, hidden))
 	}
 	zerolog.Ctx(ctx).Info().Str("module", name).Str("parameters", parameters).Msg("loaded")
 	return true, nil

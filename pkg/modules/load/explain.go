@@ -15,13 +15,16 @@ var said = []struct {
 	pattern *regexp.Regexp
 	found   func(match []string) Finding
 }{
-	{regexp.MustCompile(`NVRM: No NVIDIA (?:GPU|graphics adapter) found`), func([]string) Finding { return NoDevice.Of() }},
+	{regexp.MustCompile(`NVRM: The NVIDIA (.+) GPU installed in this system is\s+NVRM:\s+supported through the NVIDIA (\S+) Legacy drivers`),
+		func(m []string) Finding { return NotServed.Of(m[1], "it runs with the legacy drivers "+m[2]+" only") }},
 	{regexp.MustCompile(`(?s)NVRM: The NVIDIA GPU ([0-9a-f:.]+) \(PCI ID: ([0-9a-f:]+)\)\s+NVRM:\s+(installed in this .*?)\.?(?:\n[^N]|\nNVRM: Please|$)`),
 		func(m []string) Finding {
 			return NotServed.Of(m[2]+" at "+m[1], "the GPU "+strings.ReplaceAll(m[3], "\nNVRM: ", " "))
 		}},
 	{regexp.MustCompile(`Loading of (?:module with unavailable key|unsigned module|module with unsupported crypto) is rejected|Lockdown: [^\n]*unsigned module loading is restricted`),
 		func(m []string) Finding { return Unsigned.Of("as its log says", m[0]) }},
+	// The last, since it is also said where a GPU is there that is not served.
+	{regexp.MustCompile(`NVRM: No NVIDIA (?:GPU|graphics adapter) found`), func([]string) Finding { return NoDevice.Of() }},
 }
 
 // logLines is how much of the kernel's log goes into an error.
