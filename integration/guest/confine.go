@@ -63,6 +63,12 @@ func mounts(c plan.Confined) error {
 		return fmt.Errorf("unshare: %w", err)
 	}
 	if c.Devices {
+		if err := os.MkdirAll(plan.HostDev, 0o755); err != nil {
+			return err
+		}
+		if err := unix.Mount("/dev", plan.HostDev, "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("bind /dev: %w", err)
+		}
 		if err := unix.Mount("tmpfs", "/dev", "tmpfs", 0, "mode=755"); err != nil {
 			return fmt.Errorf("mount /dev: %w", err)
 		}

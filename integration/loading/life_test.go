@@ -118,6 +118,10 @@ func TestLife(t *testing.T) {
 			in(t, r, older)
 		}},
 		{"check", run("load --check --driver-version " + older), func(t *testing.T, r plan.Result) { loaded(t, r, job.AlreadyLoaded, older) }},
+		// As a DaemonSet's readiness probe does it: in a container that makes
+		// the host's device files, and may open none of them.
+		{"check of the host's /dev", plan.Step{Run: builder("load --check --dev " + plan.HostDev + " --driver-version " + older), Confined: plan.Confined{Devices: true}},
+			func(t *testing.T, r plan.Result) { loaded(t, r, job.AlreadyLoaded, older) }},
 		{"check of another version", run("load --check"), refused(load.OtherVersion.Of(older, newer, ""))},
 		// The kernel looks for the GPU's firmware as soon as it is opened.
 		{"open the GPU", plan.Step{Open: []string{"/dev/nvidia0", "/dev/nvidia-uvm"}}, func(t *testing.T, r plan.Result) {
@@ -172,6 +176,7 @@ func TestLife(t *testing.T) {
 				t.Errorf("loaded %q", got.Modules)
 			}
 		}},
+		{"check of another's", run("load --check --share /empty"), refused(load.NotLoaded.Of("driver " + newer + ", which is loaded, is not the share's"))},
 		{"nothing published", run("load --share /empty"), func(t *testing.T, r plan.Result) { loaded(t, r, job.LeftAlone, newer) }},
 		{"Flatcar's extension", plan.Step{
 			Write: []plan.Text{{Name: "/usr/lib/extension-release.d/extension-release.flatcar-nvidia-drivers-990-open", Content: "ID=flatcar\n"}},

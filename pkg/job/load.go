@@ -205,6 +205,9 @@ func (l *loader) load(ctx context.Context) error {
 		return err
 	}
 	if l.result.State == LeftAlone {
+		if l.Check {
+			return load.Error([]load.Finding{load.NotLoaded.Of("driver " + l.result.Driver + ", which is loaded, is not the share's")}, nil)
+		}
 		return l.finish(ctx)
 	}
 	if len(found) > 0 {

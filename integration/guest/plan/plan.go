@@ -60,9 +60,13 @@ type Confined struct {
 	ReadOnly []string `json:",omitempty"`
 	Hidden   []string `json:",omitempty"`
 	// Devices says that its device cgroup is Docker's: any device may be
-	// made, and few may be opened. It then has an empty /dev of its own.
+	// made, and few may be opened. It then has an empty /dev of its own, and the
+	// host's at HostDev.
 	Devices bool `json:",omitempty"`
 }
+
+// HostDev is the host's /dev for a program with a device cgroup.
+const HostDev = "/hostdev"
 
 // Module is a module to load.
 type Module struct {

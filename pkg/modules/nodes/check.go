@@ -17,7 +17,15 @@ import (
 // that fails: [Open] does. The error is of the load stage, and of the first
 // node that cannot be used.
 func Check(dev string, nodes []Node) error {
-	return maker{dev: dev, system: linux}.check(nodes)
+	return maker{dev: dev, system: linux}.check(nodes, true)
+}
+
+// Present says whether the nodes are in dev, each with the right number. It is
+// for a host's /dev, which others use: whether this process may open what is in
+// it, by a device cgroup of its own, says nothing of them. Its error is as
+// [Check]'s.
+func Present(dev string, nodes []Node) error {
+	return maker{dev: dev, system: linux}.check(nodes, false)
 }
 
 // Open opens a node in dev and closes it again, which has the driver bring up
@@ -26,7 +34,7 @@ func Open(dev string, n Node) error {
 	return explainOpen(dev, n, openDevice(dev, n))
 }
 
-func (m maker) check(nodes []Node) error {
+func (m maker) check(nodes []Node, open bool) error {
 	root, err := openDir(unix.AT_FDCWD, m.dev, 0)
 	if err != nil {
 		return noDev(m.dev, err)
@@ -36,6 +44,9 @@ func (m maker) check(nodes []Node) error {
 		where := filepath.Join(m.dev, filepath.FromSlash(n.Path))
 		if err := m.right(root, n, where); err != nil {
 			return err
+		}
+		if !open {
+			continue
 		}
 		use := openDevice
 		if n.GPU {

@@ -41,11 +41,13 @@ func TestCheck(t *testing.T) {
 			if err := c.prepare(f, dev); err != nil {
 				t.Fatal(err)
 			}
-			err := maker{dev: dev, system: f.system()}.check([]Node{c.node})
-			if c.want != "" {
-				wantLoadError(t, err, c.want)
-			} else if err != nil {
-				t.Error(err)
+			for _, open := range []bool{true, false} {
+				err := maker{dev: dev, system: f.system()}.check([]Node{c.node}, open)
+				if c.want != "" {
+					wantLoadError(t, err, c.want)
+				} else if err != nil {
+					t.Errorf("opened %t: %v", open, err)
+				}
 			}
 		})
 	}
