@@ -40,7 +40,7 @@ func Makefile(source string, changing ...string) ([]byte, error) {
 	out.WriteString(fixed)
 	for _, found := range asking.FindAllStringSubmatch(string(text), -1) {
 		name, value := found[1], found[2]
-		if slices.Contains(changing, name) {
+		if !slices.Contains(known, name) || slices.Contains(changing, name) || assigned(text, name) != 1 {
 			continue
 		}
 		// The first use makes it what it came out as.
@@ -48,6 +48,16 @@ func Makefile(source string, changing ...string) ([]byte, error) {
 			name, strings.ReplaceAll(value, "$", "$$"))
 	}
 	return []byte(out.String()), nil
+}
+
+// known are the variables of the kernel's Makefile that ask the same throughout.
+// What a vendor's tree has beside them, and may have in one branch of a
+// conditional, stays as it is.
+var known = []string{"CC_VERSION_TEXT", "KERNELRELEASE", "PAHOLE_FLAGS", "PAHOLE_VERSION", "RUSTC_VERSION_TEXT"}
+
+// assigned is how often a makefile gives a variable a value.
+func assigned(makefile []byte, name string) int {
+	return len(regexp.MustCompile(`(?m)^[ \t]*(?:(?:export|override)[ \t]+)*`+name+`[ \t]*[:?+!]*=`).FindAll(makefile, -1))
 }
 
 // asking finds variables of the kernel's Makefile that are expanded at each use

@@ -23,10 +23,18 @@ CC_VERSION_TEXT = $(subst $(pound),,$(shell echo version >>"$$ASKED"; echo 'gcc 
 SIMPLE := $(shell echo simple >>"$$ASKED"; echo simple)
 two-lines = $(shell echo \
 	two)
+ifdef SIMPLE
+RUSTC_VERSION_TEXT = none
+else
+RUSTC_VERSION_TEXT = $(shell echo wrong)
+endif
+VENDOR = $(shell echo vendor)
+VENDOR := $(VENDOR) own
 export KERNELRELEASE PAHOLE_FLAGS CC_VERSION_TEXT
 all:
 	@echo "$$KERNELRELEASE, $$PAHOLE_FLAGS, $$CC_VERSION_TEXT"
-	@echo '$(KERNELRELEASE), $(PAHOLE_FLAGS), $(CC_VERSION_TEXT), $(SIMPLE), $(two-lines)'
+	@echo '$(KERNELRELEASE), $(PAHOLE_FLAGS), $(CC_VERSION_TEXT), $(SIMPLE), $(two-lines), $(RUSTC_VERSION_TEXT)'
+	@echo "$(VENDOR)"
 	@echo 6.2 >release
 	@echo $(KERNELRELEASE) $(shell echo "$$KERNELRELEASE")
 `
