@@ -85,7 +85,9 @@ func newKbuild(t kernel.Target, src source.Tree, out string, o Options) (*kbuild
 			"LOCALVERSION=",
 			"-j" + strconv.Itoa(o.Jobs),
 		},
-		env:  append(environment[:len(environment):len(environment)], "MAKEFILES="+filepath.Join(out, onceFile)),
+		// Questions to the compiler are answered in TMPDIR, and an answer
+		// that cannot be had is no flag at all.
+		env:  append(environment[:len(environment):len(environment)], "MAKEFILES="+filepath.Join(out, onceFile), "TMPDIR="+out),
 		log:  log,
 		hint: hint(src, o.LogFile),
 	}, nil

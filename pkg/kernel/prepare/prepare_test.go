@@ -159,7 +159,7 @@ func TestPrepare(t *testing.T) {
 	if diff := cmp.Diff(wantArgs, args); diff != "" {
 		t.Errorf("commands (-want +got):\n%s", diff)
 	}
-	wantEnv := append(slices.Clone(environment), "MAKEFILES="+filepath.Join(tree.Output, onceFile))
+	wantEnv := append(slices.Clone(environment), "MAKEFILES="+filepath.Join(tree.Output, onceFile), "TMPDIR="+tree.Output)
 	if diff := cmp.Diff(wantEnv, f.ran[1].Env); diff != "" {
 		t.Errorf("make's environment (-want +got):\n%s", diff)
 	}
