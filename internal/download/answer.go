@@ -18,7 +18,9 @@ func (p *part) accept(response *http.Response, o Options) error {
 		}
 	case http.StatusPartialContent:
 		start, total := contentRange(response.Header.Get("Content-Range"))
-		if !p.resumable() || start != p.size || total > 0 && total != p.Size || validator(response.Header) != p.Validator {
+		// An answer need not repeat what If-Range was asked with (RFC 9110, 15.3.7).
+		same := validator(response.Header)
+		if !p.resumable() || start != p.size || total > 0 && total != p.Size || same != "" && same != p.Validator {
 			return errors.Join(p.restart(), o.passing(errors.New("the server has another file now, or sent another part of it")))
 		}
 	case http.StatusRequestedRangeNotSatisfiable:

@@ -183,6 +183,30 @@ func TestResumes(t *testing.T) {
 	wantFile(t, m, path)
 }
 
+// TestResumesUnrepeated has a server that answers with a part without saying
+// again which file it is of, as it need not.
+func TestResumesUnrepeated(t *testing.T) {
+	m := newMirror(100_000)
+	m.breaks = func(m *mirror) int { return []int{40_000, -1}[min(len(m.asked)-1, 1)] }
+	m.before = func(m *mirror, w http.ResponseWriter, r *http.Request) bool {
+		if r.Header.Get("If-Range") != m.tag(m) {
+			return false
+		}
+		w.Header().Set("Content-Range", "bytes 40000-99999/100000")
+		w.WriteHeader(http.StatusPartialContent)
+		_, _ = w.Write(m.file[40_000:])
+		return true
+	}
+	path, o := m.options(t)
+	if _, err := File(t.Context(), path, o); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(m.asked, " "); got != " bytes=40000-" {
+		t.Errorf("asked for %q", got)
+	}
+	wantFile(t, m, path)
+}
+
 func TestResumesAnotherRuns(t *testing.T) {
 	for _, tt := range []struct {
 		name string
