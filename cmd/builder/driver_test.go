@@ -139,6 +139,18 @@ func TestDownload(t *testing.T) {
 			t.Errorf("%s: exit code %d\n%s%s", more, o.code, o.stdout, o.stderr)
 		}
 	}
+	// What is published needs no package any more.
+	remove(t, filepath.Join(f.share, ".builder/downloads"))
+	for _, more := range []string{"--no-wait", "--offline", "--dry-run"} {
+		if o := f.run(t, append(args, more)...); o.code != 0 || !strings.Contains(o.stdout+o.stderr, "nothing to build") && !strings.Contains(o.stdout, "nothing: ") {
+			t.Errorf("%s, without the package: exit code %d\n%s%s", more, o.code, o.stdout, o.stderr)
+		}
+	}
+	for _, more := range [][]string{{"--offline"}, {"--offline", "--dry-run"}} {
+		if o := f.run(t, append(args, append(more, "--debug-info")...)...); o.code != 11 || !strings.Contains(o.stderr, "was not downloaded earlier") {
+			t.Errorf("%v, another build without the package: exit code %d\n%s", more, o.code, o.stderr)
+		}
+	}
 	for _, text := range []string{plan.stdout, plan.stderr, first.stderr} {
 		if strings.Contains(text, "hunter2") {
 			t.Errorf("the password is told:\n%s", text)

@@ -65,6 +65,7 @@ type build struct {
 	compilerVersion string
 	pkg             cuda.Package
 	pkgDigest       string          // the package's, sha256:HEX
+	absent          error           // why the package is not there, and to be downloaded; nil where it is
 	vouched         []modules.Check // what is known of that digest
 	preference      cuda.Preference
 	inputs          string
@@ -156,13 +157,16 @@ func (b *build) run(ctx context.Context) (Result, error) {
 			return err
 		}
 		b.findUserSpace(ctx)
-		switch {
-		case !result.Reused:
-			return b.unpackDriver(ctx)
-		case !b.user.done:
+		if result.Reused && b.user.done {
+			return nil
+		}
+		if err := b.needDriver(ctx); err != nil {
+			return err
+		}
+		if result.Reused {
 			return b.inspectDriver(ctx)
 		}
-		return nil
+		return b.unpackDriver(ctx)
 	})
 	if err != nil {
 		return Result{}, err

@@ -20,80 +20,71 @@ import (
 )
 
 // chooseDriver picks the driver package and, with it, knows all that a rerun
-// compares.
+// compares. One whose digest is known beforehand need not be there for that.
 func (b *build) chooseDriver(ctx context.Context) error {
-	there, err := b.findDriver(ctx)
-	if err != nil {
+	if err := b.findDriver(ctx); err != nil {
 		return err
 	}
+	var err error
 	if b.preference, err = cuda.Prefer(b.ModuleType, b.pkg.Version, b.target.GPUs); err != nil {
 		return err
 	}
-	if !there {
-		if err := b.downloadDriver(ctx); err != nil {
-			return err
+	if b.absent != nil {
+		b.pkgDigest = b.wantedDigest()
+		if b.pkgDigest == "" && !b.dry {
+			if err := b.needDriver(ctx); err != nil {
+				return err
+			}
 		}
 	}
-	if b.pkgDigest, err = b.digestOf(ctx, b.pkg); err != nil {
-		return err
+	if b.absent == nil {
+		if b.pkgDigest, err = b.digestOf(ctx, b.pkg); err != nil {
+			return err
+		}
 	}
 	return b.vouch(ctx)
 }
 
-// planDriver is chooseDriver without the download: it says where the package
-// is to come from.
-func (b *build) planDriver(ctx context.Context) (from string, err error) {
-	there, err := b.findDriver(ctx)
-	if err != nil {
-		return "", err
+// whence says where the driver package is, or is to come from.
+func (b *build) whence() string {
+	if b.absent == nil {
+		return b.pkg.Path
 	}
-	if b.preference, err = cuda.Prefer(b.ModuleType, b.pkg.Version, b.target.GPUs); err != nil {
-		return "", err
+	from := download.Shown(cmp.Or(b.DriverBaseURL, cuda.Server)) + ", downloaded to " + b.pkg.Path
+	if b.pkgDigest != "" {
+		from += " if its digest is " + b.pkgDigest
 	}
-	from = b.pkg.Path
-	if there {
-		b.pkgDigest, err = b.digestOf(ctx, b.pkg)
-	} else {
-		from = download.Shown(cmp.Or(b.DriverBaseURL, cuda.Server)) + ", downloaded to " + b.pkg.Path
-		if b.pkgDigest = b.wantedDigest(); b.pkgDigest != "" {
-			from += " if its digest is " + b.pkgDigest
-		}
-	}
-	if err != nil {
-		return "", err
-	}
-	return from, b.vouch(ctx)
+	return from
 }
 
 // findDriver finds the driver's package, in the user's folder or among those
 // that were downloaded. Where it is in neither, and may be downloaded, it says
-// where it will be.
-func (b *build) findDriver(ctx context.Context) (there bool, err error) {
+// where it will be, and b.absent that it is not there yet.
+func (b *build) findDriver(ctx context.Context) error {
+	var err error
 	b.pkg, err = cuda.Find(ctx, b.share.CUDA(), b.target.Arch, b.DriverVersion)
 	if !cuda.Absent(err) || !cuda.IsVersion(b.DriverVersion) {
-		return err == nil, err
+		return err
 	}
 	want := b.wantedDigest()
 	if want == "" && !slices.Contains(b.Allow, cuda.DigestCheck) {
-		return false, notDownloaded(err, fmt.Sprintf("driver %s is not downloaded unseen, as no digest of it is known", b.DriverVersion),
+		return notDownloaded(err, fmt.Sprintf("driver %s is not downloaded unseen, as no digest of it is known", b.DriverVersion),
 			fmt.Sprintf("give its digest with --driver-sha256, or put the package there, or take what the server has, on record, with --allow %s", cuda.DigestCheck))
 	}
+	var there bool
 	if b.pkg, there = cuda.Fetched(b.share.Downloads(), b.target.Arch, b.DriverVersion); there {
 		digest, err := b.digestOf(ctx, b.pkg)
 		if err != nil {
-			return false, err
+			return err
 		}
 		if want == "" || digest == want {
 			zerolog.Ctx(ctx).Info().Str("package", b.pkg.Name()).Msg("driver package that was downloaded earlier")
-			return true, nil
+			return nil
 		}
 		zerolog.Ctx(ctx).Warn().Str("digest", digest).Str("want", want).Msg("the driver package that was downloaded earlier is of no use")
 	}
-	if b.Offline {
-		return false, notDownloaded(err, fmt.Sprintf("driver %s was not downloaded earlier, and --offline forbids to do so", b.DriverVersion),
-			"run once without --offline, or put the package there")
-	}
-	return false, nil
+	b.absent = err
+	return nil
 }
 
 // wantedDigest is what the digest of a downloaded package must be, as
@@ -120,8 +111,20 @@ func notDownloaded(absent error, why, hint string) error {
 	return stage.New(stage.Driver, reason, hint)
 }
 
-// downloadDriver fetches the driver's package into the share.
-func (b *build) downloadDriver(ctx context.Context) error {
+// mayNeedDriver refuses a package that is not there and cannot be fetched.
+func (b *build) mayNeedDriver() error {
+	if b.absent != nil && b.Offline {
+		return notDownloaded(b.absent, fmt.Sprintf("driver %s was not downloaded earlier, and --offline forbids to do so", b.DriverVersion),
+			"run once without --offline, or put the package there")
+	}
+	return nil
+}
+
+// needDriver fetches the driver's package into the share where it is not there.
+func (b *build) needDriver(ctx context.Context) error {
+	if err := b.mayNeedDriver(); err != nil || b.absent == nil {
+		return err
+	}
 	log := zerolog.Ctx(ctx)
 	var digest string
 	var err error
@@ -134,6 +137,7 @@ func (b *build) downloadDriver(ctx context.Context) error {
 	if err != nil {
 		return b.share.Explain(stage.Driver, err)
 	}
+	b.absent = nil
 	log.Info().Str("package", b.pkg.Name()).Str("digest", digest).Msg("driver package downloaded")
 	return b.noteDigest(b.pkg, digest)
 }

@@ -38,16 +38,20 @@ func Plan(ctx context.Context, o Options) ([]Step, error) {
 	t := b.target
 	steps := []Step{{stage.Detect, fmt.Sprintf("kernel %s (%s); config from %s, %d symbols from %s", t.Release, t.Arch, t.Config.From, len(t.Exports.Symbols), t.Exports.From)}}
 
-	from, err := b.planDriver(ctx)
-	if err != nil {
+	if err := b.chooseDriver(ctx); err != nil {
 		return nil, err
 	}
-	steps = append(steps, Step{stage.Driver, fmt.Sprintf("driver %s from %s; %s modules: %s", b.pkg.Version, from, b.preference.Type, b.preference.Why)})
+	steps = append(steps, Step{stage.Driver, fmt.Sprintf("driver %s from %s; %s modules: %s", b.pkg.Version, b.whence(), b.preference.Type, b.preference.Why)})
 	result, err := b.published(ctx)
 	if err != nil {
 		return nil, err
 	}
 	b.findUserSpace(ctx)
+	if !result.Reused || !b.user.done {
+		if err := b.mayNeedDriver(); err != nil {
+			return nil, err
+		}
+	}
 	layOut := Step{stage.Publish, fmt.Sprintf("the driver's user-space side (%s): %s", b.part(), filepath.Join(s.Drivers(), b.pkg.Version))}
 	if result.Reused {
 		steps = append(steps, Step{stage.Publish, "nothing: " + result.Manifest + " is already what would be built"})
