@@ -65,7 +65,7 @@ func TestFill(t *testing.T) {
 				m[q] = values
 			}
 			got := rowOf(t, m, tt.figure)
-			got.figure, got.against, got.most = "", "", ""
+			got.figure, got.against, got.most, got.why = "", "", "", ""
 			if diff := cmp.Diff(tt.want, got, cmp.AllowUnexported(row{})); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -86,14 +86,14 @@ func TestNothingIsLeftOut(t *testing.T) {
 
 func TestReportSaysWhatIsShort(t *testing.T) {
 	rows := []row{
-		{figure: "a", measured: "1.00 s", against: "b", base: "2.00 s", ratio: "0.500", most: "0.22"},
+		{figure: "a", measured: "1.00 s", against: "b", base: "2.00 s", ratio: "0.500", most: "0.22", why: "the moon"},
 		{figure: "c", measured: "10.0 MB", most: "20.0 MB", met: true},
 	}
 	text := report{runs: 1, table: rows}.markdown()
 	for _, want := range []string{
 		"| a | 1.00 s | b: 2.00 s | 0.500 | 0.22 | **missed** |\n",
 		"| c | 10.0 MB |  |  | 20.0 MB | met |\n",
-		"\n1 of 2 figures are short of their target.\n", "too few",
+		"\n1 of 2 figures are short of their target.\n\n- a: the moon.\n", "too few",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the report does not say %q:\n%s", want, text)

@@ -28,12 +28,12 @@ var reportTemplate = template.Must(template.New("report").Parse(reportText))
 
 func (r report) markdown() string {
 	var table strings.Builder
-	missed := 0
+	var missed []string
 	for _, row := range r.table {
 		verdict := "met"
 		if !row.met {
 			verdict = "**missed**"
-			missed++
+			missed = append(missed, row.figure+": "+row.why+".")
 		}
 		against := row.against
 		if row.base != "" {

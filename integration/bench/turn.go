@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/k8sp/cuda/integration/lab"
 )
 
@@ -25,12 +27,27 @@ var (
 // whose time is not its own.
 const kbuildAndInstaller = "make,nvidia-installer"
 
+// step measures one thing in an empty share.
+type step func(ctx context.Context, share string, m measurements) error
+
+// order is that of a turn: another one each time, so that nothing always comes
+// after the same. The first job comes before the first classic script, which is
+// given the host's exports as it found them.
+func (b *bench) order(turn int) []step {
+	checkouts := []step{b.source, b.depth1, b.sparse, b.gogit}
+	first := turn % len(checkouts)
+	order := append(checkouts[first:len(checkouts):len(checkouts)], checkouts[:first]...)
+	if turn%2 == 1 {
+		return append(order, b.classic, b.job)
+	}
+	return append(order, b.job, b.classic)
+}
+
 // turn measures everything once, builder and what it is held against one after
-// the other, each in a share of its own that is gone afterwards.
-func (b *bench) turn(ctx context.Context, m measurements) error {
-	for _, step := range []func(context.Context, string, measurements) error{
-		b.source, b.depth1, b.sparse, b.gogit, b.job, b.classic,
-	} {
+// the other, each in a share of its own that is gone afterwards, and with
+// nothing left to be written to the disk by the one before.
+func (b *bench) turn(ctx context.Context, turn int, m measurements) error {
+	for _, step := range b.order(turn) {
 		share, err := os.MkdirTemp(b.dir, "share-")
 		if err != nil {
 			return err
@@ -41,6 +58,7 @@ func (b *bench) turn(ctx context.Context, m measurements) error {
 		if err := b.remove(ctx, share); err != nil {
 			return err
 		}
+		unix.Sync()
 	}
 	return nil
 }
