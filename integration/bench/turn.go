@@ -160,7 +160,7 @@ func (b *bench) builder(share string, host lab.Host, command string) lab.Builder
 
 // script is a run of one of the scripts, which share their names for things.
 func (b *bench) script(share, script string) lab.Builder {
-	names := fmt.Sprintf("url=%s\ntag=%s\ncompiler=%s\nrelease=%s\n", b.url, b.tag, b.compiler, b.host.Release)
+	names := fmt.Sprintf("URL=%s\nTAG=%s\nCOMPILER=%s\nRELEASE=%s\n", b.url, b.tag, b.compiler, b.host.Release)
 	return b.run(share, "/bin/bash", "-euo", "pipefail", "-c", names+script)
 }
 

@@ -1,12 +1,12 @@
 # shellcheck shell=bash
 # The script that everybody wrote before: clone, configure, prepare, install.
-# $url $tag $compiler $release, the unpacked package at /driver, and, which no
+# $URL $TAG $COMPILER $RELEASE, the unpacked package at /driver, and, which no
 # checkout has, the host's Module.symvers as builder makes it at /Module.symvers:
 # without it the driver is refused, or does not compile.
 
 # The machine's compiler is the kernel's.
-ln -sf "$compiler" /usr/bin/gcc
-git clone --quiet --depth 1 --branch "$tag" "$url" /opt/share/linux
+ln -sf "$COMPILER" /usr/bin/gcc
+git clone --quiet --depth 1 --branch "$TAG" "$URL" /opt/share/linux
 cd /opt/share/linux || exit
 zcat /host/proc/config.gz >.config
 build() { make -s -j"$(nproc)" LOCALVERSION= "$@"; }
@@ -19,7 +19,7 @@ cp -a /driver /opt/share/driver
 mkdir -p /var/lib/nvidia
 head -n 2 /driver/.manifest | tac >/var/lib/nvidia/log
 /opt/share/driver/nvidia-installer --silent --accept-license --kernel-module-only \
-    --kernel-name="$release" --kernel-source-path=/opt/share/linux \
+    --kernel-name="$RELEASE" --kernel-source-path=/opt/share/linux \
     --kernel-install-path=/opt/share/installed --log-file-name=/opt/share/nvidia-installer.log || {
     grep --max-count=5 --after-context=5 'rror: ' /opt/share/nvidia-installer.log >&2
     exit 1
