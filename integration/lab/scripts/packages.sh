@@ -24,8 +24,6 @@ mv nvidia-kernel-source_*.deb nvidia.deb
 mv nvidia-open-kernel-source_*.deb nvidia-open.deb
 mv firmware-nvidia-gsp_*.deb firmware.deb
 mkdir user
-cd user
-apt-get download -qq "libcuda1=$driver" "libnvidia-ml1=$driver" "libnvidia-cfg1=$driver" \
-    "libnvidia-ptxjitcompiler1=$driver" "nvidia-smi=$driver" "nvidia-cuda-mps=$driver" "libglx-nvidia0=$driver"
-cd ..
+(cd user && apt-get download -qq "libcuda1=$driver" "libnvidia-ml1=$driver" "libnvidia-cfg1=$driver" \
+    "libnvidia-ptxjitcompiler1=$driver" "nvidia-smi=$driver" "nvidia-cuda-mps=$driver" "libglx-nvidia0=$driver")
 printf 'kernel %s\nsource %s\ndriver %s\n' "$kernel" "$source" "$driver" >versions
