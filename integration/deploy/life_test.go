@@ -87,7 +87,7 @@ func TestLife(t *testing.T) {
 	}
 	waitFor("kubelet: begins")
 	docker("exec", name, "systemctl", "start", "cuda-next-kernel.path") // it is, or will be in a moment
-	docker("exec", name, "touch", "/run/reboot-required")
+	docker("exec", name, "touch", "/run/update_engine_autoupdate_completed")
 	waitFor("cuda-next-kernel: begins")
 	docker("exec", name, "systemctl", "--no-block", "poweroff")
 	docker("wait", name)

@@ -25,7 +25,7 @@ func node() flatcar {
 		"recorded/usr-b/lib/modules/6.12.103-flatcar/kernel/lib/crc7.ko.xz": "b",
 		"boot/flatcar/vmlinuz-a": "image a\n",
 		"boot/flatcar/vmlinuz-b": "image b\n",
-		"reboot-required":        "",
+		"staged":                 "",
 	}
 }
 
@@ -93,7 +93,9 @@ func TestNextKernel(t *testing.T) {
 			says: "6.12.103-flatcar", record: ran(b, "ro", "/dev/sda4", "image b", "6.12.103-flatcar")},
 		"the build fails": {host: node().with("recorded/docker-status", "14"), status: 14,
 			says: "6.12.103-flatcar", record: ran(b, "ro", "/dev/sda4", "image b", "6.12.103-flatcar")},
-		"no update is staged": {host: node().with("reboot-required", "-"), says: "no update is staged"},
+		"no update is staged": {host: node().with("staged", "-"), says: "no update is staged"},
+		"an update of a system extension": {host: node().with("staged", "-"), before: "touch /run/reboot-required",
+			says: "no update is staged"},
 		"the modules are there": {host: node(),
 			before: "mkdir -p /home/core/share/modules/6.12.103-flatcar/570.86.10; touch /home/core/share/modules/6.12.103-flatcar/570.86.10/manifest.json",
 			says:   "the modules for kernel 6.12.103-flatcar are there already", record: []string{"mount -o ro /dev/sda4"}},
@@ -116,8 +118,8 @@ func TestNextKernel(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := tt.host.write(t)
 			before := tt.before
-			if _, staged := tt.host["reboot-required"]; staged {
-				before = "touch /run/reboot-required\n" + before
+			if _, staged := tt.host["staged"]; staged {
+				before = "touch /run/update_engine_autoupdate_completed\n" + before
 			}
 			got := host(t, []string{dir + "/recorded:/recorded", dir + "/boot:/boot:ro", standIns + ":/stand-ins:ro"},
 				before+`
