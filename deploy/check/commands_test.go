@@ -24,8 +24,11 @@ func TestCommands(t *testing.T) {
 			commands["daemonset.yaml, probe of "+c.Name] = p[1:]
 		}
 	}
-	if len(commands) != 6 {
-		t.Errorf("%d commands were found, want 6", len(commands))
+	for _, found := range regexp.MustCompile(`-- (builder .+)`+"`").FindAllStringSubmatch(read(t, kubernetes, "README.md"), -1) {
+		commands[found[1]] = strings.Fields(found[1])[1:]
+	}
+	if len(commands) != 7 {
+		t.Errorf("%d commands were found, want 7", len(commands))
 	}
 	for from, args := range commands {
 		t.Run(from, func(t *testing.T) {

@@ -209,6 +209,9 @@ func TestOverlay(t *testing.T) {
 	if len(options.Data) == 0 {
 		t.Error("the overlay sets no option")
 	}
+	if options.Name == "cuda-driver" {
+		t.Error("the ConfigMap's name has no hash: a changed option would not change the pods")
+	}
 }
 
 // block is the fenced block of a Markdown text whose first line is a comment
