@@ -162,6 +162,22 @@ func TestVolumes(t *testing.T) {
 	}
 }
 
+// TestExtensions has the container that loads see where Flatcar's own driver
+// shows, live, and not change it.
+func TestExtensions(t *testing.T) {
+	pod := base(t).Spec.Template.Spec
+	for _, want := range []string{"/etc/extensions", "/run/extensions"} {
+		found := slices.ContainsFunc(pod.Containers[0].VolumeMounts, func(m corev1.VolumeMount) bool {
+			return m.MountPath == "/host"+want && m.ReadOnly && slices.ContainsFunc(pod.Volumes, func(v corev1.Volume) bool {
+				return v.Name == m.Name && v.HostPath != nil && v.HostPath.Path == want
+			})
+		})
+		if !found {
+			t.Errorf("the host's %s is not at /host%s, read-only", want, want)
+		}
+	}
+}
+
 // probe is the command of a container's readiness probe.
 func probe(c corev1.Container) []string {
 	if c.ReadinessProbe == nil {
