@@ -186,15 +186,21 @@ func probe(c corev1.Container) []string {
 	return c.ReadinessProbe.Exec.Command
 }
 
-// TestProbe holds the readiness probe to what was loaded: the same flags but
-// --check for --stay.
+// TestProbe holds the probes to what was loaded: the same flags but --check for
+// --stay.
 func TestProbe(t *testing.T) {
 	pod := base(t).Spec.Template.Spec
 	load := pod.Containers[0]
 	want := slices.Concat([]string{"/usr/local/bin/builder"}, load.Args)
 	want[slices.Index(want, "--stay")] = "--check"
 	if diff := cmp.Diff(want, probe(load)); diff != "" {
-		t.Errorf("the probe (-want +got):\n%s", diff)
+		t.Errorf("the readiness probe (-want +got):\n%s", diff)
+	}
+	if load.StartupProbe == nil {
+		t.Fatal("there is no startup probe, and the readiness probe alone is too rare to tell when the driver is there")
+	}
+	if diff := cmp.Diff(want, load.StartupProbe.Exec.Command); diff != "" {
+		t.Errorf("the startup probe (-want +got):\n%s", diff)
 	}
 }
 
