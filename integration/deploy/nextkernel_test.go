@@ -11,8 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// flatcar is a recorded host: paths below /recorded and /boot, and what they
-// hold.
+// flatcar is a recorded host: paths below /recorded, /boot and /sys/bus, and what
+// they hold.
 type flatcar map[string]string
 
 // node runs USR-A on a SATA disk, and has the next release in USR-B.
@@ -23,9 +23,11 @@ func node() flatcar {
 			"/dev/nvme0n1p3 USR-A btrfs\n/dev/nvme0n1p4 USR-B btrfs\n",
 		"recorded/usr-a/lib/modules/6.12.81-flatcar/kernel/lib/crc7.ko.xz":  "a",
 		"recorded/usr-b/lib/modules/6.12.103-flatcar/kernel/lib/crc7.ko.xz": "b",
-		"boot/flatcar/vmlinuz-a": "image a\n",
-		"boot/flatcar/vmlinuz-b": "image b\n",
-		"staged":                 "",
+		"boot/flatcar/vmlinuz-a":              "image a\n",
+		"boot/flatcar/vmlinuz-b":              "image b\n",
+		"staged":                              "",
+		"bus/pci/devices/0000:00:02.0/vendor": "0x8086\n",
+		"bus/pci/devices/0000:01:00.0/vendor": "0x10de\n",
 	}
 }
 
@@ -38,11 +40,11 @@ func (f flatcar) with(name, content string) flatcar {
 	return f
 }
 
-// write lays the host out in a folder, for mounts at /recorded and /boot.
+// write lays the host out in a folder, for mounts at /recorded, /boot and /sys/bus.
 func (f flatcar) write(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	for _, folder := range []string{"recorded", "boot"} {
+	for _, folder := range []string{"recorded", "boot", "bus/pci/devices"} {
 		if err := os.MkdirAll(filepath.Join(dir, folder), 0o755); err != nil {
 			t.Fatal(err)
 		}
