@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 toolkit=$(printf '%s\n' cuda/toolkit-*/ | sort -t - -k 2 -V | tail -n 1)
 toolkit=${toolkit%/}
 if [ ! -x "$toolkit/builds/cuda_nvcc/bin/nvcc" ]; then
-    echo "build.sh: there is no toolkit with an nvcc in $PWD/cuda. run.sh puts one there; by hand, in a folder toolkit-VERSION of its own: sh CUDA.run --keep --noexec --nox11" >&2
+    echo "build.sh: there is no toolkit with an nvcc in $PWD/cuda. run.sh puts one there; by hand: sh CUDA.run --keep --noexec --nox11, and name the folder that it makes cuda/toolkit-VERSION" >&2
     exit 1
 fi
 

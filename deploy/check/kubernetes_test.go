@@ -162,6 +162,22 @@ func TestVolumes(t *testing.T) {
 	}
 }
 
+// TestExtensions has the container that loads see where Flatcar's own driver
+// shows, live, and not change it.
+func TestExtensions(t *testing.T) {
+	pod := base(t).Spec.Template.Spec
+	for _, want := range []string{"/etc/extensions", "/run/extensions"} {
+		found := slices.ContainsFunc(pod.Containers[0].VolumeMounts, func(m corev1.VolumeMount) bool {
+			return m.MountPath == "/host"+want && m.ReadOnly && slices.ContainsFunc(pod.Volumes, func(v corev1.Volume) bool {
+				return v.Name == m.Name && v.HostPath != nil && v.HostPath.Path == want
+			})
+		})
+		if !found {
+			t.Errorf("the host's %s is not at /host%s, read-only", want, want)
+		}
+	}
+}
+
 // probe is the command of a container's readiness probe.
 func probe(c corev1.Container) []string {
 	if c.ReadinessProbe == nil {
@@ -170,15 +186,21 @@ func probe(c corev1.Container) []string {
 	return c.ReadinessProbe.Exec.Command
 }
 
-// TestProbe holds the readiness probe to what was loaded: the same flags but
-// --check for --stay.
+// TestProbe holds the probes to what was loaded: the same flags but --check for
+// --stay.
 func TestProbe(t *testing.T) {
 	pod := base(t).Spec.Template.Spec
 	load := pod.Containers[0]
 	want := slices.Concat([]string{"/usr/local/bin/builder"}, load.Args)
 	want[slices.Index(want, "--stay")] = "--check"
 	if diff := cmp.Diff(want, probe(load)); diff != "" {
-		t.Errorf("the probe (-want +got):\n%s", diff)
+		t.Errorf("the readiness probe (-want +got):\n%s", diff)
+	}
+	if load.StartupProbe == nil {
+		t.Fatal("there is no startup probe, and the readiness probe alone is too rare to tell when the driver is there")
+	}
+	if diff := cmp.Diff(want, load.StartupProbe.Exec.Command); diff != "" {
+		t.Errorf("the startup probe (-want +got):\n%s", diff)
 	}
 }
 
@@ -208,6 +230,9 @@ func TestOverlay(t *testing.T) {
 	}
 	if len(options.Data) == 0 {
 		t.Error("the overlay sets no option")
+	}
+	if options.Name == "cuda-driver" {
+		t.Error("the ConfigMap's name has no hash: a changed option would not change the pods")
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,61 +38,95 @@ systemctl enable cuda-driver.service cuda-next-kernel.path 2>/dev/null
 systemctl add-wants multi-user.target kubelet.service 2>/dev/null
 exec /lib/systemd/systemd`
 
-// TestLife boots a host, stages an update while it runs, and switches it off
-// before the build for the next kernel is done.
-func TestLife(t *testing.T) {
+// life is a host that has booted, to its kubelet.
+type life struct {
+	*testing.T
+	name, dir string
+}
+
+// start boots a host.
+func start(t *testing.T, recorded flatcar) life {
+	t.Helper()
 	if err := image(); err != nil {
 		t.Fatal(err)
 	}
-	dir := node().write(t)
-	name := lab.ContainerName("life")
 	checkout, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
 	}
-	docker := func(args ...string) string {
-		t.Helper()
-		out, err := exec.CommandContext(t.Context(), "docker", args...).CombinedOutput()
-		if err != nil {
-			t.Fatalf("docker %s: %v\n%s", args[0], err, out)
-		}
-		return string(out)
-	}
-	docker("run", "--detach", "--name", name, "--network", "none", "--cap-add", "SYS_ADMIN", "--env", "container=docker",
+	h := life{t, lab.ContainerName("life"), recorded.write(t)}
+	h.docker("run", "--detach", "--name", h.name, "--network", "none", "--cap-add", "SYS_ADMIN", "--env", "container=docker",
 		"--security-opt", "apparmor=unconfined", "--security-opt", "seccomp=unconfined", "--tmpfs", "/run", "--tmpfs", "/tmp",
 		"--volume", filepath.Join(checkout, "deploy")+":/checkout/deploy:ro",
 		"--volume", filepath.Join(checkout, "integration/deploy/testdata/bin")+":/stand-ins:ro",
-		"--volume", dir+"/recorded:/recorded", "--volume", dir+"/boot:/boot:ro",
+		"--volume", h.dir+"/recorded:/recorded", "--volume", h.dir+"/boot:/boot:ro", "--volume", h.dir+"/bus:/sys/bus:ro",
 		lab.SystemdImage, "bash", "-euo", "pipefail", "-c", boot)
 	t.Cleanup(func() {
 		if t.Failed() {
-			out, _ := exec.Command("docker", "logs", name).CombinedOutput()
+			out, _ := exec.Command("docker", "logs", h.name).CombinedOutput()
 			t.Logf("%s", out)
 		}
-		_ = exec.Command("docker", "rm", "--force", name).Run()
+		_ = exec.Command("docker", "rm", "--force", h.name).Run()
 	})
+	h.waitFor("kubelet: begins")
+	return h
+}
 
-	record := func() []string {
-		text, _ := os.ReadFile(filepath.Join(dir, "recorded/record"))
-		return strings.Split(strings.TrimSpace(string(text)), "\n")
+// docker runs docker, and systemctl the host's.
+func (h life) docker(args ...string) string {
+	h.Helper()
+	out, err := exec.CommandContext(h.Context(), "docker", args...).CombinedOutput()
+	if err != nil {
+		h.Fatalf("docker %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
-	// waitFor returns when the record ends in a line.
-	waitFor := func(line string) {
-		t.Helper()
-		for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-			if lines := record(); lines[len(lines)-1] == line {
-				return
-			}
+	return string(out)
+}
+
+func (h life) systemctl(args ...string) string {
+	h.Helper()
+	return h.docker(append([]string{"exec", h.name, "systemctl"}, args...)...)
+}
+
+// stage does what update_engine does when an update is in place.
+func (h life) stage() {
+	h.Helper()
+	h.systemctl("start", "cuda-next-kernel.path") // it is, or will be in a moment
+	h.docker("exec", h.name, "touch", "/run/update_engine_autoupdate_completed")
+}
+
+// powerOff returns when the host is down.
+func (h life) powerOff() {
+	h.Helper()
+	h.systemctl("--no-block", "poweroff")
+	h.docker("wait", h.name)
+}
+
+// record is what began and ended so far.
+func (h life) record() []string {
+	text, _ := os.ReadFile(filepath.Join(h.dir, "recorded/record"))
+	return slices.DeleteFunc(strings.Split(strings.TrimSpace(string(text)), "\n"), func(line string) bool {
+		return strings.HasPrefix(line, "mount ")
+	})
+}
+
+// waitFor returns when the record ends in a line.
+func (h life) waitFor(line string) {
+	h.Helper()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		if lines := h.record(); len(lines) > 0 && lines[len(lines)-1] == line {
+			return
 		}
-		t.Fatalf("the host did not get to %q, but to: %q", line, record())
 	}
-	waitFor("kubelet: begins")
-	docker("exec", name, "systemctl", "start", "cuda-next-kernel.path") // it is, or will be in a moment
-	docker("exec", name, "touch", "/run/reboot-required")
-	waitFor("cuda-next-kernel: begins")
-	docker("exec", name, "systemctl", "--no-block", "poweroff")
-	docker("wait", name)
+	h.Fatalf("the host did not get to %q, but to: %q", line, h.record())
+}
 
+// TestLife boots a host, stages an update while it runs, and switches it off
+// before the build for the next kernel is done.
+func TestLife(t *testing.T) {
+	h := start(t, node())
+	h.stage()
+	h.waitFor("cuda-next-kernel: begins")
+	h.powerOff()
 	want := []string{
 		"docker: begins",
 		"cuda-modules: begins", "cuda-modules: ends",
@@ -102,13 +137,34 @@ func TestLife(t *testing.T) {
 		"cuda-next-kernel: begins", "cuda-next-kernel: ends",
 		"docker: ends",
 	}
-	var got []string
-	for _, line := range record() {
-		if !strings.HasPrefix(line, "mount ") {
-			got = append(got, line)
-		}
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, h.record()); diff != "" {
 		t.Errorf("the host's life (-want +got):\n%s", diff)
+	}
+}
+
+// TestLifeWithoutGPU is the same on a node of the fleet that has nothing of
+// NVIDIA's: the units are skipped, and not failed.
+func TestLifeWithoutGPU(t *testing.T) {
+	for name, host := range map[string]flatcar{
+		"other devices": node().with("bus/pci/devices/0000:01:00.0/vendor", "-"),
+		"no PCI device": node().with("bus/pci/devices/0000:01:00.0/vendor", "-").with("bus/pci/devices/0000:00:02.0/vendor", "-"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := start(t, host)
+			h.stage()
+			// It is, or was: a skipped one can be started. One that is not has no end.
+			h.docker("exec", h.name, "timeout", "60", "systemctl", "start", "cuda-next-kernel.service")
+			for _, unit := range []string{"cuda-modules", "cuda-driver", "cuda-next-kernel"} {
+				if got := h.systemctl("show", "--property", "Result,ActiveState", unit); got != "Result=exec-condition\nActiveState=inactive\n" {
+					t.Errorf("%s was not skipped:\n%s", unit, got)
+				}
+			}
+			h.powerOff()
+			// Which ends first is nobody's concern without the driver's unit between them.
+			want := []string{"docker: begins", "docker: ends", "kubelet: begins", "kubelet: ends"}
+			if diff := cmp.Diff(want, slices.Sorted(slices.Values(h.record()))); diff != "" {
+				t.Errorf("the host's life (-want +got):\n%s", diff)
+			}
+		})
 	}
 }

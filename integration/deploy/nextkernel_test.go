@@ -11,8 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// flatcar is a recorded host: paths below /recorded and /boot, and what they
-// hold.
+// flatcar is a recorded host: paths below /recorded, /boot and /sys/bus, and what
+// they hold.
 type flatcar map[string]string
 
 // node runs USR-A on a SATA disk, and has the next release in USR-B.
@@ -23,9 +23,11 @@ func node() flatcar {
 			"/dev/nvme0n1p3 USR-A btrfs\n/dev/nvme0n1p4 USR-B btrfs\n",
 		"recorded/usr-a/lib/modules/6.12.81-flatcar/kernel/lib/crc7.ko.xz":  "a",
 		"recorded/usr-b/lib/modules/6.12.103-flatcar/kernel/lib/crc7.ko.xz": "b",
-		"boot/flatcar/vmlinuz-a": "image a\n",
-		"boot/flatcar/vmlinuz-b": "image b\n",
-		"reboot-required":        "",
+		"boot/flatcar/vmlinuz-a":              "image a\n",
+		"boot/flatcar/vmlinuz-b":              "image b\n",
+		"staged":                              "",
+		"bus/pci/devices/0000:00:02.0/vendor": "0x8086\n",
+		"bus/pci/devices/0000:01:00.0/vendor": "0x10de\n",
 	}
 }
 
@@ -38,11 +40,11 @@ func (f flatcar) with(name, content string) flatcar {
 	return f
 }
 
-// write lays the host out in a folder, for mounts at /recorded and /boot.
+// write lays the host out in a folder, for mounts at /recorded, /boot and /sys/bus.
 func (f flatcar) write(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	for _, folder := range []string{"recorded", "boot"} {
+	for _, folder := range []string{"recorded", "boot", "bus/pci/devices"} {
 		if err := os.MkdirAll(filepath.Join(dir, folder), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -93,7 +95,9 @@ func TestNextKernel(t *testing.T) {
 			says: "6.12.103-flatcar", record: ran(b, "ro", "/dev/sda4", "image b", "6.12.103-flatcar")},
 		"the build fails": {host: node().with("recorded/docker-status", "14"), status: 14,
 			says: "6.12.103-flatcar", record: ran(b, "ro", "/dev/sda4", "image b", "6.12.103-flatcar")},
-		"no update is staged": {host: node().with("reboot-required", "-"), says: "no update is staged"},
+		"no update is staged": {host: node().with("staged", "-"), says: "no update is staged"},
+		"an update of a system extension": {host: node().with("staged", "-"), before: "touch /run/reboot-required",
+			says: "no update is staged"},
 		"the modules are there": {host: node(),
 			before: "mkdir -p /home/core/share/modules/6.12.103-flatcar/570.86.10; touch /home/core/share/modules/6.12.103-flatcar/570.86.10/manifest.json",
 			says:   "the modules for kernel 6.12.103-flatcar are there already", record: []string{"mount -o ro /dev/sda4"}},
@@ -116,8 +120,8 @@ func TestNextKernel(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := tt.host.write(t)
 			before := tt.before
-			if _, staged := tt.host["reboot-required"]; staged {
-				before = "touch /run/reboot-required\n" + before
+			if _, staged := tt.host["staged"]; staged {
+				before = "touch /run/update_engine_autoupdate_completed\n" + before
 			}
 			got := host(t, []string{dir + "/recorded:/recorded", dir + "/boot:/boot:ro", standIns + ":/stand-ins:ro"},
 				before+`
