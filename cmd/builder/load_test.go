@@ -426,6 +426,77 @@ func TestLoadReplaces(t *testing.T) {
 	}
 }
 
+// TestLoadWithoutWhatCUDANeedsNot has a driver of which modules are left out
+// that CUDA can do without: it is loaded, and stays so for whoever asks.
+func TestLoadWithoutWhatCUDANeedsNot(t *testing.T) {
+	f := newNode(t)
+	display := []string{"nvidia_modeset", "nvidia_drm"}
+	for _, tt := range []struct {
+		name  string
+		stage func(t *testing.T, n *node)
+		left  []string
+	}{
+		{"refused by the kernel", func(_ *testing.T, n *node) { n.kernel.Refuse["nvidia_modeset"] = unix.ENOENT }, display},
+		{"blacklisted", func(t *testing.T, n *node) {
+			write(t, filepath.Join(n.host, "proc/cmdline"), 0o644, "quiet module_blacklist=nvidia_modeset\n")
+		}, display},
+		{"its drm not to be read", func(t *testing.T, n *node) {
+			tree := filepath.Join(n.host, "lib/modules", fixtureRelease)
+			write(t, filepath.Join(tree, "modules.dep"), 0o644, "kernel/drivers/gpu/drm/drm.ko:\n")
+			write(t, filepath.Join(tree, "modules.builtin"), 0o644, "kernel/drivers/gpu/drm/drm_kms_helper.ko\nkernel/drivers/acpi/video.ko\n")
+		}, display[1:]},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			n := f.node(t)
+			tt.stage(t, n)
+			if got := n.load(t); got.State != job.Loaded || !slices.Equal(got.LeftOut, tt.left) {
+				t.Errorf("%s without %q, want %q", got.State, got.LeftOut, tt.left)
+			}
+			calls := len(n.kernel.Calls)
+			if got := n.load(t); got.State != job.AlreadyLoaded || !slices.Equal(got.LeftOut, tt.left) {
+				t.Errorf("again: %s without %q, want %q", got.State, got.LeftOut, tt.left)
+			}
+			if more := n.kernel.Calls[calls:]; len(more) > 0 {
+				t.Errorf("it tried again: %q", more)
+			}
+			// The stand-in for a kernel has no device files, which a check looks
+			// for after the modules.
+			if names, o := n.refused(t, "load", "--check"); slices.Contains(names, "not-loaded") {
+				t.Errorf("%q\n%s", names, o.stderr)
+			}
+			if names, o := n.refused(t, "load", "--modules", "nvidia-drm", "--check"); !slices.Equal(names, []string{"not-loaded"}) {
+				t.Errorf("asked for: %q\n%s", names, o.stderr)
+			}
+		})
+	}
+}
+
+// TestLoadKeepsTheHosts has the host's own driver be of the share's version,
+// without what CUDA can do without.
+func TestLoadKeepsTheHosts(t *testing.T) {
+	n := newNode(t)
+	own := n.fixture.node(t)
+	n.kernel.Have("nvidia", fixtureDriver, "ANOTHER")
+	n.kernel.Have("nvidia_uvm", fixtureDriver, "ANOTHER")
+	if got := n.load(t); got.State != job.AlreadyLoaded || got.By != "" {
+		t.Errorf("%+v", got)
+	}
+	extension := filepath.Join(n.host, "usr/lib/extension-release.d/extension-release.flatcar-nvidia-drivers-570-open")
+	write(t, extension, 0o644, "ID=flatcar\n")
+	if got := n.load(t); got.State != job.LeftAlone || got.By == "" || got.Manifest != "" {
+		t.Errorf("%+v", got)
+	}
+	if names, o := n.refused(t, "load", "--replace"); !slices.Equal(names, []string{"host-driver"}) {
+		t.Errorf("%q\n%s", names, o.stderr)
+	}
+	// What builder itself has loaded is not the extension's.
+	write(t, strings.Replace(extension, n.host, own.host, 1), 0o644, "ID=flatcar\n")
+	own.load(t)
+	if names, o := own.refused(t, "load", "--driver-version", "1.2"); !slices.Equal(names, []string{"no-version"}) {
+		t.Errorf("%q\n%s", names, o.stderr)
+	}
+}
+
 // TestLoadUsage has what no load can make sense of.
 func TestLoadUsage(t *testing.T) {
 	n := newNode(t)

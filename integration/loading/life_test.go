@@ -186,7 +186,7 @@ func TestLife(t *testing.T) {
 				t.Errorf("by %q", got.By)
 			}
 		}},
-		{"Flatcar's extension, to be replaced", run("load --replace --host-root / --driver-version " + older),
+		{"Flatcar's extension, to be replaced", run("load --replace --host-root / --share /other --driver-version " + older),
 			refused(load.HostDriver.Of(newer, "Flatcar's extension flatcar-nvidia-drivers-990-open", older))},
 	}
 	m := b.with(t, map[string]string{

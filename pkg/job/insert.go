@@ -23,8 +23,8 @@ import (
 type insertion struct {
 	*loader
 	tree     load.Tree
-	inTree   []string        // of the kernel's own, to be loaded first
-	entries  []modules.Entry // of the driver
+	inTree   map[string][]string // of the kernel's own, by the entry that they are loaded before
+	entries  []modules.Entry     // of the driver
 	firmware load.Firmware
 	// path is what the search path for firmware is to be; empty leaves it.
 	path   string
@@ -34,7 +34,7 @@ type insertion struct {
 // insert looks at all that can be known before, and then loads modules, after
 // it has taken out those of another driver where it is to replace one.
 func (l *loader) insert(ctx context.Context, entries []modules.Entry, replace bool) error {
-	i := insertion{loader: l, entries: entries, tree: load.ReadTree(l.release, l.host, l.own), firmware: load.ReadFirmware(l.host, l.own)}
+	i := insertion{loader: l, entries: entries, inTree: map[string][]string{}, tree: load.ReadTree(l.release, l.host, l.own), firmware: load.ReadFirmware(l.host, l.own)}
 	var err error
 	if i.values, err = l.parameters(); err != nil {
 		return err
@@ -63,6 +63,7 @@ func (l *loader) insert(ctx context.Context, entries []modules.Entry, replace bo
 // look returns all that stands in the way.
 func (i *insertion) look(ctx context.Context) []load.Finding {
 	found := i.lookAtGPUs()
+	i.leaveBlacklisted(ctx)
 	var list []string
 	for _, e := range i.entries {
 		list = append(list, e.Name)
@@ -99,35 +100,52 @@ func (l *loader) lookAtGPUs() []load.Finding {
 	return found
 }
 
+// leaveBlacklisted leaves out what the kernel was told to refuse and may be
+// left out, with what needs it.
+func (i *insertion) leaveBlacklisted(ctx context.Context) {
+	refused := i.access.Blacklisted(optional)
+	i.leaveOut(ctx, "the kernel's command line has module_blacklist= with it", func(e modules.Entry) bool {
+		return slices.Contains(refused, e.Name)
+	})
+}
+
+// leaveOut leaves out those of the modules that may be and that are to be, and
+// those of them that need one of these.
+func (i *insertion) leaveOut(ctx context.Context, why string, is func(modules.Entry) bool) {
+	i.entries = slices.DeleteFunc(slices.Clone(i.entries), func(e modules.Entry) bool {
+		out := i.mayLack(e.Name) && (is(e) || i.lacksSibling(e))
+		if out {
+			i.result.LeftOut = append(i.result.LeftOut, e.Name)
+			zerolog.Ctx(ctx).Warn().Str("module", e.Name).Str("why", why).Msg("left out; CUDA can do without it")
+		}
+		return out
+	})
+}
+
+// lacksSibling says whether a module needs one that is left out.
+func (i *insertion) lacksSibling(e modules.Entry) bool {
+	return slices.ContainsFunc(e.Siblings, func(s string) bool { return slices.Contains(i.result.LeftOut, s) })
+}
+
 // lookAtTree finds the kernel's own modules that come first. Modules of the
 // driver that lack one of them are left out where nobody asked for them.
 func (i *insertion) lookAtTree(ctx context.Context) []load.Finding {
 	var lacking []string
-	left := map[string]bool{}
+	i.leaveOut(ctx, "it needs modules of the kernel's own, and the host's /lib/modules is not to be seen", func(e modules.Entry) bool {
+		_, missing := i.tree.Needed(i.state, e.InTree)
+		return len(missing) > 0 && !i.tree.Seen()
+	})
 	for _, e := range i.entries {
 		order, missing := i.tree.Needed(i.state, e.InTree)
-		lacks := len(missing) > 0 && !i.tree.Seen() ||
-			slices.ContainsFunc(e.Siblings, func(s string) bool { return left[s] })
 		switch {
-		case lacks && len(i.Modules) == 0 && slices.Contains(optional, e.Name):
-			left[e.Name] = true
-			i.result.LeftOut = append(i.result.LeftOut, e.Name)
-			zerolog.Ctx(ctx).Warn().Str("module", e.Name).Strs("needs", missing).
-				Msg("left out: it needs modules of the kernel's own, and the host's /lib/modules is not to be seen; CUDA can do without it")
-			continue
-		case lacks:
+		case len(missing) > 0 && !i.tree.Seen():
 			lacking = append(lacking, missing...)
 		case len(missing) > 0:
 			zerolog.Ctx(ctx).Warn().Str("module", e.Name).Strs("needs", missing).
 				Msg("modules of the kernel's own that this module was thought to need are nowhere to be found")
 		}
-		for _, name := range order {
-			if !slices.Contains(i.inTree, name) {
-				i.inTree = append(i.inTree, name)
-			}
-		}
+		i.inTree[e.Name] = order
 	}
-	i.entries = slices.DeleteFunc(slices.Clone(i.entries), func(e modules.Entry) bool { return left[e.Name] })
 	if len(lacking) == 0 {
 		return nil
 	}
@@ -246,12 +264,48 @@ func (l *loader) parameters() (map[string]string, error) {
 
 // load puts everything in.
 func (i *insertion) load(ctx context.Context) error {
-	for _, name := range i.inTree {
-		file, err := i.tree.Take(name)
+	if err := i.setFirmware(ctx); err != nil {
+		return err
+	}
+	for _, e := range i.entries {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if i.mayLack(e.Name) && i.lacksSibling(e) {
+			i.result.LeftOut = append(i.result.LeftOut, e.Name)
+			continue
+		}
+		file, err := load.Take(filepath.Join(i.dir, e.File), e.SHA256)
+		if err != nil {
+			return load.Error([]load.Finding{load.Damaged.Of(err.Error())}, nil)
+		}
+		err = i.loadEntry(ctx, e, file)
+		if err != nil && i.mayLack(e.Name) && ctx.Err() == nil {
+			zerolog.Ctx(ctx).Warn().Err(err).Str("module", e.Name).Msg("left out: it could not be loaded, and CUDA can do without it")
+			i.result.LeftOut = append(i.result.LeftOut, e.Name)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+	}
+	i.record.Driver = i.version
+	return nil
+}
+
+// loadEntry puts a module of the driver in, after those of the kernel's own
+// that it needs.
+func (i *insertion) loadEntry(ctx context.Context, e modules.Entry, file *os.File) error {
+	defer file.Close()
+	for _, name := range i.inTree[e.Name] {
+		if slices.Contains(i.result.InTree, name) {
+			continue
+		}
+		own, err := i.tree.Take(name)
 		if err != nil {
 			return stage.Wrap(stage.Load, err, "the kernel's own module "+name+" cannot be read", "check the mount of /lib/modules")
 		}
-		new, err := i.put(ctx, name, file, "")
+		new, err := i.put(ctx, name, own, "")
 		if err != nil {
 			return err
 		}
@@ -260,33 +314,12 @@ func (i *insertion) load(ctx context.Context) error {
 			i.result.InTree = append(i.result.InTree, name)
 		}
 	}
-	if err := i.setFirmware(ctx); err != nil {
-		return err
+	new, err := i.put(ctx, e.Name, file, i.values[e.Name])
+	if err == nil && new {
+		i.record.Modules = append(i.record.Modules, e.Name)
+		i.result.Modules = append(i.result.Modules, e.Name)
 	}
-	for _, e := range i.entries {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		file, err := load.Take(filepath.Join(i.dir, e.File), e.SHA256)
-		if err != nil {
-			return load.Error([]load.Finding{load.Damaged.Of(err.Error())}, nil)
-		}
-		new, err := i.put(ctx, e.Name, file, i.values[e.Name])
-		if err != nil && len(i.Modules) == 0 && slices.Contains(optional, e.Name) {
-			zerolog.Ctx(ctx).Warn().Err(err).Str("module", e.Name).Msg("left out: the kernel refused it, and CUDA can do without it")
-			i.result.LeftOut = append(i.result.LeftOut, e.Name)
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if new {
-			i.record.Modules = append(i.record.Modules, e.Name)
-			i.result.Modules = append(i.result.Modules, e.Name)
-		}
-	}
-	i.record.Driver = i.version
-	return nil
+	return err
 }
 
 // setFirmware has the kernel look for firmware where it was decided to.

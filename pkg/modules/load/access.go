@@ -35,7 +35,7 @@ func (a Access) Modules(names []string) []Finding {
 	if disabled {
 		found = append(found, Disabled.Of())
 	}
-	if list := blacklisted(text(a.Host, "proc/cmdline"), names); len(list) > 0 {
+	if list := a.Blacklisted(names); len(list) > 0 {
 		found = append(found, Blacklisted.Of(strings.Join(list, ", ")))
 	}
 	switch {
@@ -66,6 +66,12 @@ func (a Access) can(capability int) bool {
 func (a Access) inUserNamespace() bool {
 	line := text(a.Own, "proc/self/uid_map")
 	return line != "" && !slices.Equal(strings.Fields(line), []string{"0", "0", "4294967295"})
+}
+
+// Blacklisted are those of the modules that the kernel's command line has the
+// kernel refuse.
+func (a Access) Blacklisted(names []string) []string {
+	return blacklisted(text(a.Host, "proc/cmdline"), names)
 }
 
 // blacklisted are those of the modules that module_blacklist= on a kernel's
