@@ -14,9 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/k8sp/cuda/internal/command"
+	"github.com/k8sp/cuda/internal/share"
 	"github.com/k8sp/cuda/pkg/job"
+	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/modules/load"
 	"github.com/k8sp/cuda/pkg/modules/load/loadtest"
+	"github.com/k8sp/cuda/pkg/modules/nodes"
 )
 
 // hopper is a GPU that every form of the modules runs, volta one that only the
@@ -424,6 +427,147 @@ func TestLoadReplaces(t *testing.T) {
 	if want := []string{"-nvidia_uvm", "-nvidia", "+nvidia", "+nvidia_modeset", "+nvidia_drm", "+nvidia_uvm"}; !slices.Equal(n.kernel.Calls, want) {
 		t.Errorf("%q, want %q", n.kernel.Calls, want)
 	}
+}
+
+// TestUnloadUndoesAllOrSaysWhat has things be undone that are not modules, and
+// what cannot be be said and kept for the next time.
+func TestUnloadUndoesAllOrSaysWhat(t *testing.T) {
+	f := newNode(t)
+	parameter := func(n *node) string { return filepath.Join(n.own, "sys/module/firmware_class/parameters/path") }
+	t.Run("firmware alone", func(t *testing.T) {
+		n := f.node(t)
+		write(t, parameter(n), 0o644, "/lib/firmware/mine")
+		write(t, filepath.Join(n.host, "sys/module/firmware_class/parameters/path"), 0o644, "/lib/firmware/mine\n")
+		n.load(t)
+		path := n.recorded(t).Firmware
+		for _, name := range slices.Backward(fixtureModules) { // by hand
+			if err := n.kernel.Remove(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		write(t, filepath.Join(n.host, "sys/module/firmware_class/parameters/path"), 0o644, path+"\n")
+		// The kernel's search path cannot be set in this container.
+		if err := os.Remove(parameter(n)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Mkdir(parameter(n), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if names, o := n.refused(t, "unload"); !slices.Equal(names, []string{"not-undone"}) || !strings.Contains(o.stderr, path) {
+			t.Errorf("%q\n%s", names, o.stderr)
+		}
+		if got := n.recorded(t); got.Firmware != path || got.Before != "/lib/firmware/mine" || len(got.Modules) > 0 {
+			t.Errorf("recorded: %+v", got)
+		}
+		if err := os.Remove(parameter(n)); err != nil {
+			t.Fatal(err)
+		}
+		write(t, parameter(n), 0o644, "")
+		if o := n.run(t, "unload"); o.code != 0 {
+			t.Errorf("%+v", o)
+		}
+		if got, _ := os.ReadFile(parameter(n)); string(got) != "/lib/firmware/mine" {
+			t.Errorf("the search path is %q", got)
+		}
+		if got := n.recorded(t); !got.Empty() {
+			t.Errorf("recorded: %+v", got)
+		}
+	})
+	t.Run("a driver left alone", func(t *testing.T) {
+		n := f.node(t)
+		n.kernel.Have("nvidia", "580.159.04", "")
+		dir := t.TempDir()
+		write(t, filepath.Join(dir, "nvidia.com-gpu.json"), 0o644, `{"cdiVersion":"0.5.0","kind":"nvidia.com/gpu"}`)
+		mounts := filepath.Join(n.own, "proc/self/mountinfo")
+		without, err := os.ReadFile(mounts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.record(t, load.Record{CDI: []load.CDIFolder{{Dir: dir, Mounted: true}}})
+		if names, o := n.refused(t, "unload"); !slices.Equal(names, []string{"not-undone"}) || !strings.Contains(o.stderr, dir+", which is not mounted") {
+			t.Errorf("%q\n%s", names, o.stderr)
+		}
+		write(t, mounts, 0o644, string(without)+"32 25 8:9 /etc/cdi "+dir+" rw - ext4 /dev/sda9 rw\n")
+		if o := n.run(t, "unload"); o.code != 0 || strings.Contains(o.stderr, "somebody has loaded another driver") {
+			t.Errorf("%+v", o)
+		}
+		if left, _ := os.ReadDir(dir); len(left) > 0 {
+			t.Errorf("still there: %v", left)
+		}
+	})
+	t.Run("device files of an unmounted /dev", func(t *testing.T) {
+		n := f.node(t)
+		n.record(t, load.Record{Dev: "/dev", Nodes: []nodes.Node{{Path: "nvidia0", Major: 195}}})
+		if names, o := n.refused(t, "unload"); !slices.Equal(names, []string{"not-undone"}) || !strings.Contains(o.stderr, "-v /dev:/dev") {
+			t.Errorf("%q\n%s", names, o.stderr)
+		}
+		if got := n.recorded(t); len(got.Nodes) != 1 {
+			t.Errorf("recorded: %+v", got)
+		}
+	})
+}
+
+// TestLoadKilled has a load be stopped for good in the middle: what it did is
+// known.
+func TestLoadKilled(t *testing.T) {
+	n := newNode(t)
+	n.kernel.Before = func(name string) {
+		if name == "nvidia_uvm" {
+			if got := n.recorded(t); !slices.Equal(got.Modules, fixtureModules) || got.Firmware == "" || got.Driver != fixtureDriver {
+				t.Errorf("recorded while the last is loaded: %+v", got)
+			}
+		}
+	}
+	n.kernel.Refuse["nvidia_uvm"], n.kernel.Refuse["-nvidia_drm"] = unix.EIO, unix.EBUSY
+	n.refused(t, "load")
+	want := []string{"nvidia_drm"}
+	if got := n.recorded(t); !slices.Equal(got.Modules, want) || got.Firmware != "" {
+		t.Errorf("recorded after nvidia_drm stayed: %+v, want %q", got, want)
+	}
+	clear(n.kernel.Refuse)
+	if o := n.run(t, "unload"); o.code != 0 || strings.TrimSpace(o.stdout) != fixtureDriver {
+		t.Errorf("%+v", o)
+	}
+	if got := n.recorded(t); !got.Empty() {
+		t.Errorf("recorded: %+v", got)
+	}
+}
+
+// recorded is what is written down of the node's boot.
+func (n *node) recorded(t *testing.T) load.Record {
+	t.Helper()
+	s, boot := n.boot(t)
+	r, err := load.ReadRecord(s, boot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// record writes something down for the node's boot.
+func (n *node) record(t *testing.T, r load.Record) {
+	t.Helper()
+	s, boot := n.boot(t)
+	if err := r.Write(t.Context(), s, boot); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (n *node) boot(t *testing.T) (*share.Share, string) {
+	t.Helper()
+	s, err := share.Open(n.share)
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, err := kernel.OpenRoot(n.host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	boot, err := load.Boot(host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, boot
 }
 
 // TestLoadWithoutWhatCUDANeedsNot has a driver of which modules are left out

@@ -35,9 +35,10 @@ func (l *loader) finish(ctx context.Context) error {
 		return nodes.Check(l.Dev, plan)
 	}
 	made, err := nodes.Make(ctx, l.Dev, plan)
-	l.record.Dev = l.Dev
-	l.record.Nodes = append(l.record.Nodes, made...)
-	l.keep(ctx)
+	if l.access.IsHosts(l.Dev) && len(made) > 0 {
+		l.record.AddNodes(l.Dev, made)
+		l.keep(ctx)
+	}
 	if err != nil {
 		return err
 	}
@@ -69,6 +70,10 @@ func (l *loader) findUserSpace(ctx context.Context) (userspace.Root, error) {
 	return root, nil
 }
 
+// cdiInShare is the share's folder for a CDI specification. It is recorded as
+// this, since the share may lie elsewhere in the container that unloads.
+const cdiInShare = "cdi"
+
 // specify writes the CDI specification. Whoever named no folder for it may
 // have no use for it: then what prevents it is only said.
 func (l *loader) specify(ctx context.Context, root userspace.Root, plan []nodes.Node) error {
@@ -91,7 +96,7 @@ func (l *loader) specify(ctx context.Context, root userspace.Root, plan []nodes.
 	if !named {
 		dir = filepath.Join(l.own.Dir(), "etc/cdi")
 		if !l.access.IsMount(dir) {
-			dir = filepath.Join(l.share.Dir(), "cdi")
+			dir = filepath.Join(l.share.Dir(), cdiInShare)
 		}
 	}
 	file, err := cdi.Write(dir, spec)
@@ -103,7 +108,12 @@ func (l *loader) specify(ctx context.Context, root userspace.Root, plan []nodes.
 		log.Warn().Err(err).Msg("no CDI specification")
 		return nil
 	}
-	l.result.CDI, l.record.CDI = file, dir
+	l.result.CDI = file
+	if dir == filepath.Join(l.share.Dir(), cdiInShare) {
+		l.record.AddCDI(load.CDIFolder{Dir: cdiInShare})
+	} else {
+		l.record.AddCDI(load.CDIFolder{Dir: dir, Mounted: l.access.OnMount(dir)})
+	}
 	l.keep(ctx)
 	if !l.access.IsHosts(l.Dev) {
 		log.Warn().Str("dev", l.Dev).Msg("the device files are this container's own: for others, mount the host's with -v /dev:/dev")
@@ -117,7 +127,7 @@ func (l *loader) keep(ctx context.Context) {
 	if l.boot == "" {
 		return
 	}
-	if err := l.record.Write(l.share, l.boot); err != nil {
+	if err := l.record.Write(context.WithoutCancel(ctx), l.share, l.boot); err != nil {
 		zerolog.Ctx(ctx).Warn().Err(err).Msg("what was changed on this host cannot be recorded in the share, so unload will not undo it")
 	}
 }

@@ -50,13 +50,12 @@ func (l *loader) insert(ctx context.Context, entries []modules.Entry, replace bo
 	}
 	before := l.record
 	if err := i.load(ctx); err != nil {
-		i.undo(context.WithoutCancel(ctx), before)
+		i.undo(ctx, before)
 		if replace {
 			zerolog.Ctx(ctx).Warn().Msg("the driver that was to be replaced is taken out, and no other is loaded")
 		}
 		return err
 	}
-	l.keep(ctx)
 	return nil
 }
 
@@ -153,53 +152,6 @@ func (i *insertion) lookAtTree(ctx context.Context) []load.Finding {
 	return []load.Finding{load.NoTree.Of(strings.Join(slices.Compact(lacking), ", "))}
 }
 
-// lookAtFirmware decides where the kernel is to look for the firmware that the
-// modules name.
-func (i *insertion) lookAtFirmware(ctx context.Context) []load.Finding {
-	var files []string
-	for _, e := range i.entries {
-		files = append(files, e.Firmware...)
-	}
-	somewhere := func(name string) bool {
-		return i.firmware.On(name) || i.firmware.Path != "" && i.host.Exists(filepath.Join(i.firmware.Path, name))
-	}
-	files = slices.DeleteFunc(files, somewhere)
-	if len(files) == 0 {
-		return nil
-	}
-	dir := filepath.Join(i.dir, modules.FirmwareDir)
-	if missing := load.Missing(dir, files); len(missing) > 0 {
-		if i.needsFirmware() {
-			return []load.Finding{load.NoFirmware.Of(strings.Join(missing, ", "))}
-		}
-		zerolog.Ctx(ctx).Warn().Strs("firmware", missing).Msg("firmware that newer GPUs need is not beside the modules")
-		return nil
-	}
-	path, finding := i.hostPath(ctx, dir)
-	switch {
-	case finding != nil:
-		return []load.Finding{*finding}
-	case len(path) > load.MaxFirmwarePath:
-		return []load.Finding{load.LongPath.Of(path)}
-	case path == i.firmware.Path:
-		return nil
-	case i.firmware.Writable() != nil:
-		return []load.Finding{load.ReadOnlySys.Of()}
-	}
-	i.path = path
-	return nil
-}
-
-// needsFirmware says whether no GPU of this host would start without it: the
-// open modules need it with all, the others with those that have a GSP, and
-// nobody does without a GPU.
-func (i *insertion) needsFirmware() bool {
-	if strings.Contains(i.values[load.Main], "NVreg_EnableGpuFirmware=0") {
-		return false
-	}
-	return slices.ContainsFunc(i.gpus, cuda.HasGSP)
-}
-
 // gate holds the modules against the kernel as it is now. What cannot be told
 // of it stops nothing: the kernel looks again.
 func (i *insertion) gate(ctx context.Context) []load.Finding {
@@ -267,6 +219,7 @@ func (i *insertion) load(ctx context.Context) error {
 	if err := i.setFirmware(ctx); err != nil {
 		return err
 	}
+	i.record.Driver = i.version
 	for _, e := range i.entries {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -289,7 +242,6 @@ func (i *insertion) load(ctx context.Context) error {
 			return err
 		}
 	}
-	i.record.Driver = i.version
 	return nil
 }
 
@@ -305,52 +257,29 @@ func (i *insertion) loadEntry(ctx context.Context, e modules.Entry, file *os.Fil
 		if err != nil {
 			return stage.Wrap(stage.Load, err, "the kernel's own module "+name+" cannot be read", "check the mount of /lib/modules")
 		}
-		new, err := i.put(ctx, name, own, "")
-		if err != nil {
+		if err := i.add(ctx, &i.record.InTree, &i.result.InTree, name, own, ""); err != nil {
 			return err
 		}
-		if new {
-			i.record.InTree = append(i.record.InTree, name)
-			i.result.InTree = append(i.result.InTree, name)
-		}
 	}
-	new, err := i.put(ctx, e.Name, file, i.values[e.Name])
-	if err == nil && new {
-		i.record.Modules = append(i.record.Modules, e.Name)
-		i.result.Modules = append(i.result.Modules, e.Name)
+	return i.add(ctx, &i.record.Modules, &i.result.Modules, e.Name, file, i.values[e.Name])
+}
+
+// add puts a module in that is recorded before: a load that is killed meanwhile
+// leaves none that nobody would take out again.
+func (i *insertion) add(ctx context.Context, recorded, added *[]string, name string, file *os.File, parameters string) error {
+	before := *recorded
+	if !slices.Contains(before, name) {
+		*recorded = append(slices.Clone(before), name)
+		i.keep(ctx)
 	}
+	new, err := i.put(ctx, name, file, parameters)
+	if new {
+		*added = append(*added, name)
+		return nil
+	}
+	*recorded = before
+	i.keep(ctx)
 	return err
-}
-
-// setFirmware has the kernel look for firmware where it was decided to.
-func (i *insertion) setFirmware(ctx context.Context) error {
-	if i.path != "" {
-		if err := i.firmware.Set(i.path); err != nil {
-			return stage.Wrap(stage.Load, err, "the kernel cannot be told where the firmware is", "run with --privileged")
-		}
-		if i.record.Firmware == "" {
-			i.record.Before = i.firmware.Path
-		}
-		i.record.Firmware = i.path
-		zerolog.Ctx(ctx).Info().Str("path", i.path).Str("before", i.firmware.Path).Msg("the kernel looks for firmware in the share")
-	}
-	i.result.Firmware = i.record.Firmware
-	return nil
-}
-
-// remindOfFirmware does the same for a driver that is loaded already, whoever
-// did it: it asks for firmware each time that a GPU starts. It may have had it
-// from elsewhere, so nothing is a failure.
-func (l *loader) remindOfFirmware(ctx context.Context) {
-	i := insertion{loader: l, entries: l.wanted, firmware: load.ReadFirmware(l.host, l.own)}
-	found := i.lookAtFirmware(ctx)
-	err := load.Error(found, nil)
-	if err == nil {
-		err = i.setFirmware(ctx)
-	}
-	if err != nil {
-		zerolog.Ctx(ctx).Warn().Err(err).Msg("the kernel may not find firmware when a GPU starts")
-	}
 }
 
 // put gives the kernel a module. New is false where somebody else was faster.
@@ -382,20 +311,27 @@ func (i *insertion) put(ctx context.Context, name string, file *os.File, paramet
 	return true, nil
 }
 
-// undo changes back what a load that failed has changed.
+// undo changes back what a load that failed has changed. What cannot be stays
+// recorded, for an unload.
 func (i *insertion) undo(ctx context.Context, before load.Record) {
 	log := zerolog.Ctx(ctx)
-	added := append(slices.Clone(i.record.InTree[len(before.InTree):]), i.record.Modules[len(before.Modules):]...)
-	for _, name := range slices.Backward(added) {
-		if err := i.Kernel.Remove(name); err != nil {
-			log.Warn().Err(err).Str("module", name).Msg("stays loaded after the failure")
+	for _, name := range slices.Backward(append(slices.Clone(i.result.InTree), i.result.Modules...)) {
+		if err := i.Kernel.Remove(name); err != nil && !errors.Is(err, unix.ENOENT) {
+			log.Warn().Err(err).Str("module", name).Msg("stays loaded after the failure, until builder unload")
+			continue
 		}
+		i.record.DropModule(name)
 	}
-	if i.record.Firmware != before.Firmware {
+	if len(i.record.Modules) == 0 {
+		i.record.Driver = ""
+	}
+	if i.path != "" && i.record.Firmware == i.path {
 		if err := i.firmware.Set(i.firmware.Path); err != nil {
-			log.Warn().Err(err).Msg("the kernel's search path for firmware stays as it was set")
+			log.Warn().Err(err).Msg("the kernel's search path for firmware stays as it was set, until builder unload")
+		} else {
+			i.record.Firmware, i.record.Before = before.Firmware, before.Before
 		}
 	}
-	i.record = before
+	i.keep(ctx)
 	i.result.Modules, i.result.InTree = []string{}, []string{}
 }

@@ -168,6 +168,13 @@ func (a Access) IsMount(dir string) bool {
 	return ok && mount.Point == dir && dir != "/"
 }
 
+// OnMount says whether a folder is on anything that is mounted, which in a
+// container is not its own.
+func (a Access) OnMount(dir string) bool {
+	mount, ok := a.mount(dir)
+	return ok && mount.Point != "/"
+}
+
 // mount is the mount of this process that a folder is on.
 func (a Access) mount(dir string) (Mount, bool) {
 	text, err := a.Own.ReadFile("proc/self/mountinfo")

@@ -79,6 +79,8 @@ var (
 		"let the host have one of the two: take the extension out of /etc/flatcar/enabled-sysext.conf or mask nvidia.service, and start the host again"}
 	NoUnload = Refusal{"no-unload", "this kernel cannot unload modules (CONFIG_MODULE_UNLOAD), so what is loaded stays until it is started again",
 		"start the host again"}
+	NotUndone = Refusal{"not-undone", "not all that load did on this host could be undone: %s",
+		"unload again with what load had: --privileged, -v /dev:/dev, and -v /etc/cdi:/etc/cdi where it had that"}
 	Refused = Refusal{"refused", "the kernel refused %s: %s",
 		"look at what its log says, and build again for this kernel"}
 )
@@ -88,7 +90,7 @@ func Refusals() []Refusal {
 	return []Refusal{
 		NoDevice, NotBuilt, NoVersion, Damaged, OtherHost, NoModules, Disabled, Blacklisted, Rootless, NoCapability, Seccomp,
 		HeldDevice, NotServed, Unaccepted, Unsigned, NoTree, ReadOnlyDev, NoMknod, DeviceCgroup,
-		NoFirmware, NoHostShare, LongPath, ReadOnlySys, OtherVersion, OtherBuild, NotLoaded, InUse, HostDriver, NoUnload, Refused,
+		NoFirmware, NoHostShare, LongPath, ReadOnlySys, OtherVersion, OtherBuild, NotLoaded, InUse, HostDriver, NoUnload, NotUndone, Refused,
 	}
 }
 
