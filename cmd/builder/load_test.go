@@ -211,6 +211,81 @@ func TestLoadRemindsOfFirmware(t *testing.T) {
 	}
 }
 
+// TestLoadKeepsTheFirmwarePath has nobody who knows less put a guess in the
+// place of what is set.
+func TestLoadKeepsTheFirmwarePath(t *testing.T) {
+	n := newNode(t)
+	parameter := filepath.Join(n.own, "sys/module/firmware_class/parameters/path")
+	set := func(path string) {
+		write(t, parameter, 0o644, path)
+		write(t, filepath.Join(n.host, "sys/module/firmware_class/parameters/path"), 0o644, path+"\n")
+	}
+	n.load(t, "--host-share", "/srv/share")
+	want := "/srv/share/modules/" + fixtureRelease + "/" + fixtureDriver + "/firmware"
+	set(want)
+	if got := n.load(t); got.Firmware != want {
+		t.Errorf("%+v", got)
+	}
+	// The host's mounts are not to be seen, and somebody has reset the path.
+	set("")
+	if err := os.Remove(filepath.Join(n.host, "proc/1/mountinfo")); err != nil {
+		t.Fatal(err)
+	}
+	n.load(t)
+	if got, _ := os.ReadFile(parameter); len(got) > 0 {
+		t.Errorf("the search path is %q, a guess", got)
+	}
+	// A driver of somebody else has its firmware from elsewhere.
+	other := n.fixture.node(t)
+	other.kernel.Have("nvidia", fixtureDriver, "")
+	other.kernel.Have("nvidia_uvm", fixtureDriver, "")
+	if got := other.load(t); got.State != job.AlreadyLoaded || got.Firmware != "" {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestLoadWithoutFirmware has no way to tell the kernel of firmware, on hosts
+// that need it and that do not.
+func TestLoadWithoutFirmware(t *testing.T) {
+	f := newNode(t)
+	for _, tt := range []struct {
+		name   string
+		stage  func(t *testing.T, n *node)
+		args   []string
+		refuse bool
+	}{
+		{"a GPU that needs it", nil, nil, true},
+		{"a GPU without a GSP", func(t *testing.T, n *node) { n.gpu(t, volta) }, nil, false},
+		{"no GPU", func(t *testing.T, n *node) {
+			if err := os.RemoveAll(filepath.Join(n.host, "sys/bus/pci")); err != nil {
+				t.Fatal(err)
+			}
+		}, []string{"--try-without-device"}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			n := f.node(t)
+			if tt.stage != nil {
+				tt.stage(t, n)
+			}
+			if err := os.RemoveAll(filepath.Join(n.own, "sys")); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.RemoveAll(filepath.Join(n.host, "sys/module/firmware_class")); err != nil {
+				t.Fatal(err)
+			}
+			if !tt.refuse {
+				if got := n.load(t, tt.args...); got.Firmware != "" {
+					t.Errorf("%+v", got)
+				}
+				return
+			}
+			if names, o := n.refused(t, append([]string{"load"}, tt.args...)...); !slices.Equal(names, []string{"read-only-sys"}) {
+				t.Errorf("%q\n%s", names, o.stderr)
+			}
+		})
+	}
+}
+
 // TestLoadTellsAll stages everything at once that can be.
 func TestLoadTellsAll(t *testing.T) {
 	n := newNode(t)
@@ -433,40 +508,24 @@ func TestLoadReplaces(t *testing.T) {
 // what cannot be be said and kept for the next time.
 func TestUnloadUndoesAllOrSaysWhat(t *testing.T) {
 	f := newNode(t)
-	parameter := func(n *node) string { return filepath.Join(n.own, "sys/module/firmware_class/parameters/path") }
 	t.Run("firmware alone", func(t *testing.T) {
 		n := f.node(t)
-		write(t, parameter(n), 0o644, "/lib/firmware/mine")
-		write(t, filepath.Join(n.host, "sys/module/firmware_class/parameters/path"), 0o644, "/lib/firmware/mine\n")
-		n.load(t)
-		path := n.recorded(t).Firmware
-		for _, name := range slices.Backward(fixtureModules) { // by hand
-			if err := n.kernel.Remove(name); err != nil {
-				t.Fatal(err)
-			}
+		for _, root := range []string{n.own, n.host} {
+			write(t, filepath.Join(root, "sys/module/firmware_class/parameters/path"), 0o644, "/set\n")
 		}
-		write(t, filepath.Join(n.host, "sys/module/firmware_class/parameters/path"), 0o644, path+"\n")
-		// The kernel's search path cannot be set in this container.
-		if err := os.Remove(parameter(n)); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Mkdir(parameter(n), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if names, o := n.refused(t, "unload"); !slices.Equal(names, []string{"not-undone"}) || !strings.Contains(o.stderr, path) {
+		// No kernel takes so long a path.
+		n.record(t, load.Record{Firmware: "/set", Before: strings.Repeat("/long", 100)})
+		if names, o := n.refused(t, "unload"); !slices.Equal(names, []string{"not-undone"}) || !strings.Contains(o.stderr, "/set") {
 			t.Errorf("%q\n%s", names, o.stderr)
 		}
-		if got := n.recorded(t); got.Firmware != path || got.Before != "/lib/firmware/mine" || len(got.Modules) > 0 {
+		if got := n.recorded(t); got.Firmware != "/set" {
 			t.Errorf("recorded: %+v", got)
 		}
-		if err := os.Remove(parameter(n)); err != nil {
-			t.Fatal(err)
-		}
-		write(t, parameter(n), 0o644, "")
+		n.record(t, load.Record{Firmware: "/set", Before: "/lib/firmware/mine"})
 		if o := n.run(t, "unload"); o.code != 0 {
 			t.Errorf("%+v", o)
 		}
-		if got, _ := os.ReadFile(parameter(n)); string(got) != "/lib/firmware/mine" {
+		if got, _ := os.ReadFile(filepath.Join(n.own, "sys/module/firmware_class/parameters/path")); string(got) != "/lib/firmware/mine" {
 			t.Errorf("the search path is %q", got)
 		}
 		if got := n.recorded(t); !got.Empty() {

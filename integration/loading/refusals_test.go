@@ -70,7 +70,7 @@ func TestRefusals(t *testing.T) {
 			Write: []plan.Text{{Name: "/sys/kernel/security/lockdown", Content: "integrity"}}, Run: builder("load --driver-version " + older),
 		}, says("signature", "sys/kernel/security/lockdown")},
 		{"modules-disabled", plan.Step{
-			Write: []plan.Text{{Name: "/proc/sys/kernel/modules_disabled", Content: "1"}}, Run: builder("load --share /bare --parameters nvidia.NVreg_EnableGpuFirmware=0"),
+			Write: []plan.Text{{Name: "/proc/sys/kernel/modules_disabled", Content: "1"}}, Run: builder("load --driver-version " + older),
 		}, func(t *testing.T, r plan.Result) {
 			out := result[struct{ Failures []load.Finding }](t, r.Ran, 17)
 			if len(out.Failures) != 2 || out.Failures[0] != load.Disabled.Of() || out.Failures[1].Name != load.Unsigned.Name {

@@ -80,10 +80,13 @@ func (l *loader) specify(ctx context.Context, root userspace.Root, plan []nodes.
 	log := zerolog.Ctx(ctx)
 	hostDir := "/"
 	if root.Dir != l.host.Dir() {
-		dir, found := l.hostPath(ctx, root.Dir)
+		dir, sure, found := l.hostPath(root.Dir)
 		if found != nil {
 			log.Warn().Str("next", found.Do).Msg("no CDI specification: where the share lies on the host is not to be seen")
 			return nil
+		}
+		if !sure {
+			l.warnUnsure(ctx, dir)
 		}
 		hostDir = dir
 	}
@@ -132,8 +135,9 @@ func (l *loader) keep(ctx context.Context) {
 	}
 }
 
-// hostPath is where a folder of the share lies on the host.
-func (l *loader) hostPath(ctx context.Context, dir string) (string, *load.Finding) {
+// hostPath is where a folder of the share lies on the host. Sure is false where
+// that is a guess.
+func (l *loader) hostPath(dir string) (path string, sure bool, none *load.Finding) {
 	inside, err := filepath.Rel(l.share.Dir(), dir)
 	top, sure := l.HostShare, true
 	if top == "" && err == nil {
@@ -144,11 +148,13 @@ func (l *loader) hostPath(ctx context.Context, dir string) (string, *load.Findin
 	}
 	if err != nil || top == "" {
 		found := load.NoHostShare.Of()
-		return "", &found
+		return "", false, &found
 	}
-	if !sure {
-		zerolog.Ctx(ctx).Warn().Str("path", top).
-			Msg("the share is taken to lie there on the host; say so with --host-share, or mount the host's root to have it looked up")
-	}
-	return filepath.Join(top, inside), nil
+	return filepath.Join(top, inside), sure, nil
+}
+
+// warnUnsure says that a path on the host is a guess.
+func (l *loader) warnUnsure(ctx context.Context, path string) {
+	zerolog.Ctx(ctx).Warn().Str("path", path).
+		Msg("the share is taken to lie there on the host; say so with --host-share, or mount the host's root to have it looked up")
 }

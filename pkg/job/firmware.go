@@ -36,26 +36,37 @@ func (i *insertion) lookAtFirmware(ctx context.Context) []load.Finding {
 		zerolog.Ctx(ctx).Warn().Strs("firmware", missing).Msg("firmware that newer GPUs need is not beside the modules")
 		return nil
 	}
-	path, finding := i.hostPath(ctx, dir)
+	path, sure, finding := i.hostPath(dir)
+	var found load.Finding
 	switch {
 	case finding != nil:
-		return []load.Finding{*finding}
+		found = *finding
 	case len(path) > load.MaxFirmwarePath:
-		return []load.Finding{load.LongPath.Of(path)}
+		found = load.LongPath.Of(path)
 	case path == i.firmware.Path:
 		return nil
 	case i.firmware.Writable() != nil:
-		return []load.Finding{load.ReadOnlySys.Of()}
+		found = load.ReadOnlySys.Of()
+	default:
+		i.path = path
+		if !sure {
+			i.warnUnsure(ctx, path)
+		}
+		return nil
 	}
-	i.path = path
+	if i.needsFirmware() {
+		return []load.Finding{found}
+	}
+	zerolog.Ctx(ctx).Warn().Str("why", found.Says).Str("next", found.Do).
+		Msg("the kernel is not told where firmware is, which this host's GPUs do not need")
 	return nil
 }
 
-// needsFirmware says whether no GPU of this host would start without it: the
-// open modules need it with all, the others with those that have a GSP, and
-// nobody does without a GPU.
+// needsFirmware says whether a GPU of this host would not start without it: the
+// open modules need it with all, the others with those that have a GSP unless
+// they are told to do without, and nobody does without a GPU.
 func (i *insertion) needsFirmware() bool {
-	if strings.Contains(i.values[load.Main], "NVreg_EnableGpuFirmware=0") {
+	if i.manifest.Driver.ModuleType != cuda.Open && strings.Contains(i.values[load.Main], "NVreg_EnableGpuFirmware=0") {
 		return false
 	}
 	return slices.ContainsFunc(i.gpus, cuda.HasGSP)
@@ -81,11 +92,22 @@ func (i *insertion) setFirmware(ctx context.Context) error {
 	return nil
 }
 
-// remindOfFirmware does the same for a driver that is loaded already, whoever
-// did it: it asks for firmware each time that a GPU starts. It may have had it
-// from elsewhere, so nothing is a failure.
+// remindOfFirmware does the same for a driver that builder loaded before: it
+// asks for firmware each time that a GPU starts. It may have it from elsewhere
+// by now, so nothing is a failure, and no guess takes the place of a path that
+// is set.
 func (l *loader) remindOfFirmware(ctx context.Context) {
+	if l.record.Driver != l.version || !slices.Contains(l.record.Modules, load.Main) {
+		return
+	}
 	i := insertion{loader: l, entries: l.wanted, firmware: load.ReadFirmware(l.host, l.own)}
+	if i.firmware.Path != "" && i.firmware.Path == l.record.Firmware {
+		l.result.Firmware = i.firmware.Path
+		return
+	}
+	if _, sure, _ := l.hostPath(l.dir); !sure {
+		return
+	}
 	found := i.lookAtFirmware(ctx)
 	err := load.Error(found, nil)
 	if err == nil {

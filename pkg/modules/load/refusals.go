@@ -66,7 +66,7 @@ var (
 	LongPath = Refusal{"long-path", "the firmware's folder on the host, %s, has a longer path than the 255 bytes that the kernel takes",
 		"move the share to a folder with a shorter path"}
 	ReadOnlySys = Refusal{"read-only-sys", "the kernel cannot be told where the firmware is: firmware_class.path is read-only in this container",
-		"add -v /sys/module/firmware_class/parameters:/sys/module/firmware_class/parameters to docker run, or --privileged"}
+		"add -v /sys/module/firmware_class/parameters:/sys/module/firmware_class/parameters to docker run, with --security-opt apparmor=unconfined where the host has AppArmor; or --privileged"}
 	OtherVersion = Refusal{"other-version", "driver %s is loaded, and %s was to be%s",
 		"unload it with --replace when nobody uses it, or keep it with --driver-version"}
 	OtherBuild = Refusal{"other-build", "driver %s is loaded, and it is another build than the one in the share: its modules may not go together",
