@@ -286,6 +286,29 @@ func TestLoadWithoutFirmware(t *testing.T) {
 	}
 }
 
+// TestLoadForAContainerThatMayNotOpen has a second container ask, which may
+// make device files and open none.
+func TestLoadForAContainerThatMayNotOpen(t *testing.T) {
+	n := newNode(t)
+	n.load(t)
+	n.kernel.Opened = &os.PathError{Op: "open", Path: "/dev", Err: unix.EPERM}
+	if names, o := n.refused(t, "load"); !slices.Equal(names, []string{"device-cgroup"}) {
+		t.Errorf("%q\n%s", names, o.stderr)
+	}
+	if names, o := n.refused(t, "load", "--share", t.TempDir()); !slices.Equal(names, []string{"device-cgroup"}) {
+		t.Errorf("a driver left alone: %q\n%s", names, o.stderr)
+	}
+	mounts := filepath.Join(n.own, "proc/self/mountinfo")
+	before, err := os.ReadFile(mounts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, mounts, 0o644, string(before)+"33 25 0:5 / "+n.own+"/dev rw - devtmpfs devtmpfs rw\n")
+	if got := n.load(t); got.State != job.AlreadyLoaded {
+		t.Errorf("with the host's /dev: %+v", got)
+	}
+}
+
 // TestLoadTellsAll stages everything at once that can be.
 func TestLoadTellsAll(t *testing.T) {
 	n := newNode(t)
@@ -326,6 +349,10 @@ func TestLoadRefuses(t *testing.T) {
 		called []string
 	}{
 		{"a kernel without modules", func(_ *testing.T, n *node) { n.kernel.Tried = unix.ENOSYS }, nil, "no-modules", []string{fixtureRelease}, nil},
+		{"a seccomp profile as of containerd", func(t *testing.T, n *node) {
+			n.kernel.Tried = unix.ENOSYS
+			write(t, filepath.Join(n.own, "proc/modules"), 0o644, "")
+		}, nil, "seccomp", nil, nil},
 		{"seccomp", func(_ *testing.T, n *node) { n.kernel.Tried = unix.EPERM }, nil, "seccomp", []string{"seccomp"}, nil},
 		{"a user namespace", func(t *testing.T, n *node) {
 			write(t, filepath.Join(n.own, "proc/self/uid_map"), 0o644, "0 1000 1\n1 100000 65536\n")

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"runtime"
+	"slices"
 
 	"github.com/rs/zerolog"
 
@@ -34,6 +35,9 @@ func (l *loader) finish(ctx context.Context) error {
 		}
 		return nodes.Check(l.Dev, plan)
 	}
+	if err := l.mayUse(plan); err != nil {
+		return err
+	}
 	made, err := nodes.Make(ctx, l.Dev, plan)
 	if l.access.IsHosts(l.Dev) && len(made) > 0 {
 		l.record.AddNodes(l.Dev, made)
@@ -48,6 +52,21 @@ func (l *loader) finish(ctx context.Context) error {
 		return err
 	}
 	return l.specify(ctx, root, plan)
+}
+
+// mayUse says what keeps this container from device files that are only its
+// own; nothing where its runtime has given it the GPUs, as --gpus and CDI do.
+// A load of modules has looked before it began.
+func (l *loader) mayUse(plan []nodes.Node) error {
+	if l.result.State == Loaded || l.access.IsHosts(l.Dev) {
+		return nil
+	}
+	found := l.access.Devices(l.Dev)
+	control := slices.DeleteFunc(slices.Clone(plan), func(n nodes.Node) bool { return n.Path != nodes.Control })
+	if len(found) == 0 || len(control) > 0 && nodes.Check(l.Dev, control) == nil {
+		return nil
+	}
+	return load.Error(found, nil)
 }
 
 // findUserSpace holds the driver's user-space side against the modules: one of

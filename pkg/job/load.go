@@ -169,6 +169,9 @@ func newLoader(ctx context.Context, o LoadOptions) (*loader, func(), error) {
 		zerolog.Ctx(ctx).Warn().Err(err).Msg("what is changed on this host cannot be recorded, so unload will not undo it")
 	} else {
 		if done, err = s.Turn(ctx, "load-"+l.boot+".lock"); err != nil {
+			if ctx.Err() == nil {
+				err = stage.Wrap(stage.Load, err, "no turn can be taken among the loaders of this host", "check the file system that the share is on")
+			}
 			return nil, nil, err
 		}
 		if l.record, err = load.ReadRecord(s, l.boot); err != nil {

@@ -25,9 +25,11 @@ type Access struct {
 // Modules says what stands in the way of loading modules at all.
 func (a Access) Modules(names []string) []Finding {
 	try := a.Kernel.Try()
-	// Where a container's limits answer before the kernel does, its /proc tells.
-	without := errors.Is(try, unix.EPERM) && a.Host.Exists("proc/sys/kernel/osrelease") && !a.Host.Exists(modulesFile)
-	if errors.Is(try, unix.ENOSYS) || without {
+	// A container's limits may answer before the kernel does, and by either
+	// number, so /proc tells as well.
+	without := errors.Is(try, unix.EPERM) && a.Host.Exists("proc/sys/kernel/osrelease") && !a.Host.Exists(modulesFile) ||
+		errors.Is(try, unix.ENOSYS) && !(a.Host.Exists(modulesFile) && a.Own.Exists(modulesFile))
+	if without {
 		return []Finding{NoModules.Of(a.Kernel.Release())}
 	}
 	var found []Finding
@@ -43,7 +45,7 @@ func (a Access) Modules(names []string) []Finding {
 		found = append(found, Rootless.Of())
 	case !a.can(unix.CAP_SYS_MODULE):
 		found = append(found, NoCapability.Of())
-	case errors.Is(try, unix.EPERM) && !disabled:
+	case errors.Is(try, unix.ENOSYS), errors.Is(try, unix.EPERM) && !disabled:
 		found = append(found, Seccomp.Of())
 	}
 	return found
@@ -151,8 +153,10 @@ func (a Access) Devices(dir string) []Finding {
 		return nil
 	case path != nil && path.Op == "open":
 		return []Finding{DeviceCgroup.Of(dir)}
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		return []Finding{NoMknod.Of(dir)}
 	}
-	return []Finding{NoMknod.Of(dir)}
+	return nil // nothing of this container's: making the files will tell
 }
 
 // IsHosts says whether a folder is the host's /dev, whose files are for other
