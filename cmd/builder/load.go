@@ -22,8 +22,11 @@ the kernel finds the GPU's firmware; and its device files.
     docker run --privileged -v /home/core/share:/opt/share -v /dev:/dev cuda load
 
 Where that driver is loaded already there is nothing to do but what is missing.
-A driver that is not the share's is left alone. What was changed before a
-failure is changed back; builder unload changes back the rest.
+A driver that is not the share's is left alone where the share has none for
+this kernel, or where the host brought it (Flatcar's extension or service);
+another version than the share's is refused, and replaced with --replace.
+What was changed before a failure is changed back; builder unload changes back
+the rest.
 
 What would be refused in this container or by this kernel is looked for before
 anything is tried, and all of it is told at once, with the option that helps.
@@ -46,6 +49,8 @@ or with --output json the result, also that of a failure.`
 // loadFailure is what --output json has of a failure.
 type loadFailure struct {
 	Failures []load.Finding `json:"failures"`
+	// Log is what the kernel's log says of it.
+	Log []string `json:"log,omitempty"`
 }
 
 func newLoadCommand(io streams, options job.LoadOptions) *cobra.Command {
@@ -133,7 +138,11 @@ func printFailure(io streams, err error, format output) error {
 	if errors.As(err, &found) {
 		list = found.Findings
 	}
-	return errors.Join(err, printJSON(io, loadFailure{list}))
+	var log *load.KernelLog
+	if !errors.As(err, &log) {
+		log = &load.KernelLog{}
+	}
+	return errors.Join(err, printJSON(io, loadFailure{list, log.Lines}))
 }
 
 // wait waits for the signal that ends the program.

@@ -309,6 +309,74 @@ func TestLoadForAContainerThatMayNotOpen(t *testing.T) {
 	}
 }
 
+// TestLoadTellsWhatTheKernelSays has programs be told what the log says.
+func TestLoadTellsWhatTheKernelSays(t *testing.T) {
+	n := newNode(t)
+	n.kernel.Refuse["nvidia"] = unix.ENOEXEC
+	n.kernel.Says["nvidia"] = "<4>[1.0] nvidia: frobnicated\n<4>[1.1] nvidia: twice\n"
+	_, o := n.refused(t, "load")
+	var got loadFailure
+	if err := json.Unmarshal([]byte(o.stdout), &got); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"nvidia: frobnicated", "nvidia: twice"}; !slices.Equal(got.Log, want) {
+		t.Errorf("%q, want %q", got.Log, want)
+	}
+}
+
+// TestLoadWithDamagedUserSpace has a library be changed before a load, and after.
+func TestLoadWithDamagedUserSpace(t *testing.T) {
+	f := newFixture(t)
+	f.gpu(t, hopper)
+	f.build(t)
+	n := f.node(t)
+	if err := os.CopyFS(filepath.Join(n.share, "driver"), os.DirFS(filepath.Join(f.share, "driver"))); err != nil {
+		t.Fatal(err)
+	}
+	found, err := filepath.Glob(filepath.Join(n.share, "driver", fixtureDriver, "usr/*/libcuda.so."+fixtureDriver))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("%q, %v", found, err)
+	}
+	whole, err := os.ReadFile(found[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	damage := func(text string) {
+		t.Helper()
+		if err := os.Remove(found[0]); err != nil {
+			t.Fatal(err)
+		}
+		write(t, found[0], 0o644, text)
+	}
+	damage("another file")
+	names, o := n.refused(t, "load")
+	if !slices.Equal(names, []string{"user-space"}) || !strings.Contains(o.stderr, "libcuda.so."+fixtureDriver) {
+		t.Errorf("%q\n%s", names, o.stderr)
+	}
+	if len(n.kernel.Calls) > 0 {
+		t.Errorf("it tried: %q", n.kernel.Calls)
+	}
+	damage(string(whole))
+	got := n.load(t)
+	if got.UserSpace == "" || got.CDI != filepath.Join(n.share, "cdi/nvidia.com-gpu.json") {
+		t.Errorf("%+v", got)
+	}
+	n.load(t)
+	if got := n.recorded(t).CDI; !slices.Equal(got, []load.CDIFolder{{Dir: "cdi"}}) {
+		t.Errorf("recorded: %+v", got)
+	}
+	damage("another file")
+	if got := n.load(t); got.State != job.AlreadyLoaded || got.UserSpace != "" {
+		t.Errorf("%+v", got)
+	}
+	if o := n.run(t, "unload"); o.code != 0 {
+		t.Errorf("%+v", o)
+	}
+	if _, err := os.Stat(filepath.Join(n.share, "cdi/nvidia.com-gpu.json")); !os.IsNotExist(err) {
+		t.Errorf("the specification is still there: %v", err)
+	}
+}
+
 // TestLoadTellsAll stages everything at once that can be.
 func TestLoadTellsAll(t *testing.T) {
 	n := newNode(t)

@@ -15,14 +15,32 @@ import (
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/modules/load"
 	"github.com/k8sp/cuda/pkg/modules/nodes"
+	"github.com/k8sp/cuda/pkg/stage"
 )
+
+// The kinds of failure, besides [load.Refusals], of what comes after modules.
+const (
+	nodesKind = "device-files"
+	cdiKind   = "cdi"
+)
+
+// ofKind gives a stage's error that has no kind one, by which programs tell it.
+func ofKind(kind string, err error) error {
+	var failure *stage.Error
+	if !errors.As(err, &failure) || failure.Kind != "" {
+		return err
+	}
+	e := *failure
+	e.Kind = kind
+	return &e
+}
 
 // finish makes what a driver that is loaded needs beside its modules: device
 // files, and a CDI specification of them and of its user-space side.
 func (l *loader) finish(ctx context.Context) error {
 	plan, err := nodes.Plan(l.host)
 	if err != nil {
-		return err
+		return ofKind(nodesKind, err)
 	}
 	for _, n := range plan {
 		l.result.Nodes = append(l.result.Nodes, n.Path)
@@ -31,9 +49,9 @@ func (l *loader) finish(ctx context.Context) error {
 		// A container that makes device files for others need not be one that
 		// may open them.
 		if l.access.IsHosts(l.Dev) {
-			return nodes.Present(l.Dev, plan)
+			return ofKind(nodesKind, nodes.Present(l.Dev, plan))
 		}
-		return nodes.Check(l.Dev, plan)
+		return ofKind(nodesKind, nodes.Check(l.Dev, plan))
 	}
 	if err := l.mayUse(plan); err != nil {
 		return err
@@ -44,14 +62,14 @@ func (l *loader) finish(ctx context.Context) error {
 		l.keep(ctx)
 	}
 	if err != nil {
-		return err
+		return ofKind(nodesKind, err)
 	}
 	zerolog.Ctx(ctx).Info().Str("dev", l.Dev).Int("nodes", len(plan)).Int("made", len(made)).Msg("device files")
-	root, err := l.findUserSpace(ctx)
-	if err != nil || root.Dir == "" {
-		return err
+	root := l.findUserSpace(ctx)
+	if root.Dir == "" {
+		return nil
 	}
-	return l.specify(ctx, root, plan)
+	return ofKind(cdiKind, l.specify(ctx, root, plan))
 }
 
 // mayUse says what keeps this container from device files that are only its
@@ -69,24 +87,46 @@ func (l *loader) mayUse(plan []nodes.Node) error {
 	return load.Error(found, nil)
 }
 
-// findUserSpace holds the driver's user-space side against the modules: one of
-// another version talks to none of them. That there is none is said, and stops
-// nothing: a container may bring its own. Its root is zero then.
-func (l *loader) findUserSpace(ctx context.Context) (userspace.Root, error) {
-	root, err := userspace.Find(l.share, l.result.Driver)
-	if errors.Is(err, fs.ErrNotExist) {
-		root, err = userspace.Discover(l.host, l.result.Driver)
-		if err != nil {
-			zerolog.Ctx(ctx).Warn().Err(err).Msg("no user-space side of the driver for containers")
-			return userspace.Root{}, nil
-		}
+// lookAtUserSpace holds the share's user-space side of a driver against its
+// modules before they are loaded: one of another version talks to none of them.
+// That there is none stops nothing: a container may bring its own.
+func (l *loader) lookAtUserSpace() []load.Finding {
+	root, err := userspace.Find(l.share, l.version)
+	var failure *stage.Error
+	switch {
+	case err == nil:
+		l.userSpace = root
+	case errors.Is(err, fs.ErrNotExist):
+	case errors.As(err, &failure):
+		return []load.Finding{load.UserSpace.Of(failure.Sentence())}
+	default:
+		return []load.Finding{load.UserSpace.Of(err.Error())}
+	}
+	return nil
+}
+
+// findUserSpace finds the user-space side of the driver that is loaded, the
+// share's or the host's. Its root is zero where there is none that serves,
+// which is only said: the driver itself is there.
+func (l *loader) findUserSpace(ctx context.Context) userspace.Root {
+	log := zerolog.Ctx(ctx)
+	root, err := l.userSpace, error(nil)
+	if root.Dir == "" {
+		root, err = userspace.Find(l.share, l.result.Driver)
 	}
 	if err != nil {
-		return userspace.Root{}, err
+		if !errors.Is(err, fs.ErrNotExist) {
+			log.Warn().Err(err).Msg("the share's user-space side of the driver does not serve")
+		}
+		root, err = userspace.Discover(l.host, l.result.Driver)
+	}
+	if err != nil {
+		log.Warn().Err(err).Msg("no user-space side of the driver for containers")
+		return userspace.Root{}
 	}
 	l.result.UserSpace = root.Dir
-	zerolog.Ctx(ctx).Info().Str("root", root.Dir).Int("files", len(root.Items)).Msg("user-space side of the driver")
-	return root, nil
+	log.Info().Str("root", root.Dir).Int("files", len(root.Items)).Msg("user-space side of the driver")
+	return root
 }
 
 // cdiInShare is the share's folder for a CDI specification. It is recorded as
@@ -121,6 +161,13 @@ func (l *loader) specify(ctx context.Context, root userspace.Root, plan []nodes.
 			dir = filepath.Join(l.share.Dir(), cdiInShare)
 		}
 	}
+	inShare := dir == filepath.Join(l.share.Dir(), cdiInShare)
+	if inShare {
+		if err := l.share.MkdirAll(dir); err != nil {
+			log.Warn().Err(err).Msg("no CDI specification: the share cannot be written")
+			return nil
+		}
+	}
 	file, err := cdi.Write(dir, spec)
 	switch {
 	case err == nil:
@@ -131,7 +178,10 @@ func (l *loader) specify(ctx context.Context, root userspace.Root, plan []nodes.
 		return nil
 	}
 	l.result.CDI = file
-	if dir == filepath.Join(l.share.Dir(), cdiInShare) {
+	if inShare {
+		if err := l.share.Chown(ctx, file); err != nil {
+			log.Warn().Err(err).Str("file", file).Msg("its owner stays root")
+		}
 		l.record.AddCDI(load.CDIFolder{Dir: cdiInShare})
 	} else {
 		l.record.AddCDI(load.CDIFolder{Dir: dir, Mounted: l.access.OnMount(dir)})

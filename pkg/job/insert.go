@@ -74,6 +74,7 @@ func (i *insertion) look(ctx context.Context) []load.Finding {
 	}
 	found = append(found, i.lookAtTree(ctx)...)
 	found = append(found, i.access.Devices(i.Dev)...)
+	found = append(found, i.lookAtUserSpace()...)
 	found = append(found, i.lookAtFirmware(ctx)...)
 	return append(found, i.gate(ctx)...)
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/k8sp/cuda/internal/share"
 	"github.com/k8sp/cuda/pkg/cuda"
+	"github.com/k8sp/cuda/pkg/cuda/userspace"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/modules/load"
@@ -109,7 +110,10 @@ type loader struct {
 	manifest modules.Manifest
 	dir      string
 	wanted   []modules.Entry
-	result   LoadResult
+	// userSpace is the share's for these modules, where it was looked at
+	// before they were loaded.
+	userSpace userspace.Root
+	result    LoadResult
 }
 
 // Load loads a published driver into the running kernel, makes its device
@@ -229,6 +233,7 @@ func (l *loader) load(ctx context.Context) error {
 	if len(missing) == 0 && !replace {
 		l.result.State = AlreadyLoaded
 		zerolog.Ctx(ctx).Info().Str("driver", l.version).Msg("this driver is loaded already")
+		l.warnOfParameters(ctx)
 		if !l.Check {
 			l.remindOfFirmware(ctx)
 		}
@@ -252,7 +257,16 @@ func (l *loader) keepOthers(ctx context.Context) error {
 	if l.Check {
 		return load.Error([]load.Finding{load.NotLoaded.Of("driver " + l.result.Driver + ", which is loaded, is not the share's")}, nil)
 	}
+	l.warnOfParameters(ctx)
 	return l.finish(ctx)
+}
+
+// warnOfParameters says that what was asked for comes too late.
+func (l *loader) warnOfParameters(ctx context.Context) {
+	if len(l.Parameters) > 0 {
+		zerolog.Ctx(ctx).Warn().Strs("parameters", l.Parameters).
+			Msg("not set: modules take parameters as they are loaded, and these were before; unload first to have them set")
+	}
 }
 
 // missing are the modules that are wanted and not loaded. Those that nobody

@@ -59,6 +59,8 @@ var (
 		"leave out --cap-drop of MKNOD, or add --cap-add MKNOD to docker run"}
 	DeviceCgroup = Refusal{"device-cgroup", "device files can be made in %s and not opened: the device cgroup of this container denies them",
 		"add --device-cgroup-rule 'c *:* rmw' to docker run, or --privileged; or load from a container with the host's -v /dev:/dev for others to use"}
+	UserSpace = Refusal{"user-space", "the share's user-space side of this driver is not what was published: %s",
+		"build again, and find out what writes to the share"}
 	NoFirmware = Refusal{"no-firmware", "the GPU's firmware, %s, is neither beside the modules nor in the host's /lib/firmware",
 		"build again: that publishes the firmware of the driver package beside the modules"}
 	NoHostShare = Refusal{"host-share", "the kernel looks for firmware by the host's paths, and where the share lies on the host is not to be seen",
@@ -90,7 +92,7 @@ func Refusals() []Refusal {
 	return []Refusal{
 		NoDevice, NotBuilt, NoVersion, Damaged, OtherHost, NoModules, Disabled, Blacklisted, Rootless, NoCapability, Seccomp,
 		HeldDevice, NotServed, Unaccepted, Unsigned, NoTree, ReadOnlyDev, NoMknod, DeviceCgroup,
-		NoFirmware, NoHostShare, LongPath, ReadOnlySys, OtherVersion, OtherBuild, NotLoaded, InUse, HostDriver, NoUnload, NotUndone, Refused,
+		UserSpace, NoFirmware, NoHostShare, LongPath, ReadOnlySys, OtherVersion, OtherBuild, NotLoaded, InUse, HostDriver, NoUnload, NotUndone, Refused,
 	}
 }
 
