@@ -40,8 +40,10 @@ says why, and is no-device where this host has no NVIDIA GPU.`
 const unloadHelp = `Undo what builder load has done on this host since it was started: take out the
 modules that it put in, in reverse order, and what it put in of the kernel's
 own, have the kernel look for firmware where it did before, and remove the
-device files that were made. What somebody else loaded is left alone, and a
-driver that is in use is left whole.
+device files that were made in the host's /dev and the CDI specification. What
+somebody else loaded is left alone, and a driver that is in use is left whole.
+What cannot be undone, for lack of a mount, say, is told, and is for the next
+unload.
 
 On stdout: the version of the driver that was unloaded, nothing where none was,
 or with --output json the result, also that of a failure.`

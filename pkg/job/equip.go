@@ -35,6 +35,15 @@ func ofKind(kind string, err error) error {
 	return &e
 }
 
+// sentence is what an error says, without the stage and what to do next.
+func sentence(err error) string {
+	var failure *stage.Error
+	if errors.As(err, &failure) {
+		return failure.Sentence()
+	}
+	return err.Error()
+}
+
 // finish makes what a driver that is loaded needs beside its modules: device
 // files, and a CDI specification of them and of its user-space side.
 func (l *loader) finish(ctx context.Context) error {
@@ -92,15 +101,11 @@ func (l *loader) mayUse(plan []nodes.Node) error {
 // That there is none stops nothing: a container may bring its own.
 func (l *loader) lookAtUserSpace() []load.Finding {
 	root, err := userspace.Find(l.share, l.version)
-	var failure *stage.Error
 	switch {
 	case err == nil:
 		l.userSpace = root
-	case errors.Is(err, fs.ErrNotExist):
-	case errors.As(err, &failure):
-		return []load.Finding{load.UserSpace.Of(failure.Sentence())}
-	default:
-		return []load.Finding{load.UserSpace.Of(err.Error())}
+	case !errors.Is(err, fs.ErrNotExist):
+		return []load.Finding{load.UserSpace.Of(sentence(err))}
 	}
 	return nil
 }

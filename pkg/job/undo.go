@@ -76,7 +76,7 @@ func (l *loader) removeNodes(ctx context.Context, result *UnloadResult) (left []
 		l.record.DropNode(n.Path)
 	}
 	if err != nil {
-		return []string{err.Error()}
+		return []string{sentence(err)}
 	}
 	l.record.Nodes = nil
 	return nil
@@ -95,7 +95,7 @@ func (l *loader) removeCDI(ctx context.Context) (left []string) {
 			continue
 		}
 		if err := cdi.Remove(dir); err != nil {
-			kept, left = append(kept, f), append(left, err.Error())
+			kept, left = append(kept, f), append(left, sentence(err))
 			continue
 		}
 		zerolog.Ctx(ctx).Debug().Str("dir", dir).Msg("the CDI specification is removed")

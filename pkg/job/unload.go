@@ -22,14 +22,16 @@ type UnloadResult struct {
 	Modules []string `json:"modules"`
 	InTree  []string `json:"in_tree"`
 	// Firmware is the kernel's search path as it is again.
-	Firmware string   `json:"firmware"`
-	Nodes    []string `json:"nodes"`
+	Firmware string `json:"firmware"`
+	// Nodes were removed from the host's /dev.
+	Nodes []string `json:"nodes"`
 }
 
 // Unload undoes what [Load] has done on this host since it was started: it
 // takes out the modules that it put in, has the kernel look for firmware where
-// it did before, and removes the device files that it made. Errors are of the
-// load stage; a driver that is in use is left whole.
+// it did before, and removes the device files that it made in the host's /dev and
+// its CDI specifications. Errors are of the load stage; a driver that is in use
+// is left whole, and what could not be undone stays recorded for the next time.
 func Unload(ctx context.Context, o LoadOptions) (UnloadResult, error) {
 	result := UnloadResult{Modules: []string{}, InTree: []string{}, Nodes: []string{}}
 	err := run(ctx, stage.Load, func(ctx context.Context) error {

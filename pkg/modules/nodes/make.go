@@ -25,8 +25,8 @@ func Make(ctx context.Context, dev string, nodes []Node) ([]Node, error) {
 
 // Remove takes the nodes away again: those of them that are still the device
 // that [Make] made, the links to them, and the folders that are empty then. It
-// returns those that it removed, also beside an error, which is of the load
-// stage.
+// returns those that it removed, also beside an error, which is of the first
+// that it could not and of the load stage.
 func Remove(ctx context.Context, dev string, nodes []Node) ([]Node, error) {
 	return maker{dev: dev, system: linux}.remove(ctx, nodes)
 }
@@ -192,16 +192,15 @@ func (m maker) remove(ctx context.Context, nodes []Node) (removed []Node, err er
 		return nil, noDev(m.dev, err)
 	}
 	defer unix.Close(root)
-	var failed []error
+	var failed error
 	for _, n := range nodes {
 		if err := ctx.Err(); err != nil {
 			return removed, err
 		}
 		switch is, err := m.removeNode(root, n); {
-		case err != nil:
-			failed = append(failed, stage.Wrap(stage.Load, err,
-				fmt.Sprintf("the device file %s cannot be removed", filepath.Join(m.dev, filepath.FromSlash(n.Path))),
-				"mount that /dev writable, and unload again"))
+		case err != nil && failed == nil:
+			failed = stage.Wrap(stage.Load, err, fmt.Sprintf("the device file %s cannot be removed", filepath.Join(m.dev, filepath.FromSlash(n.Path))),
+				"mount that /dev writable, and unload again")
 		case is:
 			removed = append(removed, n)
 		}
@@ -212,7 +211,7 @@ func (m maker) remove(ctx context.Context, nodes []Node) (removed []Node, err er
 			_ = unix.Unlinkat(root, dir, unix.AT_REMOVEDIR)
 		}
 	}
-	return removed, errors.Join(failed...)
+	return removed, failed
 }
 
 // removeNode removes a node if what is there is it, and says whether it did.
