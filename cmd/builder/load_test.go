@@ -226,6 +226,16 @@ func TestLoadKeepsTheFirmwarePath(t *testing.T) {
 	if got := n.load(t); got.Firmware != want {
 		t.Errorf("%+v", got)
 	}
+	// A module more, with a guess for a path.
+	if err := n.kernel.Remove("nvidia_uvm"); err != nil {
+		t.Fatal(err)
+	}
+	if got := n.load(t); got.State != job.Loaded || got.Firmware != want {
+		t.Errorf("%+v", got)
+	}
+	if got, _ := os.ReadFile(parameter); string(got) != want {
+		t.Errorf("the search path is %q, want %q", got, want)
+	}
 	// The host's mounts are not to be seen, and somebody has reset the path.
 	set("")
 	if err := os.Remove(filepath.Join(n.host, "proc/1/mountinfo")); err != nil {

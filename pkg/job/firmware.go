@@ -11,7 +11,6 @@ import (
 	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/modules/load"
-	"github.com/k8sp/cuda/pkg/stage"
 )
 
 // lookAtFirmware decides where the kernel is to look for the firmware that the
@@ -39,6 +38,8 @@ func (i *insertion) lookAtFirmware(ctx context.Context) []load.Finding {
 	path, sure, finding := i.hostPath(dir)
 	var found load.Finding
 	switch {
+	case i.firmwareIsSet(i.firmware):
+		return nil
 	case finding != nil:
 		found = *finding
 	case len(path) > load.MaxFirmwarePath:
@@ -72,6 +73,12 @@ func (i *insertion) needsFirmware() bool {
 	return slices.ContainsFunc(i.gpus, cuda.HasGSP)
 }
 
+// firmwareIsSet says whether the kernel looks where builder had it look for
+// this driver, which a container that sees less of the host cannot know better.
+func (l *loader) firmwareIsSet(now load.Firmware) bool {
+	return now.Path != "" && now.Path == l.record.Firmware && l.version == l.record.Driver
+}
+
 // setFirmware has the kernel look for firmware where it was decided to.
 func (i *insertion) setFirmware(ctx context.Context) error {
 	if i.path != "" {
@@ -84,7 +91,7 @@ func (i *insertion) setFirmware(ctx context.Context) error {
 		if err := i.firmware.Set(i.path); err != nil {
 			i.record.Firmware, i.record.Before = before.Firmware, before.Before
 			i.keep(ctx)
-			return stage.Wrap(stage.Load, err, "the kernel cannot be told where the firmware is", "run with --privileged")
+			return load.Error([]load.Finding{load.ReadOnlySys.Of()}, err)
 		}
 		zerolog.Ctx(ctx).Info().Str("path", i.path).Str("before", i.firmware.Path).Msg("the kernel looks for firmware in the share")
 	}
@@ -101,7 +108,7 @@ func (l *loader) remindOfFirmware(ctx context.Context) {
 		return
 	}
 	i := insertion{loader: l, entries: l.wanted, firmware: load.ReadFirmware(l.host, l.own)}
-	if i.firmware.Path != "" && i.firmware.Path == l.record.Firmware {
+	if l.firmwareIsSet(i.firmware) {
 		l.result.Firmware = i.firmware.Path
 		return
 	}
