@@ -22,8 +22,11 @@ the kernel finds the GPU's firmware; and its device files.
     docker run --privileged -v /home/core/share:/opt/share -v /dev:/dev cuda load
 
 Where that driver is loaded already there is nothing to do but what is missing.
-A driver that is not the share's is left alone. What was changed before a
-failure is changed back; builder unload changes back the rest.
+A driver that is not the share's is left alone where the share has none for
+this kernel, or where the host brought it (Flatcar's extension or service);
+another version than the share's is refused, and replaced with --replace.
+What was changed before a failure is changed back; builder unload changes back
+the rest.
 
 What would be refused in this container or by this kernel is looked for before
 anything is tried, and all of it is told at once, with the option that helps.
@@ -37,8 +40,10 @@ says why, and is no-device where this host has no NVIDIA GPU.`
 const unloadHelp = `Undo what builder load has done on this host since it was started: take out the
 modules that it put in, in reverse order, and what it put in of the kernel's
 own, have the kernel look for firmware where it did before, and remove the
-device files that were made. What somebody else loaded is left alone, and a
-driver that is in use is left whole.
+device files that were made in the host's /dev and the CDI specification. What
+somebody else loaded is left alone, and a driver that is in use is left whole.
+What cannot be undone, for lack of a mount, say, is told, and is for the next
+unload.
 
 On stdout: the version of the driver that was unloaded, nothing where none was,
 or with --output json the result, also that of a failure.`
@@ -46,6 +51,8 @@ or with --output json the result, also that of a failure.`
 // loadFailure is what --output json has of a failure.
 type loadFailure struct {
 	Failures []load.Finding `json:"failures"`
+	// Log is what the kernel's log says of it.
+	Log []string `json:"log,omitempty"`
 }
 
 func newLoadCommand(io streams, options job.LoadOptions) *cobra.Command {
@@ -133,7 +140,11 @@ func printFailure(io streams, err error, format output) error {
 	if errors.As(err, &found) {
 		list = found.Findings
 	}
-	return errors.Join(err, printJSON(io, loadFailure{list}))
+	var log *load.KernelLog
+	if !errors.As(err, &log) {
+		log = &load.KernelLog{}
+	}
+	return errors.Join(err, printJSON(io, loadFailure{list, log.Lines}))
 }
 
 // wait waits for the signal that ends the program.

@@ -14,9 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/k8sp/cuda/internal/command"
+	"github.com/k8sp/cuda/internal/share"
 	"github.com/k8sp/cuda/pkg/job"
+	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/modules/load"
 	"github.com/k8sp/cuda/pkg/modules/load/loadtest"
+	"github.com/k8sp/cuda/pkg/modules/nodes"
 )
 
 // hopper is a GPU that every form of the modules runs, volta one that only the
@@ -208,6 +211,182 @@ func TestLoadRemindsOfFirmware(t *testing.T) {
 	}
 }
 
+// TestLoadKeepsTheFirmwarePath has nobody who knows less put a guess in the
+// place of what is set.
+func TestLoadKeepsTheFirmwarePath(t *testing.T) {
+	n := newNode(t)
+	parameter := filepath.Join(n.own, "sys/module/firmware_class/parameters/path")
+	set := func(path string) {
+		write(t, parameter, 0o644, path)
+		write(t, filepath.Join(n.host, "sys/module/firmware_class/parameters/path"), 0o644, path+"\n")
+	}
+	n.load(t, "--host-share", "/srv/share")
+	want := "/srv/share/modules/" + fixtureRelease + "/" + fixtureDriver + "/firmware"
+	set(want)
+	if got := n.load(t); got.Firmware != want {
+		t.Errorf("%+v", got)
+	}
+	// A module more, with a guess for a path.
+	if err := n.kernel.Remove("nvidia_uvm"); err != nil {
+		t.Fatal(err)
+	}
+	if got := n.load(t); got.State != job.Loaded || got.Firmware != want {
+		t.Errorf("%+v", got)
+	}
+	if got, _ := os.ReadFile(parameter); string(got) != want {
+		t.Errorf("the search path is %q, want %q", got, want)
+	}
+	// The host's mounts are not to be seen, and somebody has reset the path.
+	set("")
+	if err := os.Remove(filepath.Join(n.host, "proc/1/mountinfo")); err != nil {
+		t.Fatal(err)
+	}
+	n.load(t)
+	if got, _ := os.ReadFile(parameter); len(got) > 0 {
+		t.Errorf("the search path is %q, a guess", got)
+	}
+	// A driver of somebody else has its firmware from elsewhere.
+	other := n.fixture.node(t)
+	other.kernel.Have("nvidia", fixtureDriver, "")
+	other.kernel.Have("nvidia_uvm", fixtureDriver, "")
+	if got := other.load(t); got.State != job.AlreadyLoaded || got.Firmware != "" {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestLoadWithoutFirmware has no way to tell the kernel of firmware, on hosts
+// that need it and that do not.
+func TestLoadWithoutFirmware(t *testing.T) {
+	f := newNode(t)
+	for _, tt := range []struct {
+		name   string
+		stage  func(t *testing.T, n *node)
+		args   []string
+		refuse bool
+	}{
+		{"a GPU that needs it", nil, nil, true},
+		{"a GPU without a GSP", func(t *testing.T, n *node) { n.gpu(t, volta) }, nil, false},
+		{"no GPU", func(t *testing.T, n *node) {
+			if err := os.RemoveAll(filepath.Join(n.host, "sys/bus/pci")); err != nil {
+				t.Fatal(err)
+			}
+		}, []string{"--try-without-device"}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			n := f.node(t)
+			if tt.stage != nil {
+				tt.stage(t, n)
+			}
+			if err := os.RemoveAll(filepath.Join(n.own, "sys")); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.RemoveAll(filepath.Join(n.host, "sys/module/firmware_class")); err != nil {
+				t.Fatal(err)
+			}
+			if !tt.refuse {
+				if got := n.load(t, tt.args...); got.Firmware != "" {
+					t.Errorf("%+v", got)
+				}
+				return
+			}
+			if names, o := n.refused(t, append([]string{"load"}, tt.args...)...); !slices.Equal(names, []string{"read-only-sys"}) {
+				t.Errorf("%q\n%s", names, o.stderr)
+			}
+		})
+	}
+}
+
+// TestLoadForAContainerThatMayNotOpen has a second container ask, which may
+// make device files and open none.
+func TestLoadForAContainerThatMayNotOpen(t *testing.T) {
+	n := newNode(t)
+	n.load(t)
+	n.kernel.Opened = &os.PathError{Op: "open", Path: "/dev", Err: unix.EPERM}
+	if names, o := n.refused(t, "load"); !slices.Equal(names, []string{"device-cgroup"}) {
+		t.Errorf("%q\n%s", names, o.stderr)
+	}
+	if names, o := n.refused(t, "load", "--share", t.TempDir()); !slices.Equal(names, []string{"device-cgroup"}) {
+		t.Errorf("a driver left alone: %q\n%s", names, o.stderr)
+	}
+	mounts := filepath.Join(n.own, "proc/self/mountinfo")
+	before, err := os.ReadFile(mounts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, mounts, 0o644, string(before)+"33 25 0:5 / "+n.own+"/dev rw - devtmpfs devtmpfs rw\n")
+	if got := n.load(t); got.State != job.AlreadyLoaded {
+		t.Errorf("with the host's /dev: %+v", got)
+	}
+}
+
+// TestLoadTellsWhatTheKernelSays has programs be told what the log says.
+func TestLoadTellsWhatTheKernelSays(t *testing.T) {
+	n := newNode(t)
+	n.kernel.Refuse["nvidia"] = unix.ENOEXEC
+	n.kernel.Says["nvidia"] = "<4>[1.0] nvidia: frobnicated\n<4>[1.1] nvidia: twice\n"
+	_, o := n.refused(t, "load")
+	var got loadFailure
+	if err := json.Unmarshal([]byte(o.stdout), &got); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"nvidia: frobnicated", "nvidia: twice"}; !slices.Equal(got.Log, want) {
+		t.Errorf("%q, want %q", got.Log, want)
+	}
+}
+
+// TestLoadWithDamagedUserSpace has a library be changed before a load, and after.
+func TestLoadWithDamagedUserSpace(t *testing.T) {
+	f := newFixture(t)
+	f.gpu(t, hopper)
+	f.build(t)
+	n := f.node(t)
+	if err := os.CopyFS(filepath.Join(n.share, "driver"), os.DirFS(filepath.Join(f.share, "driver"))); err != nil {
+		t.Fatal(err)
+	}
+	found, err := filepath.Glob(filepath.Join(n.share, "driver", fixtureDriver, "usr/*/libcuda.so."+fixtureDriver))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("%q, %v", found, err)
+	}
+	whole, err := os.ReadFile(found[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	damage := func(text string) {
+		t.Helper()
+		if err := os.Remove(found[0]); err != nil {
+			t.Fatal(err)
+		}
+		write(t, found[0], 0o644, text)
+	}
+	damage("another file")
+	names, o := n.refused(t, "load")
+	if !slices.Equal(names, []string{"user-space"}) || !strings.Contains(o.stderr, "libcuda.so."+fixtureDriver) {
+		t.Errorf("%q\n%s", names, o.stderr)
+	}
+	if len(n.kernel.Calls) > 0 {
+		t.Errorf("it tried: %q", n.kernel.Calls)
+	}
+	damage(string(whole))
+	got := n.load(t)
+	if got.UserSpace == "" || got.CDI != filepath.Join(n.share, "cdi/nvidia.com-gpu.json") {
+		t.Errorf("%+v", got)
+	}
+	n.load(t)
+	if got := n.recorded(t).CDI; !slices.Equal(got, []load.CDIFolder{{Dir: "cdi"}}) {
+		t.Errorf("recorded: %+v", got)
+	}
+	damage("another file")
+	if got := n.load(t); got.State != job.AlreadyLoaded || got.UserSpace != "" {
+		t.Errorf("%+v", got)
+	}
+	if o := n.run(t, "unload"); o.code != 0 {
+		t.Errorf("%+v", o)
+	}
+	if _, err := os.Stat(filepath.Join(n.share, "cdi/nvidia.com-gpu.json")); !os.IsNotExist(err) {
+		t.Errorf("the specification is still there: %v", err)
+	}
+}
+
 // TestLoadTellsAll stages everything at once that can be.
 func TestLoadTellsAll(t *testing.T) {
 	n := newNode(t)
@@ -248,6 +427,10 @@ func TestLoadRefuses(t *testing.T) {
 		called []string
 	}{
 		{"a kernel without modules", func(_ *testing.T, n *node) { n.kernel.Tried = unix.ENOSYS }, nil, "no-modules", []string{fixtureRelease}, nil},
+		{"a seccomp profile as of containerd", func(t *testing.T, n *node) {
+			n.kernel.Tried = unix.ENOSYS
+			write(t, filepath.Join(n.own, "proc/modules"), 0o644, "")
+		}, nil, "seccomp", nil, nil},
 		{"seccomp", func(_ *testing.T, n *node) { n.kernel.Tried = unix.EPERM }, nil, "seccomp", []string{"seccomp"}, nil},
 		{"a user namespace", func(t *testing.T, n *node) {
 			write(t, filepath.Join(n.own, "proc/self/uid_map"), 0o644, "0 1000 1\n1 100000 65536\n")
@@ -423,6 +606,202 @@ func TestLoadReplaces(t *testing.T) {
 	}
 	if want := []string{"-nvidia_uvm", "-nvidia", "+nvidia", "+nvidia_modeset", "+nvidia_drm", "+nvidia_uvm"}; !slices.Equal(n.kernel.Calls, want) {
 		t.Errorf("%q, want %q", n.kernel.Calls, want)
+	}
+}
+
+// TestUnloadUndoesAllOrSaysWhat has things be undone that are not modules, and
+// what cannot be be said and kept for the next time.
+func TestUnloadUndoesAllOrSaysWhat(t *testing.T) {
+	f := newNode(t)
+	t.Run("firmware alone", func(t *testing.T) {
+		n := f.node(t)
+		for _, root := range []string{n.own, n.host} {
+			write(t, filepath.Join(root, "sys/module/firmware_class/parameters/path"), 0o644, "/set\n")
+		}
+		// No kernel takes so long a path.
+		n.record(t, load.Record{Firmware: "/set", Before: strings.Repeat("/long", 100)})
+		if names, o := n.refused(t, "unload"); !slices.Equal(names, []string{"not-undone"}) || !strings.Contains(o.stderr, "/set") {
+			t.Errorf("%q\n%s", names, o.stderr)
+		}
+		if got := n.recorded(t); got.Firmware != "/set" {
+			t.Errorf("recorded: %+v", got)
+		}
+		n.record(t, load.Record{Firmware: "/set", Before: "/lib/firmware/mine"})
+		if o := n.run(t, "unload"); o.code != 0 {
+			t.Errorf("%+v", o)
+		}
+		if got, _ := os.ReadFile(filepath.Join(n.own, "sys/module/firmware_class/parameters/path")); string(got) != "/lib/firmware/mine" {
+			t.Errorf("the search path is %q", got)
+		}
+		if got := n.recorded(t); !got.Empty() {
+			t.Errorf("recorded: %+v", got)
+		}
+	})
+	t.Run("a driver left alone", func(t *testing.T) {
+		n := f.node(t)
+		n.kernel.Have("nvidia", "580.159.04", "")
+		dir := t.TempDir()
+		write(t, filepath.Join(dir, "nvidia.com-gpu.json"), 0o644, `{"cdiVersion":"0.5.0","kind":"nvidia.com/gpu"}`)
+		mounts := filepath.Join(n.own, "proc/self/mountinfo")
+		without, err := os.ReadFile(mounts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.record(t, load.Record{CDI: []load.CDIFolder{{Dir: dir, Mounted: true}}})
+		if names, o := n.refused(t, "unload"); !slices.Equal(names, []string{"not-undone"}) || !strings.Contains(o.stderr, dir+", which is not mounted") {
+			t.Errorf("%q\n%s", names, o.stderr)
+		}
+		write(t, mounts, 0o644, string(without)+"32 25 8:9 /etc/cdi "+dir+" rw - ext4 /dev/sda9 rw\n")
+		if o := n.run(t, "unload"); o.code != 0 || strings.Contains(o.stderr, "somebody has loaded another driver") {
+			t.Errorf("%+v", o)
+		}
+		if left, _ := os.ReadDir(dir); len(left) > 0 {
+			t.Errorf("still there: %v", left)
+		}
+	})
+	t.Run("device files of an unmounted /dev", func(t *testing.T) {
+		n := f.node(t)
+		n.record(t, load.Record{Dev: "/dev", Nodes: []nodes.Node{{Path: "nvidia0", Major: 195}}})
+		if names, o := n.refused(t, "unload"); !slices.Equal(names, []string{"not-undone"}) || !strings.Contains(o.stderr, "-v /dev:/dev") {
+			t.Errorf("%q\n%s", names, o.stderr)
+		}
+		if got := n.recorded(t); len(got.Nodes) != 1 {
+			t.Errorf("recorded: %+v", got)
+		}
+	})
+}
+
+// TestLoadKilled has a load be stopped for good in the middle: what it did is
+// known.
+func TestLoadKilled(t *testing.T) {
+	n := newNode(t)
+	n.kernel.Before = func(name string) {
+		if name == "nvidia_uvm" {
+			if got := n.recorded(t); !slices.Equal(got.Modules, fixtureModules) || got.Firmware == "" || got.Driver != fixtureDriver {
+				t.Errorf("recorded while the last is loaded: %+v", got)
+			}
+		}
+	}
+	n.kernel.Refuse["nvidia_uvm"], n.kernel.Refuse["-nvidia_drm"] = unix.EIO, unix.EBUSY
+	n.refused(t, "load")
+	want := []string{"nvidia_drm"}
+	if got := n.recorded(t); !slices.Equal(got.Modules, want) || got.Firmware != "" {
+		t.Errorf("recorded after nvidia_drm stayed: %+v, want %q", got, want)
+	}
+	clear(n.kernel.Refuse)
+	if o := n.run(t, "unload"); o.code != 0 || strings.TrimSpace(o.stdout) != fixtureDriver {
+		t.Errorf("%+v", o)
+	}
+	if got := n.recorded(t); !got.Empty() {
+		t.Errorf("recorded: %+v", got)
+	}
+}
+
+// recorded is what is written down of the node's boot.
+func (n *node) recorded(t *testing.T) load.Record {
+	t.Helper()
+	s, boot := n.boot(t)
+	r, err := load.ReadRecord(s, boot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// record writes something down for the node's boot.
+func (n *node) record(t *testing.T, r load.Record) {
+	t.Helper()
+	s, boot := n.boot(t)
+	if err := r.Write(t.Context(), s, boot); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (n *node) boot(t *testing.T) (*share.Share, string) {
+	t.Helper()
+	s, err := share.Open(n.share)
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, err := kernel.OpenRoot(n.host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	boot, err := load.Boot(host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, boot
+}
+
+// TestLoadWithoutWhatCUDANeedsNot has a driver of which modules are left out
+// that CUDA can do without: it is loaded, and stays so for whoever asks.
+func TestLoadWithoutWhatCUDANeedsNot(t *testing.T) {
+	f := newNode(t)
+	display := []string{"nvidia_modeset", "nvidia_drm"}
+	for _, tt := range []struct {
+		name  string
+		stage func(t *testing.T, n *node)
+		left  []string
+	}{
+		{"refused by the kernel", func(_ *testing.T, n *node) { n.kernel.Refuse["nvidia_modeset"] = unix.ENOENT }, display},
+		{"blacklisted", func(t *testing.T, n *node) {
+			write(t, filepath.Join(n.host, "proc/cmdline"), 0o644, "quiet module_blacklist=nvidia_modeset\n")
+		}, display},
+		{"its drm not to be read", func(t *testing.T, n *node) {
+			tree := filepath.Join(n.host, "lib/modules", fixtureRelease)
+			write(t, filepath.Join(tree, "modules.dep"), 0o644, "kernel/drivers/gpu/drm/drm.ko:\n")
+			write(t, filepath.Join(tree, "modules.builtin"), 0o644, "kernel/drivers/gpu/drm/drm_kms_helper.ko\nkernel/drivers/acpi/video.ko\n")
+		}, display[1:]},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			n := f.node(t)
+			tt.stage(t, n)
+			if got := n.load(t); got.State != job.Loaded || !slices.Equal(got.LeftOut, tt.left) {
+				t.Errorf("%s without %q, want %q", got.State, got.LeftOut, tt.left)
+			}
+			calls := len(n.kernel.Calls)
+			if got := n.load(t); got.State != job.AlreadyLoaded || !slices.Equal(got.LeftOut, tt.left) {
+				t.Errorf("again: %s without %q, want %q", got.State, got.LeftOut, tt.left)
+			}
+			if more := n.kernel.Calls[calls:]; len(more) > 0 {
+				t.Errorf("it tried again: %q", more)
+			}
+			// The stand-in for a kernel has no device files, which a check looks
+			// for after the modules.
+			if names, o := n.refused(t, "load", "--check"); slices.Contains(names, "not-loaded") {
+				t.Errorf("%q\n%s", names, o.stderr)
+			}
+			if names, o := n.refused(t, "load", "--modules", "nvidia-drm", "--check"); !slices.Equal(names, []string{"not-loaded"}) {
+				t.Errorf("asked for: %q\n%s", names, o.stderr)
+			}
+		})
+	}
+}
+
+// TestLoadKeepsTheHosts has the host's own driver be of the share's version,
+// without what CUDA can do without.
+func TestLoadKeepsTheHosts(t *testing.T) {
+	n := newNode(t)
+	own := n.fixture.node(t)
+	n.kernel.Have("nvidia", fixtureDriver, "ANOTHER")
+	n.kernel.Have("nvidia_uvm", fixtureDriver, "ANOTHER")
+	if got := n.load(t); got.State != job.AlreadyLoaded || got.By != "" {
+		t.Errorf("%+v", got)
+	}
+	extension := filepath.Join(n.host, "usr/lib/extension-release.d/extension-release.flatcar-nvidia-drivers-570-open")
+	write(t, extension, 0o644, "ID=flatcar\n")
+	if got := n.load(t); got.State != job.LeftAlone || got.By == "" || got.Manifest != "" {
+		t.Errorf("%+v", got)
+	}
+	if names, o := n.refused(t, "load", "--replace"); !slices.Equal(names, []string{"host-driver"}) {
+		t.Errorf("%q\n%s", names, o.stderr)
+	}
+	// What builder itself has loaded is not the extension's.
+	write(t, strings.Replace(extension, n.host, own.host, 1), 0o644, "ID=flatcar\n")
+	own.load(t)
+	if names, o := own.refused(t, "load", "--driver-version", "1.2"); !slices.Equal(names, []string{"no-version"}) {
+		t.Errorf("%q\n%s", names, o.stderr)
 	}
 }
 

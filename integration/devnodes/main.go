@@ -24,6 +24,7 @@ func main() {
 	fmt.Printf("made %d more: %v\n", len(again), err)
 	fmt.Println("check:", nodes.Check(dev, []nodes.Node{gpu}))
 	fmt.Println("open:", nodes.Open(dev, gpu))
-	fmt.Println("removed:", nodes.Remove(ctx, dev, made))
+	_, err = nodes.Remove(ctx, dev, made)
+	fmt.Println("removed:", err)
 	fmt.Println("check:", nodes.Check(dev, []nodes.Node{gpu}))
 }

@@ -164,6 +164,18 @@ func TestLife(t *testing.T) {
 			}
 			in(t, r, newer)
 		}},
+		// As in a container that had more when it loaded.
+		{"unload with too little", look(plan.Step{Run: builder("unload"), Confined: plan.Confined{ReadOnly: []string{"/sys", "/dev"}}}), func(t *testing.T, r plan.Result) {
+			for _, part := range []string{"the kernel looks for firmware in /opt/share/", "cannot be removed: read-only file system"} {
+				says("not-undone", part)(t, r)
+			}
+			if got := live(r); len(got) > 0 {
+				t.Errorf("still loaded: %q", got)
+			}
+			if len(r.Stat) != len(devices) {
+				t.Errorf("device files: %v", r.Stat)
+			}
+		}},
 		{"unload once more", look(run("unload")), func(t *testing.T, r plan.Result) { out(t, r) }},
 		{"one module", look(run("load --modules nvidia --parameters nvidia.NVreg_EnableGpuFirmware=0,nvidia.NVreg_DeviceFileMode=432")), func(t *testing.T, r plan.Result) {
 			loaded(t, r, job.Loaded, newer)
@@ -186,7 +198,7 @@ func TestLife(t *testing.T) {
 				t.Errorf("by %q", got.By)
 			}
 		}},
-		{"Flatcar's extension, to be replaced", run("load --replace --host-root / --driver-version " + older),
+		{"Flatcar's extension, to be replaced", run("load --replace --host-root / --share /other --driver-version " + older),
 			refused(load.HostDriver.Of(newer, "Flatcar's extension flatcar-nvidia-drivers-990-open", older))},
 	}
 	m := b.with(t, map[string]string{

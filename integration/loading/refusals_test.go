@@ -57,6 +57,14 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("left out %q, want nvidia_drm", got.LeftOut)
 			}
 		}},
+		{"check without it", run("load --check", plan.Confined{Hidden: []string{"/lib/modules"}}), func(t *testing.T, r plan.Result) {
+			if got := loaded(t, r, job.AlreadyLoaded, newer); len(got.LeftOut) != 1 || got.LeftOut[0] != "nvidia_drm" {
+				t.Errorf("left out %q, want nvidia_drm", got.LeftOut)
+			}
+		}},
+		{"load without more than a device file", run("load", plan.Confined{Drop: []uintptr{unix.CAP_SYS_MODULE}, ReadOnly: []string{"/sys"}}), func(t *testing.T, r plan.Result) {
+			loaded(t, r, job.AlreadyLoaded, newer)
+		}},
 		{"unload", run("unload", plan.Confined{}), func(t *testing.T, r plan.Result) { result[job.UnloadResult](t, r.Ran, 0) }},
 		{"not-served", plan.Step{Remove: []string{"standin_pci"}, Load: card("0x1db4"), Run: builder("load")}, says("not-served", "10de:1db4 at 0000:65:00.0")},
 		{"held-device", plan.Step{
@@ -70,7 +78,7 @@ func TestRefusals(t *testing.T) {
 			Write: []plan.Text{{Name: "/sys/kernel/security/lockdown", Content: "integrity"}}, Run: builder("load --driver-version " + older),
 		}, says("signature", "sys/kernel/security/lockdown")},
 		{"modules-disabled", plan.Step{
-			Write: []plan.Text{{Name: "/proc/sys/kernel/modules_disabled", Content: "1"}}, Run: builder("load --share /bare --parameters nvidia.NVreg_EnableGpuFirmware=0"),
+			Write: []plan.Text{{Name: "/proc/sys/kernel/modules_disabled", Content: "1"}}, Run: builder("load --driver-version " + older),
 		}, func(t *testing.T, r plan.Result) {
 			out := result[struct{ Failures []load.Finding }](t, r.Ran, 17)
 			if len(out.Failures) != 2 || out.Failures[0] != load.Disabled.Of() || out.Failures[1].Name != load.Unsigned.Name {

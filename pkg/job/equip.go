@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"runtime"
+	"slices"
 
 	"github.com/rs/zerolog"
 
@@ -14,14 +15,41 @@ import (
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/modules/load"
 	"github.com/k8sp/cuda/pkg/modules/nodes"
+	"github.com/k8sp/cuda/pkg/stage"
 )
+
+// The kinds of failure, besides [load.Refusals], of what comes after modules.
+const (
+	nodesKind = "device-files"
+	cdiKind   = "cdi"
+)
+
+// ofKind gives a stage's error that has no kind one, by which programs tell it.
+func ofKind(kind string, err error) error {
+	var failure *stage.Error
+	if !errors.As(err, &failure) || failure.Kind != "" {
+		return err
+	}
+	e := *failure
+	e.Kind = kind
+	return &e
+}
+
+// sentence is what an error says, without the stage and what to do next.
+func sentence(err error) string {
+	var failure *stage.Error
+	if errors.As(err, &failure) {
+		return failure.Sentence()
+	}
+	return err.Error()
+}
 
 // finish makes what a driver that is loaded needs beside its modules: device
 // files, and a CDI specification of them and of its user-space side.
 func (l *loader) finish(ctx context.Context) error {
 	plan, err := nodes.Plan(l.host)
 	if err != nil {
-		return err
+		return ofKind(nodesKind, err)
 	}
 	for _, n := range plan {
 		l.result.Nodes = append(l.result.Nodes, n.Path)
@@ -30,44 +58,85 @@ func (l *loader) finish(ctx context.Context) error {
 		// A container that makes device files for others need not be one that
 		// may open them.
 		if l.access.IsHosts(l.Dev) {
-			return nodes.Present(l.Dev, plan)
+			return ofKind(nodesKind, nodes.Present(l.Dev, plan))
 		}
-		return nodes.Check(l.Dev, plan)
+		return ofKind(nodesKind, nodes.Check(l.Dev, plan))
+	}
+	if err := l.mayUse(plan); err != nil {
+		return err
 	}
 	made, err := nodes.Make(ctx, l.Dev, plan)
-	l.record.Dev = l.Dev
-	l.record.Nodes = append(l.record.Nodes, made...)
-	l.keep(ctx)
+	if l.access.IsHosts(l.Dev) && len(made) > 0 {
+		l.record.AddNodes(l.Dev, made)
+		l.keep(ctx)
+	}
 	if err != nil {
-		return err
+		return ofKind(nodesKind, err)
 	}
 	zerolog.Ctx(ctx).Info().Str("dev", l.Dev).Int("nodes", len(plan)).Int("made", len(made)).Msg("device files")
-	root, err := l.findUserSpace(ctx)
-	if err != nil || root.Dir == "" {
-		return err
+	root := l.findUserSpace(ctx)
+	if root.Dir == "" {
+		return nil
 	}
-	return l.specify(ctx, root, plan)
+	return ofKind(cdiKind, l.specify(ctx, root, plan))
 }
 
-// findUserSpace holds the driver's user-space side against the modules: one of
-// another version talks to none of them. That there is none is said, and stops
-// nothing: a container may bring its own. Its root is zero then.
-func (l *loader) findUserSpace(ctx context.Context) (userspace.Root, error) {
-	root, err := userspace.Find(l.share, l.result.Driver)
-	if errors.Is(err, fs.ErrNotExist) {
-		root, err = userspace.Discover(l.host, l.result.Driver)
-		if err != nil {
-			zerolog.Ctx(ctx).Warn().Err(err).Msg("no user-space side of the driver for containers")
-			return userspace.Root{}, nil
-		}
+// mayUse says what keeps this container from device files that are only its
+// own; nothing where its runtime has given it the GPUs, as --gpus and CDI do.
+// A load of modules has looked before it began.
+func (l *loader) mayUse(plan []nodes.Node) error {
+	if l.result.State == Loaded || l.access.IsHosts(l.Dev) {
+		return nil
+	}
+	found := l.access.Devices(l.Dev)
+	control := slices.DeleteFunc(slices.Clone(plan), func(n nodes.Node) bool { return n.Path != nodes.Control })
+	if len(found) == 0 || len(control) > 0 && nodes.Check(l.Dev, control) == nil {
+		return nil
+	}
+	return load.Error(found, nil)
+}
+
+// lookAtUserSpace holds the share's user-space side of a driver against its
+// modules before they are loaded: one of another version talks to none of them.
+// That there is none stops nothing: a container may bring its own.
+func (l *loader) lookAtUserSpace() []load.Finding {
+	root, err := userspace.Find(l.share, l.version)
+	switch {
+	case err == nil:
+		l.userSpace = root
+	case !errors.Is(err, fs.ErrNotExist):
+		return []load.Finding{load.UserSpace.Of(sentence(err))}
+	}
+	return nil
+}
+
+// findUserSpace finds the user-space side of the driver that is loaded, the
+// share's or the host's. Its root is zero where there is none that serves,
+// which is only said: the driver itself is there.
+func (l *loader) findUserSpace(ctx context.Context) userspace.Root {
+	log := zerolog.Ctx(ctx)
+	root, err := l.userSpace, error(nil)
+	if root.Dir == "" {
+		root, err = userspace.Find(l.share, l.result.Driver)
 	}
 	if err != nil {
-		return userspace.Root{}, err
+		if !errors.Is(err, fs.ErrNotExist) {
+			log.Warn().Err(err).Msg("the share's user-space side of the driver does not serve")
+		}
+		root, err = userspace.Discover(l.host, l.result.Driver)
+	}
+	if err != nil {
+		log.Warn().Err(err).Msg("no user-space side of the driver for containers")
+		return userspace.Root{}
 	}
 	l.result.UserSpace = root.Dir
-	zerolog.Ctx(ctx).Info().Str("root", root.Dir).Int("files", len(root.Items)).Msg("user-space side of the driver")
-	return root, nil
+	log.Info().Str("root", root.Dir).Int("files", len(root.Items)).Msg("user-space side of the driver")
+	return root
 }
+
+// cdiInShare is the share's folder for a CDI specification. It is recorded as
+// this, since the share may lie elsewhere in the container that unloads.
+const cdiInShare = "cdi"
 
 // specify writes the CDI specification. Whoever named no folder for it may
 // have no use for it: then what prevents it is only said.
@@ -75,10 +144,13 @@ func (l *loader) specify(ctx context.Context, root userspace.Root, plan []nodes.
 	log := zerolog.Ctx(ctx)
 	hostDir := "/"
 	if root.Dir != l.host.Dir() {
-		dir, found := l.hostPath(ctx, root.Dir)
+		dir, sure, found := l.hostPath(root.Dir)
 		if found != nil {
 			log.Warn().Str("next", found.Do).Msg("no CDI specification: where the share lies on the host is not to be seen")
 			return nil
+		}
+		if !sure {
+			l.warnUnsure(ctx, dir)
 		}
 		hostDir = dir
 	}
@@ -91,7 +163,14 @@ func (l *loader) specify(ctx context.Context, root userspace.Root, plan []nodes.
 	if !named {
 		dir = filepath.Join(l.own.Dir(), "etc/cdi")
 		if !l.access.IsMount(dir) {
-			dir = filepath.Join(l.share.Dir(), "cdi")
+			dir = filepath.Join(l.share.Dir(), cdiInShare)
+		}
+	}
+	inShare := dir == filepath.Join(l.share.Dir(), cdiInShare)
+	if inShare {
+		if err := l.share.MkdirAll(dir); err != nil {
+			log.Warn().Err(err).Msg("no CDI specification: the share cannot be written")
+			return nil
 		}
 	}
 	file, err := cdi.Write(dir, spec)
@@ -103,7 +182,15 @@ func (l *loader) specify(ctx context.Context, root userspace.Root, plan []nodes.
 		log.Warn().Err(err).Msg("no CDI specification")
 		return nil
 	}
-	l.result.CDI, l.record.CDI = file, dir
+	l.result.CDI = file
+	if inShare {
+		if err := l.share.Chown(ctx, file); err != nil {
+			log.Warn().Err(err).Str("file", file).Msg("its owner stays root")
+		}
+		l.record.AddCDI(load.CDIFolder{Dir: cdiInShare})
+	} else {
+		l.record.AddCDI(load.CDIFolder{Dir: dir, Mounted: l.access.OnMount(dir)})
+	}
 	l.keep(ctx)
 	if !l.access.IsHosts(l.Dev) {
 		log.Warn().Str("dev", l.Dev).Msg("the device files are this container's own: for others, mount the host's with -v /dev:/dev")
@@ -117,13 +204,14 @@ func (l *loader) keep(ctx context.Context) {
 	if l.boot == "" {
 		return
 	}
-	if err := l.record.Write(l.share, l.boot); err != nil {
+	if err := l.record.Write(context.WithoutCancel(ctx), l.share, l.boot); err != nil {
 		zerolog.Ctx(ctx).Warn().Err(err).Msg("what was changed on this host cannot be recorded in the share, so unload will not undo it")
 	}
 }
 
-// hostPath is where a folder of the share lies on the host.
-func (l *loader) hostPath(ctx context.Context, dir string) (string, *load.Finding) {
+// hostPath is where a folder of the share lies on the host. Sure is false where
+// that is a guess.
+func (l *loader) hostPath(dir string) (path string, sure bool, none *load.Finding) {
 	inside, err := filepath.Rel(l.share.Dir(), dir)
 	top, sure := l.HostShare, true
 	if top == "" && err == nil {
@@ -134,11 +222,13 @@ func (l *loader) hostPath(ctx context.Context, dir string) (string, *load.Findin
 	}
 	if err != nil || top == "" {
 		found := load.NoHostShare.Of()
-		return "", &found
+		return "", false, &found
 	}
-	if !sure {
-		zerolog.Ctx(ctx).Warn().Str("path", top).
-			Msg("the share is taken to lie there on the host; say so with --host-share, or mount the host's root to have it looked up")
-	}
-	return filepath.Join(top, inside), nil
+	return filepath.Join(top, inside), sure, nil
+}
+
+// warnUnsure says that a path on the host is a guess.
+func (l *loader) warnUnsure(ctx context.Context, path string) {
+	zerolog.Ctx(ctx).Warn().Str("path", path).
+		Msg("the share is taken to lie there on the host; say so with --host-share, or mount the host's root to have it looked up")
 }

@@ -23,8 +23,8 @@ import (
 type insertion struct {
 	*loader
 	tree     load.Tree
-	inTree   []string        // of the kernel's own, to be loaded first
-	entries  []modules.Entry // of the driver
+	inTree   map[string][]string // of the kernel's own, by the entry that they are loaded before
+	entries  []modules.Entry     // of the driver
 	firmware load.Firmware
 	// path is what the search path for firmware is to be; empty leaves it.
 	path   string
@@ -34,7 +34,7 @@ type insertion struct {
 // insert looks at all that can be known before, and then loads modules, after
 // it has taken out those of another driver where it is to replace one.
 func (l *loader) insert(ctx context.Context, entries []modules.Entry, replace bool) error {
-	i := insertion{loader: l, entries: entries, tree: load.ReadTree(l.release, l.host, l.own), firmware: load.ReadFirmware(l.host, l.own)}
+	i := insertion{loader: l, entries: entries, inTree: map[string][]string{}, tree: load.ReadTree(l.release, l.host, l.own), firmware: load.ReadFirmware(l.host, l.own)}
 	var err error
 	if i.values, err = l.parameters(); err != nil {
 		return err
@@ -50,19 +50,19 @@ func (l *loader) insert(ctx context.Context, entries []modules.Entry, replace bo
 	}
 	before := l.record
 	if err := i.load(ctx); err != nil {
-		i.undo(context.WithoutCancel(ctx), before)
+		i.undo(ctx, before)
 		if replace {
 			zerolog.Ctx(ctx).Warn().Msg("the driver that was to be replaced is taken out, and no other is loaded")
 		}
 		return err
 	}
-	l.keep(ctx)
 	return nil
 }
 
 // look returns all that stands in the way.
 func (i *insertion) look(ctx context.Context) []load.Finding {
 	found := i.lookAtGPUs()
+	i.leaveBlacklisted(ctx)
 	var list []string
 	for _, e := range i.entries {
 		list = append(list, e.Name)
@@ -74,6 +74,7 @@ func (i *insertion) look(ctx context.Context) []load.Finding {
 	}
 	found = append(found, i.lookAtTree(ctx)...)
 	found = append(found, i.access.Devices(i.Dev)...)
+	found = append(found, i.lookAtUserSpace()...)
 	found = append(found, i.lookAtFirmware(ctx)...)
 	return append(found, i.gate(ctx)...)
 }
@@ -99,87 +100,57 @@ func (l *loader) lookAtGPUs() []load.Finding {
 	return found
 }
 
+// leaveBlacklisted leaves out what the kernel was told to refuse and may be
+// left out, with what needs it.
+func (i *insertion) leaveBlacklisted(ctx context.Context) {
+	refused := i.access.Blacklisted(optional)
+	i.leaveOut(ctx, "the kernel's command line has module_blacklist= with it", func(e modules.Entry) bool {
+		return slices.Contains(refused, e.Name)
+	})
+}
+
+// leaveOut leaves out those of the modules that may be and that are to be, and
+// those of them that need one of these.
+func (i *insertion) leaveOut(ctx context.Context, why string, is func(modules.Entry) bool) {
+	i.entries = slices.DeleteFunc(slices.Clone(i.entries), func(e modules.Entry) bool {
+		out := i.mayLack(e.Name) && (is(e) || i.lacksSibling(e))
+		if out {
+			i.result.LeftOut = append(i.result.LeftOut, e.Name)
+			zerolog.Ctx(ctx).Warn().Str("module", e.Name).Str("why", why).Msg("left out; CUDA can do without it")
+		}
+		return out
+	})
+}
+
+// lacksSibling says whether a module needs one that is left out.
+func (i *insertion) lacksSibling(e modules.Entry) bool {
+	return slices.ContainsFunc(e.Siblings, func(s string) bool { return slices.Contains(i.result.LeftOut, s) })
+}
+
 // lookAtTree finds the kernel's own modules that come first. Modules of the
 // driver that lack one of them are left out where nobody asked for them.
 func (i *insertion) lookAtTree(ctx context.Context) []load.Finding {
 	var lacking []string
-	left := map[string]bool{}
+	i.leaveOut(ctx, "it needs modules of the kernel's own, and the host's /lib/modules is not to be seen", func(e modules.Entry) bool {
+		_, missing := i.tree.Needed(i.state, e.InTree)
+		return len(missing) > 0 && !i.tree.Seen()
+	})
 	for _, e := range i.entries {
 		order, missing := i.tree.Needed(i.state, e.InTree)
-		lacks := len(missing) > 0 && !i.tree.Seen() ||
-			slices.ContainsFunc(e.Siblings, func(s string) bool { return left[s] })
 		switch {
-		case lacks && len(i.Modules) == 0 && slices.Contains(optional, e.Name):
-			left[e.Name] = true
-			i.result.LeftOut = append(i.result.LeftOut, e.Name)
-			zerolog.Ctx(ctx).Warn().Str("module", e.Name).Strs("needs", missing).
-				Msg("left out: it needs modules of the kernel's own, and the host's /lib/modules is not to be seen; CUDA can do without it")
-			continue
-		case lacks:
+		case len(missing) > 0 && !i.tree.Seen():
 			lacking = append(lacking, missing...)
 		case len(missing) > 0:
 			zerolog.Ctx(ctx).Warn().Str("module", e.Name).Strs("needs", missing).
 				Msg("modules of the kernel's own that this module was thought to need are nowhere to be found")
 		}
-		for _, name := range order {
-			if !slices.Contains(i.inTree, name) {
-				i.inTree = append(i.inTree, name)
-			}
-		}
+		i.inTree[e.Name] = order
 	}
-	i.entries = slices.DeleteFunc(slices.Clone(i.entries), func(e modules.Entry) bool { return left[e.Name] })
 	if len(lacking) == 0 {
 		return nil
 	}
 	slices.Sort(lacking)
 	return []load.Finding{load.NoTree.Of(strings.Join(slices.Compact(lacking), ", "))}
-}
-
-// lookAtFirmware decides where the kernel is to look for the firmware that the
-// modules name.
-func (i *insertion) lookAtFirmware(ctx context.Context) []load.Finding {
-	var files []string
-	for _, e := range i.entries {
-		files = append(files, e.Firmware...)
-	}
-	somewhere := func(name string) bool {
-		return i.firmware.On(name) || i.firmware.Path != "" && i.host.Exists(filepath.Join(i.firmware.Path, name))
-	}
-	files = slices.DeleteFunc(files, somewhere)
-	if len(files) == 0 {
-		return nil
-	}
-	dir := filepath.Join(i.dir, modules.FirmwareDir)
-	if missing := load.Missing(dir, files); len(missing) > 0 {
-		if i.needsFirmware() {
-			return []load.Finding{load.NoFirmware.Of(strings.Join(missing, ", "))}
-		}
-		zerolog.Ctx(ctx).Warn().Strs("firmware", missing).Msg("firmware that newer GPUs need is not beside the modules")
-		return nil
-	}
-	path, finding := i.hostPath(ctx, dir)
-	switch {
-	case finding != nil:
-		return []load.Finding{*finding}
-	case len(path) > load.MaxFirmwarePath:
-		return []load.Finding{load.LongPath.Of(path)}
-	case path == i.firmware.Path:
-		return nil
-	case i.firmware.Writable() != nil:
-		return []load.Finding{load.ReadOnlySys.Of()}
-	}
-	i.path = path
-	return nil
-}
-
-// needsFirmware says whether no GPU of this host would start without it: the
-// open modules need it with all, the others with those that have a GSP, and
-// nobody does without a GPU.
-func (i *insertion) needsFirmware() bool {
-	if strings.Contains(i.values[load.Main], "NVreg_EnableGpuFirmware=0") {
-		return false
-	}
-	return slices.ContainsFunc(i.gpus, cuda.HasGSP)
 }
 
 // gate holds the modules against the kernel as it is now. What cannot be told
@@ -246,78 +217,70 @@ func (l *loader) parameters() (map[string]string, error) {
 
 // load puts everything in.
 func (i *insertion) load(ctx context.Context) error {
-	for _, name := range i.inTree {
-		file, err := i.tree.Take(name)
-		if err != nil {
-			return stage.Wrap(stage.Load, err, "the kernel's own module "+name+" cannot be read", "check the mount of /lib/modules")
-		}
-		new, err := i.put(ctx, name, file, "")
-		if err != nil {
-			return err
-		}
-		if new {
-			i.record.InTree = append(i.record.InTree, name)
-			i.result.InTree = append(i.result.InTree, name)
-		}
-	}
 	if err := i.setFirmware(ctx); err != nil {
 		return err
 	}
+	i.record.Driver = i.version
 	for _, e := range i.entries {
 		if err := ctx.Err(); err != nil {
 			return err
+		}
+		if i.mayLack(e.Name) && i.lacksSibling(e) {
+			i.result.LeftOut = append(i.result.LeftOut, e.Name)
+			continue
 		}
 		file, err := load.Take(filepath.Join(i.dir, e.File), e.SHA256)
 		if err != nil {
 			return load.Error([]load.Finding{load.Damaged.Of(err.Error())}, nil)
 		}
-		new, err := i.put(ctx, e.Name, file, i.values[e.Name])
-		if err != nil && len(i.Modules) == 0 && slices.Contains(optional, e.Name) {
-			zerolog.Ctx(ctx).Warn().Err(err).Str("module", e.Name).Msg("left out: the kernel refused it, and CUDA can do without it")
+		err = i.loadEntry(ctx, e, file)
+		if err != nil && i.mayLack(e.Name) && ctx.Err() == nil {
+			zerolog.Ctx(ctx).Warn().Err(err).Str("module", e.Name).Msg("left out: it could not be loaded, and CUDA can do without it")
 			i.result.LeftOut = append(i.result.LeftOut, e.Name)
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		if new {
-			i.record.Modules = append(i.record.Modules, e.Name)
-			i.result.Modules = append(i.result.Modules, e.Name)
-		}
 	}
-	i.record.Driver = i.version
 	return nil
 }
 
-// setFirmware has the kernel look for firmware where it was decided to.
-func (i *insertion) setFirmware(ctx context.Context) error {
-	if i.path != "" {
-		if err := i.firmware.Set(i.path); err != nil {
-			return stage.Wrap(stage.Load, err, "the kernel cannot be told where the firmware is", "run with --privileged")
+// loadEntry puts a module of the driver in, after those of the kernel's own
+// that it needs.
+func (i *insertion) loadEntry(ctx context.Context, e modules.Entry, file *os.File) error {
+	defer file.Close()
+	for _, name := range i.inTree[e.Name] {
+		if slices.Contains(i.result.InTree, name) {
+			continue
 		}
-		if i.record.Firmware == "" {
-			i.record.Before = i.firmware.Path
+		own, err := i.tree.Take(name)
+		if err != nil {
+			return stage.Wrap(stage.Load, err, "the kernel's own module "+name+" cannot be read", "check the mount of /lib/modules")
 		}
-		i.record.Firmware = i.path
-		zerolog.Ctx(ctx).Info().Str("path", i.path).Str("before", i.firmware.Path).Msg("the kernel looks for firmware in the share")
+		if err := i.add(ctx, &i.record.InTree, &i.result.InTree, name, own, ""); err != nil {
+			return err
+		}
 	}
-	i.result.Firmware = i.record.Firmware
-	return nil
+	return i.add(ctx, &i.record.Modules, &i.result.Modules, e.Name, file, i.values[e.Name])
 }
 
-// remindOfFirmware does the same for a driver that is loaded already, whoever
-// did it: it asks for firmware each time that a GPU starts. It may have had it
-// from elsewhere, so nothing is a failure.
-func (l *loader) remindOfFirmware(ctx context.Context) {
-	i := insertion{loader: l, entries: l.wanted, firmware: load.ReadFirmware(l.host, l.own)}
-	found := i.lookAtFirmware(ctx)
-	err := load.Error(found, nil)
-	if err == nil {
-		err = i.setFirmware(ctx)
+// add puts a module in that is recorded before: a load that is killed meanwhile
+// leaves none that nobody would take out again.
+func (i *insertion) add(ctx context.Context, recorded, added *[]string, name string, file *os.File, parameters string) error {
+	before := *recorded
+	if !slices.Contains(before, name) {
+		*recorded = append(slices.Clone(before), name)
+		i.keep(ctx)
 	}
-	if err != nil {
-		zerolog.Ctx(ctx).Warn().Err(err).Msg("the kernel may not find firmware when a GPU starts")
+	new, err := i.put(ctx, name, file, parameters)
+	if new {
+		*added = append(*added, name)
+		return nil
 	}
+	*recorded = before
+	i.keep(ctx)
+	return err
 }
 
 // put gives the kernel a module. New is false where somebody else was faster.
@@ -349,20 +312,27 @@ func (i *insertion) put(ctx context.Context, name string, file *os.File, paramet
 	return true, nil
 }
 
-// undo changes back what a load that failed has changed.
+// undo changes back what a load that failed has changed. What cannot be stays
+// recorded, for an unload.
 func (i *insertion) undo(ctx context.Context, before load.Record) {
 	log := zerolog.Ctx(ctx)
-	added := append(slices.Clone(i.record.InTree[len(before.InTree):]), i.record.Modules[len(before.Modules):]...)
-	for _, name := range slices.Backward(added) {
-		if err := i.Kernel.Remove(name); err != nil {
-			log.Warn().Err(err).Str("module", name).Msg("stays loaded after the failure")
+	for _, name := range slices.Backward(append(slices.Clone(i.result.InTree), i.result.Modules...)) {
+		if err := i.Kernel.Remove(name); err != nil && !errors.Is(err, unix.ENOENT) {
+			log.Warn().Err(err).Str("module", name).Msg("stays loaded after the failure, until builder unload")
+			continue
 		}
+		i.record.DropModule(name)
 	}
-	if i.record.Firmware != before.Firmware {
+	if len(i.record.Modules) == 0 {
+		i.record.Driver = ""
+	}
+	if i.path != "" && i.record.Firmware == i.path {
 		if err := i.firmware.Set(i.firmware.Path); err != nil {
-			log.Warn().Err(err).Msg("the kernel's search path for firmware stays as it was set")
+			log.Warn().Err(err).Msg("the kernel's search path for firmware stays as it was set, until builder unload")
+		} else {
+			i.record.Firmware, i.record.Before = before.Firmware, before.Before
 		}
 	}
-	i.record = before
+	i.keep(ctx)
 	i.result.Modules, i.result.InTree = []string{}, []string{}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/k8sp/cuda/internal/share"
 	"github.com/k8sp/cuda/pkg/cuda"
+	"github.com/k8sp/cuda/pkg/cuda/userspace"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/modules/load"
@@ -109,7 +110,10 @@ type loader struct {
 	manifest modules.Manifest
 	dir      string
 	wanted   []modules.Entry
-	result   LoadResult
+	// userSpace is the share's for these modules, where it was looked at
+	// before they were loaded.
+	userSpace userspace.Root
+	result    LoadResult
 }
 
 // Load loads a published driver into the running kernel, makes its device
@@ -169,6 +173,9 @@ func newLoader(ctx context.Context, o LoadOptions) (*loader, func(), error) {
 		zerolog.Ctx(ctx).Warn().Err(err).Msg("what is changed on this host cannot be recorded, so unload will not undo it")
 	} else {
 		if done, err = s.Turn(ctx, "load-"+l.boot+".lock"); err != nil {
+			if ctx.Err() == nil {
+				err = stage.Wrap(stage.Load, err, "no turn can be taken among the loaders of this host", "check the file system that the share is on")
+			}
 			return nil, nil, err
 		}
 		if l.record, err = load.ReadRecord(s, l.boot); err != nil {
@@ -205,27 +212,28 @@ func (l *loader) load(ctx context.Context) error {
 		return err
 	}
 	if l.result.State == LeftAlone {
-		if l.Check {
-			return load.Error([]load.Finding{load.NotLoaded.Of("driver " + l.result.Driver + ", which is loaded, is not the share's")}, nil)
-		}
-		return l.finish(ctx)
+		return l.keepOthers(ctx)
 	}
 	if len(found) > 0 {
 		// What else would be refused is said at the same time.
-		found = append(found, l.access.Modules(load.Family)...)
+		found = append(found, l.access.Modules(required)...)
 		return load.Error(append(found, l.lookAtGPUs()...), nil)
 	}
 	if l.wanted, err = l.chosen(); err != nil {
 		return err
 	}
-	missing := slices.DeleteFunc(slices.Clone(l.wanted), func(e modules.Entry) bool { return l.state.Has(e.Name) })
+	missing := l.missing(ctx)
 	replace, err := l.compare(ctx, len(missing) > 0)
 	if err != nil {
 		return err
 	}
+	if l.result.State == LeftAlone {
+		return l.keepOthers(ctx)
+	}
 	if len(missing) == 0 && !replace {
 		l.result.State = AlreadyLoaded
 		zerolog.Ctx(ctx).Info().Str("driver", l.version).Msg("this driver is loaded already")
+		l.warnOfParameters(ctx)
 		if !l.Check {
 			l.remindOfFirmware(ctx)
 		}
@@ -235,13 +243,45 @@ func (l *loader) load(ctx context.Context) error {
 		return load.Error([]load.Finding{load.NotLoaded.Of("the kernel lacks " + names(missing))}, nil)
 	}
 	if replace {
-		missing = l.wanted
+		missing, l.result.LeftOut = l.wanted, nil
 	}
 	if err := l.insert(ctx, missing, replace); err != nil {
 		return err
 	}
 	l.result.State = Loaded
 	return l.finish(ctx)
+}
+
+// keepOthers does what is left to do for a driver that is not the share's.
+func (l *loader) keepOthers(ctx context.Context) error {
+	if l.Check {
+		return load.Error([]load.Finding{load.NotLoaded.Of("driver " + l.result.Driver + ", which is loaded, is not the share's")}, nil)
+	}
+	l.warnOfParameters(ctx)
+	return l.finish(ctx)
+}
+
+// warnOfParameters says that what was asked for comes too late.
+func (l *loader) warnOfParameters(ctx context.Context) {
+	if len(l.Parameters) > 0 {
+		zerolog.Ctx(ctx).Warn().Strs("parameters", l.Parameters).
+			Msg("not set: modules take parameters as they are loaded, and these were before; unload first to have them set")
+	}
+}
+
+// missing are the modules that are wanted and not loaded. Those that nobody
+// asked for and that CUDA can do without are none where they are all that a
+// driver lacks: the load that left them out was a success, and so is this one.
+func (l *loader) missing(ctx context.Context) []modules.Entry {
+	missing := slices.DeleteFunc(slices.Clone(l.wanted), func(e modules.Entry) bool { return l.state.Has(e.Name) })
+	if len(missing) == 0 || slices.ContainsFunc(missing, func(e modules.Entry) bool { return !l.mayLack(e.Name) }) {
+		return missing
+	}
+	for _, e := range missing {
+		l.result.LeftOut = append(l.result.LeftOut, e.Name)
+	}
+	zerolog.Ctx(ctx).Info().Strs("modules", l.result.LeftOut).Msg("not loaded, and CUDA can do without them; --modules asks for them")
+	return nil
 }
 
 func names(entries []modules.Entry) string {
@@ -264,7 +304,7 @@ func (l *loader) choose(ctx context.Context) ([]load.Finding, error) {
 		l.version = versions[len(versions)-1]
 	}
 	loaded := l.state.Version()
-	provider := load.Provider(l.host)
+	provider := l.provider()
 	published := slices.Contains(versions, l.version)
 	switch {
 	case loaded != "" && loaded != l.version && provider != "":
@@ -297,12 +337,31 @@ func (l *loader) choose(ctx context.Context) ([]load.Finding, error) {
 // leaveAlone makes of a driver that is not the share's the result.
 func (l *loader) leaveAlone(ctx context.Context, loaded, provider string) {
 	l.result.State, l.result.Driver, l.result.By = LeftAlone, loaded, provider
+	l.result.Manifest, l.result.LeftOut = "", nil
 	zerolog.Ctx(ctx).Info().Str("driver", loaded).Str("by", cmp.Or(provider, "not builder")).
 		Msg("a driver is loaded that is not the share's; it is left as it is")
 }
 
-// optional are the modules that CUDA can do without.
-var optional = []string{"nvidia_modeset", "nvidia_drm"}
+// provider is who else than builder brought the driver that is loaded, as far
+// as that is known.
+func (l *loader) provider() string {
+	if loaded := l.state.Version(); loaded != "" && loaded == l.record.Driver {
+		return ""
+	}
+	return load.Provider(l.host)
+}
+
+// The modules that CUDA needs, and those that it can do without.
+var (
+	required = []string{load.Main, "nvidia_uvm"}
+	optional = []string{"nvidia_modeset", "nvidia_drm"}
+)
+
+// mayLack says whether a load is a success without a module: CUDA can do
+// without it, and nobody has asked for it.
+func (l *loader) mayLack(name string) bool {
+	return len(l.Modules) == 0 && slices.Contains(optional, name)
+}
 
 // chosen are the modules to load, in load order: those that were asked for and
 // their siblings, or all but nvidia-peermem, which is for one maker's network
@@ -342,7 +401,7 @@ func (l *loader) chosen() ([]modules.Entry, error) {
 }
 
 // compare holds what is loaded against what is published, and says whether the
-// one has to go for the other.
+// one has to go for the other. What the host's own driver is, is left alone.
 func (l *loader) compare(ctx context.Context, missing bool) (replace bool, err error) {
 	loaded := l.state.Version()
 	var found load.Finding
@@ -356,6 +415,13 @@ func (l *loader) compare(ctx context.Context, missing bool) (replace bool, err e
 		}
 		found = load.OtherVersion.Of(loaded, l.version, use)
 	case l.otherBuild():
+		if provider := l.provider(); provider != "" {
+			if l.Replace {
+				return false, load.Error([]load.Finding{load.HostDriver.Of(loaded, provider, "the share's build of it")}, nil)
+			}
+			l.leaveAlone(ctx, loaded, provider)
+			return false, nil
+		}
 		found = load.OtherBuild.Of(loaded)
 		if !missing && !l.Replace && !l.Check {
 			zerolog.Ctx(ctx).Warn().Msg(found.Says)

@@ -9,9 +9,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 
-	"github.com/k8sp/cuda/pkg/cuda/cdi"
 	"github.com/k8sp/cuda/pkg/modules/load"
-	"github.com/k8sp/cuda/pkg/modules/nodes"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -24,14 +22,16 @@ type UnloadResult struct {
 	Modules []string `json:"modules"`
 	InTree  []string `json:"in_tree"`
 	// Firmware is the kernel's search path as it is again.
-	Firmware string   `json:"firmware"`
-	Nodes    []string `json:"nodes"`
+	Firmware string `json:"firmware"`
+	// Nodes were removed from the host's /dev.
+	Nodes []string `json:"nodes"`
 }
 
 // Unload undoes what [Load] has done on this host since it was started: it
 // takes out the modules that it put in, has the kernel look for firmware where
-// it did before, and removes the device files that it made. Errors are of the
-// load stage; a driver that is in use is left whole.
+// it did before, and removes the device files that it made in the host's /dev and
+// its CDI specifications. Errors are of the load stage; a driver that is in use
+// is left whole, and what could not be undone stays recorded for the next time.
 func Unload(ctx context.Context, o LoadOptions) (UnloadResult, error) {
 	result := UnloadResult{Modules: []string{}, InTree: []string{}, Nodes: []string{}}
 	err := run(ctx, stage.Load, func(ctx context.Context) error {
@@ -47,7 +47,7 @@ func Unload(ctx context.Context, o LoadOptions) (UnloadResult, error) {
 
 func (l *loader) unload(ctx context.Context, result *UnloadResult) error {
 	log := zerolog.Ctx(ctx)
-	if l.record.Driver == "" && len(l.record.Modules)+len(l.record.Nodes) == 0 {
+	if l.record.Empty() {
 		if loaded := l.state.Version(); loaded != "" {
 			log.Info().Str("driver", loaded).Msg("a driver is loaded, and not by builder; it is left as it is")
 		} else {
@@ -56,7 +56,7 @@ func (l *loader) unload(ctx context.Context, result *UnloadResult) error {
 		return nil
 	}
 	result.Driver = l.record.Driver
-	if loaded := l.state.Version(); loaded != "" && loaded != l.record.Driver {
+	if loaded := l.state.Version(); loaded != "" && l.record.Driver != "" && loaded != l.record.Driver {
 		log.Info().Str("driver", loaded).Msg("somebody has loaded another driver since; its modules and device files are left as they are")
 		l.record.Modules, l.record.Nodes = nil, nil
 	}
@@ -69,23 +69,21 @@ func (l *loader) unload(ctx context.Context, result *UnloadResult) error {
 	removed, err := l.remove(ctx, l.record.Driver, ours)
 	result.Modules = append(result.Modules, removed...)
 	if err != nil {
+		for _, name := range removed {
+			l.record.DropModule(name)
+		}
+		l.keep(ctx)
 		return err
 	}
-	l.record.Modules = nil
-	l.removeInTree(ctx, result)
-	l.restoreFirmware(ctx, result)
-	if err := nodes.Remove(ctx, l.record.Dev, l.record.Nodes); err != nil {
-		log.Warn().Err(err).Msg("device files stay")
+	l.record.Driver, l.record.Modules = "", nil
+	left := slices.Concat(l.removeInTree(ctx, result), l.restoreFirmware(ctx, result), l.removeNodes(ctx, result), l.removeCDI(ctx))
+	if err := l.record.Write(context.WithoutCancel(ctx), l.share, l.boot); err != nil {
+		return stage.Wrap(stage.Load, err, "the record of what was loaded cannot be changed", "check that the share is writable")
 	}
-	if l.record.CDI != "" {
-		if err := cdi.Remove(l.record.CDI); err != nil {
-			log.Warn().Err(err).Msg("the CDI specification stays")
-		}
+	if len(left) > 0 {
+		return load.Error([]load.Finding{load.NotUndone.Of(strings.Join(left, "; "))}, nil)
 	}
-	for _, n := range l.record.Nodes {
-		result.Nodes = append(result.Nodes, n.Path)
-	}
-	return stage.Wrap(stage.Load, load.Forget(l.share, l.boot), "the record of what was loaded cannot be removed", "check that the share is writable")
+	return nil
 }
 
 // remove takes modules of the driver out if nobody uses any of them. They are
@@ -120,44 +118,14 @@ func (l *loader) remove(ctx context.Context, driver string, list []load.Module) 
 	return removed, nil
 }
 
-// removeInTree takes out the kernel's own modules that a load put in, but those
-// that have found another use since.
-func (l *loader) removeInTree(ctx context.Context, result *UnloadResult) {
-	for _, name := range slices.Backward(l.record.InTree) {
-		if err := l.Kernel.Remove(name); err != nil {
-			zerolog.Ctx(ctx).Info().Err(err).Str("module", name).Msg("a module of the kernel's own stays loaded")
-			continue
-		}
-		result.InTree = append(result.InTree, name)
-	}
-}
-
-// restoreFirmware has the kernel look for firmware where it did before, unless
-// somebody has set it since.
-func (l *loader) restoreFirmware(ctx context.Context, result *UnloadResult) {
-	firmware := load.ReadFirmware(l.host, l.own)
-	result.Firmware = firmware.Path
-	if l.record.Firmware == "" {
-		return
-	}
-	log := zerolog.Ctx(ctx)
-	if firmware.Path != l.record.Firmware {
-		log.Info().Str("path", firmware.Path).Msg("somebody else has set the kernel's search path for firmware; it stays")
-		return
-	}
-	if err := firmware.Set(l.record.Before); err != nil {
-		log.Warn().Err(err).Msg("the kernel's search path for firmware stays as it is")
-		return
-	}
-	result.Firmware = l.record.Before
-	log.Info().Str("path", l.record.Before).Msg("the kernel looks for firmware where it did before")
-}
-
 // takeOut unloads a driver for another one.
 func (l *loader) takeOut(ctx context.Context) error {
 	list := l.state.Driver()
 	removed, err := l.remove(ctx, l.state.Version(), list)
-	l.record.Modules = slices.DeleteFunc(l.record.Modules, func(name string) bool { return slices.Contains(removed, name) })
+	for _, name := range removed {
+		l.record.DropModule(name)
+	}
+	l.keep(ctx)
 	if err != nil {
 		return err
 	}

@@ -25,9 +25,11 @@ type Access struct {
 // Modules says what stands in the way of loading modules at all.
 func (a Access) Modules(names []string) []Finding {
 	try := a.Kernel.Try()
-	// Where a container's limits answer before the kernel does, its /proc tells.
-	without := errors.Is(try, unix.EPERM) && a.Host.Exists("proc/sys/kernel/osrelease") && !a.Host.Exists(modulesFile)
-	if errors.Is(try, unix.ENOSYS) || without {
+	// A container's limits may answer before the kernel does, and by either
+	// number, so /proc tells as well.
+	without := errors.Is(try, unix.EPERM) && a.Host.Exists("proc/sys/kernel/osrelease") && !a.Host.Exists(modulesFile) ||
+		errors.Is(try, unix.ENOSYS) && !(a.Host.Exists(modulesFile) && a.Own.Exists(modulesFile))
+	if without {
 		return []Finding{NoModules.Of(a.Kernel.Release())}
 	}
 	var found []Finding
@@ -35,7 +37,7 @@ func (a Access) Modules(names []string) []Finding {
 	if disabled {
 		found = append(found, Disabled.Of())
 	}
-	if list := blacklisted(text(a.Host, "proc/cmdline"), names); len(list) > 0 {
+	if list := a.Blacklisted(names); len(list) > 0 {
 		found = append(found, Blacklisted.Of(strings.Join(list, ", ")))
 	}
 	switch {
@@ -43,7 +45,7 @@ func (a Access) Modules(names []string) []Finding {
 		found = append(found, Rootless.Of())
 	case !a.can(unix.CAP_SYS_MODULE):
 		found = append(found, NoCapability.Of())
-	case errors.Is(try, unix.EPERM) && !disabled:
+	case errors.Is(try, unix.ENOSYS), errors.Is(try, unix.EPERM) && !disabled:
 		found = append(found, Seccomp.Of())
 	}
 	return found
@@ -66,6 +68,12 @@ func (a Access) can(capability int) bool {
 func (a Access) inUserNamespace() bool {
 	line := text(a.Own, "proc/self/uid_map")
 	return line != "" && !slices.Equal(strings.Fields(line), []string{"0", "0", "4294967295"})
+}
+
+// Blacklisted are those of the modules that the kernel's command line has the
+// kernel refuse.
+func (a Access) Blacklisted(names []string) []string {
+	return blacklisted(text(a.Host, "proc/cmdline"), names)
 }
 
 // blacklisted are those of the modules that module_blacklist= on a kernel's
@@ -145,8 +153,10 @@ func (a Access) Devices(dir string) []Finding {
 		return nil
 	case path != nil && path.Op == "open":
 		return []Finding{DeviceCgroup.Of(dir)}
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		return []Finding{NoMknod.Of(dir)}
 	}
-	return []Finding{NoMknod.Of(dir)}
+	return nil // nothing of this container's: making the files will tell
 }
 
 // IsHosts says whether a folder is the host's /dev, whose files are for other
@@ -160,6 +170,13 @@ func (a Access) IsHosts(dir string) bool {
 func (a Access) IsMount(dir string) bool {
 	mount, ok := a.mount(dir)
 	return ok && mount.Point == dir && dir != "/"
+}
+
+// OnMount says whether a folder is on anything that is mounted, which in a
+// container is not its own.
+func (a Access) OnMount(dir string) bool {
+	mount, ok := a.mount(dir)
+	return ok && mount.Point != "/"
 }
 
 // mount is the mount of this process that a folder is on.

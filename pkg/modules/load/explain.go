@@ -54,8 +54,17 @@ func errorName(err error) string {
 	return err.Error()
 }
 
-// LogError is what the kernel's log says of a refusal, as the cause of an error;
-// nil where it says nothing.
+// KernelLog is the end of what the kernel's log says of a refusal, a message a
+// line, as the cause of an error.
+type KernelLog struct{ Lines []string }
+
+// Error is the lines in one.
+func (l *KernelLog) Error() string {
+	return "the kernel's log: " + strings.Join(l.Lines, " | ")
+}
+
+// LogError is what the kernel's log says of a refusal, a [KernelLog], or why it
+// cannot be read; nil where it says nothing.
 func LogError(log []string, hidden error) error {
 	switch {
 	case hidden != nil:
@@ -63,5 +72,5 @@ func LogError(log []string, hidden error) error {
 	case len(log) == 0:
 		return nil
 	}
-	return fmt.Errorf("the kernel's log: %s", strings.Join(log[max(0, len(log)-logLines):], " | "))
+	return &KernelLog{log[max(0, len(log)-logLines):]}
 }

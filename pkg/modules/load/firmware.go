@@ -37,14 +37,25 @@ func ReadFirmware(host, own *kernel.Root) Firmware {
 		if err != nil {
 			continue
 		}
-		if f.file == "" || unix.Access(name, unix.W_OK) == nil {
+		can := writable(name) == nil
+		if f.file == "" || can {
 			f.file = name
 		}
-		if unix.Access(name, unix.W_OK) == nil {
+		if can {
 			break
 		}
 	}
 	return f
+}
+
+// writable tries a file: AppArmor, which keeps containers from /sys, has no say
+// in access(2).
+func writable(name string) error {
+	file, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	return file.Close()
 }
 
 // Writable is nil where the path can be set.
@@ -52,7 +63,7 @@ func (f Firmware) Writable() error {
 	if f.file == "" {
 		return unix.ENOENT
 	}
-	return unix.Access(f.file, unix.W_OK)
+	return writable(f.file)
 }
 
 // Set has the kernel look in a folder of the host's mount namespace.

@@ -103,6 +103,28 @@ func TestProvider(t *testing.T) {
 	}
 }
 
+// TestRecordWithoutDuplicates has many containers of a boot do the same.
+func TestRecordWithoutDuplicates(t *testing.T) {
+	var r Record
+	made := []nodes.Node{{Path: "nvidia0", Major: 195}, {Path: "nvidiactl", Major: 195, Minor: 255}}
+	for range 3 {
+		r.AddNodes("/dev", made)
+		r.AddCDI(CDIFolder{Dir: "cdi"})
+	}
+	r.AddCDI(CDIFolder{Dir: "/etc/cdi", Mounted: true})
+	r.AddNodes("/elsewhere", nil)
+	want := Record{Dev: "/dev", Nodes: made, CDI: []CDIFolder{{Dir: "cdi"}, {Dir: "/etc/cdi", Mounted: true}}}
+	if diff := cmp.Diff(want, r); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	r.DropNode("nvidia0")
+	r.DropNode("nvidiactl")
+	r.CDI = nil
+	if !r.Empty() {
+		t.Errorf("%+v is not empty", r)
+	}
+}
+
 func TestRecord(t *testing.T) {
 	s, err := share.Open(t.TempDir())
 	if err != nil {
@@ -110,10 +132,10 @@ func TestRecord(t *testing.T) {
 	}
 	const boot = "0e8ac4a1-6b0c-4b2e-9d43-0f6a4c1e7b55"
 	want := Record{
-		Driver: "1.2", Modules: []string{"nvidia"}, InTree: []string{"drm"}, Firmware: "/a", Before: "/b", Dev: "/dev", CDI: "/etc/cdi",
+		Driver: "1.2", Modules: []string{"nvidia"}, InTree: []string{"drm"}, Firmware: "/a", Before: "/b", Dev: "/dev", CDI: []CDIFolder{{Dir: "/etc/cdi", Mounted: true}},
 		Nodes: []nodes.Node{{Path: "nvidia0", Major: 195, Mode: 0o666}},
 	}
-	if err := want.Write(s, boot); err != nil {
+	if err := want.Write(t.Context(), s, boot); err != nil {
 		t.Fatal(err)
 	}
 	got, err := ReadRecord(s, boot)
@@ -129,9 +151,12 @@ func TestRecord(t *testing.T) {
 	if _, err := ReadRecord(s, boot); err == nil {
 		t.Error("half a record was read")
 	}
-	for range 2 {
-		if err := Forget(s, boot); err != nil {
+	for range 2 { // there, and not
+		if err := (Record{Driver: "1.2"}).Write(t.Context(), s, boot); err != nil {
 			t.Error(err)
+		}
+		if got, err := ReadRecord(s, boot); err != nil || got.Driver != "" {
+			t.Errorf("of nothing to undo: %+v, %v", got, err)
 		}
 	}
 	for text, ok := range map[string]bool{boot + "\n": true, "": false, "../../x": false} {

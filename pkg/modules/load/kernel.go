@@ -2,8 +2,8 @@ package load
 
 import (
 	"bytes"
+	"crypto/rand"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 
@@ -72,7 +72,8 @@ func (Running) Log() (string, error) {
 
 // Open tries a device out.
 func (Running) Open(dir string, major, minor uint32) error {
-	name := filepath.Join(dir, fmt.Sprintf(".builder-%d", os.Getpid()))
+	// Every container's builder is its process 1, so that tells them not apart.
+	name := filepath.Join(dir, ".builder-"+rand.Text())
 	if err := unix.Mknod(name, unix.S_IFCHR|0o600, int(unix.Mkdev(major, minor))); err != nil {
 		return &os.PathError{Op: "mknod", Path: dir, Err: err}
 	}

@@ -59,6 +59,8 @@ var (
 		"leave out --cap-drop of MKNOD, or add --cap-add MKNOD to docker run"}
 	DeviceCgroup = Refusal{"device-cgroup", "device files can be made in %s and not opened: the device cgroup of this container denies them",
 		"add --device-cgroup-rule 'c *:* rmw' to docker run, or --privileged; or load from a container with the host's -v /dev:/dev for others to use"}
+	UserSpace = Refusal{"user-space", "the share's user-space side of this driver is not what was published: %s",
+		"build again, and find out what writes to the share"}
 	NoFirmware = Refusal{"no-firmware", "the GPU's firmware, %s, is neither beside the modules nor in the host's /lib/firmware",
 		"build again: that publishes the firmware of the driver package beside the modules"}
 	NoHostShare = Refusal{"host-share", "the kernel looks for firmware by the host's paths, and where the share lies on the host is not to be seen",
@@ -66,7 +68,7 @@ var (
 	LongPath = Refusal{"long-path", "the firmware's folder on the host, %s, has a longer path than the 255 bytes that the kernel takes",
 		"move the share to a folder with a shorter path"}
 	ReadOnlySys = Refusal{"read-only-sys", "the kernel cannot be told where the firmware is: firmware_class.path is read-only in this container",
-		"add -v /sys/module/firmware_class/parameters:/sys/module/firmware_class/parameters to docker run, or --privileged"}
+		"add -v /sys/module/firmware_class/parameters:/sys/module/firmware_class/parameters to docker run, with --security-opt apparmor=unconfined where the host has AppArmor; or --privileged"}
 	OtherVersion = Refusal{"other-version", "driver %s is loaded, and %s was to be%s",
 		"unload it with --replace when nobody uses it, or keep it with --driver-version"}
 	OtherBuild = Refusal{"other-build", "driver %s is loaded, and it is another build than the one in the share: its modules may not go together",
@@ -79,6 +81,8 @@ var (
 		"let the host have one of the two: take the extension out of /etc/flatcar/enabled-sysext.conf or mask nvidia.service, and start the host again"}
 	NoUnload = Refusal{"no-unload", "this kernel cannot unload modules (CONFIG_MODULE_UNLOAD), so what is loaded stays until it is started again",
 		"start the host again"}
+	NotUndone = Refusal{"not-undone", "not all that load did on this host could be undone: %s",
+		"unload again with what load had: --privileged, -v /dev:/dev, and -v /etc/cdi:/etc/cdi where it had that"}
 	Refused = Refusal{"refused", "the kernel refused %s: %s",
 		"look at what its log says, and build again for this kernel"}
 )
@@ -88,7 +92,7 @@ func Refusals() []Refusal {
 	return []Refusal{
 		NoDevice, NotBuilt, NoVersion, Damaged, OtherHost, NoModules, Disabled, Blacklisted, Rootless, NoCapability, Seccomp,
 		HeldDevice, NotServed, Unaccepted, Unsigned, NoTree, ReadOnlyDev, NoMknod, DeviceCgroup,
-		NoFirmware, NoHostShare, LongPath, ReadOnlySys, OtherVersion, OtherBuild, NotLoaded, InUse, HostDriver, NoUnload, Refused,
+		UserSpace, NoFirmware, NoHostShare, LongPath, ReadOnlySys, OtherVersion, OtherBuild, NotLoaded, InUse, HostDriver, NoUnload, NotUndone, Refused,
 	}
 }
 

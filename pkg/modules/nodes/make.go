@@ -24,9 +24,10 @@ func Make(ctx context.Context, dev string, nodes []Node) ([]Node, error) {
 }
 
 // Remove takes the nodes away again: those of them that are still the device
-// that [Make] made, the links to them, and the folders that are empty then.
-// Errors are of the load stage.
-func Remove(ctx context.Context, dev string, nodes []Node) error {
+// that [Make] made, the links to them, and the folders that are empty then. It
+// returns those that it removed, also beside an error, which is of the first
+// that it could not and of the load stage.
+func Remove(ctx context.Context, dev string, nodes []Node) ([]Node, error) {
 	return maker{dev: dev, system: linux}.remove(ctx, nodes)
 }
 
@@ -185,18 +186,23 @@ func (m maker) link(root int, n Node) error {
 func charName(n Node) string   { return fmt.Sprintf("%d:%d", n.Major, n.Minor) }
 func charTarget(n Node) string { return "../" + n.Path }
 
-func (m maker) remove(ctx context.Context, nodes []Node) error {
+func (m maker) remove(ctx context.Context, nodes []Node) (removed []Node, err error) {
 	root, err := openDir(unix.AT_FDCWD, m.dev, 0)
 	if err != nil {
-		return noDev(m.dev, err)
+		return nil, noDev(m.dev, err)
 	}
 	defer unix.Close(root)
+	var failed error
 	for _, n := range nodes {
 		if err := ctx.Err(); err != nil {
-			return err
+			return removed, err
 		}
-		if err := m.removeNode(root, n); err != nil {
-			return m.explain(n, err)
+		switch is, err := m.removeNode(root, n); {
+		case err != nil && failed == nil:
+			failed = stage.Wrap(stage.Load, err, fmt.Sprintf("the device file %s cannot be removed", filepath.Join(m.dev, filepath.FromSlash(n.Path))),
+				"mount that /dev writable, and unload again")
+		case is:
+			removed = append(removed, n)
 		}
 	}
 	for _, n := range nodes {
@@ -205,36 +211,37 @@ func (m maker) remove(ctx context.Context, nodes []Node) error {
 			_ = unix.Unlinkat(root, dir, unix.AT_REMOVEDIR)
 		}
 	}
-	return nil
+	return removed, failed
 }
 
-func (m maker) removeNode(root int, n Node) error {
+// removeNode removes a node if what is there is it, and says whether it did.
+func (m maker) removeNode(root int, n Node) (bool, error) {
 	dir, err := m.parent(root, n, false)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, errNotFolder) {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer unix.Close(dir)
 	name := path.Base(n.Path)
 	is, err := m.look(dir, name)
 	if errors.Is(err, unix.ENOENT) {
-		return nil
+		return false, nil
 	}
 	if err != nil || !is.device() || is.number() != n.number() {
-		return err
+		return false, err
 	}
 	if err := unix.Unlinkat(dir, name, 0); err != nil {
-		return err
+		return false, err
 	}
 	if char, err := openDir(root, "char", unix.O_NOFOLLOW); err == nil {
 		defer unix.Close(char)
 		if now, err := readlink(char, charName(n)); err == nil && now == charTarget(n) {
-			return unix.Unlinkat(char, charName(n), 0)
+			return true, unix.Unlinkat(char, charName(n), 0)
 		}
 	}
-	return nil
+	return true, nil
 }
 
 // What is found in the place of a node or of its folder.

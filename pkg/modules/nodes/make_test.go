@@ -189,7 +189,7 @@ func TestMakeLinksByNumber(t *testing.T) {
 	f.mustMake(t, dev, nodes...)
 	want(t, f.show(t, dev), "char/ 0755", "char/195:0 -> ../nvidia0", "char/195:255 file", "char/241:1 -> ../nvidia-caps/nvidia-cap1",
 		"nvidia-caps/ 0755", "nvidia-caps/nvidia-cap1 241:1 0400 0:0", "nvidia0 195:0 0666 0:0", "nvidiactl 195:255 0660 7:44")
-	if err := (maker{dev: dev, system: f.system()}).remove(t.Context(), nodes); err != nil {
+	if _, err := (maker{dev: dev, system: f.system()}).remove(t.Context(), nodes); err != nil {
 		t.Fatal(err)
 	}
 	want(t, f.show(t, dev), "char/ 0755", "char/195:255 file")
@@ -202,7 +202,7 @@ func TestRemoveLeavesWhatIsNotOurs(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := f.show(t, dev)
-	if err := (maker{dev: dev, system: f.system()}).remove(t.Context(), []Node{gpu0, ctl, cap1}); err != nil {
+	if _, err := (maker{dev: dev, system: f.system()}).remove(t.Context(), []Node{gpu0, ctl, cap1}); err != nil {
 		t.Fatal(err)
 	}
 	want(t, f.show(t, dev), before...)
@@ -239,7 +239,7 @@ func TestHostileDev(t *testing.T) {
 			before := f.show(t, dev)
 			_, err := f.make(t, dev, c.node)
 			wantLoadError(t, err, c.want)
-			if err := (maker{dev: dev, system: f.system()}).remove(t.Context(), []Node{c.node}); err != nil {
+			if _, err := (maker{dev: dev, system: f.system()}).remove(t.Context(), []Node{c.node}); err != nil {
 				t.Error(err)
 			}
 			want(t, f.show(t, dev), before...)

@@ -42,6 +42,9 @@ const (
 	nvswitchParams = "proc/driver/nvidia-nvswitch/permissions"
 )
 
+// Control is the path of the node that every program opens first.
+const Control = "nvidiactl"
+
 // Plan is the device files that the driver which the host runs wants, sorted
 // by path, read from the root's proc and sys. Those of GPUs go by what the
 // driver says of them, and by the PCI bus while it says nothing. Its error is
@@ -62,7 +65,7 @@ func Plan(root *kernel.Root) ([]Node, error) {
 	if err := p.gpus(major, want); err != nil {
 		return nil, err
 	}
-	p.add("nvidiactl", major, ctlMinor, want)
+	p.add(Control, major, ctlMinor, want)
 	if _, registered := majors["nvidia-modeset"]; registered || root.Exists("sys/module/nvidia_modeset") {
 		p.add("nvidia-modeset", major, modesetMinor, want)
 	}
