@@ -102,7 +102,7 @@ func (c *recorder) names(ctx context.Context) []string {
 	files := inTreeModules(c.root, c.release)
 	names = append(names, sampleModule(ctx, files.list).From)
 	c.listModules(ctx, files)
-	for _, module := range c.root.list("sys/module") {
+	for _, module := range c.root.List("sys/module") {
 		for _, name := range capturedModuleFiles {
 			names = append(names, "sys/module/"+module+"/"+name)
 		}

@@ -78,7 +78,7 @@ func imageFiles(root *Root, r Release) []string {
 	var names, others []string
 	for _, dir := range bootFolders {
 		names = append(names, dir+"/vmlinuz-"+r.Full)
-		for _, name := range root.list(dir) {
+		for _, name := range root.List(dir) {
 			suffix, ok := strings.CutPrefix(name, "vmlinuz")
 			if !ok {
 				continue

@@ -61,7 +61,7 @@ func sectionAddress(root *Root, module, section string) *uint64 {
 	if !root.Exists(name) {
 		return nil
 	}
-	address, err := strconv.ParseUint(strings.TrimPrefix(root.text(name), "0x"), 16, 64)
+	address, err := strconv.ParseUint(strings.TrimPrefix(root.Text(name), "0x"), 16, 64)
 	if err != nil {
 		address = 0 // also of a number out of range
 	}

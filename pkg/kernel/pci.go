@@ -20,7 +20,7 @@ const (
 // none where the bus cannot be seen.
 func GPUs(root *Root) []PCIDevice {
 	var list []PCIDevice
-	for _, address := range root.list(pciDevices) {
+	for _, address := range root.List(pciDevices) {
 		d := pciDevice(root, address)
 		if d.Vendor == nvidiaVendor && d.Class>>16 == displayDevice {
 			list = append(list, d)
@@ -32,7 +32,7 @@ func GPUs(root *Root) []PCIDevice {
 // pciDevice is zero in what its files do not say.
 func pciDevice(root *Root, address string) PCIDevice {
 	number := func(name string, bits int) uint64 {
-		text := root.text(pciDevices + "/" + address + "/" + name)
+		text := root.Text(pciDevices + "/" + address + "/" + name)
 		n, err := strconv.ParseUint(strings.TrimPrefix(text, "0x"), 16, bits)
 		if err != nil {
 			return 0

@@ -120,8 +120,8 @@ func (r *Root) forOtherKernel(running bool) *Root {
 	return &other
 }
 
-// list is the names in a folder of the root, sorted; none if it is not there.
-func (r *Root) list(name string) []string {
+// List is the names in a folder of the root, sorted; none if it is not there.
+func (r *Root) List(name string) []string {
 	p, err := r.Path(name)
 	if err != nil {
 		return nil
@@ -137,9 +137,9 @@ func (r *Root) list(name string) []string {
 	return names
 }
 
-// text is a small file of proc or sys without the space around it; "" if it
+// Text is a small file of proc or sys without the space around it; "" if it
 // cannot be read.
-func (r *Root) text(name string) string {
+func (r *Root) Text(name string) string {
 	data, err := r.ReadFile(name)
 	if err != nil {
 		return ""

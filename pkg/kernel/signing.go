@@ -50,7 +50,7 @@ func enforcement(root *Root, config Config) (e Enforcement, from string) {
 // sigEnforce is the module loader's own switch. It starts as the command line
 // has it, and an architecture's IMA policy may turn it on afterwards.
 func sigEnforce(root *Root, config Config) (e Enforcement, from string) {
-	switch root.text(sigEnforceFile) {
+	switch root.Text(sigEnforceFile) {
 	case "Y":
 		return Enforced, sigEnforceFile
 	case "N":
@@ -85,14 +85,14 @@ func lockedDown(root *Root, config Config) (e Enforcement, from string) {
 	if !config.Bool("SECURITY_LOCKDOWN_LSM") {
 		return NotEnforced, "CONFIG_SECURITY_LOCKDOWN_LSM"
 	}
-	switch state := root.text(lockdownFile); { // "none [integrity] confidentiality"
+	switch state := root.Text(lockdownFile); { // "none [integrity] confidentiality"
 	case strings.Contains(state, "[integrity]"), strings.Contains(state, "[confidentiality]"):
 		return Enforced, lockdownFile
 	case strings.Contains(state, "[none]"):
 		return NotEnforced, lockdownFile
 	}
 	// What one word locks no later one unlocks.
-	if slices.ContainsFunc(strings.Fields(root.text(cmdlineFile)), func(word string) bool {
+	if slices.ContainsFunc(strings.Fields(root.Text(cmdlineFile)), func(word string) bool {
 		return word == lockdownParam+"=integrity" || word == lockdownParam+"=confidentiality"
 	}) {
 		return Enforced, lockdownParam + " in " + cmdlineFile

@@ -92,7 +92,7 @@ func readRelease(root *Root) (Release, banner, error) {
 		return Release{}, banner{}, err
 	}
 	name, from := b.release, versionFile
-	if text := root.text(osreleaseFile); text != "" {
+	if text := root.Text(osreleaseFile); text != "" {
 		name, from = text, osreleaseFile
 	}
 	if name == "" {

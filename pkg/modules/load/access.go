@@ -33,7 +33,7 @@ func (a Access) Modules(names []string) []Finding {
 		return []Finding{NoModules.Of(a.Kernel.Release())}
 	}
 	var found []Finding
-	disabled := text(a.Host, "proc/sys/kernel/modules_disabled") == "1"
+	disabled := a.Host.Text("proc/sys/kernel/modules_disabled") == "1"
 	if disabled {
 		found = append(found, Disabled.Of())
 	}
@@ -54,7 +54,7 @@ func (a Access) Modules(names []string) []Finding {
 // can says whether this process has a capability; true where that is not to be
 // seen.
 func (a Access) can(capability int) bool {
-	for line := range strings.Lines(text(a.Own, "proc/self/status")) {
+	for line := range strings.Lines(a.Own.Text("proc/self/status")) {
 		if hex, ok := strings.CutPrefix(line, "CapEff:"); ok {
 			set, err := strconv.ParseUint(strings.TrimSpace(hex), 16, 64)
 			return err != nil || set>>capability&1 == 1
@@ -66,14 +66,14 @@ func (a Access) can(capability int) bool {
 // inUserNamespace says whether this process is in another user namespace than
 // the first, in which everybody is who they are.
 func (a Access) inUserNamespace() bool {
-	line := text(a.Own, "proc/self/uid_map")
+	line := a.Own.Text("proc/self/uid_map")
 	return line != "" && !slices.Equal(strings.Fields(line), []string{"0", "0", "4294967295"})
 }
 
 // Blacklisted are those of the modules that the kernel's command line has the
 // kernel refuse.
 func (a Access) Blacklisted(names []string) []string {
-	return blacklisted(text(a.Host, "proc/cmdline"), names)
+	return blacklisted(a.Host.Text("proc/cmdline"), names)
 }
 
 // blacklisted are those of the modules that module_blacklist= on a kernel's

@@ -31,7 +31,7 @@ type Firmware struct {
 // ReadFirmware reads where the kernel looks. It is set through the first of
 // the roots that lets it be: Docker mounts a container's /sys read-only.
 func ReadFirmware(host, own *kernel.Root) Firmware {
-	f := Firmware{Path: text(host, firmwarePath), host: host}
+	f := Firmware{Path: host.Text(firmwarePath), host: host}
 	for _, root := range []*kernel.Root{own, host} {
 		name, err := root.Path(firmwarePath)
 		if err != nil {

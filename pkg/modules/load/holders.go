@@ -50,7 +50,7 @@ func Users(host, own *kernel.Root) (list []Process, complete bool) {
 		devices, seen := openDevices(filepath.Join(dir, e.Name(), "fd"))
 		complete = complete && seen
 		if len(devices) > 0 {
-			list = append(list, Process{PID: pid, Name: cmp.Or(text(root, "proc/"+e.Name()+"/comm"), "a process"), Devices: devices})
+			list = append(list, Process{PID: pid, Name: cmp.Or(root.Text("proc/"+e.Name()+"/comm"), "a process"), Devices: devices})
 		}
 	}
 	slices.SortFunc(list, func(a, b Process) int { return cmp.Compare(a.PID, b.PID) })

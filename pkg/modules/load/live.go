@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"debug/elf"
 	"encoding/hex"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -81,13 +80,7 @@ func Read(root *kernel.Root) State {
 func (s State) describe(m Module) Module {
 	m.Version = s.text(m.Name, "version")
 	m.SrcVersion = s.text(m.Name, "srcversion")
-	if path, err := s.root.Path(moduleDir + "/" + m.Name + "/holders"); err == nil {
-		if entries, err := os.ReadDir(path); err == nil {
-			for _, e := range entries {
-				m.Holders = append(m.Holders, e.Name())
-			}
-		}
-	}
+	m.Holders = s.root.List(moduleDir + "/" + m.Name + "/holders")
 	if note, err := s.root.ReadFile(moduleDir + "/" + m.Name + "/notes/.note.gnu.build-id"); err == nil {
 		m.BuildID = buildID(note)
 	}
@@ -95,17 +88,7 @@ func (s State) describe(m Module) Module {
 }
 
 func (s State) text(module, name string) string {
-	return text(s.root, moduleDir+"/"+module+"/"+name)
-}
-
-// text is a small file of proc or sys without the space around it; "" if it
-// cannot be read.
-func text(root *kernel.Root, name string) string {
-	data, err := root.ReadFile(name)
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(data))
+	return s.root.Text(moduleDir + "/" + module + "/" + name)
 }
 
 // Version is the version of the driver that is loaded; "" where none is. A
@@ -118,7 +101,7 @@ func (s State) Version() string {
 	if m.Version != "" {
 		return m.Version
 	}
-	if v := ProcVersion(text(s.root, "proc/driver/nvidia/version")); v != "" {
+	if v := ProcVersion(s.root.Text("proc/driver/nvidia/version")); v != "" {
 		return v
 	}
 	return "unknown"

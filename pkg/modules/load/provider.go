@@ -3,7 +3,6 @@ package load
 import (
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/k8sp/cuda/pkg/kernel"
@@ -19,7 +18,7 @@ import (
 // the overlay's x11-drivers/nvidia-drivers-service).
 func Provider(host *kernel.Root) string {
 	for _, dir := range []string{"usr/lib/extension-release.d", "run/extensions", "etc/extensions"} {
-		for _, name := range list(host, dir) {
+		for _, name := range host.List(dir) {
 			name = strings.TrimSuffix(strings.TrimPrefix(name, "extension-release."), ".raw")
 			if strings.HasPrefix(strings.TrimPrefix(name, "flatcar-"), "nvidia-drivers") {
 				return "Flatcar's extension " + name
@@ -32,23 +31,6 @@ func Provider(host *kernel.Root) string {
 		}
 	}
 	return ""
-}
-
-// list is the sorted names in a folder of a root; none where it is not there.
-func list(root *kernel.Root, name string) []string {
-	path, err := root.Path(name)
-	if err != nil {
-		return nil
-	}
-	entries, err := os.ReadDir(path)
-	if err != nil {
-		return nil
-	}
-	var names []string
-	for _, e := range entries {
-		names = append(names, e.Name())
-	}
-	return slices.Sorted(slices.Values(names))
 }
 
 // link is where a link of a root points, as it is written there; "" where it

@@ -89,7 +89,7 @@ var bootID = regexp.MustCompile(`^[0-9a-f-]{36}$`)
 // Boot identifies a host since it was last started. What was loaded before that
 // is gone with it.
 func Boot(host *kernel.Root) (string, error) {
-	id := text(host, "proc/sys/kernel/random/boot_id")
+	id := host.Text("proc/sys/kernel/random/boot_id")
 	if !bootID.MatchString(id) {
 		return "", fmt.Errorf("%q in proc/sys/kernel/random/boot_id identifies no boot", id)
 	}

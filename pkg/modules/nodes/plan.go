@@ -125,7 +125,7 @@ func (p *planner) gpus(major uint32, want permissions) error {
 // the driver found them.
 func (p *planner) nvswitches() {
 	major, found := p.major("nvidia-nvswitch")
-	switches := list(p.root, "proc/driver/nvidia-nvswitch/devices")
+	switches := p.root.List("proc/driver/nvidia-nvswitch/devices")
 	if !found || len(switches) == 0 {
 		return
 	}
@@ -178,21 +178,4 @@ func (p *planner) capabilities() error {
 		return nil
 	}
 	return walk("proc/driver/nvidia/capabilities", 0)
-}
-
-// list is the names in a folder of the root, sorted; none if it is not there.
-func list(root *kernel.Root, name string) []string {
-	dir, err := root.Path(name)
-	if err != nil {
-		return nil
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil
-	}
-	var names []string
-	for _, e := range entries {
-		names = append(names, e.Name())
-	}
-	return names
 }

@@ -34,7 +34,7 @@ const gpusDir = "proc/driver/nvidia/gpus"
 // driver will find them. Its error is of the load stage.
 func GPUs(root *kernel.Root) ([]GPU, error) {
 	var gpus []GPU
-	for _, address := range list(root, gpusDir) {
+	for _, address := range root.List(gpusDir) {
 		g, err := gpu(root, address)
 		if err != nil {
 			return nil, err
