@@ -14,7 +14,7 @@ func FuzzMounts(f *testing.F) {
 	f.Add(`1 1 1:1 /a\040b /c\011d rw - x y z`, "1:1", "/a b/c")
 	f.Fuzz(func(t *testing.T, text, device, inside string) {
 		if inside = path.Clean("/" + inside); strings.Contains(inside, "\x00") {
-			t.Skip()
+			return // no path has that
 		}
 		mounts := ParseMounts(text)
 		name, found := mounts.find(device, inside)
