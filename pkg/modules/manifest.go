@@ -3,7 +3,6 @@ package modules
 import (
 	"bytes"
 	_ "embed" // the schema
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -221,14 +220,7 @@ func (m Manifest) Encode() ([]byte, error) {
 	m.Schema = SchemaVersion
 	m.Build.InstallerFlags = list(m.Build.InstallerFlags)
 	m.Modules, m.Indexes, m.Checks, m.Overridden = list(m.Modules), list(m.Indexes), list(m.Checks), list(m.Overridden)
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	if err := enc.Encode(m); err != nil {
-		return nil, err
-	}
-	return b.Bytes(), nil
+	return publish.EncodeIndex(m)
 }
 
 // fileName is what a module's file may be called, and firmwareName a firmware
@@ -240,19 +232,9 @@ var (
 
 // ParseManifest reads a manifest that [Manifest.Encode] wrote.
 func ParseManifest(r io.Reader) (Manifest, error) {
-	data, err := io.ReadAll(io.LimitReader(r, maxManifest+1))
-	if err != nil {
-		return Manifest{}, err
-	}
-	if len(data) > maxManifest {
-		return Manifest{}, fmt.Errorf("a manifest of more than %d MiB", maxManifest>>20)
-	}
 	var m Manifest
-	if err := json.Unmarshal(data, &m); err != nil {
-		return Manifest{}, fmt.Errorf("not a manifest: %w", err)
-	}
-	if m.Schema != SchemaVersion {
-		return Manifest{}, fmt.Errorf("a manifest of schema %d, and this builder reads %d", m.Schema, SchemaVersion)
+	if err := publish.DecodeIndex(r, maxManifest, SchemaVersion, &m); err != nil {
+		return Manifest{}, err
 	}
 	// Anything with a schema would pass for a manifest otherwise.
 	if len(m.Modules) == 0 {

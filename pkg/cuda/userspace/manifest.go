@@ -1,8 +1,6 @@
 package userspace
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"io/fs"
@@ -60,29 +58,14 @@ func (m Manifest) Encode() ([]byte, error) {
 	if m.Links == nil {
 		m.Links = []Link{}
 	}
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	err := enc.Encode(m)
-	return b.Bytes(), err
+	return publish.EncodeIndex(m)
 }
 
 // ParseManifest reads a manifest that [Manifest.Encode] wrote.
 func ParseManifest(r io.Reader) (Manifest, error) {
-	data, err := io.ReadAll(io.LimitReader(r, maxManifest+1))
-	if err != nil {
-		return Manifest{}, err
-	}
-	if len(data) > maxManifest {
-		return Manifest{}, fmt.Errorf("a manifest of more than %d MiB", maxManifest>>20)
-	}
 	var m Manifest
-	if err := json.Unmarshal(data, &m); err != nil {
-		return Manifest{}, fmt.Errorf("not a manifest: %w", err)
-	}
-	if m.Schema != SchemaVersion {
-		return Manifest{}, fmt.Errorf("a manifest of schema %d, and this builder reads %d", m.Schema, SchemaVersion)
+	if err := publish.DecodeIndex(r, maxManifest, SchemaVersion, &m); err != nil {
+		return Manifest{}, err
 	}
 	// Anything with a schema would pass for a manifest otherwise.
 	if m.Part != Compute && m.Part != All {
