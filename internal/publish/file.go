@@ -57,7 +57,7 @@ func (f File) Differs(dir string) string {
 	if !info.Mode().IsRegular() || info.Size() != f.Size {
 		return fmt.Sprintf("%s is not the file of %d bytes that was published", f.Name, f.Size)
 	}
-	got, err := digestFile(path)
+	got, _, err := DigestFile(path)
 	if err != nil {
 		return fmt.Sprintf("%s cannot be read: %v", f.Name, err)
 	}
@@ -67,14 +67,14 @@ func (f File) Differs(dir string) string {
 	return ""
 }
 
-func digestFile(path string) (string, error) {
+// DigestFile is [Digest] of a file.
+func DigestFile(path string) (hexDigest string, n int64, err error) {
 	in, err := os.Open(path)
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	defer in.Close()
-	sum, _, err := Digest(in)
-	return sum, err
+	return Digest(in)
 }
 
 // place makes the file in dir.

@@ -88,13 +88,29 @@ func Ready(s *share.Share, scratch, link string) error {
 	}
 	probe := filepath.Join(scratch, "link")
 	if err := atomicfile.Symlink(".", probe); err != nil {
-		if explained := s.Explain(stage.Publish, err); explained != err {
-			return explained
-		}
-		return stage.Wrap(stage.Publish, err, fmt.Sprintf("the share %s has no symbolic links, by which results are published whole", s.Dir()),
+		return explain(s, err, fmt.Sprintf("the share %s has no symbolic links, by which results are published whole", s.Dir()),
 			"share the folder over NFS, or from a Linux file system")
 	}
 	return os.Remove(probe)
+}
+
+// Explain makes an error of [Folder.Publish], or of what led to it, one of the
+// publish stage: with the share's own reason where it has one, else with the
+// given reason and hint. One that is explained already, and whatever comes when
+// ctx has ended, stays as it is.
+func Explain(ctx context.Context, s *share.Share, err error, reason, hint string) error {
+	var known *stage.Error
+	if err == nil || errors.As(err, &known) || ctx.Err() != nil {
+		return err
+	}
+	return explain(s, err, reason, hint)
+}
+
+func explain(s *share.Share, err error, reason, hint string) error {
+	if explained := s.Explain(stage.Publish, err); explained != err {
+		return explained
+	}
+	return stage.Wrap(stage.Publish, err, reason, hint)
 }
 
 func (f Folder) step(name string) error {

@@ -2,7 +2,6 @@ package modules
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -42,17 +41,7 @@ type PublishOptions struct {
 // what is there already changes nothing. Errors are of the publish stage.
 func Publish(ctx context.Context, o PublishOptions) (string, error) {
 	path, err := o.publish(ctx)
-	if err == nil {
-		return path, nil
-	}
-	var known *stage.Error
-	if errors.As(err, &known) || ctx.Err() != nil {
-		return "", err
-	}
-	if explained := o.Share.Explain(stage.Publish, err); explained != err {
-		return "", explained
-	}
-	return "", stage.Wrap(stage.Publish, err, "the modules could not be left in the share, where earlier results are as they were",
+	return path, publish.Explain(ctx, o.Share, err, "the modules could not be left in the share, where earlier results are as they were",
 		"look at the cause, and run again")
 }
 
@@ -79,7 +68,10 @@ func (o PublishOptions) publish(ctx context.Context) (string, error) {
 		}
 		folder.Files = append(folder.Files, file)
 	}
-	return filepath.Join(link, ManifestFile), folder.Publish(ctx)
+	if err := folder.Publish(ctx); err != nil {
+		return "", err
+	}
+	return filepath.Join(link, ManifestFile), nil
 }
 
 // DescribeFirmware lists files for [Manifest.Firmware] and returns where each

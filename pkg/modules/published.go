@@ -95,12 +95,7 @@ func readManifest(dir string) (Manifest, error) {
 
 // describeFile is the file at path as a manifest lists it.
 func describeFile(path string) (File, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return File{}, err
-	}
-	defer f.Close()
-	sum, n, err := publish.Digest(f)
+	sum, n, err := publish.DigestFile(path)
 	return File{Name: filepath.Base(path), Size: n, SHA256: sum}, err
 }
 

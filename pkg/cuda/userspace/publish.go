@@ -42,14 +42,7 @@ type Options struct {
 // of the driver's where the package is at fault.
 func Publish(ctx context.Context, o Options) (Root, error) {
 	root, err := o.publish(ctx)
-	var known *stage.Error
-	if err == nil || errors.As(err, &known) || ctx.Err() != nil {
-		return root, err
-	}
-	if explained := o.Share.Explain(stage.Publish, err); explained != err {
-		return Root{}, explained
-	}
-	return Root{}, stage.Wrap(stage.Publish, err, "the driver's user-space side could not be left in the share, where earlier results are as they were",
+	return root, publish.Explain(ctx, o.Share, err, "the driver's user-space side could not be left in the share, where earlier results are as they were",
 		"look at the cause, and run again, or do without it (--user-space none)")
 }
 
@@ -110,12 +103,7 @@ func (c Choice) members() []string {
 }
 
 func describe(from string, c Chosen) (File, error) {
-	in, err := os.Open(from)
-	if err != nil {
-		return File{}, err
-	}
-	defer in.Close()
-	sum, size, err := publish.Digest(in)
+	sum, size, err := publish.DigestFile(from)
 	return File{Path: c.Path, Size: size, SHA256: sum, Mode: fmt.Sprintf("%04o", c.Mode.Perm())}, err
 }
 
