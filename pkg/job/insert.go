@@ -63,11 +63,7 @@ func (l *loader) insert(ctx context.Context, entries []modules.Entry, replace bo
 func (i *insertion) look(ctx context.Context) []load.Finding {
 	found := i.lookAtGPUs()
 	i.leaveBlacklisted(ctx)
-	var list []string
-	for _, e := range i.entries {
-		list = append(list, e.Name)
-	}
-	modules := i.access.Modules(list)
+	modules := i.access.Modules(names(i.entries))
 	found = append(found, modules...)
 	if slices.ContainsFunc(modules, func(f load.Finding) bool { return f.Name == load.NoModules.Name }) {
 		return found // nothing else matters then
@@ -165,10 +161,8 @@ func (i *insertion) gate(ctx context.Context) []load.Finding {
 	if err != nil {
 		return []load.Finding{load.Damaged.Of(err.Error())}
 	}
-	chosen := func(name string) bool {
-		return name == "" || slices.ContainsFunc(i.entries, func(e modules.Entry) bool { return e.Name == name })
-	}
-	checks = slices.DeleteFunc(checks, func(c modules.Check) bool { return !chosen(c.Module) })
+	chosen := append(names(i.entries), "") // what is of no one module is of all
+	checks = slices.DeleteFunc(checks, func(c modules.Check) bool { return !slices.Contains(chosen, c.Module) })
 	var failed []string
 	var unsigned string
 	for _, c := range checks {

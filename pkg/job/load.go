@@ -240,7 +240,7 @@ func (l *loader) load(ctx context.Context) error {
 		return l.finish(ctx)
 	}
 	if l.Check {
-		return load.Error([]load.Finding{load.NotLoaded.Of("the kernel lacks " + names(missing))}, nil)
+		return load.Error([]load.Finding{load.NotLoaded.Of("the kernel lacks " + strings.Join(names(missing), ", "))}, nil)
 	}
 	if replace {
 		missing, l.result.LeftOut = l.wanted, nil
@@ -277,19 +277,17 @@ func (l *loader) missing(ctx context.Context) []modules.Entry {
 	if len(missing) == 0 || slices.ContainsFunc(missing, func(e modules.Entry) bool { return !l.mayLack(e.Name) }) {
 		return missing
 	}
-	for _, e := range missing {
-		l.result.LeftOut = append(l.result.LeftOut, e.Name)
-	}
+	l.result.LeftOut = append(l.result.LeftOut, names(missing)...)
 	zerolog.Ctx(ctx).Info().Strs("modules", l.result.LeftOut).Msg("not loaded, and CUDA can do without them; --modules asks for them")
 	return nil
 }
 
-func names(entries []modules.Entry) string {
+func names(entries []modules.Entry) []string {
 	var list []string
 	for _, e := range entries {
 		list = append(list, e.Name)
 	}
-	return strings.Join(list, ", ")
+	return list
 }
 
 // choose finds the published driver to load, or why there is none.

@@ -78,7 +78,7 @@ func libraries(root *kernel.Root, dir, version string) []Item {
 			if path.IsAbs(target) {
 				target = path.Base(target)
 			}
-			targets[e.Name()] = target
+			targets[path.Join(dir, e.Name())] = path.Join(dir, target)
 		}
 	}
 	var items []Item
@@ -86,14 +86,8 @@ func libraries(root *kernel.Root, dir, version string) []Item {
 		if !e.Type().IsRegular() || !computes(e.Name()) || !ofVersion(e.Name(), version) {
 			continue
 		}
-		item := Item{Kind: Library, Path: path.Join(dir, e.Name()), Names: []string{e.Name()}}
-		for link := range targets {
-			if follow(targets, link) == e.Name() {
-				item.Names = append(item.Names, link)
-			}
-		}
-		slices.Sort(item.Names)
-		items = append(items, item)
+		file := path.Join(dir, e.Name())
+		items = append(items, Item{Kind: Library, Path: file, Names: namesOf(file, targets)})
 	}
 	return items
 }

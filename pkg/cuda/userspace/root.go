@@ -54,17 +54,23 @@ func rootOf(dir string, m Manifest) Root {
 		targets[l.Path] = path.Join(path.Dir(l.Path), l.Target)
 	}
 	for _, f := range m.Files {
-		item := Item{Kind: kindOf(f.Path), Path: f.Path, Names: []string{path.Base(f.Path)}}
-		for link := range targets {
-			// A link that leads elsewhere, as to a module's folder, serves there.
-			if path.Dir(link) == path.Dir(f.Path) && follow(targets, link) == f.Path {
-				item.Names = append(item.Names, path.Base(link))
-			}
-		}
-		slices.Sort(item.Names)
-		r.Items = append(r.Items, item)
+		r.Items = append(r.Items, Item{Kind: kindOf(f.Path), Path: f.Path, Names: namesOf(f.Path, targets)})
 	}
 	return r
+}
+
+// namesOf are the names of a file and of the links beside it that lead to it,
+// sorted. Both are paths, of links with where they lead.
+func namesOf(file string, targets map[string]string) []string {
+	names := []string{path.Base(file)}
+	for link := range targets {
+		// A link that leads elsewhere, as to a module's folder, serves there.
+		if path.Dir(link) == path.Dir(file) && follow(targets, link) == file {
+			names = append(names, path.Base(link))
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // follow is where a link leads in the end; "" where that is a circle.
