@@ -79,24 +79,36 @@ func (s *Share) tryLock(ctx context.Context) (*Lock, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch err := s.flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
-	case err == nil:
-	case errors.Is(err, unix.EWOULDBLOCK), errors.Is(err, unix.EINTR):
+	switch held, err := s.lockFile(f); {
+	case held:
 		defer f.Close()
 		return nil, errHeld{readHolder(f)}
 	case noLocks(err):
 		_ = f.Close()
 		zerolog.Ctx(ctx).Debug().Err(err).Msg("the share has no file locks; using a folder with a heartbeat")
 		return s.tryFolderLock(ctx)
-	default:
+	case err != nil:
 		_ = f.Close()
-		return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
+		return nil, err
 	}
 	// Only for the sentence that others read; the lock holds without it.
 	_ = f.Truncate(0)
 	_, _ = f.WriteAt(thisRun().encode(), 0)
 	_ = s.Chown(ctx, f.Name())
 	return &Lock{share: s, release: f.Close}, nil
+}
+
+// lockFile tries to lock a file until it is closed; held says that another has
+// it locked.
+func (s *Share) lockFile(f *os.File) (held bool, err error) {
+	err = s.flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	switch {
+	case errors.Is(err, unix.EWOULDBLOCK), errors.Is(err, unix.EINTR):
+		return true, nil
+	case err != nil:
+		return false, fmt.Errorf("lock %s: %w", f.Name(), err)
+	}
+	return false, nil
 }
 
 // noLocks tells a file system without locks (NFS without its lock service,

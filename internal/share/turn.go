@@ -3,13 +3,11 @@ package share
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/rs/zerolog"
-	"golang.org/x/sys/unix"
 )
 
 // turnPoll is how often one who waits for a turn tries again.
@@ -32,15 +30,15 @@ func (s *Share) Turn(ctx context.Context, name string) (done func(), err error) 
 	}
 	_ = s.Chown(ctx, f.Name())
 	for told := false; ; told = true {
-		switch err := s.flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
-		case err == nil:
-			return func() { _ = f.Close() }, nil
-		case errors.Is(err, unix.EWOULDBLOCK), errors.Is(err, unix.EINTR):
+		held, err := s.lockFile(f)
+		switch {
 		case noLocks(err):
 			log.Debug().Err(err).Msg("the share has no file locks: no turns are taken")
+		case err != nil:
+			return nil, errors.Join(err, f.Close())
+		}
+		if !held {
 			return func() { _ = f.Close() }, nil
-		default:
-			return nil, errors.Join(fmt.Errorf("lock %s: %w", f.Name(), err), f.Close())
 		}
 		if !told {
 			log.Info().Msg("waiting for another run of builder on this host")
