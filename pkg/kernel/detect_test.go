@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
+
+	"github.com/k8sp/cuda/internal/golden"
 )
 
 var hosts = []string{"coreos", "debian", "flatcar"}
@@ -25,12 +27,12 @@ func TestDetect(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden(t, "target-"+host+".json", append(text, '\n'))
+			golden.Check(t, "target-"+host+".json", append(text, '\n'))
 			var symvers bytes.Buffer
 			if err := got.Exports.WriteSymvers(&symvers, got.Release); err != nil {
 				t.Fatal(err)
 			}
-			golden(t, "symvers-"+host+".txt", symvers.Bytes())
+			golden.Check(t, "symvers-"+host+".txt", symvers.Bytes())
 		})
 	}
 }

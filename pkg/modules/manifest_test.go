@@ -3,7 +3,6 @@ package modules
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -14,10 +13,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"github.com/k8sp/cuda/internal/golden"
 	"github.com/k8sp/cuda/pkg/kernel"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // manifest is that of the recorded modules.
 func manifest(t testing.TB, mods []Module) Manifest {
@@ -73,19 +71,7 @@ func TestManifestGolden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden := filepath.Join("testdata", "manifest.json")
-	if *update {
-		if err := os.WriteFile(golden, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("run with -update if this is meant:\n%s", diff)
-	}
+	golden.Check(t, "manifest.json", got)
 }
 
 func TestManifestIsTheSameHoweverModulesCome(t *testing.T) {

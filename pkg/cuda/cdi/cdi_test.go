@@ -2,7 +2,6 @@ package cdi
 
 import (
 	"errors"
-	"flag"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,14 +14,13 @@ import (
 	"tags.cncf.io/container-device-interface/pkg/cdi"
 	specs "tags.cncf.io/container-device-interface/specs-go"
 
+	"github.com/k8sp/cuda/internal/golden"
 	"github.com/k8sp/cuda/pkg/cuda/userspace"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/modules/nodes"
 	"github.com/k8sp/cuda/pkg/modules/nodes/nodestest"
 	"github.com/k8sp/cuda/pkg/stage"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // root is a driver's in a share, small but with an item of each kind.
 var root = userspace.Root{Dir: "/opt/share/driver/580.159.04", Version: "580.159.04", Items: []userspace.Item{
@@ -81,19 +79,7 @@ func TestGolden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden := filepath.Join("testdata", "h100.json")
-	if *update {
-		if err := os.WriteFile(golden, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("run with -update if this is meant:\n%s", diff)
-	}
+	golden.Check(t, "h100.json", got)
 	wantDevices := []string{"nvidia.com/gpu=0", "nvidia.com/gpu=GPU-aa25b250-0000-4000-8000-000000000001", "nvidia.com/gpu=all"}
 	if diff := cmp.Diff(wantDevices, read(t, dir).ListDevices()); diff != "" {
 		t.Error(diff)
