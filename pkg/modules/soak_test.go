@@ -3,27 +3,22 @@
 package modules
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/k8sp/cuda/internal/killtest"
 	"github.com/k8sp/cuda/internal/share"
 )
 
-// killed is how the test binary, run again, knows that it is to publish and be
-// killed: where, and what, in JSON.
-const killed = "MODULES_TEST_KILLED"
-
+// killedRun is what a process that is to be killed publishes, and where.
 type killedRun struct {
 	Share    string
 	Manifest Manifest
@@ -31,23 +26,7 @@ type killedRun struct {
 }
 
 func TestMain(m *testing.M) {
-	if text := os.Getenv(killed); text != "" {
-		os.Exit(beKilled(text))
-	}
-	os.Exit(m.Run())
-}
-
-func beKilled(text string) int {
-	var run killedRun
-	if err := json.Unmarshal([]byte(text), &run); err != nil {
-		panic(err)
-	}
-	fmt.Println("begins")
-	if err := run.publish(context.Background()); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return 0
+	killtest.Main(m, func(k killedRun) error { return k.publish(context.Background()) })
 }
 
 // publish does what a run of the job does: it takes the share, and scratch that
@@ -70,29 +49,6 @@ func (k killedRun) publish(ctx context.Context) error {
 		return err
 	}
 	return lock.Unlock()
-}
-
-// child starts a process that publishes, and returns when it begins to.
-func (k killedRun) child(t *testing.T) *exec.Cmd {
-	t.Helper()
-	text, err := json.Marshal(k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), killed+"="+string(text))
-	cmd.Stderr = os.Stderr
-	stdout, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := bufio.NewReader(stdout).ReadString('\n'); err != nil {
-		t.Fatal(err)
-	}
-	return cmd
 }
 
 // everything is a picture of a share: each path but the lock's, which names its
@@ -153,30 +109,14 @@ func TestSoakKilledPublish(t *testing.T) {
 	if err := (killedRun{dir, manifests[1], o.Firmware}).publish(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	random := rand.New(rand.NewPCG(7, 8))
-	took := 100 * time.Millisecond // of a run that is not killed, about
-	interrupted, before, after := 0, 0, 0
-	for i := 0; interrupted < 60; i++ {
+	killer := killtest.Killer{Random: rand.New(rand.NewPCG(7, 8)), Took: 100 * time.Millisecond}
+	before, after := 0, 0
+	for i := 0; killer.Kills < 60; i++ {
 		if i == 600 {
-			t.Fatalf("%d of %d runs were killed before their end, want 60", interrupted, i)
+			t.Fatalf("%d of %d runs were killed before their end, want 60", killer.Kills, i)
 		}
 		run := killedRun{dir, manifests[i%2], o.Firmware}
-		cmd := run.child(t)
-		ended := make(chan error, 1)
-		began := time.Now()
-		go func() { ended <- cmd.Wait() }()
-		at := time.Duration(random.Int64N(int64(took)))
-		select {
-		case err := <-ended:
-			if took = time.Since(began); err != nil {
-				t.Fatalf("undisturbed: %v", err)
-			}
-		case <-time.After(at):
-			_ = cmd.Process.Kill() // it may have ended just now
-			if <-ended != nil {
-				interrupted++
-			}
-		}
+		at := killer.Run(t, run)
 		m, _, err := Published(s, release, version)
 		if err != nil {
 			t.Fatalf("after kill %d, at %s, what is published is not whole: %v", i, at, err)
@@ -196,5 +136,5 @@ func TestSoakKilledPublish(t *testing.T) {
 			t.Fatalf("the share of the run after kill %d, at %s (-undisturbed +got):\n%s", i, at, diff)
 		}
 	}
-	t.Logf("%d kills; the old result was left %d times, the new one %d times", interrupted, before, after)
+	t.Logf("%d kills; the old result was left %d times, the new one %d times", killer.Kills, before, after)
 }

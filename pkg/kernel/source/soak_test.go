@@ -4,13 +4,10 @@ package source
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -18,57 +15,29 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/k8sp/cuda/internal/gittest"
+	"github.com/k8sp/cuda/internal/killtest"
 	"github.com/k8sp/cuda/pkg/kernel"
 )
 
-// killed is how the test binary, run again, knows that it is to check out and
-// be killed: what, where to and from where, in JSON.
-const killed = "SOURCE_TEST_KILLED"
-
+// killedRun is what a process that is to be killed checks out, where to and from
+// where.
 type killedRun struct {
 	Release, Dir, Scratch, APIURL, CloneURL string
 }
 
 func TestMain(m *testing.M) {
-	if text := os.Getenv(killed); text != "" {
-		os.Exit(beKilled(text))
-	}
-	os.Exit(m.Run())
+	killtest.Main(m, killedRun.checkOut)
 }
 
-func beKilled(text string) int {
-	var run killedRun
-	if err := json.Unmarshal([]byte(text), &run); err != nil {
-		panic(err)
-	}
-	release, err := kernel.ParseRelease(run.Release)
+func (k killedRun) checkOut() error {
+	release, err := kernel.ParseRelease(k.Release)
 	if err != nil {
-		panic(err)
+		return err
 	}
 	_, err = Checkout(context.Background(), kernel.Target{Release: release, Arch: kernel.X86_64}, Options{
-		Dir: run.Dir, Scratch: run.Scratch, Repository: repositoryName, APIURL: run.APIURL, CloneURL: run.CloneURL,
+		Dir: k.Dir, Scratch: k.Scratch, Repository: repositoryName, APIURL: k.APIURL, CloneURL: k.CloneURL,
 	})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return 0
-}
-
-// child starts a process that checks a release out.
-func child(t *testing.T, release string, o Options) *exec.Cmd {
-	t.Helper()
-	text, err := json.Marshal(killedRun{release, o.Dir, o.Scratch, o.APIURL, o.CloneURL})
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), killed+"="+string(text))
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	return cmd
+	return err
 }
 
 // A process that dies at any moment leaves the tree that was there, the new one
@@ -85,12 +54,10 @@ func TestSoakKilled(t *testing.T) {
 		want = append(want, snapshot(t, o.Dir))
 	}
 	o := r.options(t)
-	random := rand.New(rand.NewPCG(3, 4))
-	took := time.Second // of a run that is not killed, about
-	interrupted := 0
-	for i := 0; interrupted < 50; i++ {
+	killer := killtest.Killer{Random: rand.New(rand.NewPCG(3, 4)), Took: time.Second}
+	for i := 0; killer.Kills < 50; i++ {
 		if i == 300 {
-			t.Fatalf("%d of %d runs were killed before their end, want 50", interrupted, i)
+			t.Fatalf("%d of %d runs were killed before their end, want 50", killer.Kills, i)
 		}
 		release := releases[i%2]
 		if i%4 < 2 { // nothing is there yet, and all of it is fetched
@@ -103,22 +70,7 @@ func TestSoakKilled(t *testing.T) {
 			t.Fatal(err)
 		}
 		o.Scratch = scratch
-		began := time.Now()
-		cmd := child(t, release, o)
-		ended := make(chan error, 1)
-		go func() { ended <- cmd.Wait() }()
-		after := time.Duration(random.Int64N(int64(took)))
-		select {
-		case err := <-ended:
-			if took = time.Since(began); err != nil {
-				t.Fatalf("undisturbed: %v", err)
-			}
-		case <-time.After(after):
-			_ = cmd.Process.Kill() // it may have ended just now
-			if <-ended != nil {
-				interrupted++
-			}
-		}
+		after := killer.Run(t, killedRun{release, o.Dir, o.Scratch, o.APIURL, o.CloneURL})
 		if _, err := os.Stat(o.Dir); !errors.Is(err, fs.ErrNotExist) {
 			left := snapshot(t, o.Dir)
 			if !cmp.Equal(left, want[0]) && !cmp.Equal(left, want[1]) {
