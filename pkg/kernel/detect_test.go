@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/k8sp/cuda/internal/golden"
+	"github.com/k8sp/cuda/internal/treetest"
 )
 
 var hosts = []string{"coreos", "debian", "flatcar"}
@@ -95,7 +96,7 @@ func TestDetectRefuses(t *testing.T) {
 			`detect: cannot read what the kernel exports to modules: proc/kallsyms: line 1: "x r __ksymtab_a" does not begin with an address.` + proc},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			dir := makeRoot(t, change(coreosHost, c.with))
+			dir := treetest.Write(t, change(coreosHost, c.with))
 			root, err := OpenRoot(dir)
 			if err != nil {
 				t.Fatal(err)
@@ -155,7 +156,7 @@ func TestDetectDoesWithout(t *testing.T) {
 			func(t *Target) { t.Distribution = Distribution{ID: "coreos", From: "release"} }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			root, err := OpenRoot(makeRoot(t, change(coreosHost, c.with)))
+			root, err := OpenRoot(treetest.Write(t, change(coreosHost, c.with)))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -190,7 +191,7 @@ func TestLoadedDriverIsNoPartOfTheKernel(t *testing.T) {
 		if modules == "" {
 			with["proc/kallsyms"] = "0 r __ksymtab__printk\n"
 		}
-		root, err := OpenRoot(makeRoot(t, change(coreosHost, with)))
+		root, err := OpenRoot(treetest.Write(t, change(coreosHost, with)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -208,7 +209,7 @@ func TestLoadedDriverIsNoPartOfTheKernel(t *testing.T) {
 // TestContainerWithoutMount: a container's own root has the host kernel's proc
 // and the image's files, and those must not be taken for the host's.
 func TestContainerWithoutMount(t *testing.T) {
-	dir := makeRoot(t, change(coreosHost, map[string]string{
+	dir := treetest.Write(t, change(coreosHost, map[string]string{
 		"proc/config.gz":                "",
 		"boot/config-6.1.174-coreos-r1": coreosConfig,
 	}))
@@ -241,7 +242,7 @@ func TestCheckArch(t *testing.T) {
 func TestDetectLogsWhatItFound(t *testing.T) {
 	var log bytes.Buffer
 	ctx := zerolog.New(&log).WithContext(t.Context())
-	root, err := OpenRoot(makeRoot(t, coreosHost))
+	root, err := OpenRoot(treetest.Write(t, coreosHost))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
 
+	"github.com/k8sp/cuda/internal/treetest"
 	"github.com/k8sp/cuda/pkg/kernel/image"
 	"github.com/k8sp/cuda/pkg/kernel/image/imagetest"
 )
@@ -61,7 +62,7 @@ const (
 // openFiles makes a host root of files.
 func openFiles(t *testing.T, files map[string]string) *Root {
 	t.Helper()
-	root, err := OpenRoot(makeRoot(t, files))
+	root, err := OpenRoot(treetest.Write(t, files))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,11 +8,13 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/k8sp/cuda/internal/treetest"
 )
 
 func TestFindRoot(t *testing.T) {
-	host := makeRoot(t, map[string]string{"proc/version": "Linux version 6.1.0\n"})
-	unmounted := makeRoot(t, map[string]string{"etc/os-release": "ID=x\n"})
+	host := treetest.Write(t, map[string]string{"proc/version": "Linux version 6.1.0\n"})
+	unmounted := treetest.Write(t, map[string]string{"etc/os-release": "ID=x\n"})
 	if err := os.Mkdir(filepath.Join(unmounted, "proc"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +69,7 @@ func TestSymlinksStayInsideTheRoot(t *testing.T) {
 	if err := os.WriteFile(outside, []byte("secret"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	dir := makeRoot(t, map[string]string{"usr/lib/os-release": "ID=inside\n"})
+	dir := treetest.Write(t, map[string]string{"usr/lib/os-release": "ID=inside\n"})
 	for link, target := range map[string]string{
 		"etc":     "usr/lib",                      // relative
 		"abs":     "/usr/lib/os-release",          // absolute on the host
@@ -95,7 +97,7 @@ func TestSymlinksStayInsideTheRoot(t *testing.T) {
 }
 
 func TestReadFileRefusesWhatIsNoFile(t *testing.T) {
-	dir := makeRoot(t, map[string]string{"proc/version": "x"})
+	dir := treetest.Write(t, map[string]string{"proc/version": "x"})
 	if err := unix.Mkfifo(filepath.Join(dir, "fifo"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -116,20 +118,4 @@ func TestReadFileRefusesWhatIsNoFile(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-}
-
-// makeRoot writes files, by name and content, into a new folder.
-func makeRoot(t *testing.T, files map[string]string) string {
-	t.Helper()
-	dir := t.TempDir()
-	for name, text := range files {
-		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir
 }

@@ -7,29 +7,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/k8sp/cuda/internal/treetest"
 	"github.com/k8sp/cuda/pkg/kernel"
 )
 
-// host is a folder with files, and links where the text begins with "-> ".
+// host is a host root with these files.
 func host(t *testing.T, files map[string]string) *kernel.Root {
 	t.Helper()
-	dir := t.TempDir()
-	for name, text := range files {
-		file := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		var err error
-		if len(text) > 3 && text[:3] == "-> " {
-			err = os.Symlink(text[3:], file)
-		} else {
-			err = os.WriteFile(file, []byte(text), 0o755)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	root, err := kernel.OpenRoot(dir)
+	root, err := kernel.OpenRoot(treetest.Write(t, files))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,23 +5,14 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/k8sp/cuda/internal/treetest"
 	"github.com/k8sp/cuda/pkg/kernel"
 )
 
 // root is a host root with these files.
 func root(t *testing.T, files map[string]string) *kernel.Root {
 	t.Helper()
-	dir := t.TempDir()
-	for name, text := range files {
-		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	r, err := kernel.OpenRoot(dir)
+	r, err := kernel.OpenRoot(treetest.Write(t, files))
 	if err != nil {
 		t.Fatal(err)
 	}

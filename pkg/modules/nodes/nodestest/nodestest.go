@@ -6,11 +6,10 @@ package nodestest
 import (
 	_ "embed"
 	"maps"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/k8sp/cuda/internal/treetest"
 	"github.com/k8sp/cuda/pkg/kernel"
 )
 
@@ -36,20 +35,8 @@ func Root(t testing.TB, files map[string]string, changes map[string]string) *ker
 		all = map[string]string{}
 	}
 	maps.Copy(all, changes)
-	dir := t.TempDir()
-	for name, text := range all {
-		if text == "" {
-			continue
-		}
-		file := filepath.Join(dir, filepath.FromSlash(name))
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	root, err := kernel.OpenRoot(dir)
+	maps.DeleteFunc(all, func(_, text string) bool { return text == "" })
+	root, err := kernel.OpenRoot(treetest.Write(t, all))
 	if err != nil {
 		t.Fatal(err)
 	}
