@@ -161,7 +161,7 @@ func (l *loader) specify(ctx context.Context, root userspace.Root, plan []nodes.
 	spec := cdi.Spec(cdi.Options{Root: root, HostDir: hostDir, Nodes: plan, GPUs: gpus, Arch: kernel.ArchOf(runtime.GOARCH)})
 	dir, named := l.CDIDir, l.CDIDir != ""
 	if !named {
-		dir = filepath.Join(l.own.Dir(), "etc/cdi")
+		dir = filepath.Join(l.own.Dir(), cdi.Dir)
 		if !l.access.IsMount(dir) {
 			dir = filepath.Join(l.share.Dir(), cdiInShare)
 		}

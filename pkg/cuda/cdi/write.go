@@ -16,21 +16,17 @@ import (
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
-// Dir is where runtimes look for specifications that stay; in [RunDir] are those
-// that a boot makes anew.
-const (
-	Dir    = "/etc/cdi"
-	RunDir = "/var/run/cdi"
-)
+// Dir is where runtimes look for specifications that stay.
+const Dir = "/etc/cdi"
 
 // FileName is the specification's, by CDI's custom: vendor and class.
 const FileName = "nvidia.com-gpu.json"
 
 // Write leaves a specification in the folder dir, which it makes where there is
-// none, all at once, and returns its path. It refuses where dir or one of the others, the folders that
-// the runtime reads besides, has one of the same kind by somebody else: runtimes
-// then refuse the devices of both. Errors are of the load stage; errors.Is tells
-// fs.ErrExist for that refusal.
+// none, all at once, and returns its path. It refuses where dir or one of the
+// others, the folders that the runtime reads besides, has one of the same kind
+// by somebody else: runtimes then refuse the devices of both. Errors are of the
+// load stage; errors.Is tells fs.ErrExist for that refusal.
 func Write(dir string, spec specs.Spec, others ...string) (string, error) {
 	for _, d := range append([]string{dir}, others...) {
 		if theirs := rival(d); theirs != "" {
