@@ -37,7 +37,7 @@ func TestKnownDigests(t *testing.T) {
 		if err != nil || addresses[0] != Server+"/"+file || len(addresses) != len(folders[p.Arch]) {
 			t.Errorf("%s is looked for at %v, %v", file, addresses, err)
 		}
-		if compareVersions(last.Version, p.Version) < 0 {
+		if CompareVersions(last.Version, p.Version) < 0 {
 			t.Errorf("%s comes after %s", p.Version, last.Version)
 		}
 		last = p

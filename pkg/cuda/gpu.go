@@ -58,7 +58,7 @@ func Serves(moduleType, version string, gpu kernel.PCIDevice) string {
 	switch {
 	case !slices.Contains(f.types, moduleType):
 		return fmt.Sprintf("it is %s, which runs with the %s modules only, and these are the %s ones", f.name, strings.Join(f.types, " or "), moduleType)
-	case slices.Equal(f.types, []string{Proprietary}) && compareVersions(version, lastBeforeTuring) >= 0:
+	case slices.Equal(f.types, []string{Proprietary}) && CompareVersions(version, lastBeforeTuring) >= 0:
 		return fmt.Sprintf("it is %s, for which the 580 line of drivers was the last, and these are of %s", f.name, version)
 	}
 	return ""
@@ -67,10 +67,6 @@ func Serves(moduleType, version string, gpu kernel.PCIDevice) string {
 // HasGSP says whether a GPU has the processor that runs the driver's GSP
 // firmware, as all have since Turing.
 func HasGSP(gpu kernel.PCIDevice) bool { return slices.Contains(familyOf(gpu.Device).types, Open) }
-
-// CompareVersions compares driver versions number by number, as [slices.SortFunc]
-// wants it: 535.9 comes before 535.54.
-func CompareVersions(a, b string) int { return compareVersions(a, b) }
 
 // Preference is the form of a driver's modules to build for a host.
 type Preference struct {
@@ -109,7 +105,7 @@ func Prefer(asked, version string, gpus []kernel.PCIDevice) (Preference, error) 
 	switch {
 	case len(types) == 1:
 		return Preference{types[0], true, describe(only) + " runs with no other"}, nil
-	case compareVersions(version, openFirst) >= 0:
+	case CompareVersions(version, openFirst) >= 0:
 		return Preference{Open, false, "NVIDIA's own choice since " + openFirst}, nil
 	}
 	return Preference{Proprietary, false, "NVIDIA's own choice before " + openFirst}, nil

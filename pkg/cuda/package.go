@@ -142,16 +142,16 @@ func parseName(name string) (Package, bool) {
 // the usual variant.
 func better(a, b Package) int {
 	return cmp.Or(
-		compareVersions(b.Version, a.Version),
+		CompareVersions(b.Version, a.Version),
 		cmp.Compare(a.Kind, b.Kind), // "folder" < "run"
 		cmp.Compare(a.Variant, b.Variant),
 		cmp.Compare(a.Arch, b.Arch),
 	)
 }
 
-// compareVersions compares driver versions number by number: 535.9 comes
-// before 535.104.
-func compareVersions(a, b string) int {
+// CompareVersions compares driver versions number by number, as [slices.SortFunc]
+// wants it: 535.9 comes before 535.104.
+func CompareVersions(a, b string) int {
 	numbers := func(v string) (list []int) {
 		for part := range strings.SplitSeq(v, ".") {
 			n, _ := strconv.Atoi(part)
