@@ -41,7 +41,7 @@ bench: ## Measure against git and the classic script, RUNS (5) turns, into BENCH
 .PHONY: test
 test: ## Run every test there is: what CI runs
 	@rm -rf $(RESULTS); mkdir -p $(RESULTS); status=0; \
-	$(MAKE) --no-print-directory lint unit deploy integration || status=$$?; \
+	$(MAKE) --no-print-directory --keep-going lint unit deploy integration soak || status=$$?; \
 	find $(RESULTS) -name '*.json' -exec cat '{}' + | awk ' \
 		/"Test":"/ && /"Action":"pass"/ { pass++ } \
 		/"Test":"/ && /"Action":"fail"/ { fail++ } \
@@ -64,6 +64,10 @@ integration: ## Run the tests that use Docker, real kernel sources and QEMU
 	@mkdir -p $(RESULTS)
 	$(GOTESTSUM) --format standard-verbose --jsonfile $(RESULTS)/integration.json -- \
 		$(RACE) -p 1 -count 1 -tags integration -timeout 60m ./integration/...
+
+.PHONY: soak
+soak: ## Kill and cut off builder at random moments, many times
+	@mkdir -p $(RESULTS)
 	$(GOTESTSUM) --format pkgname --jsonfile $(RESULTS)/soak.json -- \
 		$(RACE) -count 1 -tags integration -timeout 20m -run Soak ./pkg/kernel/source/... ./pkg/modules/...
 
