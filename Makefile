@@ -17,6 +17,8 @@ RACE := -race
 else ifeq ($(CI),true)
 $(error CI must run the tests under the race detector, which needs a C compiler: install gcc)
 endif
+# It would have every process sleep for a second at its end.
+export GORACE := atexit_sleep_ms=20
 
 .PHONY: help
 help: ## List the targets

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/k8sp/cuda/internal/gittest"
 	"github.com/k8sp/cuda/internal/makeself/makeselftest"
 )
 
@@ -131,7 +132,7 @@ var badSources = []badInput{
 	}, 12, []string{"tag v9.9.9", "branch v9.9.9"}},
 	{"no ref that the release names", func(t *testing.T, f *fixture) []string {
 		empty := filepath.Join(t.TempDir(), "empty.git")
-		git(t, "init", "--quiet", "--bare", empty)
+		gittest.Run(t, "", "init", "--quiet", "--bare", empty)
 		return needSource(t, f, "--clone-url="+empty)
 	}, 12, []string{"v" + fixtureRelease, "v6.1.192-coreos", "coreos/v6.1.192", "tag v6.1.192", "--source-ref"}},
 	{"the repository cannot be reached", func(t *testing.T, f *fixture) []string {

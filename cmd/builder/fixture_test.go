@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/k8sp/cuda/internal/command"
+	"github.com/k8sp/cuda/internal/gittest"
 	"github.com/k8sp/cuda/pkg/job"
 )
 
@@ -95,26 +95,20 @@ printf index >"$2/lib/modules/$3/modules.dep.bin"
 	t.Setenv("PATH", f.bin+":"+os.Getenv("PATH"))
 }
 
+var kernelRepository gittest.Template
+
 // writeRepository makes a kernel tree of one Makefile, and tags it as CoreOS
 // would, and an earlier one with a tag that promises a later version.
 func (f *fixture) writeRepository(t *testing.T) {
-	git(t, "init", "--quiet", "--initial-branch=master", f.repository)
-	for _, tree := range []struct{ sublevel, tag string }{{"191", "v6.1.193-coreos"}, {"192", "v6.1.192-coreos"}} {
-		write(t, filepath.Join(f.repository, "Makefile"), 0o644, "VERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = "+tree.sublevel+"\nEXTRAVERSION =\n")
-		git(t, "-C", f.repository, "add", "--all")
-		git(t, "-C", f.repository, "commit", "--quiet", "--message=Linux 6.1."+tree.sublevel)
-		git(t, "-C", f.repository, "tag", tree.tag)
-	}
-}
-
-// git runs git without the configuration of whoever runs the tests.
-func git(t *testing.T, args ...string) {
-	t.Helper()
-	command := exec.Command("git", append([]string{"-c", "user.name=t", "-c", "user.email=t@example.com"}, args...)...)
-	command.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null")
-	if out, err := command.CombinedOutput(); err != nil {
-		t.Fatalf("git %s: %v\n%s", strings.Join(args, " "), err, out)
-	}
+	kernelRepository.Copy(t, f.repository, func() {
+		gittest.Run(t, "", "init", "--quiet", "--template=", "--initial-branch=master", f.repository)
+		for _, tree := range []struct{ sublevel, tag string }{{"191", "v6.1.193-coreos"}, {"192", "v6.1.192-coreos"}} {
+			write(t, filepath.Join(f.repository, "Makefile"), 0o644, "VERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = "+tree.sublevel+"\nEXTRAVERSION =\n")
+			gittest.Run(t, f.repository, "add", "--all")
+			gittest.Run(t, f.repository, "commit", "--quiet", "--message=Linux 6.1."+tree.sublevel)
+			gittest.Run(t, f.repository, "tag", tree.tag)
+		}
+	})
 }
 
 func (f *fixture) driver(version string) string {

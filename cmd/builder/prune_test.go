@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/k8sp/cuda/internal/gittest"
 	"github.com/k8sp/cuda/internal/share"
 	"github.com/k8sp/cuda/pkg/job"
 )
@@ -143,7 +144,7 @@ func TestPruneKeepsWhatIsNotBuilders(t *testing.T) {
 			return filepath.Join(f.share, "linux")
 		}, "linux: holds changes (Makefile)"},
 		{"a source with commits", func(t *testing.T, f *fixture) string {
-			git(t, "-C", filepath.Join(f.share, "linux"), "commit", "--quiet", "--allow-empty", "--message=mine")
+			gittest.Run(t, filepath.Join(f.share, "linux"), "commit", "--quiet", "--allow-empty", "--message=mine")
 			return filepath.Join(f.share, "linux")
 		}, "as it was left"},
 		{"a folder of the user's", func(t *testing.T, f *fixture) string {

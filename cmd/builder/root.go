@@ -94,7 +94,7 @@ func run(ctx context.Context, d defaults, args, environ []string, stdout, stderr
 		newVerifyCommand(io),
 		newVersionCommand(io),
 	)
-	root.SetArgs(args)
+	root.SetArgs(append([]string{}, args...)) // nil would be os.Args
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/k8sp/cuda/internal/gittest"
 )
 
 // neglected is a file of the kernel that no list of needed files names.
@@ -16,9 +18,9 @@ const neglected = "lib/neglected.h"
 func withNeglected(t *testing.T) (f *fixture, inShare string) {
 	f = newFixture(t)
 	write(t, filepath.Join(f.repository, neglected), 0o644, "/* needed after all */\n")
-	git(t, "-C", f.repository, "add", "--all")
-	git(t, "-C", f.repository, "commit", "--quiet", "--message=more")
-	git(t, "-C", f.repository, "tag", "--force", "v6.1.192-coreos")
+	gittest.Run(t, f.repository, "add", "--all")
+	gittest.Run(t, f.repository, "commit", "--quiet", "--message=more")
+	gittest.Run(t, f.repository, "tag", "--force", "v6.1.192-coreos")
 	return f, filepath.Join(f.share, "linux", neglected)
 }
 

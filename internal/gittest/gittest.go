@@ -3,6 +3,7 @@
 package gittest
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"net/http/cgi"
@@ -40,12 +41,17 @@ func Init(t testing.TB, dir, branch string) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	Run(t, dir, "init", "--quiet", "--initial-branch="+branch)
-	for _, allowed := range []string{"allowFilter", "allowTipSHA1InWant", "allowReachableSHA1InWant"} {
-		Run(t, dir, "config", "uploadpack."+allowed, "true")
+	Run(t, dir, "init", "--quiet", "--template=", "--initial-branch="+branch)
+	config, err := os.OpenFile(filepath.Join(dir, ".git/config"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
 	}
 	// Threads that look for deltas make another pack of the same objects each time.
-	Run(t, dir, "config", "pack.threads", "1")
+	_, err = config.WriteString("[uploadpack]\n\tallowFilter\n\tallowTipSHA1InWant\n\tallowReachableSHA1InWant\n" +
+		"[pack]\n\tthreads = 1\n[maintenance]\n\tauto = false\n")
+	if err := errors.Join(err, config.Close()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Backend serves the repositories below root.

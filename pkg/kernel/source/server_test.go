@@ -39,6 +39,18 @@ func newRepository(t *testing.T) *repository {
 	t.Helper()
 	top := t.TempDir()
 	r := &repository{dir: filepath.Join(top, repositoryName+".git")}
+	small.Copy(t, r.dir, func() { r.make(t) })
+	r.git = httptest.NewServer(r.watched(gittest.Backend(t, top)))
+	t.Cleanup(r.git.Close)
+	r.api = httptest.NewServer(r.watched(http.HandlerFunc(r.serveRef)))
+	t.Cleanup(r.api.Close)
+	return r
+}
+
+var small gittest.Template
+
+func (r *repository) make(t *testing.T) {
+	t.Helper()
 	gittest.Init(t, r.dir, "coreos/v3.17.2")
 	r.commit(t, "3.17.2", "")
 	gittest.Run(t, r.dir, "checkout", "--quiet", "-b", "master")
@@ -50,12 +62,6 @@ func newRepository(t *testing.T) *repository {
 	r.commit(t, "4.8.1", "-coreos")
 	gittest.Run(t, r.dir, "tag", "v4.8.1-coreos")
 	gittest.Run(t, r.dir, "tag", "v4.8.2-coreos")
-
-	r.git = httptest.NewServer(r.watched(gittest.Backend(t, top)))
-	t.Cleanup(r.git.Close)
-	r.api = httptest.NewServer(r.watched(http.HandlerFunc(r.serveRef)))
-	t.Cleanup(r.api.Close)
-	return r
 }
 
 // options are what a user of the servers would give, into folders of the test.

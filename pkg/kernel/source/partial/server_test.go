@@ -37,6 +37,15 @@ func newRepository(t *testing.T) *repository {
 	t.Helper()
 	top := t.TempDir()
 	r := &repository{dir: filepath.Join(top, "linux.git")}
+	served.Copy(t, r.dir, func() { r.make(t) })
+	r.handler = gittest.Backend(t, top)
+	return r
+}
+
+var served gittest.Template
+
+func (r *repository) make(t *testing.T) {
+	t.Helper()
 	gittest.Init(t, r.dir, "main")
 	for i := range 60 {
 		put(t, r.dir, fmt.Sprintf("include/linux/h%d.h", i), text(i))
@@ -62,8 +71,6 @@ func newRepository(t *testing.T) *repository {
 	r.commit(t, "v2")
 	// As a server has them: packed, and similar ones as deltas.
 	gittest.Run(t, r.dir, "gc", "--quiet")
-	r.handler = gittest.Backend(t, top)
-	return r
 }
 
 // text is a file that does not compress well.
