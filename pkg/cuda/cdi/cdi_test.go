@@ -214,27 +214,21 @@ func TestWriteYieldsToAnother(t *testing.T) {
 		"a mention":               {"x.yaml", "kind: example.com/x\nannotations:\n  see: nvidia.com/gpu\n", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, beside := range []bool{true, false} {
-				dir := t.TempDir()
-				other := dir
-				if !beside {
-					other = t.TempDir()
-				}
-				file := filepath.Join(other, c.file)
-				if err := os.WriteFile(file, []byte(c.text), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				_, err := Write(dir, spec, other, filepath.Join(dir, "absent"))
-				if errors.Is(err, fs.ErrExist) != c.refused {
-					t.Fatalf("beside: %v, error %v", beside, err)
-				}
-				if c.refused {
-					wantLoadError(t, err, file+" specifies nvidia.com/gpu as well")
-				}
-				text, err := os.ReadFile(file)
-				if err != nil || (string(text) != c.text) != (beside && c.file == FileName && !c.refused) {
-					t.Errorf("beside: %v, the file is now %s (%v)", beside, text, err)
-				}
+			dir := t.TempDir()
+			file := filepath.Join(dir, c.file)
+			if err := os.WriteFile(file, []byte(c.text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			_, err := Write(dir, spec)
+			if errors.Is(err, fs.ErrExist) != c.refused {
+				t.Fatal(err)
+			}
+			if c.refused {
+				wantLoadError(t, err, file+" specifies nvidia.com/gpu as well")
+			}
+			text, err := os.ReadFile(file)
+			if err != nil || (string(text) != c.text) != (c.file == FileName && !c.refused) {
+				t.Errorf("the file is now %s (%v)", text, err)
 			}
 		})
 	}

@@ -23,17 +23,15 @@ const Dir = "/etc/cdi"
 const FileName = "nvidia.com-gpu.json"
 
 // Write leaves a specification in the folder dir, which it makes where there is
-// none, all at once, and returns its path. It refuses where dir or one of the
-// others, the folders that the runtime reads besides, has one of the same kind
-// by somebody else: runtimes then refuse the devices of both. Errors are of the
-// load stage; errors.Is tells fs.ErrExist for that refusal.
-func Write(dir string, spec specs.Spec, others ...string) (string, error) {
-	for _, d := range append([]string{dir}, others...) {
-		if theirs := rival(d); theirs != "" {
-			return "", stage.Wrap(stage.Load, fs.ErrExist,
-				fmt.Sprintf("%s specifies %s as well, and container runtimes refuse devices that are specified twice, so none is written", theirs, Kind),
-				"use that one, which NVIDIA's toolkit made, or remove it and load again")
-		}
+// none, all at once, and returns its path. It refuses where that folder has one
+// of the same kind by somebody else: runtimes then refuse the devices of both.
+// (Of two folders, the one that they read last decides.) Errors are of the load
+// stage; errors.Is tells fs.ErrExist for that refusal.
+func Write(dir string, spec specs.Spec) (string, error) {
+	if theirs := rival(dir); theirs != "" {
+		return "", stage.Wrap(stage.Load, fs.ErrExist,
+			fmt.Sprintf("%s specifies %s as well, and container runtimes refuse devices that are specified twice, so none is written", theirs, Kind),
+			"use that one, which NVIDIA's toolkit made, or remove it and load again")
 	}
 	var text bytes.Buffer
 	enc := json.NewEncoder(&text)
