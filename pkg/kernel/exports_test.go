@@ -93,6 +93,11 @@ func kernelCases() []exportsCase {
 				"boot/flatcar/initrd": "not a kernel's name",
 			}
 		}},
+		{name: "an image that has its package's version behind its banner", from: "boot/vmlinuz-6.12.103-flatcar", symbols: inSymvers, files: func(t *testing.T, k imagetest.Kernel) map[string]string {
+			ubuntu := k
+			ubuntu.Banner += " (Ubuntu 6.12.0-103.103-generic 6.12.103)"
+			return map[string]string{"boot/vmlinuz-" + k.Release: string(ubuntu.BzImage(t)), "proc/kallsyms": kallsymsText(k)}
+		}},
 		{name: "an image of another build of the release", from: "proc/kallsyms", symbols: inKallsyms, files: func(t *testing.T, k imagetest.Kernel) map[string]string {
 			other := with(k, "of_another_build")
 			other.Banner = strings.Replace(k.Banner, "Aug 10", "Aug 11", 1)

@@ -109,10 +109,12 @@ func (i kernelImage) symbols() []Symbol {
 	return symbols
 }
 
-// hasBanner says whether the image's banner is b, where both are known.
+// hasBanner says whether the image's banner is b, where both are known. Ubuntu's
+// kernels have their package's version in parentheses behind it, and leave that
+// out of proc/version.
 func (i kernelImage) hasBanner(b banner) bool {
 	text := strings.TrimSpace(i.Banner)
-	return text == "" || b.text == "" || text == b.text
+	return text == "" || b.text == "" || text == b.text || strings.HasPrefix(text, b.text+" (")
 }
 
 // rootFor is the root as that of the image's kernel: where it runs another one,
