@@ -328,6 +328,10 @@ func (o BuildOptions) objects(ctx context.Context, d Driver) int64 {
 
 var counted = regexp.MustCompile(`conftests:\d+ objects:(\d{1,6}) modules:(\d{1,6})`)
 
+// hostModprobe is the complaint of an installer that does not find the program
+// with which the kernel that it runs on would load a module, whatever it builds for.
+var hostModprobe = regexp.MustCompile("reported by '/proc/sys/kernel/modprobe', `(/[^`]*)`, differs")
+
 // failure is the error of a build that failed, or that left modules out.
 func (o BuildOptions) failure(d Driver, runErr error, missing []string, log findings, printed string) error {
 	e := &stage.Error{Stage: stage.Build, Hint: "see " + o.LogFile}
@@ -344,6 +348,10 @@ func (o BuildOptions) failure(d Driver, runErr error, missing []string, log find
 		e.Reason = fmt.Sprintf("nvidia-installer %s reported success, but did not build %s", d.Version, strings.Join(missing, ", "))
 	case log.Cause != "":
 		e.Reason = fmt.Sprintf("driver %s does not compile against kernel %s", d.Version, o.Release)
+	case hostModprobe.MatchString(log.Complaint):
+		path := hostModprobe.FindStringSubmatch(log.Complaint)[1]
+		e.Reason = fmt.Sprintf("nvidia-installer %s insists that this machine's modprobe, %s, is in this container too", d.Version, path)
+		e.Hint, why = fmt.Sprintf("mount it, -v %[1]s:%[1]s:ro: it is only looked at", path), ""
 	default:
 		e.Reason = fmt.Sprintf("nvidia-installer %s failed", d.Version)
 		e.Err = runErr

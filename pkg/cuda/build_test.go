@@ -126,7 +126,8 @@ func TestBuild(t *testing.T) {
 			"--kernel-modules-only", "--silent", "--kernel-name=6.1.192-coreos-r1", "--kernel-source-path", "--kernel-output-path",
 			"--kernel-install-path", "--log-file-name", "--accept-license", "--no-questions", "--no-precompiled-interface",
 			"--no-nouveau-check", "--no-x-check", "--no-check-for-alternate-installs", "--no-distro-scripts", "--no-dkms", "--no-backup",
-			"--no-kernel-module-source", "--skip-depmod", "--concurrency-level", "--no-unified-memory",
+			"--no-kernel-module-source", "--skip-depmod", "--concurrency-level",
+			"--kernel-module-build-directory=kernel", "--no-unified-memory",
 		},
 	}
 	if diff := cmp.Diff(want, b); diff != "" {
@@ -209,6 +210,9 @@ func TestBuildFails(t *testing.T) {
 		{"the installer gives up",
 			fakeInstaller{log: realLog("no-compiler"), err: failed},
 			"build: nvidia-installer 535.261.03 failed: The CC sanity check failed: The C compiler 'gcc-99' does not appear to be able to create object files.  Please make sure you have your Linux distribution's libc development package installed and that 'gcc-99' is a valid C compiler name. See LOG."},
+		{"this machine's modprobe is elsewhere",
+			fakeInstaller{log: "ERROR: The path to the `modprobe` utility reported by '/proc/sys/kernel/modprobe', `/nix/store/x/bin/modprobe`, differs from the path determined by `nvidia-installer`, `/usr/bin/kmod`, and does not appear to point to a valid `modprobe` binary.  Please correct the path in '/proc/sys/kernel/modprobe'.\n", err: failed},
+			"build: nvidia-installer 535.261.03 insists that this machine's modprobe, /nix/store/x/bin/modprobe, is in this container too. Mount it, -v /nix/store/x/bin/modprobe:/nix/store/x/bin/modprobe:ro: it is only looked at."},
 		{"the installer dies before its log",
 			fakeInstaller{err: failed},
 			"build: nvidia-installer 535.261.03 failed: ERROR: Installation has failed. See LOG."},

@@ -141,16 +141,17 @@ func compose(known options, d Driver, o BuildOptions, install string) ([]argumen
 
 // formArgument says which form of the modules to build, to an installer that
 // has a choice: by name since 555.42.02, by folder since 470.42.01. Without
-// it, installers since 560 decide by the GPUs that they see.
+// it, installers decide by the GPUs that they see: since 560, and before where
+// they see a Grace Hopper.
 func formArgument(known options, d Driver, moduleType string) ([]argument, error) {
 	folder := d.SourceDir(moduleType)
 	switch {
 	case known["kernel-module-type"]:
 		return []argument{{name: "kernel-module-type", value: moduleType}}, nil
-	case strings.Trim(d.Manifest.BuildDir, "./") == folder:
-		return nil, nil
 	case known["kernel-module-build-directory"]:
 		return []argument{{name: "kernel-module-build-directory", value: folder}}, nil
+	case strings.Trim(d.Manifest.BuildDir, "./") == folder:
+		return nil, nil
 	}
 	return nil, stage.New(stage.Build,
 		fmt.Sprintf("the nvidia-installer of driver %s cannot be told to build the %s modules", d.Version, moduleType),
