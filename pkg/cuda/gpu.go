@@ -21,7 +21,8 @@ type family struct {
 // From Turing on they are those of the table "Compatible GPUs" in the README
 // of NVIDIA's open-gpu-kernel-modules (595.45.04), which lists none below
 // 0x1e02; that Blackwell has no proprietary modules is in the chapter "Open
-// Linux Kernel Modules" of the driver's own README.
+// Linux Kernel Modules" of the driver's own README, and so is Grace Hopper,
+// whose identifiers nvidia-installer has (detect-self-hosted.h).
 var families = []family{
 	{0x0000, "Volta or earlier", []string{Proprietary}},
 	{0x1e00, "Turing", []string{Proprietary, Open}},
@@ -29,6 +30,8 @@ var families = []family{
 	{0x2180, "Turing", []string{Proprietary, Open}},
 	{0x2200, "Ampere", []string{Proprietary, Open}},
 	{0x2300, "Hopper", []string{Proprietary, Open}},
+	{0x2340, "Grace Hopper", []string{Open}},
+	{0x2380, "Hopper", []string{Proprietary, Open}},
 	{0x2400, "Ampere", []string{Proprietary, Open}},
 	{0x2600, "Ada Lovelace", []string{Proprietary, Open}},
 	{0x2900, "Blackwell or later", []string{Open}},
@@ -81,9 +84,12 @@ type Preference struct {
 // Prefer decides which form of a driver's modules to build: what the user
 // asked for ("proprietary" or "open"; "auto" and nothing are no wish), else
 // what the host's GPUs run with, where they are seen and leave no choice, else
-// what NVIDIA's own installer of that version prefers. Its error, of the
-// driver stage, is GPUs that no one form serves.
-func Prefer(asked, version string, gpus []kernel.PCIDevice) (Preference, error) {
+// what NVIDIA's own installer of that version prefers. Of a package for vGPU
+// guests that is the proprietary one where GPUs are seen that it runs: the parts
+// of Turing's and Ampere's GPUs that guests get have no GSP of their own, which
+// their identifiers do not tell. Its error, of the driver stage, is GPUs that no
+// one form serves.
+func Prefer(asked string, p Package, gpus []kernel.PCIDevice) (Preference, error) {
 	if asked != "" && asked != "auto" {
 		return Preference{asked, true, "--module-type asks for it"}, nil
 	}
@@ -105,7 +111,9 @@ func Prefer(asked, version string, gpus []kernel.PCIDevice) (Preference, error) 
 	switch {
 	case len(types) == 1:
 		return Preference{types[0], true, describe(only) + " runs with no other"}, nil
-	case CompareVersions(version, openFirst) >= 0:
+	case p.forGuests() && len(gpus) > 0:
+		return Preference{Proprietary, false, "a vGPU of this host may run with no other"}, nil
+	case CompareVersions(p.Version, openFirst) >= 0:
 		return Preference{Open, false, "NVIDIA's own choice since " + openFirst}, nil
 	}
 	return Preference{Proprietary, false, "NVIDIA's own choice before " + openFirst}, nil

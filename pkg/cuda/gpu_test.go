@@ -9,7 +9,7 @@ import (
 )
 
 func TestPrefer(t *testing.T) {
-	const p100, t4, a100, gtx1650, h100, l40, b200, rtx5090 = 0x15f8, 0x1eb8, 0x20b0, 0x2182, 0x2330, 0x26b5, 0x2901, 0x2b85
+	const p100, t4, a100, gtx1650, h100, gh200, l40, b200, rtx5090 = 0x15f8, 0x1eb8, 0x20b0, 0x2182, 0x2330, 0x2342, 0x26b5, 0x2901, 0x2b85
 	tests := []struct {
 		name, asked, version string
 		gpus                 []uint16
@@ -22,13 +22,14 @@ func TestPrefer(t *testing.T) {
 		{"before Turing", "auto", "570.86.10", []uint16{p100}, Proprietary, true, "10de:15f8 (Volta or earlier)"},
 		{"Turing and Ampere leave the choice", "", "550.78", []uint16{t4, a100, gtx1650}, Proprietary, false, "before 560"},
 		{"Hopper and Ada too", "", "570.86.10", []uint16{h100, l40}, Open, false, "since 560"},
+		{"Grace Hopper", "", "535.161.08", []uint16{gh200}, Open, true, "10de:2342 (Grace Hopper)"},
 		{"Blackwell", "", "570.86.10", []uint16{b200, rtx5090}, Open, true, "10de:2901 (Blackwell or later)"},
 		{"one of several decides", "", "580.65.06", []uint16{l40, p100}, Proprietary, true, "10de:15f8"},
 		{"the user decides", "proprietary", "580.65.06", []uint16{b200}, Proprietary, true, "--module-type"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := Prefer(tt.asked, tt.version, devices(tt.gpus))
+			got, err := Prefer(tt.asked, Package{Version: tt.version}, devices(tt.gpus))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -37,7 +38,7 @@ func TestPrefer(t *testing.T) {
 			}
 		})
 	}
-	_, err := Prefer("auto", "580.65.06", devices([]uint16{p100, b200}))
+	_, err := Prefer("auto", Package{Version: "580.65.06"}, devices([]uint16{p100, b200}))
 	if stage.ExitCode(err) != 11 || !strings.Contains(err.Error(), "10de:15f8") || !strings.Contains(err.Error(), "10de:2901") {
 		t.Errorf("GPUs that no one form serves: %v", err)
 	}
@@ -49,6 +50,27 @@ func devices(ids []uint16) []kernel.PCIDevice {
 		gpus = append(gpus, kernel.PCIDevice{Address: "0000:65:00.0", Vendor: 0x10de, Device: id, Class: 0x030200})
 	}
 	return gpus
+}
+
+func TestPreferForGuests(t *testing.T) {
+	const a10, b200 = 0x2236, 0x2901
+	for _, tt := range []struct {
+		variant, version string
+		gpus             []uint16
+		want             string
+	}{
+		{"", "570.133.20", []uint16{a10}, Open},
+		{"grid", "570.133.20", []uint16{a10}, Proprietary},
+		{"grid-azure", "580.105.08", []uint16{a10}, Proprietary},
+		{"grid", "580.105.08", []uint16{b200}, Open},
+		{"grid", "580.105.08", nil, Open},
+		{"grid", "535.261.03", nil, Proprietary},
+	} {
+		got, err := Prefer("auto", Package{Version: tt.version, Variant: tt.variant}, devices(tt.gpus))
+		if err != nil || got.Type != tt.want {
+			t.Errorf("%s %q, %x: %+v, %v, want %s", tt.version, tt.variant, tt.gpus, got, err, tt.want)
+		}
+	}
 }
 
 func TestPreferenceResolve(t *testing.T) {
@@ -88,6 +110,7 @@ func TestPreferenceResolve(t *testing.T) {
 
 func TestServes(t *testing.T) {
 	volta := kernel.PCIDevice{Address: "0000:01:00.0", Vendor: 0x10de, Device: 0x1db4}
+	graceHopper := kernel.PCIDevice{Address: "0000:01:00.0", Vendor: 0x10de, Device: 0x2342}
 	hopper := kernel.PCIDevice{Address: "0000:01:00.0", Vendor: 0x10de, Device: 0x2330}
 	blackwell := kernel.PCIDevice{Address: "0000:01:00.0", Vendor: 0x10de, Device: 0x2901}
 	for _, tt := range []struct {
@@ -97,6 +120,8 @@ func TestServes(t *testing.T) {
 	}{
 		{hopper, Proprietary, "535.261.03", ""},
 		{hopper, Open, "595.45.04", ""},
+		{graceHopper, Proprietary, "560.35.03", "Grace Hopper, which runs with the open modules only"},
+		{graceHopper, Open, "560.35.03", ""},
 		{volta, Proprietary, "580.159.04", ""},
 		{volta, Proprietary, "590.10", "the 580 line of drivers was the last"},
 		{volta, Open, "535.261.03", "runs with the proprietary modules only"},

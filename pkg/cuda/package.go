@@ -40,7 +40,7 @@ type Package struct {
 	// containers no longer run on ("x86").
 	Arch kernel.Arch
 	// Variant is what the name says after the version: "no-compat32",
-	// "grid", "vgpu-kvm"; empty for the usual package.
+	// "grid", "grid-aws", "vgpu-kvm"; empty for the usual package.
 	Variant string
 	// Fetched says that [Fetch] put it there, and that it may be removed.
 	Fetched bool
@@ -54,9 +54,17 @@ var (
 	versionPattern = regexp.MustCompile(`^\d+(\.\d+){1,2}$`)
 )
 
-// buildable are the variants that hold the same kernel modules as the usual
-// package. A vGPU host's ("vgpu-kvm") are others, for hypervisors.
-var buildable = []string{"", "no-compat32", "grid", "custom"}
+// buildable says whether a package holds modules for this use: the usual one, or
+// a variant of it. A vGPU host's ("vgpu-kvm") are others, for hypervisors.
+func (p Package) buildable() bool {
+	return p.forGuests() || slices.Contains([]string{"", "no-compat32", "custom"}, p.Variant)
+}
+
+// forGuests says whether a package is for guests with a vGPU: NVIDIA's "grid",
+// or a cloud's "grid-aws", "grid-azure".
+func (p Package) forGuests() bool {
+	return p.Variant == "grid" || strings.HasPrefix(p.Variant, "grid-")
+}
 
 // Find returns the driver package to use of those in the folder dir: the newest
 // for arch, or the one of the given version where that is not empty. Of one version an unpacked folder
@@ -68,14 +76,21 @@ func Find(ctx context.Context, dir string, arch kernel.Arch, version string) (Pa
 		return Package{}, stage.Wrap(stage.Driver, err, fmt.Sprintf("cannot look for a driver package in %s", dir), "make the folder readable")
 	}
 	usable := slices.DeleteFunc(slices.Clone(seen), func(p Package) bool {
-		return p.Arch != arch || !slices.Contains(buildable, p.Variant)
+		return p.Arch != arch || !p.buildable()
 	})
-	if len(usable) == 0 {
-		return Package{}, absent{noneError(dir, arch, seen)}
-	}
+	is := func(p Package) bool { return p.Arch == arch && p.Version == version }
 	i := 0
 	if version != "" {
-		i = slices.IndexFunc(usable, func(p Package) bool { return p.Version == version })
+		i = slices.IndexFunc(usable, is)
+	}
+	// Who put such a package there does not want another of that version.
+	if other := slices.IndexFunc(seen, is); other >= 0 && i < 0 {
+		return Package{}, stage.New(stage.Driver,
+			fmt.Sprintf("the only package of driver %s in %s is for hypervisors or of a kind that is not known: %s", version, dir, seen[other].Name()),
+			fmt.Sprintf("put NVIDIA-Linux-%s-%s.run there, or take that package away to have it downloaded", arch, version))
+	}
+	if len(usable) == 0 {
+		return Package{}, absent{noneError(dir, arch, seen)}
 	}
 	if i < 0 {
 		return Package{}, absent{stage.New(stage.Driver,

@@ -71,6 +71,12 @@ func TestFind(t *testing.T) {
 			seen:    []string{"NVIDIA-Linux-x86_64-550.54.16-vgpu-kvm.run", "NVIDIA-Linux-x86_64-550.54.14.run", "NVIDIA-Linux-x86_64-550.54.14-no-compat32.run"},
 		},
 		{
+			name:    "a cloud's, for its guests",
+			present: []string{"NVIDIA-Linux-x86_64-580.105.08-grid-azure.run", "NVIDIA-Linux-x86_64-580.105.08-vgpu-kvm.run"},
+			want:    "NVIDIA-Linux-x86_64-580.105.08-grid-azure.run",
+			seen:    []string{"NVIDIA-Linux-x86_64-580.105.08-grid-azure.run", "NVIDIA-Linux-x86_64-580.105.08-vgpu-kvm.run"},
+		},
+		{
 			name: "the other architecture", arch: kernel.AArch64,
 			present: []string{"NVIDIA-Linux-aarch64-535.261.03.run", "NVIDIA-Linux-x86_64-550.54.14.run"},
 			want:    "NVIDIA-Linux-aarch64-535.261.03.run",
@@ -148,6 +154,12 @@ func TestFindErrors(t *testing.T) {
 			hint:   "put NVIDIA-Linux-x86_64-VERSION.run there, or its unpacked folder, as run.sh does; or name a version to download with --driver-version",
 		},
 		{
+			name: "a hypervisor's of that version", version: "550.54.16",
+			present: []string{"NVIDIA-Linux-x86_64-550.54.16-vgpu-kvm.run", "NVIDIA-Linux-x86_64-535.261.03.run"},
+			reason:  "the only package of driver 550.54.16 in DIR is for hypervisors or of a kind that is not known: NVIDIA-Linux-x86_64-550.54.16-vgpu-kvm.run",
+			hint:    "put NVIDIA-Linux-x86_64-550.54.16.run there, or take that package away to have it downloaded",
+		},
+		{
 			name: "not that version", version: "535.1",
 			present: []string{"NVIDIA-Linux-x86_64-440.44", "NVIDIA-Linux-x86_64-440.44.run", "NVIDIA-Linux-x86_64-535.261.03.run", "NVIDIA-Linux-aarch64-535.1.run"},
 			reason:  "driver 535.1 is not in DIR, which has 535.261.03, 440.44",
@@ -157,6 +169,9 @@ func TestFindErrors(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			dir := put(t, c.present...)
 			_, err := Find(t.Context(), dir, kernel.X86_64, c.version)
+			if Absent(err) == strings.Contains(c.name, "of that version") {
+				t.Errorf("absent: %v", Absent(err))
+			}
 			checkError(t, err, strings.ReplaceAll(c.reason, "DIR", dir), c.hint)
 		})
 	}
