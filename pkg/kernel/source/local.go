@@ -122,7 +122,8 @@ func (l *ladder) localTree() (Tree, error) {
 
 // Fingerprint is a digest of what Options.From holds, where that is a tree or a
 // tarball on this machine, which may be another at the next run; for anything
-// else it is what was asked for. It is empty where nothing was.
+// else it is what was asked for, without the credentials that it was asked for
+// with, which may be others then. It is empty where nothing was.
 func Fingerprint(t kernel.Target, o Options) (string, error) {
 	l, err := newLadder(t, o)
 	if err != nil {
@@ -136,6 +137,8 @@ func Fingerprint(t kernel.Target, o Options) (string, error) {
 		digest = l.SHA256 // nothing else is used
 	case l.place == tarballPlace:
 		digest, err = digestFile(l.From)
+	case l.place == gitPlace:
+		digest = l.clone
 	}
 	return digest, stage.Wrap(stage.Source, err, "the kernel source cannot be read", "check --source")
 }

@@ -361,6 +361,14 @@ func TestFingerprint(t *testing.T) {
 			t.Errorf("%s: %q, want %q", name, test.got, test.want)
 		}
 	}
+	// What CI makes anew for each run is no other source.
+	first := of("https://ci:hunter2@example.com/x.git?token=hunter2", "")
+	if again := of("https://ci:hunter3@example.com/x.git?token=hunter3", ""); again != first || strings.Contains(first, "hunter") {
+		t.Errorf("a repository is %q with one token and %q with another", first, again)
+	}
+	if other := of("https://ci:hunter2@example.com/y.git?token=hunter2", ""); other == first {
+		t.Errorf("two repositories are both %q", other)
+	}
 	before := of(tree, "")
 	write(t, filepath.Join(tree, "include/a.h"), "b")
 	if after := of(tree, ""); after == before || len(after) != 64 {
