@@ -3,9 +3,11 @@ package download
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -114,3 +116,37 @@ func Shown(address string) string {
 	u.User, u.RawQuery, u.Fragment = nil, "", ""
 	return u.String()
 }
+
+// Bare is an HTTP client's error whose words hold no address but as [Shown] has
+// it. Clients repeat the whole of one, also where a server or a proxy's setting
+// brought it up.
+func Bare(err error) error {
+	if err == nil {
+		return nil
+	}
+	text := err.Error()
+	var wrapped *url.Error
+	if errors.As(err, &wrapped) {
+		text = strings.ReplaceAll(text, wrapped.Error(), wrapped.Err.Error())
+	}
+	text = address.ReplaceAllStringFunc(text, Shown)
+	if text == err.Error() {
+		return err
+	}
+	return &bareError{text, err}
+}
+
+// address is one amid other words, without what ends it there.
+var address = regexp.MustCompile(`(?i)\bhttps?://[^\s"]*[^\s":,.)]`)
+
+// bareError is an error in other words.
+type bareError struct {
+	text string
+	err  error
+}
+
+// Error says what the error does, without secrets.
+func (e *bareError) Error() string { return e.text }
+
+// Unwrap returns the error as it was.
+func (e *bareError) Unwrap() error { return e.err }

@@ -1,6 +1,10 @@
 package download
 
 import (
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
 	"strings"
 	"testing"
 )
@@ -43,6 +47,28 @@ func TestShown(t *testing.T) {
 		if got := Shown(address); got != want {
 			t.Errorf("%s is shown as %s", address, got)
 		}
+	}
+}
+
+func TestBare(t *testing.T) {
+	const secret = "https://me:hunter2@example.com/a?token=hunter2"
+	for name, test := range map[string]struct {
+		err  error
+		says string
+	}{
+		"a client's":       {&url.Error{Op: "Get", URL: secret, Err: io.EOF}, "EOF"},
+		"one around it":    {fmt.Errorf("unreachable: %w", &url.Error{Op: "Get", URL: secret, Err: io.EOF}), "unreachable: EOF"},
+		"a redirect":       {fmt.Errorf("redirect to %s: %w", secret, io.EOF), "redirect to https://example.com/a: EOF"},
+		"what is no URL":   {fmt.Errorf("invalid proxy %q: %w", "HTTP://me:hunter2%@proxy", io.EOF), `invalid proxy "the address": EOF`},
+		"without any":      {io.EOF, "EOF"},
+		"one with nothing": {fmt.Errorf("http://a/b: %w", io.EOF), "http://a/b: EOF"},
+	} {
+		if got := Bare(test.err); got.Error() != test.says || !errors.Is(got, io.EOF) {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	if err := Bare(nil); err != nil {
+		t.Errorf("no error: %v", err)
 	}
 }
 

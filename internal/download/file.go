@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -177,14 +176,7 @@ type reader func([]byte) (int, error)
 func (r reader) Read(b []byte) (int, error) { return r(b) }
 
 // named gives an error the address, without its credentials.
-func (o Options) named(err error) error {
-	// The client's own error repeats the address, with what is secret in it.
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) {
-		err = wrapped.Err
-	}
-	return fmt.Errorf("%s: %w", Shown(o.URL), err)
-}
+func (o Options) named(err error) error { return fmt.Errorf("%s: %w", Shown(o.URL), Bare(err)) }
 
 // passing is an error of the network, which may pass.
 func (o Options) passing(err error) error { return retry.Connection(o.named(err)) }

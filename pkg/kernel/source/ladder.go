@@ -12,6 +12,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/transport"
 	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
 
+	"github.com/k8sp/cuda/internal/download"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/kernel/source/needs"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -23,7 +24,8 @@ const (
 )
 
 // ladder is Options with its defaults filled in for one target, and its
-// secrets out of its URLs, so that any URL in it may be printed.
+// secrets out of its URLs, so that any URL in it may be printed, if it is none of
+// Options's.
 type ladder struct {
 	Options
 	release    kernel.Release
@@ -128,10 +130,17 @@ func (l *ladder) setURLs() error {
 		return nil
 	}
 	user := clone.User
-	if clone.Scheme == "http" || clone.Scheme == "https" {
-		clone.User = nil
+	switch clone.Scheme {
+	case "", "file", "git", "ssh":
+		// A question mark is part of the path, and no password is sent.
+		if _, has := user.Password(); has {
+			clone.User = url.User(user.Username())
+		}
+		l.clone = clone.String()
+	default:
+		// A query cannot be sent: git's requests have one of their own.
+		l.clone = download.Shown(l.CloneURL)
 	}
-	l.clone = clone.String()
 	l.setAuth(l.clone, api, user)
 	return nil
 }

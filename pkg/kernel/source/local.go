@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-git/go-git/v5/plumbing/transport"
 
+	"github.com/k8sp/cuda/internal/download"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -40,6 +41,9 @@ func (l *ladder) setFrom() error {
 	switch u, err := url.Parse(l.From); {
 	case l.From == "":
 		return nil
+	case err != nil && strings.Contains(l.From, "://"):
+		// Not shown: what does not parse is often a password.
+		return usage("the URL of the kernel source is not one; a user or password in it has to be percent-encoded")
 	case l.CloneURL != "":
 		return usage("the kernel source can come from one place: --source or --clone-url")
 	case err == nil && (u.Scheme == "http" || u.Scheme == "https") && archive.MatchString(u.Path):
@@ -59,9 +63,15 @@ func (l *ladder) setFrom() error {
 			return err
 		}
 	}
-	if l.place != gitPlace {
-		l.repository, l.clone, l.refs = "", l.From, []string{filepath.Base(l.From)}
+	if l.place == gitPlace {
+		return nil
 	}
+	l.repository, l.clone = "", l.From
+	if strings.Contains(l.clone, "://") {
+		// Its query may be a signature, and another one each time.
+		l.clone = download.Shown(l.clone)
+	}
+	l.refs = []string{filepath.Base(l.clone)}
 	return nil
 }
 
@@ -112,7 +122,8 @@ func (l *ladder) localTree() (Tree, error) {
 
 // Fingerprint is a digest of what Options.From holds, where that is a tree or a
 // tarball on this machine, which may be another at the next run; for anything
-// else it is what was asked for. It is empty where nothing was.
+// else it is what was asked for, without the credentials that it was asked for
+// with, which may be others then. It is empty where nothing was.
 func Fingerprint(t kernel.Target, o Options) (string, error) {
 	l, err := newLadder(t, o)
 	if err != nil {
@@ -126,6 +137,8 @@ func Fingerprint(t kernel.Target, o Options) (string, error) {
 		digest = l.SHA256 // nothing else is used
 	case l.place == tarballPlace:
 		digest, err = digestFile(l.From)
+	case l.place == gitPlace:
+		digest = l.clone
 	}
 	return digest, stage.Wrap(stage.Source, err, "the kernel source cannot be read", "check --source")
 }

@@ -1,8 +1,12 @@
 package source
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -14,6 +18,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/rs/zerolog"
 
 	"github.com/k8sp/cuda/internal/gittest"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -132,24 +137,153 @@ func TestTarballsThatAreRefused(t *testing.T) {
 		name     stage.Name
 		sentence string
 	}{
-		"another digest":       {Options{From: name, SHA256: strings.Repeat("ab", 32)}, stage.Source, "has the SHA-256 " + digest},
-		"a server, no digest":  {Options{From: "https://cdn.kernel.org/linux-6.1.tar.xz"}, stage.Usage, "--source-sha256"},
-		"a password":           {Options{From: "https://me:secret@cdn.kernel.org/linux-6.1.tar.xz", SHA256: digest}, stage.Usage, "may hold no password"},
-		"no digest":            {Options{From: name, SHA256: "x"}, stage.Usage, `"x" is not a SHA-256`},
-		"two places":           {Options{From: name, CloneURL: "https://example.com/x.git"}, stage.Usage, "from one place"},
-		"garbage":              {Options{From: garbage}, stage.Source, "cannot unpack"},
-		"cut":                  {Options{From: cut}, stage.Source, "cannot unpack"},
-		"another version":      {Options{From: tarballOf(t, r, "v4.8.1-coreos")}, stage.Source, "is the source of 4.8.1-coreos, not of kernel 4.7.3"},
-		"nothing":              {Options{From: filepath.Join(t.TempDir(), "gone.tar")}, stage.Source, "cannot be read"},
-		"a server, and no net": {Options{From: "https://cdn.kernel.org/linux-6.1.tar.xz", SHA256: digest, Offline: true}, stage.Source, "--offline forbids"},
+		"another digest":        {Options{From: name, SHA256: strings.Repeat("ab", 32)}, stage.Source, "has the SHA-256 " + digest},
+		"a server, no digest":   {Options{From: "https://cdn.kernel.org/linux-6.1.tar.xz"}, stage.Usage, "--source-sha256"},
+		"a password":            {Options{From: "https://me:secret@cdn.kernel.org/linux-6.1.tar.xz", SHA256: digest}, stage.Usage, "may hold no password"},
+		"a password, unescaped": {Options{From: "https://me:hun/ter2@cdn.kernel.org/linux-6.1.tar.xz"}, stage.Usage, "has to be percent-encoded"},
+		"no URL":                {Options{From: "https://cdn.kernel.org/%zz/linux-6.1.tar.xz?token=hunter2", SHA256: digest}, stage.Usage, "has to be percent-encoded"},
+		"no digest":             {Options{From: name, SHA256: "x"}, stage.Usage, `"x" is not a SHA-256`},
+		"two places":            {Options{From: name, CloneURL: "https://example.com/x.git"}, stage.Usage, "from one place"},
+		"garbage":               {Options{From: garbage}, stage.Source, "cannot unpack"},
+		"cut":                   {Options{From: cut}, stage.Source, "cannot unpack"},
+		"another version":       {Options{From: tarballOf(t, r, "v4.8.1-coreos")}, stage.Source, "is the source of 4.8.1-coreos, not of kernel 4.7.3"},
+		"nothing":               {Options{From: filepath.Join(t.TempDir(), "gone.tar")}, stage.Source, "cannot be read"},
+		"a server, and no net":  {Options{From: "https://cdn.kernel.org/linux-6.1.tar.xz", SHA256: digest, Offline: true}, stage.Source, "--offline forbids"},
 	} {
 		t.Run(test, func(t *testing.T) {
 			share := t.TempDir()
 			o.Dir = filepath.Join(share, "linux")
 			_, err := Checkout(t.Context(), target(t, "4.7.3"), o.Options)
 			wantError(t, err, o.name, o.sentence)
+			if strings.Contains(err.Error(), "ter2") {
+				t.Errorf("the error tells a secret: %v", err)
+			}
 			wantEmpty(t, share)
 		})
+	}
+}
+
+// TestSecretInAQuery has sources whose URLs hold a token that is another each
+// time, as those do that a bucket signs.
+func TestSecretInAQuery(t *testing.T) {
+	r := newRepository(t)
+	name, digest := tarball(t, r, "v4.7.3")
+	var tokens []string
+	bucket := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		tokens = append(tokens, request.URL.Query().Get("token"))
+		if len(tokens) == 1 {
+			w.WriteHeader(http.StatusBadGateway) // which is logged
+			return
+		}
+		http.ServeFile(w, request, name)
+	}))
+	t.Cleanup(bucket.Close)
+	of := r.options(t)
+	of.APIURL, of.CloneURL, of.From, of.SHA256 = "", "", bucket.URL+"/linux-4.7.3.tar.gz", digest
+	mirror := r.options(t)
+	mirror.APIURL, mirror.CloneURL, mirror.From = "", "", strings.Replace(mirror.CloneURL, "//", "//me:hunter2@", 1)
+	for name, o := range map[string]Options{"a tarball": of, "a repository": mirror} {
+		t.Run(name, func(t *testing.T) {
+			from := o.From
+			asked := 0
+			for i, query := range []string{"?token=hunter2", "?token=hunter22#hunter2"} {
+				var log bytes.Buffer
+				o.From = from + query
+				got, err := Checkout(zerolog.New(&log).WithContext(t.Context()), target(t, "4.7.3"), o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if now := len(tokens) + len(r.requests()); got.Reused != (i == 1) || i == 1 && now != asked {
+					t.Errorf("run %d: reused %v after %d requests", i, got.Reused, now)
+				}
+				asked = len(tokens) + len(r.requests())
+				wantUntold(t, log.String(), got, o)
+			}
+			// A tree that was left with the token, by an earlier version.
+			record, err := readRecord(o.Dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			record.URL += "?token=hunter2"
+			if err := writeRecord(o.Dir, record); err != nil {
+				t.Fatal(err)
+			}
+			steps, err := Plan(t.Context(), target(t, "4.7.3"), o)
+			if text := fmt.Sprint(steps, err); strings.Contains(text, "hunter2") || !strings.Contains(text, "it came from http://127") {
+				t.Errorf("the plan is %s", text)
+			}
+		})
+	}
+	if diff := cmp.Diff([]string{"hunter2", "hunter2"}, tokens); diff != "" {
+		t.Errorf("tokens that were sent (-want +got):\n%s", diff)
+	}
+}
+
+// wantUntold wants no secret in a log, a tree, or what is on the disk about it.
+func wantUntold(t *testing.T, log string, got Tree, o Options) {
+	t.Helper()
+	texts := map[string]string{"the log": log, "the tree": fmt.Sprintf("%+v", got)}
+	for _, name := range []string{recordName, ".git/config"} {
+		text, err := os.ReadFile(filepath.Join(o.Dir, name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+		texts[name] = string(text)
+	}
+	if texts[recordName] == "" {
+		t.Error("there is no record")
+	}
+	for what, text := range texts {
+		if strings.Contains(text, "hunter2") {
+			t.Errorf("%s tells a secret:\n%s", what, text)
+		}
+	}
+}
+
+// TestSecretInAQueryOfWhatFails tells no token where there is nothing to be had.
+func TestSecretInAQueryOfWhatFails(t *testing.T) {
+	for name, test := range map[string]struct {
+		answer http.HandlerFunc // nil: nobody answers
+		says   string
+	}{
+		"absent":  {http.NotFound, "not found"},
+		"refused": {nil, "connection refused"},
+		"gone":    {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusGone) }, "410"},
+		"broken":  {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }, "502"},
+		"a loop":  {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "?token=hunter2", http.StatusFound) }, "redirect"},
+		"led astray": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "ftp://me:hunter2@x/?hunter2", http.StatusFound)
+		}, "unsupported"},
+		"led nowhere": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", "http://x/%zz?token=hunter2")
+			w.WriteHeader(http.StatusFound)
+		}, "the address"},
+		"led to a gap": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://me:hunter2@127.0.0.1:1/info/refs?token=hunter2", http.StatusFound)
+		}, "connection refused"},
+	} {
+		for _, path := range []string{"/linux-4.7.3.tar.gz", "/linux.git"} {
+			t.Run(name+path, func(t *testing.T) {
+				server := httptest.NewServer(test.answer)
+				t.Cleanup(server.Close)
+				if test.answer == nil {
+					server.Close()
+				}
+				o := Options{Dir: filepath.Join(t.TempDir(), "linux"), From: server.URL + path + "?token=hunter2", Pause: time.Millisecond}
+				if archive.MatchString(path) {
+					o.SHA256 = strings.Repeat("ab", 32)
+				}
+				var log bytes.Buffer
+				_, err := Checkout(zerolog.New(&log).WithContext(t.Context()), target(t, "4.7.3"), o)
+				wantError(t, err, stage.Source, server.URL+path)
+				if !strings.Contains(strings.ToLower(err.Error()), test.says) {
+					t.Errorf("the error does not say %q: %v", test.says, err)
+				}
+				if strings.Contains(err.Error()+log.String(), "hunter2") {
+					t.Errorf("a secret is told: %v\n%s", err, &log)
+				}
+			})
+		}
 	}
 }
 
@@ -226,6 +360,14 @@ func TestFingerprint(t *testing.T) {
 		if test.got != test.want {
 			t.Errorf("%s: %q, want %q", name, test.got, test.want)
 		}
+	}
+	// What CI makes anew for each run is no other source.
+	first := of("https://ci:hunter2@example.com/x.git?token=hunter2", "")
+	if again := of("https://ci:hunter3@example.com/x.git?token=hunter3", ""); again != first || strings.Contains(first, "hunter") {
+		t.Errorf("a repository is %q with one token and %q with another", first, again)
+	}
+	if other := of("https://ci:hunter2@example.com/y.git?token=hunter2", ""); other == first {
+		t.Errorf("two repositories are both %q", other)
 	}
 	before := of(tree, "")
 	write(t, filepath.Join(tree, "include/a.h"), "b")

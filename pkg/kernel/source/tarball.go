@@ -61,7 +61,7 @@ func (l *ladder) unpack(ctx context.Context, work string) (dir, digest string, e
 		return err
 	}
 	if strings.Contains(l.clone, "://") {
-		return dir, digest, partial.Get(ctx, l.fetchOptions(), l.clone, read)
+		return dir, digest, partial.Get(ctx, l.fetchOptions(), l.From, read)
 	}
 	f, err := os.Open(l.clone)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/format/index"
 
+	"github.com/k8sp/cuda/internal/download"
 	"github.com/k8sp/cuda/pkg/kernel/source/partial"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -75,7 +76,11 @@ func (l *ladder) reuse() (Tree, string) {
 	case r.Repository != l.repository:
 		return Tree{}, fmt.Sprintf("it is of %s and not of %s", r.Repository, l.repository)
 	case r.URL != l.clone:
-		return Tree{}, fmt.Sprintf("it came from %s and not from %s", r.URL, l.clone)
+		from := r.URL
+		if download.IsURL(from) {
+			from = download.Shown(from) // earlier versions recorded its query, too
+		}
+		return Tree{}, fmt.Sprintf("it came from %s and not from %s", from, l.clone)
 	case !slices.Contains(l.refs, r.Ref):
 		return Tree{}, fmt.Sprintf("it is %s, which is no ref for kernel %s", r.Ref, l.release.Full)
 	case !v.builds(l.release):

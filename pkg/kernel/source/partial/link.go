@@ -80,6 +80,10 @@ func (l *link) start(endpoint *transport.Endpoint) (transport.UploadPackSession,
 // where there was one, or an answer that ends too early, as one does whose git
 // was stopped. Go-git tells neither from one that never made sense.
 func (l *link) explain(err error) error {
+	var hidden *plumbing.UnexpectedError // which does not unwrap
+	if errors.As(err, &hidden) {
+		err = hidden.Err
+	}
 	err = l.watch.explain(err)
 	if l.watch.cutShort() && !Temporary(err) {
 		return &retry.Temporary{Err: fmt.Errorf("the answer ends too early: %w", err)}

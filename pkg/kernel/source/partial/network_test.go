@@ -60,6 +60,25 @@ func TestResume(t *testing.T) {
 	}
 }
 
+// Where a server sends a request for contents is nobody's to see: it may have
+// signed the address.
+func TestRedirectWithASecret(t *testing.T) {
+	r := newRepository(t)
+	where := r.serve(t, func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+			if request.Method == http.MethodPost {
+				http.Redirect(w, request, "/elsewhere?token=hunter2", http.StatusTemporaryRedirect)
+				return
+			}
+			next.ServeHTTP(w, request)
+		})
+	})
+	_, err := Checkout(t.Context(), r.options(t, where, "v1"))
+	if err == nil || !strings.Contains(err.Error(), "/elsewhere") || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("error is %v", err)
+	}
+}
+
 func TestStalledServer(t *testing.T) {
 	r := newRepository(t)
 	for name, stall := range map[string]func(int32, *http.Request) bool{

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/k8sp/cuda/internal/download"
 	"github.com/k8sp/cuda/internal/progress"
 	"github.com/k8sp/cuda/internal/retry"
 )
@@ -22,14 +23,15 @@ func Temporary(err error) bool { return retry.May(err) }
 
 // Get reads what a URL holds, over HTTP, as this package reads a repository: it
 // ends what stalls, and begins again where the connection fails in a way that
-// may pass. Of the options it heeds those that are about the connection.
+// may pass. Of the options it heeds those that are about the connection. Its
+// errors do not tell the URL's query, which may be a secret.
 func Get(ctx context.Context, o Options, url string, read func(io.Reader) error) error {
 	c := &checkout{o: o.withDefaults()}
 	return c.persist(ctx, func(ctx context.Context) error {
 		w := newWatch(&c.o)
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 		if err != nil {
-			return err
+			return download.Bare(err)
 		}
 		response, err := (&http.Client{Transport: w}).Do(request)
 		if err != nil {
@@ -77,12 +79,13 @@ func (w *watch) failed() error {
 }
 
 // explain is the connection's own failure, where there was one, instead of
-// what that looked like from afar.
+// what that looked like from afar. What a client says repeats addresses, which
+// are shown without what may be secret in them.
 func (w *watch) explain(err error) error {
 	if failure := w.failed(); failure != nil && err != nil {
-		return failure
+		return download.Bare(failure)
 	}
-	return err
+	return download.Bare(err)
 }
 
 // cutShort says whether an answer that makes no sense may be only the beginning
