@@ -97,7 +97,8 @@ func (o Options) judge(digest string) (string, error) {
 
 // IsURL says whether text is an address that [File] can fetch from.
 func IsURL(text string) bool {
-	return strings.HasPrefix(text, "http://") || strings.HasPrefix(text, "https://")
+	scheme, _, ok := strings.Cut(text, "://")
+	return ok && (strings.EqualFold(scheme, "http") || strings.EqualFold(scheme, "https"))
 }
 
 // IsSHA256 says whether text is a digest as [Options] takes one.

@@ -50,6 +50,17 @@ func TestShown(t *testing.T) {
 	}
 }
 
+func TestIsURL(t *testing.T) {
+	for text, want := range map[string]bool{
+		"https://example.com/a": true, "HTTP://example.com": true,
+		"http": false, "/http://a": false, "s3://a/b": false, "": false,
+	} {
+		if got := IsURL(text); got != want {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+}
+
 func TestBare(t *testing.T) {
 	const secret = "https://me:hunter2@example.com/a?token=hunter2"
 	for name, test := range map[string]struct {

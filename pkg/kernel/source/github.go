@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-github/v60/github"
 	"github.com/rs/zerolog"
 
+	"github.com/k8sp/cuda/internal/download"
 	"github.com/k8sp/cuda/internal/retry"
 )
 
@@ -33,7 +34,7 @@ func (l *ladder) findByAPI(ctx context.Context) (found, error) {
 		}
 		hash := plumbing.NewHash(answer.GetObject().GetSHA())
 		if hash.IsZero() {
-			return found{}, fmt.Errorf("GitHub's API answered %s with something that is no ref", response.Request.URL)
+			return found{}, fmt.Errorf("GitHub's API answered %s with something that is no ref", download.Shown(response.Request.URL.String()))
 		}
 		// GitHub's old API, which some servers still speak, answers with a
 		// ref that merely begins with the name.
@@ -93,6 +94,7 @@ func (e *rateLimit) Unwrap() error { return e.err }
 
 // apiError says in GitHub's terms what went wrong with a look-up.
 func apiError(err error, response *github.Response) error {
+	err = download.Bare(err) // a redirect's address may have a secret in it
 	var primary *github.RateLimitError
 	var secondary *github.AbuseRateLimitError
 	switch {
@@ -118,7 +120,7 @@ func apiError(err error, response *github.Response) error {
 	case response.StatusCode >= 300:
 		return fmt.Errorf("GitHub's API answered %s: %w", response.Status, err)
 	default:
-		return fmt.Errorf("GitHub's API answered %s with something that is no ref: %w", response.Request.URL, err)
+		return fmt.Errorf("GitHub's API answered %s with something that is no ref: %w", download.Shown(response.Request.URL.String()), err)
 	}
 }
 

@@ -131,7 +131,9 @@ func (l *ladder) setURLs() error {
 	}
 	user := clone.User
 	switch clone.Scheme {
-	case "", "file", "git", "ssh":
+	case "":
+		l.clone = l.CloneURL // a path, in which nothing is escaped
+	case "file", "git", "ssh":
 		// A question mark is part of the path, and no password is sent.
 		if _, has := user.Password(); has {
 			clone.User = url.User(user.Username())

@@ -41,7 +41,9 @@ func TestURLs(t *testing.T) {
 			urls{"", "ssh://me@mirror.example.com/linux.git", ""}},
 		"an API and a mirror": {Options{APIURL: "https://api.github.com", CloneURL: "https://mirror.example.com/linux.git"},
 			urls{"https://api.github.com/", "https://mirror.example.com/linux.git", ""}},
-		"ssh": {Options{CloneURL: "git@mirror.example.com:linux.git"}, urls{"", "git@mirror.example.com:linux.git", ""}},
+		"a path":              {Options{CloneURL: "/home/me/my linux%.git"}, urls{"", "/home/me/my linux%.git", ""}},
+		"a path with a space": {Options{CloneURL: "/home/me/my linux.git"}, urls{"", "/home/me/my linux.git", ""}},
+		"ssh":                 {Options{CloneURL: "git@mirror.example.com:linux.git"}, urls{"", "git@mirror.example.com:linux.git", ""}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			test.o.Dir = "/opt/share/linux"

@@ -293,6 +293,21 @@ func tarballOf(t *testing.T, r *repository, tag string) string {
 	return name
 }
 
+func TestRepositoryInAFolderOfAnyName(t *testing.T) {
+	r := newRepository(t)
+	for _, name := range []string{"my linux.git", "linux?5%.git", "linux#1.git"} {
+		dir := filepath.Join(t.TempDir(), name)
+		if err := os.CopyFS(dir, os.DirFS(r.dir)); err != nil {
+			t.Fatal(err)
+		}
+		o := r.options(t)
+		o.APIURL, o.CloneURL, o.From = "", "", dir
+		if got, err := Checkout(t.Context(), target(t, "4.7.3"), o); err != nil || got.Ref != "refs/tags/v4.7.3" {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+	}
+}
+
 func TestLocalTree(t *testing.T) {
 	r := newRepository(t)
 	gittest.Run(t, r.dir, "checkout", "--quiet", "v4.7.3")
