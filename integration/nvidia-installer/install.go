@@ -9,6 +9,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // errReported is a failure whose words are in the log already.
@@ -60,6 +62,9 @@ func (i *installer) install() error {
 			p.excluded = append(p.excluded, o.module)
 		}
 	}
+	if err := i.checkModprobe(); err != nil {
+		return err
+	}
 	if err := i.checkTrees(); err != nil {
 		return err
 	}
@@ -107,6 +112,19 @@ func (i *installer) checkRecord(p pack) error {
 	}
 	if lines[0] != p.version {
 		return complain("The '--kernel-modules-only' option can only be used to install kernel modules on top of an existing driver installation of the same driver version.  The existing driver installation is %s, but the kernel modules are %s.", lines[0], p.version)
+	}
+	return nil
+}
+
+// checkModprobe insists that what the kernel loads modules with is here. The real
+// one only warns where it is there and not what it would have taken itself.
+func (i *installer) checkModprobe() error {
+	text, err := os.ReadFile(i.helper)
+	switch path := strings.TrimSpace(string(text)); {
+	case err != nil && unix.Access("/sbin/modprobe", unix.X_OK) != nil:
+		return complain("The file '%s' is unavailable; the X server will use `/sbin/modprobe` as the path to the `modprobe` utility.  `/sbin/modprobe` does not appear to point to a valid `modprobe` binary.", i.helper)
+	case err == nil && unix.Access(path, unix.X_OK) != nil:
+		return complain("The path to the `modprobe` utility reported by '%s', `%s`, differs from the path determined by `nvidia-installer`, `/sbin/modprobe`, and does not appear to point to a valid `modprobe` binary.  Please correct the path in '%[1]s'.", i.helper, path)
 	}
 	return nil
 }

@@ -35,6 +35,7 @@ func main() {
 		uid:     os.Geteuid(),
 		running: unix.ByteSliceToString(name.Release[:]),
 		record:  "/var/lib/nvidia/log",
+		helper:  "/proc/sys/kernel/modprobe",
 		stdout:  os.Stdout,
 		stderr:  os.Stderr,
 	}
@@ -47,6 +48,7 @@ type installer struct {
 	uid     int
 	running string // the release of the kernel that runs here
 	record  string // the file that says which driver is installed
+	helper  string // the file that says with what the kernel loads modules
 
 	stdout, stderr io.Writer
 	log            io.Writer

@@ -104,7 +104,8 @@ func newLab(t *testing.T, makefile string) *lab {
 		"d/kernel/Makefile":                            makefile,
 		"linux/include/linux/kernel.h":                 "",
 		"linux/include/generated/uapi/linux/version.h": "",
-		"record": "535.261.03\nNVIDIA Accelerated Graphics Driver for Linux-x86_64\n",
+		"modprobe":                                     "/bin/sh\n",
+		"record":                                       "535.261.03\nNVIDIA Accelerated Graphics Driver for Linux-x86_64\n",
 	}
 	for name, content := range files {
 		path := filepath.Join(l.dir, name)
@@ -119,6 +120,7 @@ func newLab(t *testing.T, makefile string) *lab {
 		program: filepath.Join(l.dir, "d", "nvidia-installer"),
 		running: "6.12.1",
 		record:  filepath.Join(l.dir, "record"),
+		helper:  filepath.Join(l.dir, "modprobe"),
 		stdout:  &l.stderr,
 		stderr:  &l.stderr,
 	}
@@ -188,6 +190,8 @@ func TestFails(t *testing.T) {
 		{"no record", works, func(l *lab) error { return os.Remove(l.record) }, nil, "ERROR: No NVIDIA driver is currently installed; "},
 		{"a record of another version", works, func(l *lab) error { return os.WriteFile(l.record, []byte("470.86\nx\n"), 0o644) }, nil,
 			"The existing driver installation is 470.86, but the kernel modules are 535.261.03."},
+		{"another machine's modprobe", works, func(l *lab) error { return os.WriteFile(l.helper, []byte("/nix/store/x/bin/modprobe\n"), 0o644) }, nil,
+			"modprobe`, differs from the path determined by `nvidia-installer`, "},
 		{"not root", works, func(l *lab) error { l.uid = 1000; return nil }, nil, "ERROR: nvidia-installer must be run as root\n"},
 		{"no manifest", works, func(l *lab) error { return os.Remove(l.dir + "/d/.manifest") }, nil, "ERROR: No package found for installation."},
 		{"no source tree", works, nil, []string{"--kernel-source-path=/nowhere"}, "ERROR: The kernel source path '/nowhere' does not exist."},
