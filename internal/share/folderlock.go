@@ -43,7 +43,7 @@ func (s *Share) tryFolderLock(ctx context.Context) (*Lock, error) {
 		defer close(done)
 		taken.beat(heartbeat, stop)
 	}()
-	return &Lock{share: s, release: func() error {
+	return &Lock{share: s, held: taken.held, release: func() error {
 		close(stop)
 		<-done
 		return taken.leave()
@@ -173,16 +173,22 @@ func (l *lockFolder) beat(every time.Duration, stop <-chan struct{}) {
 	}
 }
 
+// held says whether the lock is still this run's.
+func (l *lockFolder) held() bool {
+	_, err := os.Lstat(filepath.Join(l.share.lockFolder(), l.token))
+	return err == nil
+}
+
 // leave gives the lock up, if it is still this run's.
 func (l *lockFolder) leave() error {
 	_ = l.file.Close()
+	if !l.held() {
+		return nil // taken over while this run slept
+	}
 	lock := l.share.lockFolder()
 	dead, _ := filepath.Glob(filepath.Join(l.share.Private(), "dead-*"))
 	for _, dir := range dead {
 		_ = os.RemoveAll(dir)
-	}
-	if _, err := os.Lstat(filepath.Join(lock, l.token)); err != nil {
-		return nil // taken over while this run slept
 	}
 	gone := filepath.Join(l.share.Private(), "left-"+l.token)
 	if err := os.Rename(lock, gone); err != nil {

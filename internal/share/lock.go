@@ -29,6 +29,7 @@ type LockOptions struct {
 type Lock struct {
 	share   *Share
 	scratch string
+	held    func() bool // nil: as long as this process lives
 	release func() error
 }
 
@@ -38,9 +39,9 @@ type errHeld struct{ by holder }
 func (e errHeld) Error() string { return "held by " + e.by.String() }
 
 // Lock takes the share for this run. It waits while another run has it, until
-// ctx ends. A run that died does not block it: the lock is the kernel's
-// (flock), which ends with its holder; only where the file system has none
-// is it a folder with a heartbeat (see folderlock.go).
+// ctx ends. A run that died does not block it: the lock is the kernel's, which
+// ends with its holder; only where the file system has none is it a folder with
+// a heartbeat (see folderlock.go).
 func (s *Share) Lock(ctx context.Context, o LockOptions) (*Lock, error) {
 	if o.Poll <= 0 {
 		o.Poll = time.Second
@@ -91,11 +92,39 @@ func (s *Share) tryLock(ctx context.Context) (*Lock, error) {
 		_ = f.Close()
 		return nil, err
 	}
+	record, held, err := s.lockRange(ctx)
+	if held || err != nil {
+		defer f.Close()
+		if held {
+			err = errHeld{readHolder(f)}
+		}
+		return nil, err
+	}
 	// Only for the sentence that others read; the lock holds without it.
 	_ = f.Truncate(0)
 	_, _ = f.WriteAt(thisRun().encode(), 0)
 	_ = s.Chown(ctx, f.Name())
-	return &Lock{share: s, release: f.Close}, nil
+	return &Lock{share: s, release: func() error { return errors.Join(record.Close(), f.Close()) }}, nil
+}
+
+// lockRange locks a second file in the other way that there is, by a range of
+// its bytes, until it is closed. An NFS client has the server lock that way
+// whatever it was asked for, and on the server itself that and flock do not
+// know of each other (flock(2)).
+func (s *Share) lockRange(ctx context.Context) (f *os.File, held bool, err error) {
+	f, err = os.OpenFile(filepath.Join(s.Private(), "lock.range"), os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, false, err
+	}
+	_ = s.Chown(ctx, f.Name())
+	err = unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK})
+	switch {
+	case err == nil, noLocks(err): // flock alone, then
+		return f, false, nil
+	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EACCES), errors.Is(err, unix.EINTR):
+		return nil, true, f.Close()
+	}
+	return nil, false, errors.Join(fmt.Errorf("lock %s: %w", f.Name(), err), f.Close())
 }
 
 // lockFile tries to lock a file until it is closed; held says that another has
@@ -143,14 +172,26 @@ func (l *Lock) Scratch() (string, error) {
 	return dir, nil
 }
 
-// Unlock removes the scratch and lets the next run have the share. A second
-// call does nothing.
+// Check fails where another run has the share by now: this one slept, on a laptop
+// that was closed, for longer than a folder is taken for a lock. Its error is of
+// the share stage.
+func (l *Lock) Check() error {
+	if l.held == nil || l.held() {
+		return nil
+	}
+	return stage.New(stage.Share, fmt.Sprintf("another builder has taken the share %s over while this one did not run", l.share.dir),
+		"run again; nothing was published")
+}
+
+// Unlock removes the scratch and lets the next run have the share. Where another
+// run has it already, the scratch is that one's and stays. A second call does
+// nothing.
 func (l *Lock) Unlock() error {
 	if l.release == nil {
 		return nil
 	}
 	var err error
-	if l.scratch != "" {
+	if l.scratch != "" && l.Check() == nil {
 		err = os.RemoveAll(l.scratch)
 	}
 	err = errors.Join(err, l.release())

@@ -13,6 +13,8 @@ import (
 
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
+
+	"github.com/k8sp/cuda/pkg/stage"
 )
 
 var quick = LockOptions{Poll: time.Millisecond}
@@ -270,6 +272,86 @@ func TestFolderLockSlowJudgeLoses(t *testing.T) {
 	}
 	if err := os.Rename(s.lockFolder(), filepath.Join(s.Private(), "dead-"+token)); err == nil {
 		t.Error("the slower run evicted the quicker one")
+	}
+}
+
+// Whoever slept past its lock leaves alone what is the next one's.
+func TestFolderLockTakenOver(t *testing.T) {
+	dir := t.TempDir()
+	sleeper, next := noFlock(t, dir), noFlock(t, dir)
+	slept, err := sleeper.Lock(t.Context(), LockOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := slept.Scratch(); err != nil {
+		t.Fatal(err)
+	}
+	if err := slept.Check(); err != nil {
+		t.Fatal(err)
+	}
+	ageFolderLock(t, sleeper)
+	lock, err := next.Lock(t.Context(), LockOptions{NoWait: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	scratch, err := lock.Scratch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	object := filepath.Join(scratch, "object.o")
+	if err := os.WriteFile(object, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	dead, _ := filepath.Glob(filepath.Join(next.Private(), "dead-*"))
+
+	if err := slept.Check(); stage.ExitCode(err) != 75 || !strings.Contains(err.Error(), "has taken the share "+dir+" over") {
+		t.Errorf("the sleeper's check: %v", err)
+	}
+	if err := slept.Unlock(); err != nil {
+		t.Error(err)
+	}
+	for _, path := range append(dead, object, next.lockFolder()) {
+		if _, err := os.Stat(path); err != nil {
+			t.Errorf("the sleeper has removed what is the next one's: %v", err)
+		}
+	}
+	if len(dead) != 1 {
+		t.Errorf("moved away: %v", dead)
+	}
+	if err := lock.Check(); err != nil {
+		t.Error(err)
+	}
+	if err := lock.Unlock(); err != nil {
+		t.Error(err)
+	}
+}
+
+// An NFS client's lock is one of a range at the server, which does not count
+// as flock there.
+func TestLockKnowsThatOfAnNFSClient(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := s.Lock(t.Context(), LockOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := noFlock(t, dir)
+	client.flock = func(int, int) error { return nil } // the server's does not hinder it
+	if _, err := client.Lock(t.Context(), LockOptions{NoWait: true}); stage.ExitCode(err) != 75 {
+		t.Errorf("a second run: %v", err)
+	}
+	if err := first.Unlock(); err != nil {
+		t.Fatal(err)
+	}
+	lock, err := client.Lock(t.Context(), LockOptions{NoWait: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := lock.Unlock(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -55,6 +55,7 @@ type build struct {
 	Options
 	share   *share.Share
 	dry     bool   // nothing is written
+	lock    *share.Lock
 	scratch string // this run's, on the share, gone at its end
 
 	target   kernel.Target
@@ -120,6 +121,7 @@ func (b *build) locked(ctx context.Context, work func() error) error {
 			zerolog.Ctx(ctx).Warn().Err(err).Msg("this run's scratch is left behind; the next run removes it")
 		}
 	}()
+	b.lock = lock
 	if b.scratch, err = lock.Scratch(); err != nil {
 		return stage.Wrap(stage.Share, err, "this run's scratch folder cannot be made", "check that the share is writable")
 	}
@@ -178,6 +180,9 @@ func (b *build) run(ctx context.Context) (Result, error) {
 	}
 	if !result.Reused || !b.user.done {
 		err = run(ctx, stage.Publish, func(ctx context.Context) (err error) {
+			if err := b.lock.Check(); err != nil {
+				return err
+			}
 			if !result.Reused {
 				// What is laid out now shall not need room of its own.
 				if err := b.driver.RemoveSources(); err != nil {
