@@ -48,7 +48,8 @@ func (e *Error) Error() string {
 }
 
 // Extract unpacks a tar stream into dir, an existing and empty folder, up to
-// the stream's end mark. What an extraction that failed had unpacked stays in
+// the stream's end mark. A stream that ends without it broke off, and is an
+// [io.ErrUnexpectedEOF]. What an extraction that failed had unpacked stays in
 // dir for the caller to remove.
 func Extract(ctx context.Context, r io.Reader, dir string, o Options) error {
 	x, err := open(dir, o)
@@ -56,22 +57,46 @@ func Extract(ctx context.Context, r io.Reader, dir string, o Options) error {
 		return err
 	}
 	defer x.root.Close()
-	members := tar.NewReader(r)
+	from := &stream{r: r}
+	members := tar.NewReader(from)
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		h, err := members.Next()
-		if errors.Is(err, io.EOF) {
+		switch {
+		case errors.Is(err, io.EOF) && from.ended:
+			return fmt.Errorf("read archive: it breaks off before its end mark: %w", io.ErrUnexpectedEOF)
+		case errors.Is(err, io.EOF):
 			return nil
-		}
-		if err != nil {
+		case err != nil:
 			return fmt.Errorf("read archive: %w", err)
 		}
 		if err := x.member(h, members); err != nil {
 			return err
 		}
 	}
+}
+
+// stream tells the two ends apart that a [tar.Reader] calls io.EOF. It reads no
+// further than the end mark, so it meets the stream's own end only where there
+// is no mark.
+type stream struct {
+	r io.Reader
+	// ended says that the reader asked for more than there is.
+	ended bool
+}
+
+// Read gives the last bytes without the end, which it keeps for the next call.
+func (s *stream) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	if errors.Is(err, io.EOF) {
+		if n > 0 {
+			return n, nil
+		}
+		s.ended = true
+	}
+	return n, err
 }
 
 // extraction is the state of one Extract.

@@ -5,11 +5,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -192,6 +194,29 @@ func TestExtractBounds(t *testing.T) {
 	}
 	if err := Extract(t.Context(), bytes.NewReader(data), t.TempDir(), Options{MaxBytes: 10, MaxFiles: 2}); err != nil {
 		t.Errorf("within bounds: %v", err)
+	}
+}
+
+// TestExtractNeedsTheEndMark reads what breaks off where a tar.Reader is content,
+// by readers that tell of their end with the last bytes or after them.
+func TestExtractNeedsTheEndMark(t *testing.T) {
+	data := archive(t, member{name: "a", content: "12345"}, member{name: "b", content: strings.Repeat("\x00", 2048)})
+	for _, wrap := range []func(io.Reader) io.Reader{
+		func(r io.Reader) io.Reader { return r }, iotest.DataErrReader, iotest.HalfReader,
+	} {
+		for i := range len(data) / 512 * 4 {
+			cut := i/4*512 + []int{0, 1, len("12345"), 511}[i%4]
+			err := Extract(t.Context(), wrap(bytes.NewReader(data[:cut])), t.TempDir(), Options{Want: func(string) bool { return i/4%2 == 0 }})
+			if !errors.Is(err, io.ErrUnexpectedEOF) || !strings.HasPrefix(err.Error(), "read archive: ") && !strings.HasPrefix(err.Error(), "unpack ") {
+				t.Errorf("%d bytes: %v", cut, err)
+			}
+		}
+		for _, more := range []int{0, 1, 512, 10240} {
+			padded := append(bytes.Clone(data), make([]byte, more)...)
+			if err := Extract(t.Context(), wrap(bytes.NewReader(padded)), t.TempDir(), Options{}); err != nil {
+				t.Errorf("%d bytes behind the mark: %v", more, err)
+			}
+		}
 	}
 }
 
