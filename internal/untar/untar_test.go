@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -143,13 +144,16 @@ func TestExtractRefuses(t *testing.T) {
 			{name: "l", content: "x"},
 		}, "twice"},
 		{"twice", []member{{name: "f", content: "x"}, {name: "./f", content: "y"}}, "twice"},
-		{"hard link out", []member{{name: "h", kind: tar.TypeLink, link: "../outside"}}, "hard link out"},
-		{"hard link absolute", []member{{name: "h", kind: tar.TypeLink, link: "/etc/passwd"}}, "hard link out"},
+		{"hard link out", []member{{name: "h", kind: tar.TypeLink, link: "../outside"}}, `hard link to "../outside", which climbs out`},
+		{"hard link absolute", []member{{name: "h", kind: tar.TypeLink, link: "/etc/passwd"}}, "which has an absolute path"},
 		{"hard link to nothing", []member{{name: "h", kind: tar.TypeLink, link: "f"}}, "no file unpacked before it"},
 		{"hard link to a symlink", []member{
 			{name: "l", kind: tar.TypeSymlink, link: "f"},
 			{name: "h", kind: tar.TypeLink, link: "l"},
 		}, "no file unpacked before it"},
+		{"too deep", []member{{name: nested(maxDepth) + "f", content: "x"}}, "is more than 127 folders deep"},
+		{"too long", []member{{name: strings.Repeat("long/", 1000) + "f", content: "x"}}, "has a name of more than 4095 bytes"},
+		{"hard link too long", []member{{name: "h", kind: tar.TypeLink, link: strings.Repeat("f", 1<<16)}}, "which has a name of more than"},
 		{"device", []member{{name: "null", kind: tar.TypeChar}}, "neither file"},
 		{"fifo", []member{{name: "pipe", kind: tar.TypeFifo}}, "neither file"},
 		{"the folder itself", []member{{name: ".", kind: tar.TypeSymlink, link: "x"}}, "twice"},
@@ -216,6 +220,42 @@ func TestExtractNeedsTheEndMark(t *testing.T) {
 			if err := Extract(t.Context(), wrap(bytes.NewReader(padded)), t.TempDir(), Options{}); err != nil {
 				t.Errorf("%d bytes behind the mark: %v", more, err)
 			}
+		}
+	}
+}
+
+// nested is the name of folders in each other.
+func nested(depth int) string { return strings.Repeat("d/", depth) }
+
+func TestExtractBoundsFolders(t *testing.T) {
+	var beside []member
+	for i := range 10 {
+		beside = append(beside, member{name: fmt.Sprintf("d%d/f", i), content: "x"})
+	}
+	for name, data := range map[string][]byte{
+		"one member of depth 4000": archive(t, member{name: nested(4000) + "f", content: "x"}),
+		"one member of depth 10":   archive(t, member{name: nested(10) + "f", content: "x"}),
+		"ten in ten folders":       archive(t, beside...),
+	} {
+		dir := t.TempDir()
+		var refused *Error
+		if err := Extract(t.Context(), bytes.NewReader(data), dir, Options{MaxFiles: 10}); !errors.As(err, &refused) {
+			t.Errorf("%s: Extract = %v", name, err)
+		}
+		if made := len(tree(t, dir)); made > 10 {
+			t.Errorf("%s: it made %d files and folders", name, made)
+		}
+	}
+	for name, c := range map[string]struct {
+		data []byte
+		most int
+	}{
+		"the deepest":        {archive(t, member{name: nested(maxDepth-1) + "f", content: "x"}), maxDepth},
+		"ten in ten folders": {archive(t, beside...), 20},
+	} {
+		dir := t.TempDir()
+		if err := Extract(t.Context(), bytes.NewReader(c.data), dir, Options{MaxFiles: c.most}); err != nil || len(tree(t, dir)) != c.most {
+			t.Errorf("%s: Extract = %v, and made %d", name, err, len(tree(t, dir)))
 		}
 	}
 }
