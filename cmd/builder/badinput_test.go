@@ -94,6 +94,18 @@ var badHosts = []badInput{
 		write(t, file, 0o644, "not a tar")
 		return []string{"--host-root", file}
 	}, 10, []string{"node.tar"}},
+	{"a capture that was interrupted", func(t *testing.T, f *fixture) []string {
+		file := filepath.Join(t.TempDir(), "node.tar")
+		if o := f.run(t, "capture", "--file", file); o.code != 0 {
+			t.Fatal(o.stderr)
+		}
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, file, 0o644, string(b[:len(b)-1024])) // all but the end mark
+		return []string{"--host-root", file}
+	}, 10, []string{"node.tar", "breaks off before its end mark", "record the host again"}},
 	{"a kernel older than any that was tried", func(t *testing.T, f *fixture) []string {
 		for _, name := range []string{"proc/version", "proc/sys/kernel/osrelease"} {
 			replace(t, filepath.Join(f.host, name), fixtureRelease, "2.6.32")

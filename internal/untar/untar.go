@@ -27,13 +27,15 @@ type Options struct {
 	// MaxBytes bounds the sum of all members' sizes, wanted or not; 0 means
 	// 16 GiB.
 	MaxBytes int64
-	// MaxFiles bounds the number of members; 0 means 100,000.
+	// MaxFiles bounds the number of members and of the folders that their names
+	// imply; 0 means 100,000.
 	MaxFiles int
 }
 
 // Error is a stream that was refused.
 type Error struct {
-	// Name is the member's, as the stream has it; empty for the whole stream.
+	// Name is the member's, as the stream has it, or its beginning where it is
+	// too long for one; empty for the whole stream.
 	Name string
 	// Reason says what is wrong with it.
 	Reason string
@@ -48,7 +50,8 @@ func (e *Error) Error() string {
 }
 
 // Extract unpacks a tar stream into dir, an existing and empty folder, up to
-// the stream's end mark. What an extraction that failed had unpacked stays in
+// the stream's end mark. A stream that ends without it broke off, and is an
+// [io.ErrUnexpectedEOF]. What an extraction that failed had unpacked stays in
 // dir for the caller to remove.
 func Extract(ctx context.Context, r io.Reader, dir string, o Options) error {
 	x, err := open(dir, o)
@@ -56,22 +59,46 @@ func Extract(ctx context.Context, r io.Reader, dir string, o Options) error {
 		return err
 	}
 	defer x.root.Close()
-	members := tar.NewReader(r)
+	from := &stream{r: r}
+	members := tar.NewReader(from)
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		h, err := members.Next()
-		if errors.Is(err, io.EOF) {
+		switch {
+		case errors.Is(err, io.EOF) && from.ended:
+			return fmt.Errorf("read archive: it breaks off before its end mark: %w", io.ErrUnexpectedEOF)
+		case errors.Is(err, io.EOF):
 			return nil
-		}
-		if err != nil {
+		case err != nil:
 			return fmt.Errorf("read archive: %w", err)
 		}
 		if err := x.member(h, members); err != nil {
 			return err
 		}
 	}
+}
+
+// stream tells the two ends apart that a [tar.Reader] calls io.EOF. It reads no
+// further than the end mark, so it meets the stream's own end only where there
+// is no mark.
+type stream struct {
+	r io.Reader
+	// ended says that the reader asked for more than there is.
+	ended bool
+}
+
+// Read gives the last bytes without the end, which it keeps for the next call.
+func (s *stream) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	if errors.Is(err, io.EOF) {
+		if n > 0 {
+			return n, nil
+		}
+		s.ended = true
+	}
+	return n, err
 }
 
 // extraction is the state of one Extract.
@@ -82,8 +109,16 @@ type extraction struct {
 	// their own. As dir was empty, nothing else is in it.
 	kinds map[string]byte
 	bytes int64
+	// files counts the members and the folders made above them.
 	files int
 }
+
+// The bounds of a name are far above those of the archives that there are, and
+// keep the work for one member small. Linux takes no longer path.
+const (
+	maxName  = 4095
+	maxDepth = 128
+)
 
 const folder = tar.TypeDir
 
@@ -148,9 +183,8 @@ func (x *extraction) member(h *tar.Header, content io.Reader) error {
 }
 
 func (x *extraction) count(h *tar.Header) error {
-	x.files++
-	if x.files > x.opts.MaxFiles {
-		return &Error{Reason: fmt.Sprintf("the archive has more than %d members", x.opts.MaxFiles)}
+	if err := x.countFile(); err != nil {
+		return err
 	}
 	if h.Size < 0 || h.Size > x.opts.MaxBytes-x.bytes {
 		return &Error{Reason: fmt.Sprintf("the archive unpacks to more than %d bytes", x.opts.MaxBytes)}
@@ -159,9 +193,19 @@ func (x *extraction) count(h *tar.Header) error {
 	return nil
 }
 
+func (x *extraction) countFile() error {
+	x.files++
+	if x.files > x.opts.MaxFiles {
+		return &Error{Reason: fmt.Sprintf("the archive has more than %d members and folders", x.opts.MaxFiles)}
+	}
+	return nil
+}
+
 // cleanName is a member's name relative to the folder.
 func cleanName(name string) (string, error) {
 	switch {
+	case len(name) > maxName:
+		return "", &Error{name[:64], fmt.Sprintf("has a name of more than %d bytes", maxName)}
 	case name == "" || strings.ContainsRune(name, 0):
 		return "", &Error{name, "has no name that a file can have"}
 	case path.IsAbs(name):
@@ -172,6 +216,9 @@ func cleanName(name string) (string, error) {
 	clean := path.Clean(name)
 	if !filepath.IsLocal(clean) {
 		return "", &Error{name, "climbs out of the folder"}
+	}
+	if strings.Count(clean, "/") >= maxDepth {
+		return "", &Error{name, fmt.Sprintf("is more than %d folders deep", maxDepth-1)}
 	}
 	return clean, nil
 }
@@ -188,10 +235,11 @@ func (x *extraction) check(name string, h *tar.Header) error {
 		return nil
 	case tar.TypeLink:
 		_, err := cleanName(h.Linkname)
-		if err != nil {
-			return &Error{h.Name, fmt.Sprintf("is a hard link out of the folder, to %q", h.Linkname)}
+		var refused *Error
+		if errors.As(err, &refused) {
+			return &Error{h.Name, fmt.Sprintf("is a hard link to %q, which %s", refused.Name, refused.Reason)}
 		}
-		return nil
+		return err
 	default:
 		return &Error{h.Name, fmt.Sprintf("is neither file, folder nor link (type %q)", h.Typeflag)}
 	}
@@ -222,6 +270,9 @@ func (x *extraction) parents(name string, h *tar.Header) error {
 		return &Error{h.Name, fmt.Sprintf("would be written through %q, which is no folder", dir)}
 	}
 	if err := x.parents(dir, h); err != nil {
+		return err
+	}
+	if err := x.countFile(); err != nil {
 		return err
 	}
 	x.kinds[dir] = folder

@@ -5,11 +5,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -141,13 +144,16 @@ func TestExtractRefuses(t *testing.T) {
 			{name: "l", content: "x"},
 		}, "twice"},
 		{"twice", []member{{name: "f", content: "x"}, {name: "./f", content: "y"}}, "twice"},
-		{"hard link out", []member{{name: "h", kind: tar.TypeLink, link: "../outside"}}, "hard link out"},
-		{"hard link absolute", []member{{name: "h", kind: tar.TypeLink, link: "/etc/passwd"}}, "hard link out"},
+		{"hard link out", []member{{name: "h", kind: tar.TypeLink, link: "../outside"}}, `hard link to "../outside", which climbs out`},
+		{"hard link absolute", []member{{name: "h", kind: tar.TypeLink, link: "/etc/passwd"}}, "which has an absolute path"},
 		{"hard link to nothing", []member{{name: "h", kind: tar.TypeLink, link: "f"}}, "no file unpacked before it"},
 		{"hard link to a symlink", []member{
 			{name: "l", kind: tar.TypeSymlink, link: "f"},
 			{name: "h", kind: tar.TypeLink, link: "l"},
 		}, "no file unpacked before it"},
+		{"too deep", []member{{name: nested(maxDepth) + "f", content: "x"}}, "is more than 127 folders deep"},
+		{"too long", []member{{name: strings.Repeat("long/", 1000) + "f", content: "x"}}, "has a name of more than 4095 bytes"},
+		{"hard link too long", []member{{name: "h", kind: tar.TypeLink, link: strings.Repeat("f", 1<<16)}}, "which has a name of more than"},
 		{"device", []member{{name: "null", kind: tar.TypeChar}}, "neither file"},
 		{"fifo", []member{{name: "pipe", kind: tar.TypeFifo}}, "neither file"},
 		{"the folder itself", []member{{name: ".", kind: tar.TypeSymlink, link: "x"}}, "twice"},
@@ -192,6 +198,65 @@ func TestExtractBounds(t *testing.T) {
 	}
 	if err := Extract(t.Context(), bytes.NewReader(data), t.TempDir(), Options{MaxBytes: 10, MaxFiles: 2}); err != nil {
 		t.Errorf("within bounds: %v", err)
+	}
+}
+
+// TestExtractNeedsTheEndMark reads what breaks off where a tar.Reader is content,
+// by readers that tell of their end with the last bytes or after them.
+func TestExtractNeedsTheEndMark(t *testing.T) {
+	data := archive(t, member{name: "a", content: "12345"}, member{name: "b", content: strings.Repeat("\x00", 2048)})
+	for _, wrap := range []func(io.Reader) io.Reader{
+		func(r io.Reader) io.Reader { return r }, iotest.DataErrReader, iotest.HalfReader,
+	} {
+		for i := range len(data) / 512 * 4 {
+			cut := i/4*512 + []int{0, 1, len("12345"), 511}[i%4]
+			err := Extract(t.Context(), wrap(bytes.NewReader(data[:cut])), t.TempDir(), Options{Want: func(string) bool { return i/4%2 == 0 }})
+			if !errors.Is(err, io.ErrUnexpectedEOF) || !strings.HasPrefix(err.Error(), "read archive: ") && !strings.HasPrefix(err.Error(), "unpack ") {
+				t.Errorf("%d bytes: %v", cut, err)
+			}
+		}
+		for _, more := range []int{0, 1, 512, 10240} {
+			padded := append(bytes.Clone(data), make([]byte, more)...)
+			if err := Extract(t.Context(), wrap(bytes.NewReader(padded)), t.TempDir(), Options{}); err != nil {
+				t.Errorf("%d bytes behind the mark: %v", more, err)
+			}
+		}
+	}
+}
+
+// nested is the name of folders in each other.
+func nested(depth int) string { return strings.Repeat("d/", depth) }
+
+func TestExtractBoundsFolders(t *testing.T) {
+	var beside []member
+	for i := range 10 {
+		beside = append(beside, member{name: fmt.Sprintf("d%d/f", i), content: "x"})
+	}
+	for name, data := range map[string][]byte{
+		"one member of depth 4000": archive(t, member{name: nested(4000) + "f", content: "x"}),
+		"one member of depth 10":   archive(t, member{name: nested(10) + "f", content: "x"}),
+		"ten in ten folders":       archive(t, beside...),
+	} {
+		dir := t.TempDir()
+		var refused *Error
+		if err := Extract(t.Context(), bytes.NewReader(data), dir, Options{MaxFiles: 10}); !errors.As(err, &refused) {
+			t.Errorf("%s: Extract = %v", name, err)
+		}
+		if made := len(tree(t, dir)); made > 10 {
+			t.Errorf("%s: it made %d files and folders", name, made)
+		}
+	}
+	for name, c := range map[string]struct {
+		data []byte
+		most int
+	}{
+		"the deepest":        {archive(t, member{name: nested(maxDepth-1) + "f", content: "x"}), maxDepth},
+		"ten in ten folders": {archive(t, beside...), 20},
+	} {
+		dir := t.TempDir()
+		if err := Extract(t.Context(), bytes.NewReader(c.data), dir, Options{MaxFiles: c.most}); err != nil || len(tree(t, dir)) != c.most {
+			t.Errorf("%s: Extract = %v, and made %d", name, err, len(tree(t, dir)))
+		}
 	}
 }
 

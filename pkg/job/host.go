@@ -41,6 +41,10 @@ type Host struct {
 
 const hostRootHint = "name a folder that holds a host's files, or a tar that `builder capture` wrote, with --host-root"
 
+// cutHint is for a tar that is not whole, as `builder capture` leaves one on
+// its standard output where it is interrupted.
+const cutHint = "record the host again with `builder capture`, and let it finish: the tar is cut short"
+
 // open makes the host root and the image's file available for as long as use
 // runs. A captured tar is unpacked, and an image fetched, into a folder that
 // is gone afterwards.
@@ -58,7 +62,11 @@ func (h Host) open(ctx context.Context, use func(root *kernel.Root, imageFile st
 	}
 	root, err := h.openRoot(ctx, scratch)
 	if err != nil {
-		return stage.Wrap(stage.Detect, err, "the host root cannot be opened", hostRootHint)
+		hint := hostRootHint
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			hint = cutHint
+		}
+		return stage.Wrap(stage.Detect, err, "the host root cannot be opened", hint)
 	}
 	imageFile, err := h.openImage(ctx, filepath.Join(scratch, "image"))
 	if err != nil {

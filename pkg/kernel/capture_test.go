@@ -245,6 +245,41 @@ func TestOpenRootArchiveRefuses(t *testing.T) {
 	}
 }
 
+// TestOpenRootArchiveRefusesABrokenOffCapture cuts where a reader of tars takes
+// the end of a file for the end of the archive.
+func TestOpenRootArchiveRefusesABrokenOffCapture(t *testing.T) {
+	whole := capture(t, recorded(t, "debian"))
+	read := bytes.NewReader(whole)
+	archive := tar.NewReader(read)
+	cuts := []int{0}
+	for {
+		h, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := len(whole) - read.Len()
+		end := start + int(h.Size)
+		cuts = append(cuts, start, end, (end+511)/512*512)
+	}
+	marked := cuts[len(cuts)-1]
+	cuts = append(cuts, marked+1, marked+512, marked+1023)
+	for _, cut := range slices.Compact(cuts) {
+		_, err := OpenRootArchive(t.Context(), writeFile(t, whole[:cut]), t.TempDir())
+		if err == nil || cut > 0 && !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("%d bytes of %d: %v", cut, len(whole), err)
+		}
+	}
+	if marked+1024 != len(whole) {
+		t.Errorf("the members end at %d of %d bytes", marked, len(whole))
+	}
+	if _, err := OpenRootArchive(t.Context(), writeFile(t, whole), t.TempDir()); err != nil {
+		t.Errorf("the whole one: %v", err)
+	}
+}
+
 func capture(t *testing.T, root *Root) []byte {
 	t.Helper()
 	var b bytes.Buffer

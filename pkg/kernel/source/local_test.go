@@ -132,6 +132,11 @@ func TestTarballsThatAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, cut, string(b[:len(b)/2]))
+	header := filepath.Join(t.TempDir(), "linux.tar")
+	gittest.Run(t, r.dir, "archive", "--format=tar", "--prefix=linux-4.7.3/", "--output="+header, "v4.7.3")
+	if err := os.Truncate(header, 1024); err != nil { // git's comment: its header and its data
+		t.Fatal(err)
+	}
 	for test, o := range map[string]struct {
 		Options
 		name     stage.Name
@@ -145,7 +150,8 @@ func TestTarballsThatAreRefused(t *testing.T) {
 		"no digest":             {Options{From: name, SHA256: "x"}, stage.Usage, `"x" is not a SHA-256`},
 		"two places":            {Options{From: name, CloneURL: "https://example.com/x.git"}, stage.Usage, "from one place"},
 		"garbage":               {Options{From: garbage}, stage.Source, "cannot unpack"},
-		"cut":                   {Options{From: cut}, stage.Source, "cannot unpack"},
+		"cut":                   {Options{From: cut}, stage.Source, "Fetch it again"},
+		"cut behind a member":   {Options{From: header}, stage.Source, "breaks off before its end mark: unexpected EOF. Fetch it again"},
 		"another version":       {Options{From: tarballOf(t, r, "v4.8.1-coreos")}, stage.Source, "is the source of 4.8.1-coreos, not of kernel 4.7.3"},
 		"nothing":               {Options{From: filepath.Join(t.TempDir(), "gone.tar")}, stage.Source, "cannot be read"},
 		"a server, and no net":  {Options{From: "https://cdn.kernel.org/linux-6.1.tar.xz", SHA256: digest, Offline: true}, stage.Source, "--offline forbids"},
