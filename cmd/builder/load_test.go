@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -453,6 +454,32 @@ func TestLoadRefuses(t *testing.T) {
 			data[len(data)-1] ^= 1
 			write(t, path, 0o644, string(data))
 		}, nil, "damaged", []string{"nvidia-uvm.ko"}, nil},
+		{"a module that goes as others are loaded", func(t *testing.T, n *node) {
+			n.kernel.Before = func(name string) {
+				if err := os.Remove(filepath.Join(n.share, "modules", fixtureRelease, fixtureDriver, "nvidia-uvm.ko")); name == "nvidia" && err != nil {
+					t.Error(err)
+				}
+			}
+		}, nil, "damaged", []string{"are not what was published", "nvidia-uvm.ko"},
+			[]string{"+nvidia", "+nvidia_modeset", "+nvidia_drm", "-nvidia_drm", "-nvidia_modeset", "-nvidia"}},
+		{"another build, published as modules are loaded", func(t *testing.T, n *node) {
+			n.kernel.Before = func(name string) {
+				if name == "nvidia" {
+					n.publishAnew(t)
+				}
+			}
+		}, nil, "damaged", []string{`the modules were published anew meanwhile"`, `"next":"load again"`}, []string{"+nvidia", "-nvidia"}},
+		{"another build, published before any is loaded", func(t *testing.T, n *node) {
+			n.kernel.BeforeTry = func() { n.publishAnew(t) }
+		}, nil, "damaged", []string{`the modules were published anew meanwhile"`, `"next":"load again"`}, nil},
+		{"another build, published for a kernel that would refuse what is left of the old one", func(t *testing.T, n *node) {
+			write(t, filepath.Join(n.host, "boot/config-"+fixtureRelease), 0o644, strings.Replace(fixtureConfig, "CONFIG_SMP=y\n", "", 1))
+			n.kernel.BeforeTry = func() {
+				link := filepath.Join(n.share, "modules", fixtureRelease, fixtureDriver)
+				left := filepath.Join(n.publishAnew(t), "nvidia-drm.ko")
+				write(t, left, 0o644, read(t, filepath.Join(link, "nvidia-drm.ko")))
+			}
+		}, nil, "damaged", []string{`the modules were published anew meanwhile"`, `"next":"load again"`}, nil},
 		{"modules that the kernel would refuse", func(t *testing.T, n *node) {
 			write(t, filepath.Join(n.host, "boot/config-"+fixtureRelease), 0o644, strings.Replace(fixtureConfig, "CONFIG_SMP=y\n", "", 1))
 		}, nil, "check", []string{"vermagic"}, nil},
@@ -511,6 +538,25 @@ func TestLoadRefuses(t *testing.T) {
 			}
 		})
 	}
+}
+
+// publishAnew replaces the share's modules by others, as a build does, and
+// returns the folder that had the old ones.
+func (n *node) publishAnew(t *testing.T) (old string) {
+	t.Helper()
+	link := filepath.Join(n.share, "modules", fixtureRelease, fixtureDriver)
+	old, err := filepath.EvalSymlinks(link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	anew := filepath.Join(filepath.Dir(link), "."+fixtureDriver+"-0123456789ab")
+	if err := errors.Join(os.Rename(old, anew), os.Remove(link), os.Symlink(filepath.Base(anew), link)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"nvidia-modeset.ko", "nvidia-uvm.ko"} {
+		write(t, filepath.Join(anew, name), 0o644, read(t, filepath.Join(anew, name))+"\n")
+	}
+	return old
 }
 
 // hold binds the node's GPU to a driver.

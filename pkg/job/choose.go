@@ -49,13 +49,20 @@ func (l *loader) choose(ctx context.Context) ([]load.Finding, error) {
 		}
 		return []load.Finding{load.NotBuilt.Of(l.release, cmp.Or(strings.Join(releases, ", "), "none at all"))}, nil
 	}
-	m, path, err := modules.Published(l.share, l.release, l.version)
-	if err != nil {
+	if l.found, err = modules.Find(l.share, l.release, l.version); err != nil {
 		return []load.Finding{load.Damaged.Of(err.Error())}, nil
 	}
-	l.manifest, l.dir = m, filepath.Dir(path)
-	l.result.Manifest, l.result.Driver = path, l.version
+	l.manifest, l.dir = l.found.Manifest, l.found.Link
+	l.result.Manifest, l.result.Driver = filepath.Join(l.dir, modules.ManifestFile), l.version
 	return nil, nil
+}
+
+// damaged is why the modules that were chosen cannot be loaded after all.
+func (l *loader) damaged(err error) load.Finding {
+	if l.found.Replaced() {
+		return load.Anew.Of()
+	}
+	return load.Damaged.Of(err.Error())
 }
 
 // leaveAlone makes of a driver that is not the share's the result.
@@ -190,7 +197,7 @@ func (l *loader) otherBuild() bool {
 		if !ok {
 			continue
 		}
-		path := filepath.Join(l.dir, e.File)
+		path := filepath.Join(l.found.Dir, e.File)
 		if id := load.FileBuildID(path); id != "" && live.BuildID != "" {
 			if id != live.BuildID {
 				return true

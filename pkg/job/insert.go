@@ -157,9 +157,9 @@ func (i *insertion) gate(ctx context.Context) []load.Finding {
 		zerolog.Ctx(ctx).Warn().Err(err).Msg("too little is to be seen of the running kernel to hold the modules against it; their digests are right, and the kernel will look at them itself")
 		return nil
 	}
-	checks, err := i.manifest.Gate(i.dir, target, nil)
+	checks, err := i.manifest.Gate(i.found.Dir, target, nil)
 	if err != nil {
-		return []load.Finding{load.Damaged.Of(err.Error())}
+		return []load.Finding{i.damaged(err)}
 	}
 	chosen := append(names(i.entries), "") // what is of no one module is of all
 	checks = slices.DeleteFunc(checks, func(c modules.Check) bool { return !slices.Contains(chosen, c.Module) })
@@ -183,6 +183,9 @@ func (i *insertion) gate(ctx context.Context) []load.Finding {
 	var found []load.Finding
 	if unsigned != "" {
 		found = append(found, load.Unsigned.Of(target.Signing.From, unsigned))
+	}
+	if len(failed) > 0 && i.found.Replaced() {
+		return []load.Finding{load.Anew.Of()} // the rest may lack no more than those that are gone
 	}
 	if len(failed) > 0 {
 		found = append(found, load.Unaccepted.Of(strings.Join(failed, "; ")))
@@ -223,9 +226,9 @@ func (i *insertion) load(ctx context.Context) error {
 			i.result.LeftOut = append(i.result.LeftOut, e.Name)
 			continue
 		}
-		file, err := load.Take(filepath.Join(i.dir, e.File), e.SHA256)
+		file, err := load.Take(filepath.Join(i.found.Dir, e.File), e.SHA256)
 		if err != nil {
-			return load.Error([]load.Finding{load.Damaged.Of(err.Error())}, nil)
+			return load.Error([]load.Finding{i.damaged(err)}, nil)
 		}
 		err = i.loadEntry(ctx, e, file)
 		if err != nil && i.mayLack(e.Name) && ctx.Err() == nil {

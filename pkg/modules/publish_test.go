@@ -379,6 +379,74 @@ func TestPublishedDamage(t *testing.T) {
 	}
 }
 
+// TestPublishedAnew has another result be published as the manifest is read:
+// one that lacks a file of the first, and one that has all of them.
+func TestPublishedAnew(t *testing.T) {
+	for _, fewer := range []bool{true, false} {
+		s, first := shelf(t)
+		second := newer(first)
+		lacks := &first
+		if fewer {
+			lacks = &second
+		}
+		lacks.Manifest.Firmware, lacks.Firmware = nil, nil
+		between(t, mustPublish(t, first), func() error {
+			_, err := Publish(t.Context(), second)
+			return err
+		})
+		f, err := Find(s, release, version)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.Manifest.Inputs != second.Manifest.Inputs || f.Link != link(s) || f.Replaced() {
+			t.Errorf("found inputs %s in %s, replaced: %v", f.Manifest.Inputs, f.Link, f.Replaced())
+		}
+		third := second
+		third.Manifest.Inputs, third.Manifest.Firmware = digestOf('c'), nil
+		mustPublish(t, third)
+		if !f.Replaced() {
+			t.Error("what was replaced is not said to be")
+		}
+	}
+}
+
+// TestPublishedDamageMeanwhile has a file go as the manifest is read, with
+// nothing in its place.
+func TestPublishedDamageMeanwhile(t *testing.T) {
+	s, o := shelf(t)
+	between(t, mustPublish(t, o), func() error { return os.Remove(filepath.Join(link(s), "nvidia.ko")) })
+	if _, err := Find(s, release, version); err == nil || !strings.Contains(err.Error(), "nvidia.ko cannot be read") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// between calls a function when the manifest at path was read, and before its
+// reader is done with it.
+func between(t *testing.T, path string, f func() error) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err == nil {
+		err = errors.Join(os.Remove(path), unix.Mkfifo(path, 0o644))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	t.Cleanup(func() { <-done })
+	go func() {
+		defer close(done)
+		w, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_, err = w.Write(text)
+		if err := errors.Join(err, f(), w.Close()); err != nil {
+			t.Error(err)
+		}
+	}()
+}
+
 func TestPublishedNothing(t *testing.T) {
 	s, _ := shelf(t)
 	if _, _, err := Published(s, release, version); !errors.Is(err, fs.ErrNotExist) {

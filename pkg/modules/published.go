@@ -15,23 +15,58 @@ import (
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
-// Published is what [Publish] left for a release and driver version, with the
-// path of its manifest. Every file is read and held against the manifest; an
-// error means that the result is not to be used, fs.ErrNotExist that there is
-// none.
+// Found is what [Publish] left for a release and driver version.
+type Found struct {
+	Manifest Manifest
+	// Link is the path by which users and the kernel know the folder with the
+	// files. It leads elsewhere once others are published.
+	Link string
+	// Dir is the folder itself. It holds these files or, once others are
+	// published, none.
+	Dir string
+}
+
+// Replaced says whether others were published since.
+func (f Found) Replaced() bool {
+	now, err := filepath.EvalSymlinks(f.Link)
+	return err == nil && now != f.Dir
+}
+
+// Published is [Find] for those who need the manifest only, with its path.
 func Published(s *share.Share, release, version string) (Manifest, string, error) {
-	dir, err := location(s, release, version)
+	f, err := Find(s, release, version)
 	if err != nil {
 		return Manifest{}, "", err
 	}
-	m, err := readPublished(dir)
+	return f.Manifest, filepath.Join(f.Link, ManifestFile), nil
+}
+
+// Find finds what [Publish] left for a release and driver version. Every file
+// is read and held against the manifest; an error means that the result is not
+// to be used, fs.ErrNotExist that there is none. Whoever does not hold the
+// share's lock may have the result replaced while it is read, and is given the
+// one that took its place.
+func Find(s *share.Share, release, version string) (Found, error) {
+	link, err := location(s, release, version)
 	if err != nil {
-		return Manifest{}, "", err
+		return Found{}, err
 	}
-	if m.Target.Release != release || m.Driver.Version != version {
-		return Manifest{}, "", fmt.Errorf("%s holds modules of %s for %s", dir, m.Driver.Version, m.Target.Release)
+	for range 3 {
+		f := Found{Link: link}
+		if f.Dir, err = filepath.EvalSymlinks(link); err == nil {
+			f.Manifest, err = readPublished(f.Dir)
+		}
+		if m := f.Manifest; err == nil && (m.Target.Release != release || m.Driver.Version != version) {
+			err = fmt.Errorf("%s holds modules of %s for %s", link, m.Driver.Version, m.Target.Release)
+		}
+		if err == nil {
+			return f, nil
+		}
+		if now, _ := filepath.EvalSymlinks(link); now == f.Dir {
+			break
+		}
 	}
-	return m, filepath.Join(dir, ManifestFile), nil
+	return Found{}, err
 }
 
 // Releases are the kernels that a share has modules for, sorted; none where

@@ -87,6 +87,10 @@ var (
 		"look at what its log says, and build again for this kernel"}
 )
 
+// Anew is [Damaged] where nothing is wrong with the share: a build has replaced
+// the modules since they were chosen.
+var Anew = Refusal{Damaged.Name, "the modules were published anew meanwhile", "load again"}
+
 // Refusals lists all of them in the order in which they are told.
 func Refusals() []Refusal {
 	return []Refusal{

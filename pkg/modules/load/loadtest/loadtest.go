@@ -30,8 +30,10 @@ type Kernel struct {
 	Tried error
 	// Hidden is why its log cannot be read.
 	Hidden error
-	// Before is called before it takes a module.
-	Before func(name string)
+	// Before is called before it takes a module, BeforeTry before it answers
+	// to none.
+	Before    func(name string)
+	BeforeTry func()
 	// Opened is what comes of making and opening a device.
 	Opened error
 	// Calls are the modules that it was asked to take ("+nvidia NVreg_X=1")
@@ -60,6 +62,9 @@ func (k *Kernel) Release() string { return k.Is }
 
 // Try answers Tried.
 func (k *Kernel) Try() error {
+	if k.BeforeTry != nil {
+		k.BeforeTry()
+	}
 	if k.Tried == nil {
 		return unix.EBADF
 	}
