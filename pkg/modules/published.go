@@ -51,22 +51,19 @@ func Find(s *share.Share, release, version string) (Found, error) {
 	if err != nil {
 		return Found{}, err
 	}
-	for range 3 {
-		f := Found{Link: link}
-		if f.Dir, err = filepath.EvalSymlinks(link); err == nil {
-			f.Manifest, err = readPublished(f.Dir)
-		}
-		if m := f.Manifest; err == nil && (m.Target.Release != release || m.Driver.Version != version) {
+	f := Found{Link: link}
+	f.Dir, err = publish.Read(link, func(dir string) error {
+		m, err := readPublished(dir)
+		if err == nil && (m.Target.Release != release || m.Driver.Version != version) {
 			err = fmt.Errorf("%s holds modules of %s for %s", link, m.Driver.Version, m.Target.Release)
 		}
-		if err == nil {
-			return f, nil
-		}
-		if now, _ := filepath.EvalSymlinks(link); now == f.Dir {
-			break
-		}
+		f.Manifest = m
+		return err
+	})
+	if err != nil {
+		return Found{}, err
 	}
-	return Found{}, err
+	return f, nil
 }
 
 // Releases are the kernels that a share has modules for, sorted; none where

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/k8sp/cuda/internal/publish"
 	"github.com/k8sp/cuda/internal/share"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -130,23 +131,30 @@ func Verify(dir string) (Manifest, []Finding, error) {
 // and held against the manifest; an error means that the root is not to be
 // used, fs.ErrNotExist that there is none.
 func Published(s *share.Share, version string) (Root, Manifest, error) {
-	dir, err := location(s, version)
+	link, err := location(s, version)
 	if err != nil {
 		return Root{}, Manifest{}, err
 	}
-	m, findings, err := Verify(dir)
-	if err != nil {
-		return Root{}, Manifest{}, err
-	}
-	if m.Version != version {
-		return Root{}, Manifest{}, fmt.Errorf("%s holds the files of %s", dir, m.Version)
-	}
-	for _, f := range findings {
-		if f.Problem != "" {
-			return Root{}, Manifest{}, errors.New(f.Problem)
+	var m Manifest
+	_, err = publish.Read(link, func(dir string) error {
+		var findings []Finding
+		if m, findings, err = Verify(dir); err != nil {
+			return err
 		}
+		if m.Version != version {
+			return fmt.Errorf("%s holds the files of %s", link, m.Version)
+		}
+		for _, f := range findings {
+			if f.Problem != "" {
+				return errors.New(f.Problem)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return Root{}, Manifest{}, err
 	}
-	return rootOf(dir, m), m, nil
+	return rootOf(link, m), m, nil
 }
 
 // Find is the share's root of a driver, whole and of the version of the module

@@ -1,0 +1,55 @@
+package publish
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestRead(t *testing.T) {
+	top := t.TempDir()
+	link := filepath.Join(top, "1.0")
+	lead := func(name string) {
+		t.Helper()
+		_ = os.Remove(link)
+		if err := errors.Join(os.MkdirAll(filepath.Join(top, name), 0o755), os.Symlink(name, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	damaged := errors.New("damaged")
+	for name, test := range map[string]struct {
+		read  func(n int, dir string) error // its nth call
+		calls int
+		dir   string
+		err   error
+	}{
+		"as it is":                       {func(int, string) error { return nil }, 1, "a", nil},
+		"damaged":                        {func(int, string) error { return damaged }, 1, "a", damaged},
+		"it was read before others came": {func(int, string) error { lead("b"); return nil }, 1, "a", nil},
+		"replaced": {func(n int, _ string) error {
+			if n == 1 {
+				lead("b")
+				return damaged
+			}
+			return nil
+		}, 2, "b", nil},
+		"replaced time and again": {func(n int, _ string) error {
+			lead(string(rune('a' + n)))
+			return damaged
+		}, 3, "c", damaged},
+		"taken away": {func(int, string) error { _ = os.Remove(link); return damaged }, 1, "", os.ErrNotExist},
+	} {
+		t.Run(name, func(t *testing.T) {
+			lead("a")
+			calls := 0
+			dir, err := Read(link, func(dir string) error {
+				calls++
+				return test.read(calls, dir)
+			})
+			if !errors.Is(err, test.err) || calls != test.calls || test.dir != "" && dir != filepath.Join(top, test.dir) {
+				t.Errorf("%d calls, folder %s, error %v", calls, dir, err)
+			}
+		})
+	}
+}
