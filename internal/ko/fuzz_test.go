@@ -47,6 +47,8 @@ func FuzzParse(f *testing.F) {
 		f.Add(data)
 		f.Add(data[:len(data)/2])
 	}
+	f.Add(overlapping("___ksymtab+x", 16, 64))
+	f.Add(overlapping(".comment", 16, 64))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var m File
 		var err error

@@ -181,7 +181,7 @@ func Parse(r io.ReaderAt, size int64) (File, error) {
 		return m, bad("is damaged ELF: %v", err)
 	}
 	m.Type, m.Machine = f.Type, f.Machine
-	p := &parser{f: f, size: size, contents: map[int][]byte{}}
+	p := &parser{f: f, size: size, left: size}
 	for _, read := range []func(*File) error{p.sections, p.info, p.symbols, p.versions, p.relocations} {
 		if err := read(&m); err != nil {
 			return m, bad("%v", err)

@@ -6,6 +6,7 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -328,6 +329,77 @@ func TestManySectionsTakeLittleMemory(t *testing.T) {
 	if err != nil || taken > 32*uint64(len(data)) {
 		t.Errorf("%d bytes taken for %d, %v", taken, len(data), err)
 	}
+}
+
+// Sections may be the same part of the file. A packed file of zeros is small.
+func TestOverlappingSectionsTakeLittleMemory(t *testing.T) {
+	const n, size = 16, 8 << 20
+	for name, want := range map[string]struct {
+		exports int
+		err     string
+	}{
+		"___ksymtab+x": {exports: n},
+		".comment":     {err: "has sections that overlap"},
+	} {
+		data := overlapping(name, n, size)
+		var m File
+		var err error
+		taken := memtest.Allocated(func() { m, err = Parse(bytes.NewReader(data), int64(len(data))) })
+		if taken > 3*size {
+			t.Errorf("%s: %d bytes taken for %d", name, taken, len(data))
+		}
+		if len(m.Exports) != want.exports || err == nil && want.err != "" || err != nil && err.Error() != want.err {
+			t.Errorf("%s: %d exports, %v", name, len(m.Exports), err)
+		}
+	}
+}
+
+// What labels point at is read at the end of a section, too, and not beyond.
+func TestLabelsAtTheEnd(t *testing.T) {
+	data := overlapping("___ksymtab+x", 1, 4)
+	copy(data[headerSize:], "NS\x00\x01")
+	m, err := Parse(bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Export{{Name: "0", Namespace: "NS", CRC: 0x0100534e, HasCRC: true}}
+	if diff := cmp.Diff(want, m.Exports); diff != "" {
+		t.Error(diff)
+	}
+	data = overlapping("___ksymtab+x", 1, 3)
+	if m, err = Parse(bytes.NewReader(data), int64(len(data))); err != nil || !cmp.Equal(m.Exports, []Export{{Name: "0"}}) {
+		t.Errorf("a CRC of three bytes: %+v, %v", m.Exports, err)
+	}
+}
+
+// overlapping is a module of n sections of a name, all of which are the same
+// zeros. Each is where the labels of one export are.
+func overlapping(name string, n, size int) []byte {
+	const start = headerSize // the file's own header has that size, too
+	names := []byte("\x00" + name + "\x00")
+	symbols := make([]elf.Sym64, 1)
+	headers := make([]elf.Section64, 1, n+3)
+	for i := range n {
+		headers = append(headers, elf.Section64{Name: 1, Type: uint32(elf.SHT_PROGBITS), Flags: uint64(elf.SHF_ALLOC), Off: start, Size: uint64(size)})
+		for _, label := range []string{"__ksymtab_", "__kstrtabns_", "__crc_"} {
+			symbols = append(symbols, elf.Sym64{Name: uint32(len(names)), Info: elf.ST_INFO(elf.STB_GLOBAL, elf.STT_NOTYPE), Shndx: uint16(i + 1)})
+			names = fmt.Appendf(names, "%s%d\x00", label, i)
+		}
+	}
+	data := append(make([]byte, start+size), names...)
+	h := elf.Header64{Type: uint16(elf.ET_REL), Machine: uint16(elf.EM_X86_64), Version: uint32(elf.EV_CURRENT), Ehsize: headerSize,
+		Shentsize: headerSize, Shnum: uint16(n + 3), Shstrndx: uint16(n + 1)}
+	copy(h.Ident[:], elf.ELFMAG+"\x02\x01\x01")
+	headers = append(headers,
+		elf.Section64{Type: uint32(elf.SHT_STRTAB), Off: uint64(start + size), Size: uint64(len(names))},
+		elf.Section64{Type: uint32(elf.SHT_SYMTAB), Off: uint64(len(data)), Size: uint64(24 * len(symbols)), Link: uint32(n + 1), Entsize: 24})
+	le := binary.LittleEndian
+	data, _ = binary.Append(data, le, symbols) // of fixed size, as the headers
+	h.Shoff = uint64(len(data))
+	data, _ = binary.Append(data, le, headers)
+	head, _ := binary.Append(nil, le, h)
+	copy(data, head)
+	return data
 }
 
 // loaded is the first section that takes up memory.

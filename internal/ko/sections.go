@@ -9,19 +9,18 @@ import (
 	"strings"
 )
 
-// parser reads one file. A section is read once, when it is first asked for.
+// parser reads one file.
 type parser struct {
-	f        *elf.File
-	size     int64
-	contents map[int][]byte // by the section's index
-	table    []elf.Symbol   // the symbols, once they were read
+	f      *elf.File
+	size   int64
+	left   int64         // bytes that content may still read
+	table  []elf.Symbol  // the symbols, once they were read
+	window [maxName]byte // what at read last
 }
 
-// content is a section's, up to limit bytes.
+// content is a section's, up to limit bytes. All that is read are together no
+// larger than the file, as sections that do not overlap are.
 func (p *parser) content(index int, limit uint64) ([]byte, error) {
-	if data, ok := p.contents[index]; ok {
-		return data, nil
-	}
 	s := p.f.Sections[index]
 	switch {
 	case s.Flags&elf.SHF_COMPRESSED != 0 || s.Type == elf.SHT_NOBITS:
@@ -32,11 +31,13 @@ func (p *parser) content(index int, limit uint64) ([]byte, error) {
 		// Asked for it all the same, debug/elf would make room for 10 MiB.
 		return nil, fmt.Errorf("is cut short in its %s section", s.Name)
 	}
+	if p.left -= int64(s.Size); p.left < 0 {
+		return nil, errors.New("has sections that overlap")
+	}
 	data, err := s.Data()
 	if err != nil {
 		return nil, fmt.Errorf("is cut short in its %s section", s.Name)
 	}
-	p.contents[index] = data
 	return data, nil
 }
 

@@ -63,16 +63,20 @@ func (p *parser) symbolTable() ([]elf.Symbol, error) {
 	return symbols, nil
 }
 
-// at is what a symbol is the address of, up to n bytes; empty where that is
-// nothing in the file.
+// at is what a symbol is the address of, up to n bytes and until the next call;
+// empty where that is nothing in the file. It reads no more: a file may have as
+// many symbols as it likes in sections that all are the same large part of it.
 func (p *parser) at(s elf.Symbol, n uint64) []byte {
 	if int(s.Section) >= len(p.f.Sections) {
 		return nil
 	}
-	data, err := p.content(int(s.Section), maxTable)
-	if err != nil || s.Value >= uint64(len(data)) {
+	section := p.f.Sections[s.Section]
+	if section.Flags&elf.SHF_COMPRESSED != 0 || section.Type == elf.SHT_NOBITS || s.Value >= section.Size {
 		return nil
 	}
-	data = data[s.Value:]
-	return data[:min(n, uint64(len(data)))]
+	data := p.window[:min(n, section.Size-s.Value, maxName)]
+	if _, err := section.ReadAt(data, int64(s.Value)); err != nil {
+		return nil
+	}
+	return data
 }

@@ -2,9 +2,12 @@ package image
 
 import (
 	"bytes"
+	"cmp"
 	"debug/elf"
 	"encoding/binary"
 	"fmt"
+	"slices"
+	"sort"
 )
 
 // elfFile is a 64-bit little-endian ELF file in memory. debug/elf copies each
@@ -13,6 +16,7 @@ import (
 type elfFile struct {
 	arch     string
 	sections []elfSection
+	placed   []*elfSection // those with data at an address, in its order
 }
 
 type elfSection struct {
@@ -45,6 +49,12 @@ func parseELF(data []byte) (*elfFile, error) {
 	for _, s := range headers {
 		f.sections = append(f.sections, elfSection{sectionName(names, s.Name), s.Addr, content(data, s)})
 	}
+	for i := range f.sections {
+		if s := &f.sections[i]; s.addr != 0 && len(s.data) > 0 {
+			f.placed = append(f.placed, s)
+		}
+	}
+	slices.SortStableFunc(f.placed, func(a, b *elfSection) int { return cmp.Compare(a.addr, b.addr) })
 	return f, nil
 }
 
@@ -104,13 +114,16 @@ func (s *elfSection) holds(addr uint64) bool {
 	return addr >= s.addr && addr-s.addr < uint64(len(s.data))
 }
 
-// word is the aligned 32-bit word at an address.
+// word is the aligned 32-bit word at an address. A kernel's sections do not
+// overlap: no other than the last that begins before it can have it.
 func (f *elfFile) word(addr uint64) (uint32, bool) {
-	for i := range f.sections {
-		s := &f.sections[i]
-		if s.addr != 0 && addr%4 == 0 && s.holds(addr) && s.holds(addr+3) {
-			return le.Uint32(s.data[addr-s.addr:]), true
-		}
+	after := sort.Search(len(f.placed), func(i int) bool { return f.placed[i].addr > addr })
+	if after == 0 || addr%4 != 0 {
+		return 0, false
 	}
-	return 0, false
+	s := f.placed[after-1]
+	if !s.holds(addr) || !s.holds(addr+3) {
+		return 0, false
+	}
+	return le.Uint32(s.data[addr-s.addr:]), true
 }

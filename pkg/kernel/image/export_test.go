@@ -8,6 +8,9 @@ const (
 	MaxWraps   = maxWraps
 	MaxPayload = maxPayload
 	MaxConfig  = maxConfig
+	MaxExports = maxExports
+	MaxNames   = maxNames
+	MaxName    = maxName
 )
 
 var (

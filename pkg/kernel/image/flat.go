@@ -3,6 +3,7 @@ package image
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"math"
 )
 
@@ -47,13 +48,21 @@ func (img *Image) setFlatSymbols(kernel []byte) error {
 		return errors.New("the export tables are not to be found")
 	}
 	gpl := tableAt(all, plain.end)
-	if len(gpl.symbols) < minExports {
+	if gpl.n < minExports {
 		return errors.New("the table of GPL-only exports is not where it should be")
 	}
-	for i := range gpl.symbols {
-		gpl.symbols[i].GPL = true
+	symbols, err := plain.read(all)
+	if err != nil {
+		return err
 	}
-	symbols := append(plain.symbols, gpl.symbols...)
+	list, err := gpl.read(all)
+	if err != nil {
+		return err
+	}
+	for i := range list {
+		list[i].GPL = true
+	}
+	symbols = append(symbols, list...)
 	strings := min(plain.strings, gpl.strings)
 	if strings < gpl.end {
 		return errors.New("the export tables are not followed by their strings")
@@ -63,7 +72,7 @@ func (img *Image) setFlatSymbols(kernel []byte) error {
 	case gap < align:
 	case gap-gap%4 >= 4*uint64(len(symbols)) && gap < 4*uint64(len(symbols))+align:
 		table := &elfSection{addr: gpl.end, data: kernel[gpl.end:][:4*len(symbols)]}
-		setCRCs(symbols, &elfFile{sections: []elfSection{*all}}, table)
+		setCRCs(symbols, &elfFile{}, table)
 	default:
 		return errors.New("what follows the export tables is not their CRCs")
 	}
@@ -71,11 +80,19 @@ func (img *Image) setFlatSymbols(kernel []byte) error {
 	return nil
 }
 
-// flatTable is a run of export entries: where it ends, and the lowest address
+// flatTable is a run of n export entries: where it is, and the lowest address
 // of its strings.
 type flatTable struct {
-	symbols      []Symbol
-	end, strings uint64
+	n                   int
+	start, end, strings uint64
+}
+
+func (t flatTable) read(all *elfSection) ([]Symbol, error) {
+	symbols, err := layouts[0].read(&elfSection{addr: t.start, data: all.data[t.start:t.end]}, all)
+	if err != nil {
+		return nil, fmt.Errorf("an export table %w", err)
+	}
+	return symbols, nil
 }
 
 // findTable is the first table of minExports and more, nil where there is none.
@@ -86,7 +103,7 @@ func findTable(all *elfSection) *flatTable {
 	for phase := uint64(0); phase < size; phase += 4 {
 		for at := phase; at < uint64(len(all.data)); {
 			t := tableAt(all, at)
-			if len(t.symbols) >= minExports && (first == nil || t.end < first.end) {
+			if t.n >= minExports && (first == nil || t.end < first.end) {
 				first = &t
 				break
 			}
@@ -96,14 +113,15 @@ func findTable(all *elfSection) *flatTable {
 	return first
 }
 
-// tableAt reads entries at an offset for as long as they are entries and their
-// names ascend.
+// tableAt is the entries at an offset for as long as they are entries and their
+// names ascend. It copies no name: very many may be no table, or too long a one.
 func tableAt(all *elfSection, at uint64) flatTable {
 	l := layouts[0]
-	t := flatTable{end: at, strings: math.MaxUint64}
+	t := flatTable{start: at, end: at, strings: math.MaxUint64}
+	var last []byte
 	for t.end+uint64(l.size()) <= uint64(len(all.data)) {
-		s, ok := l.entry(all, t.end, all)
-		if !ok || len(t.symbols) > 0 && s.Name <= t.symbols[len(t.symbols)-1].Name {
+		name, _, ok := l.entry(all, t.end, all)
+		if !ok || bytes.Compare(name, last) <= 0 { // no name is empty
 			break
 		}
 		for _, field := range []uint64{4, 8} {
@@ -111,7 +129,8 @@ func tableAt(all *elfSection, at uint64) flatTable {
 				t.strings = min(t.strings, p)
 			}
 		}
-		t.symbols = append(t.symbols, s)
+		last = name
+		t.n++
 		t.end += uint64(l.size())
 	}
 	return t

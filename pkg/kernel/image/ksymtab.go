@@ -3,12 +3,20 @@ package image
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 )
 
 // maxName is above the kernel's own limit for symbols (KSYM_NAME_LEN, 512).
 const maxName = 1024
+
+// What an export table may have. A kernel has some 20,000 exports with 500 kB of
+// names; in a file made to exhaust the reader very many share one long name.
+const (
+	maxExports = 1 << 17
+	maxNames   = 16 << 20 // bytes
+)
 
 // exportClasses are the suffixes of __ksymtab and __kcrctab, and what each
 // means. Since 5.12 there are the first two; since __kflagstab (2026) the
@@ -60,9 +68,9 @@ func (img *Image) setSymbols(f *elfFile) error {
 		if table == nil || len(table.data) == 0 {
 			continue
 		}
-		list, ok := l.read(table, strings)
-		if !ok {
-			return fmt.Errorf("__ksymtab%s is not laid out as __ksymtab is", class.suffix)
+		list, err := l.read(table, strings)
+		if err != nil {
+			return fmt.Errorf("__ksymtab%s %w", class.suffix, err)
 		}
 		for i := range list {
 			list[i].GPL = class.gpl
@@ -88,47 +96,65 @@ func (img *Image) setExports(symbols []Symbol, crcsKnown bool) {
 // sense; a wrong one fails on the first few.
 func detectLayout(table, strings *elfSection) (layout, bool) {
 	for _, l := range layouts {
-		if _, ok := l.read(table, strings); ok {
+		if l.fits(table, strings) {
 			return l, true
 		}
 	}
 	return layout{}, false
 }
 
-// read returns a table's symbols, or false where an entry's name is no C
-// identifier or its namespace no string of the export tables.
-func (l layout) read(table, strings *elfSection) ([]Symbol, bool) {
+// fits says whether every entry of a table makes sense, of a table that is too
+// long every one up to there.
+func (l layout) fits(table, strings *elfSection) bool {
 	if len(table.data) == 0 || len(table.data)%l.size() != 0 {
-		return nil, false
+		return false
 	}
-	symbols := make([]Symbol, 0, len(table.data)/l.size())
-	for at := 0; at < len(table.data); at += l.size() {
-		s, ok := l.entry(table, uint64(at), strings)
-		if !ok {
-			return nil, false
+	for at := 0; at < min(len(table.data), maxExports*l.size()); at += l.size() {
+		if _, _, ok := l.entry(table, uint64(at), strings); !ok {
+			return false
 		}
-		symbols = append(symbols, s)
 	}
-	return symbols, true
+	return true
 }
 
-// entry is the one at an offset of a table.
-func (l layout) entry(table *elfSection, at uint64, strings *elfSection) (Symbol, bool) {
+// read returns a table's symbols.
+func (l layout) read(table, strings *elfSection) ([]Symbol, error) {
+	n := len(table.data) / l.size()
+	if n > maxExports {
+		return nil, fmt.Errorf("has %d exports, more than any kernel", n)
+	}
+	if !l.fits(table, strings) {
+		return nil, errors.New("is not laid out as __ksymtab is")
+	}
+	symbols := make([]Symbol, 0, n)
+	left := maxNames
+	for at := 0; at < len(table.data); at += l.size() {
+		name, namespace, _ := l.entry(table, uint64(at), strings)
+		if left -= len(name) + len(namespace); left < 0 {
+			return nil, fmt.Errorf("has more than %d MiB of names", maxNames>>20)
+		}
+		symbols = append(symbols, Symbol{Name: string(name), Namespace: string(namespace)})
+	}
+	return symbols, nil
+}
+
+// entry is the name and the namespace of the entry at an offset of a table, or
+// false where the name is no C identifier or the namespace no string of the
+// export tables.
+func (l layout) entry(table *elfSection, at uint64, strings *elfSection) (name, namespace []byte, ok bool) {
 	field := func(i int) uint64 {
 		offset := at + uint64(i*l.word)
 		return l.pointer(table.data[offset:], table.addr+offset)
 	}
-	name, ok := strings.text(field(1))
-	if !ok || field(1) == 0 || !isIdentifier(name) {
-		return Symbol{}, false
+	if name, ok = strings.text(field(1)); !ok || field(1) == 0 || !isIdentifier(name) {
+		return nil, nil, false
 	}
-	var namespace []byte
 	if l.fields > 2 && field(2) != 0 {
 		if namespace, ok = strings.text(field(2)); !ok || !printable(namespace) {
-			return Symbol{}, false
+			return nil, nil, false
 		}
 	}
-	return Symbol{Name: string(name), Namespace: string(namespace)}, true
+	return name, namespace, true
 }
 
 // text is the string at an address in the section.

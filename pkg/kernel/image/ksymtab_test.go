@@ -1,12 +1,18 @@
 package image_test
 
 import (
+	"bytes"
 	"debug/elf"
+	"encoding/binary"
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/rs/zerolog"
 
+	"github.com/k8sp/cuda/internal/memtest"
 	"github.com/k8sp/cuda/pkg/kernel/image"
 	"github.com/k8sp/cuda/pkg/kernel/image/imagetest"
 )
@@ -125,5 +131,92 @@ func TestFlatExportsInDoubt(t *testing.T) {
 				t.Errorf("%d symbols, known: %v, %v", len(got.Symbols), got.SymbolsKnown, err)
 			}
 		})
+	}
+}
+
+// refused is what a log says of the exports of an image, which are unknown.
+func refused(t *testing.T, data []byte) string {
+	t.Helper()
+	var log bytes.Buffer
+	ctx := zerolog.New(&log).WithContext(t.Context())
+	var img image.Image
+	var err error
+	taken := memtest.Allocated(func() { img, err = image.Read(ctx, bytes.NewReader(data), int64(len(data))) })
+	if err != nil || img.SymbolsKnown {
+		t.Errorf("%d symbols, known: %v, %v", len(img.Symbols), img.SymbolsKnown, err)
+	}
+	if taken > mostMemory {
+		t.Errorf("%d bytes taken for %d", taken, len(data))
+	}
+	return log.String()
+}
+
+// sharing are the sections of a kernel whose n exports have one name.
+func sharing(n int, name string) []imagetest.Section {
+	const table, text = 0xffffffff82000000, 0xffffffff83000000
+	var entries []byte
+	for at := uint64(table); len(entries) < 12*n; at += 12 {
+		for _, field := range []uint64{0, text - at - 4, 0} {
+			entries = binary.LittleEndian.AppendUint32(entries, uint32(field))
+		}
+	}
+	return []imagetest.Section{{}, {Name: "__ksymtab", Addr: table, Data: entries},
+		{Name: "__ksymtab_strings", Addr: text, Data: []byte(name + "\x00")}}
+}
+
+// A table of more than any kernel's exports is refused, whatever is in it.
+func TestTooManyExports(t *testing.T) {
+	longest := strings.Repeat("x", image.MaxName-1)
+	vmlinux := func(n int, name string) []byte {
+		return imagetest.ELF(elf.ET_EXEC, elf.EM_X86_64, sharing(n, name))
+	}
+	flat := imagetest.Flatcar()
+	flat.Exports = imagetest.ManyExports()
+	for i := range image.MaxExports {
+		flat.Exports = append(flat.Exports, image.Symbol{Name: fmt.Sprintf("q%06d", i)})
+	}
+	const names = image.MaxNames/(image.MaxName-1) + 1
+	for want, data := range map[string][]byte{
+		"__ksymtab has 1200000 exports, more than any kernel":      vmlinux(1_200_000, longest),
+		"__ksymtab has 131073 exports, more than any kernel":       vmlinux(image.MaxExports+1, "x"),
+		"__ksymtab has more than 16 MiB of names":                  vmlinux(names, longest),
+		"an export table has 131584 exports, more than any kernel": flat.Flat(t),
+	} {
+		if log := refused(t, data); !strings.Contains(log, want) {
+			t.Errorf("%s, want %s", log, want)
+		}
+	}
+	for _, data := range [][]byte{vmlinux(image.MaxExports, "x"), vmlinux(names-1, longest)} {
+		if img, err := read(t, data); err != nil || !img.SymbolsKnown {
+			t.Errorf("%d symbols, known: %v, %v", len(img.Symbols), img.SymbolsKnown, err)
+		}
+	}
+}
+
+// A CRC apart is in the section that begins nearest before it, which is found
+// without a look at all the others: the first one would have all the CRCs here.
+func TestCRCsInManySections(t *testing.T) {
+	const n, many, crcs, start = 4000, 60_000, 0xffffffff84000000, 0xffffffff85000000
+	sections := append(sharing(n, "x"), imagetest.Section{Name: "all", Addr: start - 4, Data: make([]byte, 4*many+4)})
+	le := binary.LittleEndian
+	for i := range many {
+		sections = append(sections, imagetest.Section{Addr: start + 4*uint64(i), Data: le.AppendUint32(nil, uint32(i+1))})
+	}
+	var table []byte
+	for i := range n {
+		to := start + 4*uint64(many-1-i)
+		table = le.AppendUint32(table, uint32(to-crcs-uint64(len(table))))
+	}
+	sections = append(sections, imagetest.Section{Name: "__kcrctab", Addr: crcs, Data: table})
+	img, err := read(t, imagetest.ELF(elf.ET_EXEC, elf.EM_X86_64, sections))
+	if err != nil || len(img.Symbols) != n || !img.CRCsKnown {
+		t.Fatalf("%d symbols, CRCs known: %v, %v", len(img.Symbols), img.CRCsKnown, err)
+	}
+	seen := map[uint32]bool{}
+	for _, s := range img.Symbols {
+		if seen[s.CRC] || s.CRC <= many-n || s.CRC > many {
+			t.Fatalf("CRC %d", s.CRC)
+		}
+		seen[s.CRC] = true
 	}
 }
