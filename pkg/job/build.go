@@ -54,7 +54,7 @@ func resultOf(manifest string, m modules.Manifest, reused bool) Result {
 type build struct {
 	Options
 	share   *share.Share
-	dry     bool   // nothing is written
+	dry     bool // nothing is written
 	lock    *share.Lock
 	scratch string // this run's, on the share, gone at its end
 
