@@ -54,9 +54,9 @@ func resultOf(manifest string, m modules.Manifest, reused bool) Result {
 type build struct {
 	Options
 	share   *share.Share
-	dry     bool // nothing is written
-	lock    *share.Lock
-	scratch string // this run's, on the share, gone at its end
+	dry     bool        // nothing is written
+	lock    *share.Lock // while it works
+	scratch string      // this run's, on the share, gone at its end
 
 	target   kernel.Target
 	exclude  []string          // the modules to do without, sorted

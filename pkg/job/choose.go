@@ -52,8 +52,7 @@ func (l *loader) choose(ctx context.Context) ([]load.Finding, error) {
 	if l.found, err = modules.Find(l.share, l.release, l.version); err != nil {
 		return []load.Finding{load.Damaged.Of(err.Error())}, nil
 	}
-	l.manifest, l.dir = l.found.Manifest, l.found.Link
-	l.result.Manifest, l.result.Driver = filepath.Join(l.dir, modules.ManifestFile), l.version
+	l.result.Manifest, l.result.Driver = filepath.Join(l.found.Link, modules.ManifestFile), l.version
 	return nil, nil
 }
 
@@ -100,7 +99,7 @@ func (l *loader) mayLack(name string) bool {
 func (l *loader) chosen() ([]modules.Entry, error) {
 	entries := map[string]modules.Entry{}
 	var have []string
-	for _, e := range l.manifest.Modules {
+	for _, e := range l.found.Manifest.Modules {
 		entries[e.Name] = e
 		have = append(have, e.Name)
 	}
@@ -128,7 +127,7 @@ func (l *loader) chosen() ([]modules.Entry, error) {
 			}
 		}
 	}
-	return slices.DeleteFunc(slices.Clone(l.manifest.Modules), func(e modules.Entry) bool { return !want[e.Name] }), nil
+	return slices.DeleteFunc(slices.Clone(l.found.Manifest.Modules), func(e modules.Entry) bool { return !want[e.Name] }), nil
 }
 
 // missing are the modules that are wanted and not loaded. Those that nobody

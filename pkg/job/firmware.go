@@ -27,7 +27,7 @@ func (i *insertion) lookAtFirmware(ctx context.Context) []load.Finding {
 	if len(files) == 0 {
 		return nil
 	}
-	dir := filepath.Join(i.dir, modules.FirmwareDir)
+	dir := filepath.Join(i.found.Link, modules.FirmwareDir)
 	if missing := load.Missing(dir, files); len(missing) > 0 {
 		if i.needsFirmware() {
 			return []load.Finding{load.NoFirmware.Of(strings.Join(missing, ", "))}
@@ -67,7 +67,7 @@ func (i *insertion) lookAtFirmware(ctx context.Context) []load.Finding {
 // open modules need it with all, the others with those that have a GSP unless
 // they are told to do without, and nobody does without a GPU.
 func (i *insertion) needsFirmware() bool {
-	if i.manifest.Driver.ModuleType != cuda.Open && strings.Contains(i.values[load.Main], "NVreg_EnableGpuFirmware=0") {
+	if i.found.Manifest.Driver.ModuleType != cuda.Open && strings.Contains(i.values[load.Main], "NVreg_EnableGpuFirmware=0") {
 		return false
 	}
 	return slices.ContainsFunc(i.gpus, cuda.HasGSP)
@@ -112,7 +112,7 @@ func (l *loader) remindOfFirmware(ctx context.Context) {
 		l.result.Firmware = i.firmware.Path
 		return
 	}
-	if _, sure, _ := l.hostPath(l.dir); !sure {
+	if _, sure, _ := l.hostPath(l.found.Link); !sure {
 		return
 	}
 	found := i.lookAtFirmware(ctx)

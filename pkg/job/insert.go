@@ -81,12 +81,12 @@ func (l *loader) lookAtGPUs() []load.Finding {
 		return nil
 	}
 	found := l.access.GPUs(l.gpus)
-	if l.manifest.Driver.Version == "" {
+	if l.found.Manifest.Driver.Version == "" {
 		return found
 	}
 	var unserved []load.Finding
 	for _, gpu := range l.gpus {
-		if why := cuda.Serves(l.manifest.Driver.ModuleType, l.version, gpu); why != "" {
+		if why := cuda.Serves(l.found.Manifest.Driver.ModuleType, l.version, gpu); why != "" {
 			unserved = append(unserved, load.NotServed.Of(load.Describe(gpu), why))
 		}
 	}
@@ -157,7 +157,7 @@ func (i *insertion) gate(ctx context.Context) []load.Finding {
 		zerolog.Ctx(ctx).Warn().Err(err).Msg("too little is to be seen of the running kernel to hold the modules against it; their digests are right, and the kernel will look at them itself")
 		return nil
 	}
-	checks, err := i.manifest.Gate(i.found.Dir, target, nil)
+	checks, err := i.found.Manifest.Gate(i.found.Dir, target, nil)
 	if err != nil {
 		return []load.Finding{i.damaged(err)}
 	}
@@ -166,7 +166,7 @@ func (i *insertion) gate(ctx context.Context) []load.Finding {
 	var failed []string
 	var unsigned string
 	for _, c := range checks {
-		if modules.Judge([]modules.Check{c}, modules.Policy{Allow: i.manifest.Overridden, Published: true}) == nil {
+		if modules.Judge([]modules.Check{c}, modules.Policy{Allow: i.found.Manifest.Overridden, Published: true}) == nil {
 			continue
 		}
 		switch {
@@ -184,10 +184,10 @@ func (i *insertion) gate(ctx context.Context) []load.Finding {
 	if unsigned != "" {
 		found = append(found, load.Unsigned.Of(target.Signing.From, unsigned))
 	}
-	if len(failed) > 0 && i.found.Replaced() {
-		return []load.Finding{load.Anew.Of()} // the rest may lack no more than those that are gone
-	}
 	if len(failed) > 0 {
+		if i.found.Replaced() {
+			return []load.Finding{load.Anew.Of()} // the rest may lack no more than those that are gone
+		}
 		found = append(found, load.Unaccepted.Of(strings.Join(failed, "; ")))
 	}
 	return found
@@ -200,11 +200,11 @@ func (l *loader) parameters() (map[string]string, error) {
 		module, setting, ok := strings.Cut(given, ".")
 		module = strings.ReplaceAll(module, "-", "_")
 		name, _, _ := strings.Cut(setting, "=")
-		at := slices.IndexFunc(l.manifest.Modules, func(e modules.Entry) bool { return e.Name == module })
+		at := slices.IndexFunc(l.found.Manifest.Modules, func(e modules.Entry) bool { return e.Name == module })
 		if !ok || at < 0 || strings.ContainsAny(setting, " \t\n\"") {
 			return nil, stage.New(stage.Usage, fmt.Sprintf("%q is no parameter of a published module", given), "write it as MODULE.NAME=VALUE, such as nvidia.NVreg_EnableGpuFirmware=0")
 		}
-		if !slices.ContainsFunc(l.manifest.Modules[at].Parameters, func(p modules.Parameter) bool { return p.Name == name }) {
+		if !slices.ContainsFunc(l.found.Manifest.Modules[at].Parameters, func(p modules.Parameter) bool { return p.Name == name }) {
 			return nil, stage.New(stage.Usage, fmt.Sprintf("%s has no parameter %s", module, name), "the manifest lists those that it has")
 		}
 		values[module] = strings.TrimSpace(values[module] + " " + setting)

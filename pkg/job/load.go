@@ -104,11 +104,9 @@ type loader struct {
 	gpus      []kernel.PCIDevice
 
 	// What is to be loaded.
-	version  string
-	found    modules.Found
-	manifest modules.Manifest
-	dir      string // by which users and the kernel know it; files are read in found.Dir
-	wanted   []modules.Entry
+	version string
+	found   modules.Found
+	wanted  []modules.Entry
 	// userSpace is the share's for these modules, where it was looked at
 	// before they were loaded.
 	userSpace userspace.Root
