@@ -92,7 +92,7 @@ func (s *Share) tryLock(ctx context.Context) (*Lock, error) {
 		_ = f.Close()
 		return nil, err
 	}
-	record, held, err := s.lockRange(ctx)
+	ranged, held, err := s.lockRange(ctx)
 	if held || err != nil {
 		defer f.Close()
 		if held {
@@ -104,7 +104,7 @@ func (s *Share) tryLock(ctx context.Context) (*Lock, error) {
 	_ = f.Truncate(0)
 	_, _ = f.WriteAt(thisRun().encode(), 0)
 	_ = s.Chown(ctx, f.Name())
-	return &Lock{share: s, release: func() error { return errors.Join(record.Close(), f.Close()) }}, nil
+	return &Lock{share: s, release: func() error { return errors.Join(ranged.Close(), f.Close()) }}, nil
 }
 
 // lockRange locks a second file in the other way that there is, by a range of
@@ -117,22 +117,27 @@ func (s *Share) lockRange(ctx context.Context) (f *os.File, held bool, err error
 		return nil, false, err
 	}
 	_ = s.Chown(ctx, f.Name())
-	err = unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK})
+	held, err = lockTried(f, unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}))
 	switch {
-	case err == nil, noLocks(err): // flock alone, then
-		return f, false, nil
-	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EACCES), errors.Is(err, unix.EINTR):
+	case held:
 		return nil, true, f.Close()
+	case err != nil && !noLocks(err): // without it flock is alone
+		return nil, false, errors.Join(err, f.Close())
 	}
-	return nil, false, errors.Join(fmt.Errorf("lock %s: %w", f.Name(), err), f.Close())
+	return f, false, nil
 }
 
 // lockFile tries to lock a file until it is closed; held says that another has
 // it locked.
 func (s *Share) lockFile(f *os.File) (held bool, err error) {
-	err = s.flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	return lockTried(f, s.flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB))
+}
+
+// lockTried tells, of what came of trying to lock a file, whether another has it
+// locked, and what else went wrong.
+func lockTried(f *os.File, err error) (held bool, _ error) {
 	switch {
-	case errors.Is(err, unix.EWOULDBLOCK), errors.Is(err, unix.EINTR):
+	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR): // EWOULDBLOCK is the same
 		return true, nil
 	case err != nil:
 		return false, fmt.Errorf("lock %s: %w", f.Name(), err)
