@@ -125,7 +125,7 @@ func (l *ladder) cannot(do string, f found, err error) error {
 		hint = fmt.Sprintf("free %.1f GB on the disk that holds %s and run again", float64(l.size())/1e9, l.dir)
 	case errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.EROFS):
 		hint = "make " + filepath.Dir(l.dir) + " writable for the user that builder runs as"
-	case errors.Is(err, io.ErrUnexpectedEOF) && !strings.Contains(l.clone, "://"):
+	case errors.Is(err, io.ErrUnexpectedEOF) && !isURL(l.clone):
 		hint = "fetch it again, and whole: it is cut short"
 	}
 	return stage.Wrap(stage.Source, err, fmt.Sprintf("cannot %s %s of %s from %s", do, f.ref, cmp.Or(l.repository, "a kernel"), l.clone), hint)

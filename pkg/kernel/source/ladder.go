@@ -120,7 +120,7 @@ func (l *ladder) setURLs() error {
 		return nil
 	}
 	clone, err := url.Parse(l.CloneURL)
-	if err != nil && strings.Contains(l.CloneURL, "://") {
+	if err != nil && isURL(l.CloneURL) {
 		// Not shown: what does not parse is often a password.
 		return usage("the clone URL is not one; a user or password in it has to be percent-encoded")
 	}

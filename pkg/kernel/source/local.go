@@ -41,7 +41,7 @@ func (l *ladder) setFrom() error {
 	switch u, err := url.Parse(l.From); {
 	case l.From == "":
 		return nil
-	case err != nil && strings.Contains(l.From, "://"):
+	case err != nil && isURL(l.From):
 		// Not shown: what does not parse is often a password.
 		return usage("the URL of the kernel source is not one; a user or password in it has to be percent-encoded")
 	case l.CloneURL != "":
@@ -67,7 +67,7 @@ func (l *ladder) setFrom() error {
 		return nil
 	}
 	l.repository, l.clone = "", l.From
-	if strings.Contains(l.clone, "://") {
+	if isURL(l.clone) {
 		// Its query may be a signature, and another one each time.
 		l.clone = download.Shown(l.clone)
 	}
@@ -94,10 +94,14 @@ func (l *ladder) setFolder() error {
 	return nil
 }
 
+// isURL says whether a place is named by a URL, of whatever scheme, and not by a
+// path or in scp's notation.
+func isURL(place string) bool { return strings.Contains(place, "://") }
+
 // here says whether the source is on this machine, and the network not asked.
 func (l *ladder) here() bool {
 	if l.place == tarballPlace {
-		return !strings.Contains(l.clone, "://")
+		return !isURL(l.clone)
 	}
 	server, err := transport.NewEndpoint(l.clone)
 	return err == nil && server.Protocol == "file" && l.api == nil

@@ -60,7 +60,7 @@ func (l *ladder) unpack(ctx context.Context, work string) (dir, digest string, e
 		}
 		return err
 	}
-	if strings.Contains(l.clone, "://") {
+	if isURL(l.clone) {
 		return dir, digest, partial.Get(ctx, l.fetchOptions(), l.From, read)
 	}
 	f, err := os.Open(l.clone)
