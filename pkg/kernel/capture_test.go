@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"errors"
 	"io"
+	"iter"
 	"maps"
 	"os"
 	"path/filepath"
@@ -25,15 +26,7 @@ func TestCapture(t *testing.T) {
 		t.Error("two captures of one host differ")
 	}
 	var names []string
-	archive := tar.NewReader(bytes.NewReader(first))
-	for {
-		h, err := archive.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+	for _, h := range members(t, bytes.NewReader(first)) {
 		if h.Typeflag != tar.TypeReg || h.Mode != 0o644 || h.Uid != 0 || h.Uname != "" || h.ModTime.Unix() != 0 {
 			t.Errorf("%s says more than its content: %+v", h.Name, h)
 		}
@@ -245,22 +238,30 @@ func TestOpenRootArchiveRefuses(t *testing.T) {
 	}
 }
 
+// members are an archive's, by where their data begins.
+func members(t *testing.T, r *bytes.Reader) iter.Seq2[int, *tar.Header] {
+	return func(yield func(int, *tar.Header) bool) {
+		for archive := tar.NewReader(r); ; {
+			h, err := archive.Next()
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !yield(int(r.Size())-r.Len(), h) {
+				return
+			}
+		}
+	}
+}
+
 // TestOpenRootArchiveRefusesABrokenOffCapture cuts where a reader of tars takes
 // the end of a file for the end of the archive.
 func TestOpenRootArchiveRefusesABrokenOffCapture(t *testing.T) {
 	whole := capture(t, recorded(t, "debian"))
-	read := bytes.NewReader(whole)
-	archive := tar.NewReader(read)
 	cuts := []int{0}
-	for {
-		h, err := archive.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		start := len(whole) - read.Len()
+	for start, h := range members(t, bytes.NewReader(whole)) {
 		end := start + int(h.Size)
 		cuts = append(cuts, start, end, (end+511)/512*512)
 	}
