@@ -123,13 +123,17 @@ func (l layout) read(table, strings *elfSection) ([]Symbol, error) {
 	if n > maxExports {
 		return nil, fmt.Errorf("has %d exports, more than any kernel", n)
 	}
-	if !l.fits(table, strings) {
-		return nil, errors.New("is not laid out as __ksymtab is")
+	misfit := errors.New("is not laid out as __ksymtab is")
+	if len(table.data)%l.size() != 0 {
+		return nil, misfit
 	}
 	symbols := make([]Symbol, 0, n)
 	left := maxNames
 	for at := 0; at < len(table.data); at += l.size() {
-		name, namespace, _ := l.entry(table, uint64(at), strings)
+		name, namespace, ok := l.entry(table, uint64(at), strings)
+		if !ok {
+			return nil, misfit
+		}
 		if left -= len(name) + len(namespace); left < 0 {
 			return nil, fmt.Errorf("has more than %d MiB of names", maxNames>>20)
 		}
