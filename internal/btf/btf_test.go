@@ -9,7 +9,7 @@ import (
 
 	"github.com/cilium/ebpf/btf"
 
-	"github.com/k8sp/cuda/internal/memtest"
+	"github.com/k8sp/cuda/internal/testkit"
 )
 
 // blob is BTF of a kernel with two structs called module: a driver's own,
@@ -93,7 +93,7 @@ func FuzzStructSize(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		var size int64
 		var err error
-		taken := memtest.Allocated(func() { size, err = StructSize(raw, "module", "state") })
+		taken := testkit.Allocated(func() { size, err = StructSize(raw, "module", "state") })
 		if err == nil && (size < 0 || size > math.MaxUint32) {
 			t.Errorf("a struct of %d bytes", size)
 		}

@@ -16,7 +16,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
 
-	"github.com/k8sp/cuda/internal/memtest"
+	"github.com/k8sp/cuda/internal/testkit"
 )
 
 // debians is a module as Debian builds and signs it.
@@ -52,7 +52,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var m File
 		var err error
-		taken := memtest.Allocated(func() { m, err = Parse(bytes.NewReader(data), int64(len(data))) })
+		taken := testkit.Allocated(func() { m, err = Parse(bytes.NewReader(data), int64(len(data))) })
 		// debug/elf reads the program headers, which may claim to be many and
 		// large, in pieces of 10 MiB.
 		if taken > uint64(16<<20+256*len(data)) {

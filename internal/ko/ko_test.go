@@ -15,7 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/k8sp/cuda/internal/memtest"
+	"github.com/k8sp/cuda/internal/testkit"
 )
 
 // The recorded modules are those of pkg/modules; this one is of them all.
@@ -325,7 +325,7 @@ func TestManySectionsTakeLittleMemory(t *testing.T) {
 	le.PutUint16(data[shnum:], n+more)
 	data = append(append(data, headers...), bytes.Repeat(empty, more)...)
 	var err error
-	taken := memtest.Allocated(func() { _, err = Parse(bytes.NewReader(data), int64(len(data))) })
+	taken := testkit.Allocated(func() { _, err = Parse(bytes.NewReader(data), int64(len(data))) })
 	if err != nil || taken > 32*uint64(len(data)) {
 		t.Errorf("%d bytes taken for %d, %v", taken, len(data), err)
 	}
@@ -344,7 +344,7 @@ func TestOverlappingSectionsTakeLittleMemory(t *testing.T) {
 		data := overlapping(name, n, size)
 		var m File
 		var err error
-		taken := memtest.Allocated(func() { m, err = Parse(bytes.NewReader(data), int64(len(data))) })
+		taken := testkit.Allocated(func() { m, err = Parse(bytes.NewReader(data), int64(len(data))) })
 		if taken > 3*size {
 			t.Errorf("%s: %d bytes taken for %d", name, taken, len(data))
 		}

@@ -11,8 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
 
-	"github.com/k8sp/cuda/internal/golden"
-	"github.com/k8sp/cuda/internal/treetest"
+	"github.com/k8sp/cuda/internal/testkit"
 )
 
 var hosts = []string{"coreos", "debian", "flatcar"}
@@ -28,12 +27,12 @@ func TestDetect(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden.Check(t, "target-"+host+".json", append(text, '\n'))
+			testkit.Golden(t, "target-"+host+".json", append(text, '\n'))
 			var symvers bytes.Buffer
 			if err := got.Exports.WriteSymvers(&symvers, got.Release); err != nil {
 				t.Fatal(err)
 			}
-			golden.Check(t, "symvers-"+host+".txt", symvers.Bytes())
+			testkit.Golden(t, "symvers-"+host+".txt", symvers.Bytes())
 		})
 	}
 }
@@ -96,7 +95,7 @@ func TestDetectRefuses(t *testing.T) {
 			`detect: cannot read what the kernel exports to modules: proc/kallsyms: line 1: "x r __ksymtab_a" does not begin with an address.` + proc},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			dir := treetest.Write(t, change(coreosHost, c.with))
+			dir := testkit.WriteTree(t, change(coreosHost, c.with))
 			root, err := OpenRoot(dir)
 			if err != nil {
 				t.Fatal(err)
@@ -156,7 +155,7 @@ func TestDetectDoesWithout(t *testing.T) {
 			func(t *Target) { t.Distribution = Distribution{ID: "coreos", From: "release"} }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			root, err := OpenRoot(treetest.Write(t, change(coreosHost, c.with)))
+			root, err := OpenRoot(testkit.WriteTree(t, change(coreosHost, c.with)))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -191,7 +190,7 @@ func TestLoadedDriverIsNoPartOfTheKernel(t *testing.T) {
 		if modules == "" {
 			with["proc/kallsyms"] = "0 r __ksymtab__printk\n"
 		}
-		root, err := OpenRoot(treetest.Write(t, change(coreosHost, with)))
+		root, err := OpenRoot(testkit.WriteTree(t, change(coreosHost, with)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -209,7 +208,7 @@ func TestLoadedDriverIsNoPartOfTheKernel(t *testing.T) {
 // TestContainerWithoutMount: a container's own root has the host kernel's proc
 // and the image's files, and those must not be taken for the host's.
 func TestContainerWithoutMount(t *testing.T) {
-	dir := treetest.Write(t, change(coreosHost, map[string]string{
+	dir := testkit.WriteTree(t, change(coreosHost, map[string]string{
 		"proc/config.gz":                "",
 		"boot/config-6.1.174-coreos-r1": coreosConfig,
 	}))
@@ -242,7 +241,7 @@ func TestCheckArch(t *testing.T) {
 func TestDetectLogsWhatItFound(t *testing.T) {
 	var log bytes.Buffer
 	ctx := zerolog.New(&log).WithContext(t.Context())
-	root, err := OpenRoot(treetest.Write(t, coreosHost))
+	root, err := OpenRoot(testkit.WriteTree(t, coreosHost))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/k8sp/cuda/internal/ko"
-	"github.com/k8sp/cuda/internal/memtest"
+	"github.com/k8sp/cuda/internal/testkit"
 )
 
 // addRecorded seeds a target with the files under testdata that pattern names.
@@ -94,7 +94,7 @@ func FuzzParseKallsyms(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var k kallsyms
 		var err error
-		if taken := memtest.Allocated(func() { k, err = parseKallsyms(bytes.NewReader(data)) }); taken > textMemory(data) {
+		if taken := testkit.Allocated(func() { k, err = parseKallsyms(bytes.NewReader(data)) }); taken > textMemory(data) {
 			t.Errorf("%d bytes taken for %d bytes", taken, len(data))
 		}
 		if err != nil {
@@ -125,7 +125,7 @@ func FuzzParseSymvers(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var symbols []Symbol
 		var err error
-		if taken := memtest.Allocated(func() { symbols, err = ParseSymvers(bytes.NewReader(data)) }); taken > textMemory(data) {
+		if taken := testkit.Allocated(func() { symbols, err = ParseSymvers(bytes.NewReader(data)) }); taken > textMemory(data) {
 			t.Errorf("%d bytes taken for %d bytes", taken, len(data))
 		}
 		if err == nil {

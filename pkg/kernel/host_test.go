@@ -12,7 +12,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
 
-	"github.com/k8sp/cuda/internal/treetest"
+	"github.com/k8sp/cuda/internal/testkit"
 	"github.com/k8sp/cuda/pkg/kernel/image"
 	"github.com/k8sp/cuda/pkg/kernel/image/imagetest"
 )
@@ -62,7 +62,7 @@ const (
 // openFiles makes a host root of files.
 func openFiles(t *testing.T, files map[string]string) *Root {
 	t.Helper()
-	root, err := OpenRoot(treetest.Write(t, files))
+	root, err := OpenRoot(testkit.WriteTree(t, files))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,12 +9,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/k8sp/cuda/internal/treetest"
+	"github.com/k8sp/cuda/internal/testkit"
 )
 
 func TestFindRoot(t *testing.T) {
-	host := treetest.Write(t, map[string]string{"proc/version": "Linux version 6.1.0\n"})
-	unmounted := treetest.Write(t, map[string]string{"etc/os-release": "ID=x\n"})
+	host := testkit.WriteTree(t, map[string]string{"proc/version": "Linux version 6.1.0\n"})
+	unmounted := testkit.WriteTree(t, map[string]string{"etc/os-release": "ID=x\n"})
 	if err := os.Mkdir(filepath.Join(unmounted, "proc"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +69,7 @@ func TestSymlinksStayInsideTheRoot(t *testing.T) {
 	if err := os.WriteFile(outside, []byte("secret"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	dir := treetest.Write(t, map[string]string{"usr/lib/os-release": "ID=inside\n"})
+	dir := testkit.WriteTree(t, map[string]string{"usr/lib/os-release": "ID=inside\n"})
 	for link, target := range map[string]string{
 		"etc":     "usr/lib",                      // relative
 		"abs":     "/usr/lib/os-release",          // absolute on the host
@@ -97,7 +97,7 @@ func TestSymlinksStayInsideTheRoot(t *testing.T) {
 }
 
 func TestReadFileRefusesWhatIsNoFile(t *testing.T) {
-	dir := treetest.Write(t, map[string]string{"proc/version": "x"})
+	dir := testkit.WriteTree(t, map[string]string{"proc/version": "x"})
 	if err := unix.Mkfifo(filepath.Join(dir, "fifo"), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
-	"github.com/k8sp/cuda/internal/golden"
+	"github.com/k8sp/cuda/internal/testkit"
 	"github.com/k8sp/cuda/pkg/kernel"
 )
 
@@ -71,7 +71,7 @@ func TestManifestGolden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden.Check(t, "manifest.json", got)
+	testkit.Golden(t, "manifest.json", got)
 }
 
 func TestManifestIsTheSameHoweverModulesCome(t *testing.T) {

@@ -14,8 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/k8sp/cuda/internal/killtest"
 	"github.com/k8sp/cuda/internal/share"
+	"github.com/k8sp/cuda/internal/testkit"
 )
 
 // killedRun is what a process that is to be killed publishes, and where.
@@ -26,7 +26,7 @@ type killedRun struct {
 }
 
 func TestMain(m *testing.M) {
-	killtest.Main(m, func(k killedRun) error { return k.publish(context.Background()) })
+	testkit.KillMain(m, func(k killedRun) error { return k.publish(context.Background()) })
 }
 
 // publish does what a run of the job does: it takes the share, and scratch that
@@ -109,7 +109,7 @@ func TestSoakKilledPublish(t *testing.T) {
 	if err := (killedRun{dir, manifests[1], o.Firmware}).publish(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	killer := killtest.Killer{Random: rand.New(rand.NewPCG(7, 8)), Took: 100 * time.Millisecond}
+	killer := testkit.Killer{Random: rand.New(rand.NewPCG(7, 8)), Took: 100 * time.Millisecond}
 	before, after := 0, 0
 	for i := 0; killer.Kills < 60; i++ {
 		if i == 600 {

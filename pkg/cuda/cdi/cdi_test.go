@@ -14,7 +14,7 @@ import (
 	"tags.cncf.io/container-device-interface/pkg/cdi"
 	specs "tags.cncf.io/container-device-interface/specs-go"
 
-	"github.com/k8sp/cuda/internal/golden"
+	"github.com/k8sp/cuda/internal/testkit"
 	"github.com/k8sp/cuda/pkg/cuda/userspace"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/modules/nodes"
@@ -79,7 +79,7 @@ func TestGolden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden.Check(t, "h100.json", got)
+	testkit.Golden(t, "h100.json", got)
 	wantDevices := []string{"nvidia.com/gpu=0", "nvidia.com/gpu=GPU-aa25b250-0000-4000-8000-000000000001", "nvidia.com/gpu=all"}
 	if diff := cmp.Diff(wantDevices, read(t, dir).ListDevices()); diff != "" {
 		t.Error(diff)

@@ -7,14 +7,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/k8sp/cuda/internal/treetest"
+	"github.com/k8sp/cuda/internal/testkit"
 	"github.com/k8sp/cuda/pkg/kernel"
 )
 
 // host is a host root with these files.
 func host(t *testing.T, files map[string]string) *kernel.Root {
 	t.Helper()
-	root, err := kernel.OpenRoot(treetest.Write(t, files))
+	root, err := kernel.OpenRoot(testkit.WriteTree(t, files))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/k8sp/cuda/internal/memtest"
+	"github.com/k8sp/cuda/internal/testkit"
 	"github.com/k8sp/cuda/pkg/kernel/image"
 	"github.com/k8sp/cuda/pkg/kernel/image/imagetest"
 )
@@ -20,7 +20,7 @@ func fuzzRead(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var img image.Image
 		var err error
-		if taken := memtest.Allocated(func() { img, err = read(t, data) }); taken > mostMemory {
+		if taken := testkit.Allocated(func() { img, err = read(t, data) }); taken > mostMemory {
 			t.Errorf("%d bytes taken for %d bytes", taken, len(data))
 		}
 		if err != nil {

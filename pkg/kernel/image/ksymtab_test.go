@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
 
-	"github.com/k8sp/cuda/internal/memtest"
+	"github.com/k8sp/cuda/internal/testkit"
 	"github.com/k8sp/cuda/pkg/kernel/image"
 	"github.com/k8sp/cuda/pkg/kernel/image/imagetest"
 )
@@ -141,7 +141,7 @@ func refused(t *testing.T, data []byte) string {
 	ctx := zerolog.New(&log).WithContext(t.Context())
 	var img image.Image
 	var err error
-	taken := memtest.Allocated(func() { img, err = image.Read(ctx, bytes.NewReader(data), int64(len(data))) })
+	taken := testkit.Allocated(func() { img, err = image.Read(ctx, bytes.NewReader(data), int64(len(data))) })
 	if err != nil || img.SymbolsKnown {
 		t.Errorf("%d symbols, known: %v, %v", len(img.Symbols), img.SymbolsKnown, err)
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/k8sp/cuda/internal/gittest"
-	"github.com/k8sp/cuda/internal/killtest"
+	"github.com/k8sp/cuda/internal/testkit"
 	"github.com/k8sp/cuda/pkg/kernel"
 )
 
@@ -26,7 +26,7 @@ type killedRun struct {
 }
 
 func TestMain(m *testing.M) {
-	killtest.Main(m, killedRun.checkOut)
+	testkit.KillMain(m, killedRun.checkOut)
 }
 
 func (k killedRun) checkOut() error {
@@ -54,7 +54,7 @@ func TestSoakKilled(t *testing.T) {
 		want = append(want, snapshot(t, o.Dir))
 	}
 	o := r.options(t)
-	killer := killtest.Killer{Random: rand.New(rand.NewPCG(3, 4)), Took: time.Second}
+	killer := testkit.Killer{Random: rand.New(rand.NewPCG(3, 4)), Took: time.Second}
 	for i := 0; killer.Kills < 50; i++ {
 		if i == 300 {
 			t.Fatalf("%d of %d runs were killed before their end, want 50", killer.Kills, i)

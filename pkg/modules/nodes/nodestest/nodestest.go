@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/k8sp/cuda/internal/treetest"
+	"github.com/k8sp/cuda/internal/testkit"
 	"github.com/k8sp/cuda/pkg/kernel"
 )
 
@@ -36,7 +36,7 @@ func Root(t testing.TB, files map[string]string, changes map[string]string) *ker
 	}
 	maps.Copy(all, changes)
 	maps.DeleteFunc(all, func(_, text string) bool { return text == "" })
-	root, err := kernel.OpenRoot(treetest.Write(t, all))
+	root, err := kernel.OpenRoot(testkit.WriteTree(t, all))
 	if err != nil {
 		t.Fatal(err)
 	}

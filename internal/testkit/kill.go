@@ -1,7 +1,4 @@
-// Package killtest kills a process at random moments of its work, again and
-// again, for tests of what it then leaves behind. The process is the test's own
-// program: its TestMain is [Main], and [Killer.Run] starts it once more.
-package killtest
+package testkit
 
 import (
 	"bufio"
@@ -20,9 +17,9 @@ const variable = "KILLTEST_WORK"
 // begins is what such a process prints when it begins to.
 const begins = "begins"
 
-// Main is for TestMain: it runs the tests, or, in a process that is to be
+// KillMain is for TestMain: it runs the tests, or, in a process that is to be
 // killed, work on what Run was given.
-func Main[W any](m *testing.M, work func(W) error) {
+func KillMain[W any](m *testing.M, work func(W) error) {
 	text := os.Getenv(variable)
 	if text == "" {
 		os.Exit(m.Run())
@@ -39,7 +36,9 @@ func Main[W any](m *testing.M, work func(W) error) {
 	os.Exit(0)
 }
 
-// Killer starts and kills processes.
+// Killer kills a process at random moments of its work, again and again, for
+// tests of what it then leaves behind. The process is the test's own program: its
+// TestMain is [KillMain], and [Killer.Run] starts it once more.
 type Killer struct {
 	// Random says when.
 	Random *rand.Rand

@@ -1,6 +1,4 @@
-// Package treetest writes folders of small files for tests, such as the root of
-// a host.
-package treetest
+package testkit
 
 import (
 	"os"
@@ -12,9 +10,9 @@ import (
 // linked begins the text of what is a symbolic link.
 const linked = "-> "
 
-// Write writes files, by their slash-separated names and texts, into a new folder
+// WriteTree writes files, such as those of a host's root, by their slash-separated names and texts, into a new folder
 // and returns it. A text "-> TARGET" makes a symbolic link.
-func Write(t testing.TB, files map[string]string) (dir string) {
+func WriteTree(t testing.TB, files map[string]string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
 	for name, text := range files {

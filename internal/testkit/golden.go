@@ -1,6 +1,4 @@
-// Package golden holds what a test makes against what was made before, and is
-// kept in its testdata: bytes that must not change without anybody's notice.
-package golden
+package testkit
 
 import (
 	"flag"
@@ -13,9 +11,9 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// Check fails the test unless got is what testdata/name holds. With -update it
-// writes it there first.
-func Check(t *testing.T, name string, got []byte) {
+// Golden fails the test unless got is what testdata/name holds: bytes that must
+// not change without anybody's notice. With -update it writes them there first.
+func Golden(t *testing.T, name string, got []byte) {
 	t.Helper()
 	path := filepath.Join("testdata", name)
 	if *update {

@@ -1,11 +1,10 @@
-// Package memtest measures what a reader takes of memory, for tests of readers
-// that a file may try to exhaust.
-package memtest
+package testkit
 
 import "runtime"
 
 // Allocated is how many bytes are allocated while f runs, also those that are
-// free again when it returns. It is right where nothing else runs.
+// free again when it returns: for tests of readers that a file may try to exhaust.
+// It is right where nothing else runs.
 func Allocated(f func()) uint64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
