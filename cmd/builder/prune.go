@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/k8sp/cuda/internal/units"
+	"github.com/k8sp/cuda/internal/progress"
 	"github.com/k8sp/cuda/pkg/job"
 )
 
@@ -50,7 +50,7 @@ func printPruned(io streams, result job.Pruned, format output) error {
 	}
 	table := tabwriter.NewWriter(io.out, 0, 0, 2, ' ', 0)
 	for _, item := range result.Items {
-		fmt.Fprintf(table, "%s\t%s\t%s\n", units.Bytes(item.Bytes), item.Path, item.What)
+		fmt.Fprintf(table, "%s\t%s\t%s\n", progress.Size(item.Bytes), item.Path, item.What)
 	}
 	for _, kept := range result.Kept {
 		fmt.Fprintf(table, "kept\t%s\t%s\n", kept.Path, kept.Why)
@@ -65,6 +65,6 @@ func printPruned(io streams, result job.Pruned, format output) error {
 	case len(result.Items) == 0:
 		total = "%s: there is nothing to remove\n"
 	}
-	_, err := fmt.Fprintf(io.out, total, units.Bytes(result.Bytes))
+	_, err := fmt.Fprintf(io.out, total, progress.Size(result.Bytes))
 	return err
 }

@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
-
-	"github.com/k8sp/cuda/internal/units"
 )
 
 // Unit is what a task counts, in the plural.
@@ -218,4 +216,4 @@ func (s state) left(unit Unit, counting time.Duration) (left time.Duration, know
 	return time.Duration(float64(counting) / float64(moved) * float64(s.total-s.done)), true
 }
 
-func size(n int64) string { return units.Bytes(uint64(max(n, 0))) }
+func size(n int64) string { return Size(uint64(max(n, 0))) }

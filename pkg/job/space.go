@@ -7,8 +7,8 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/k8sp/cuda/internal/progress"
 	"github.com/k8sp/cuda/internal/share"
-	"github.com/k8sp/cuda/internal/units"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -79,9 +79,9 @@ func (b *build) needs(ctx context.Context, name stage.Name, need share.Space, wh
 	}
 	said := "not known"
 	if free, err := b.share.Free(); err == nil && free.Bytes != share.Unknown {
-		said = units.Bytes(free.Bytes)
+		said = progress.Size(free.Bytes)
 	}
-	zerolog.Ctx(ctx).Info().Str("needs", units.Bytes(need.Bytes)).Str("free", said).Msg("disk space for " + what)
+	zerolog.Ctx(ctx).Info().Str("needs", progress.Size(need.Bytes)).Str("free", said).Msg("disk space for " + what)
 	return nil
 }
 
