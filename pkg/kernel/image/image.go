@@ -12,7 +12,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 
-	"github.com/k8sp/cuda/internal/btf"
+	"github.com/k8sp/cuda/pkg/kernel/image/btf"
 )
 
 // MaxSize bounds a kernel image, in bytes. The largest images of distributions
