@@ -19,9 +19,9 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 
-	"github.com/k8sp/cuda/internal/askonce"
 	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/internal/progress"
+	"github.com/k8sp/cuda/pkg/kernel/askonce"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 

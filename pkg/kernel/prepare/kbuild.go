@@ -10,10 +10,10 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/k8sp/cuda/internal/askonce"
 	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/internal/progress"
 	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/kernel/askonce"
 	"github.com/k8sp/cuda/pkg/kernel/source"
 	"github.com/k8sp/cuda/pkg/stage"
 )
