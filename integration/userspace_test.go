@@ -13,10 +13,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	builder "github.com/k8sp/cuda/internal/share"
 	"github.com/k8sp/cuda/pkg/cuda/cdi"
 	"github.com/k8sp/cuda/pkg/cuda/userspace"
 	"github.com/k8sp/cuda/pkg/kernel"
+	builder "github.com/k8sp/cuda/pkg/share"
 )
 
 // driverRoot is what the demo's job laid out for containers.

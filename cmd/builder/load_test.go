@@ -15,12 +15,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/k8sp/cuda/internal/command"
-	"github.com/k8sp/cuda/internal/share"
 	"github.com/k8sp/cuda/pkg/job"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/modules/load"
 	"github.com/k8sp/cuda/pkg/modules/load/loadtest"
 	"github.com/k8sp/cuda/pkg/modules/nodes"
+	"github.com/k8sp/cuda/pkg/share"
 )
 
 // hopper is a GPU that every form of the modules runs, volta one that only the

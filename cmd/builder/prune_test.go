@@ -15,8 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/k8sp/cuda/internal/gittest"
-	"github.com/k8sp/cuda/internal/share"
 	"github.com/k8sp/cuda/pkg/job"
+	"github.com/k8sp/cuda/pkg/share"
 )
 
 // files lists what is in a folder and below, with the content of files.

@@ -3,8 +3,8 @@ package job
 import (
 	"testing"
 
-	"github.com/k8sp/cuda/internal/share"
 	"github.com/k8sp/cuda/pkg/kernel/source"
+	"github.com/k8sp/cuda/pkg/share"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 

@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"github.com/k8sp/cuda/internal/ko"
-	"github.com/k8sp/cuda/internal/publish"
+	"github.com/k8sp/cuda/pkg/share/publish"
 )
 
 // maxModule bounds a module's file. A debug build of the largest driver is

@@ -9,8 +9,8 @@ import (
 	"regexp"
 	"slices"
 
-	"github.com/k8sp/cuda/internal/publish"
 	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/share/publish"
 )
 
 // ManifestFile is the manifest's name beside the modules.

@@ -10,8 +10,8 @@ import (
 	"regexp"
 	"slices"
 
-	"github.com/k8sp/cuda/internal/publish"
-	"github.com/k8sp/cuda/internal/share"
+	"github.com/k8sp/cuda/pkg/share"
+	"github.com/k8sp/cuda/pkg/share/publish"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 

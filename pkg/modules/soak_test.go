@@ -14,8 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/k8sp/cuda/internal/share"
 	"github.com/k8sp/cuda/internal/testkit"
+	"github.com/k8sp/cuda/pkg/share"
 )
 
 // killedRun is what a process that is to be killed publishes, and where.

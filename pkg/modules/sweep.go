@@ -6,8 +6,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/k8sp/cuda/internal/publish"
-	"github.com/k8sp/cuda/internal/share"
+	"github.com/k8sp/cuda/pkg/share"
+	"github.com/k8sp/cuda/pkg/share/publish"
 )
 
 // Superseded lists, sorted, the paths of what [Publish] left in the share and

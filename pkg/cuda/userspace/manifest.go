@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 
-	"github.com/k8sp/cuda/internal/publish"
+	"github.com/k8sp/cuda/pkg/share/publish"
 )
 
 // ManifestFile is the manifest's name in the root.

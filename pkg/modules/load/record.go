@@ -12,9 +12,9 @@ import (
 	"slices"
 
 	"github.com/k8sp/cuda/internal/atomicfile"
-	"github.com/k8sp/cuda/internal/share"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/modules/nodes"
+	"github.com/k8sp/cuda/pkg/share"
 )
 
 // Record is what builder has changed on a host since it was started, so that it

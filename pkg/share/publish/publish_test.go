@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
-	"github.com/k8sp/cuda/internal/share"
+	"github.com/k8sp/cuda/pkg/share"
 )
 
 // file writes content below dir and describes it, to be published as name.
