@@ -9,6 +9,25 @@ import (
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
+const (
+	pciVendor    = 0x10de
+	displayClass = 0x03 // base class: VGA, 3D and other display controllers
+)
+
+// IsGPU says whether a device is a graphics device of NVIDIA's.
+func IsGPU(d kernel.PCIDevice) bool { return d.Vendor == pciVendor && d.Class>>16 == displayClass }
+
+// GPUs are those of a host's devices that are graphics devices of NVIDIA's.
+func GPUs(devices []kernel.PCIDevice) []kernel.PCIDevice {
+	var list []kernel.PCIDevice
+	for _, d := range devices {
+		if IsGPU(d) {
+			list = append(list, d)
+		}
+	}
+	return list
+}
+
 // family is a range of NVIDIA's PCI device identifiers, and the forms of the
 // kernel modules that run its GPUs.
 type family struct {

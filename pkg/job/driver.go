@@ -26,7 +26,7 @@ func (b *build) chooseDriver(ctx context.Context) error {
 		return err
 	}
 	var err error
-	if b.preference, err = cuda.Prefer(b.ModuleType, b.pkg, b.target.GPUs); err != nil {
+	if b.preference, err = cuda.Prefer(b.ModuleType, b.pkg, cuda.GPUs(b.target.PCI)); err != nil {
 		return err
 	}
 	if b.absent != nil {

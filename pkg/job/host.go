@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/k8sp/cuda/internal/atomicfile"
+	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/cuda/userspace"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/modules"
@@ -100,7 +101,7 @@ func (h Host) detect(ctx context.Context, cache string) (t kernel.Target, err er
 // Capture writes what builds and checks read of a host root to w, as a tar.
 func Capture(ctx context.Context, hostRoot string, w io.Writer) error {
 	return Host{Root: hostRoot}.open(ctx, func(root *kernel.Root, _ string) error {
-		return kernel.Capture(ctx, root, w)
+		return kernel.Capture(ctx, root, w, cuda.IsGPU)
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 
+	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/cuda/userspace"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/modules"
@@ -180,7 +181,7 @@ func newLoader(ctx context.Context, o LoadOptions) (*loader, func(), error) {
 		}
 	}
 	l.state = load.Read(l.host)
-	l.gpus = kernel.GPUs(l.host)
+	l.gpus = cuda.GPUs(kernel.PCIDevices(l.host))
 	l.Dev = l.devFolder()
 	if info, err := os.Stat(l.Dev); err != nil || !info.IsDir() {
 		done()

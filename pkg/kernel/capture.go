@@ -43,7 +43,8 @@ var capturedModuleFiles = []string{
 // Capture writes a tar of the files by which [Detect], and the checks of later
 // stages, know a host: its kernel's version, config, symbols, types, image and
 // keys, one of its modules and the lists (not the files) of the others, what is
-// loaded, its os-release, and NVIDIA's devices. Nothing else of the host is read.
+// loaded, its os-release, and of the devices on its PCI bus those that keep is true
+// of. Nothing else of the host is read.
 //
 // Some files are kept in part, for what they could give away: of the command
 // line the words about modules, of the keys the kernel's own, of the loaded
@@ -52,7 +53,7 @@ var capturedModuleFiles = []string{
 //
 // The archive is deterministic: sorted, regular files only, without times or
 // owners. Files that the host does not have are left out.
-func Capture(ctx context.Context, root *Root, w io.Writer) error {
+func Capture(ctx context.Context, root *Root, w io.Writer, keep func(PCIDevice) bool) error {
 	release, banner, err := readRelease(root)
 	if err != nil {
 		return err
@@ -60,7 +61,7 @@ func Capture(ctx context.Context, root *Root, w io.Writer) error {
 	if !root.Mounted() {
 		zerolog.Ctx(ctx).Warn().Msg("the host's root is not mounted: the capture will hold its proc and sys only")
 	}
-	c := recorder{root: root, release: release, banner: banner, archive: tar.NewWriter(w)}
+	c := recorder{root: root, release: release, banner: banner, keep: keep, archive: tar.NewWriter(w)}
 	for _, name := range c.names(ctx) {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -77,6 +78,7 @@ type recorder struct {
 	root    *Root
 	release Release
 	archive *tar.Writer
+	keep    func(PCIDevice) bool
 	// banner is the kernel's line of proc/version.
 	banner banner
 	// exports is what stands in for the files of the kernel's modules, and
@@ -107,7 +109,10 @@ func (c *recorder) names(ctx context.Context) []string {
 			names = append(names, "sys/module/"+module+"/"+name)
 		}
 	}
-	for _, device := range GPUs(c.root) {
+	for _, device := range PCIDevices(c.root) {
+		if !c.keep(device) {
+			continue
+		}
 		for _, name := range pciAttributes {
 			names = append(names, pciDevices+"/"+device.Address+"/"+name)
 		}

@@ -59,7 +59,7 @@ func TestCaptureIsTheHost(t *testing.T) {
 	}
 	live["a sample and types"] = openFiles(t, structModuleHosts(t)["sysfs before a module"])
 	live["modules that say nothing"] = openFiles(t, mutedHost(t))
-	live["everything of sysfs"] = openFiles(t, change(hostWithGPUs(), signingCase{
+	live["everything of sysfs"] = openFiles(t, change(hostWithDevices(), signingCase{
 		config: sigConfig + lockdownConfig,
 		files: map[string]string{
 			cmdlineFile: "quiet module.sig_enforce=0 lockdown=none", sigEnforceFile: "N\n",
@@ -177,7 +177,7 @@ func TestCaptureNeedsAKernel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantError(t, Capture(t.Context(), root, io.Discard), "detect: no kernel release under "+root.Dir()+
+	wantError(t, Capture(t.Context(), root, io.Discard, everyDevice), "detect: no kernel release under "+root.Dir()+
 		": neither proc/sys/kernel/osrelease nor proc/version is there. "+
 		"Run where /proc is the host kernel's, or name a recorded host with --host-root.")
 }
@@ -281,10 +281,31 @@ func TestOpenRootArchiveRefusesABrokenOffCapture(t *testing.T) {
 	}
 }
 
+// TestCaptureKeepsDevices: what else is on a node's bus is nobody's business.
+func TestCaptureKeepsDevices(t *testing.T) {
+	var archive bytes.Buffer
+	display := func(d PCIDevice) bool { return d.Vendor == 0x10de && d.Class>>16 == 0x03 }
+	if err := Capture(t.Context(), openFiles(t, hostWithDevices()), &archive, display); err != nil {
+		t.Fatal(err)
+	}
+	kept := map[string]int{}
+	for _, h := range members(t, bytes.NewReader(archive.Bytes())) {
+		if rest, ok := strings.CutPrefix(h.Name, pciDevices+"/"); ok {
+			address, _, _ := strings.Cut(rest, "/")
+			kept[address]++
+		}
+	}
+	if diff := cmp.Diff(map[string]int{"0000:17:00.0": len(pciAttributes), "0000:65:00.0": len(pciAttributes)}, kept); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func everyDevice(PCIDevice) bool { return true }
+
 func capture(t *testing.T, root *Root) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	if err := Capture(t.Context(), root, &b); err != nil {
+	if err := Capture(t.Context(), root, &b, everyDevice); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()
@@ -316,7 +337,7 @@ func TestCaptureOfALargeImage(t *testing.T) {
 	files := hostFiles(k)
 	files["boot/vmlinuz-"+k.Release] = string(padded)
 	var archive bytes.Buffer
-	if err := Capture(t.Context(), openFiles(t, files), &archive); err != nil || archive.Len() < len(padded) {
+	if err := Capture(t.Context(), openFiles(t, files), &archive, everyDevice); err != nil || archive.Len() < len(padded) {
 		t.Errorf("%d bytes, error %v", archive.Len(), err)
 	}
 }

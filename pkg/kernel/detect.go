@@ -67,7 +67,7 @@ func detect(ctx context.Context, root *Root, o DetectOptions, oldest string) (Ta
 	t.Sample = sampleModule(ctx, s.modules.list)
 	t.StructModule = s.structModule(ctx, t.Sample)
 	t.Tree = hostTree(s.root, t.Release)
-	t.GPUs = GPUs(s.root)
+	t.PCI = PCIDevices(s.root)
 	if err := ctx.Err(); err != nil {
 		return Target{}, err
 	}
@@ -82,8 +82,8 @@ func detect(ctx context.Context, root *Root, o DetectOptions, oldest string) (Ta
 	return t, nil
 }
 
-// ArchOf is the architecture that Go calls goarch; empty where NVIDIA has no
-// driver for it.
+// ArchOf is the architecture that Go calls goarch; empty where
+// there is no [Arch] for it.
 func ArchOf(goarch string) Arch {
 	return map[string]Arch{"amd64": X86_64, "arm64": AArch64}[goarch]
 }
@@ -170,7 +170,7 @@ func (s *sources) arch(c Config) (Arch, error) {
 		a = AArch64
 	default:
 		return "", stage.New(stage.Detect,
-			fmt.Sprintf("%s is of neither an x86_64 nor an arm64 kernel, and NVIDIA has drivers for no other", c.From),
+			fmt.Sprintf("%s is of neither an x86_64 nor an arm64 kernel, and builder builds for no other", c.From),
 			"use a host of one of these architectures")
 	}
 	if s.named() && string(a) != s.image.Arch {

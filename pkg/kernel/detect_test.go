@@ -80,7 +80,7 @@ func TestDetectRefuses(t *testing.T) {
 		{"no modules", map[string]string{config: "CONFIG_X86_64=y\n# CONFIG_MODULES is not set\n"},
 			"detect: kernel 6.1.174-coreos-r1 was built without loadable modules (CONFIG_MODULES is not set in proc/config.gz), so no driver can be loaded into it. Use a host whose kernel has modules, or name a recorded one with --host-root."},
 		{"another architecture", map[string]string{config: "CONFIG_MODULES=y\nCONFIG_RISCV=y\n"},
-			"detect: proc/config.gz is of neither an x86_64 nor an arm64 kernel, and NVIDIA has drivers for no other. Use a host of one of these architectures."},
+			"detect: proc/config.gz is of neither an x86_64 nor an arm64 kernel, and builder builds for no other. Use a host of one of these architectures."},
 		{"no kallsyms", map[string]string{"proc/kallsyms": ""},
 			"detect: cannot read what the kernel exports to modules: open HOST/proc/kallsyms: no such file or directory." + proc},
 		{"kallsyms without exports", map[string]string{"proc/kallsyms": "0 T _text\n"},

@@ -134,7 +134,7 @@ func TestImageWithAHost(t *testing.T) {
 			root := openFiles(t, change(richHost(t, k), c.with))
 			target := mustDetect(t, root, imageFile(t, k.BzImage(t)))
 			got := part{target.Signing.Enforcement, len(target.Signing.Keys), target.StructModule.Bytes,
-				target.Exports.InTree, len(target.GPUs), target.Distribution.VersionID}
+				target.Exports.InTree, len(target.PCI), target.Distribution.VersionID}
 			if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(part{})); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}

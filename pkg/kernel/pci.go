@@ -11,20 +11,12 @@ const pciDevices = "sys/bus/pci/devices"
 // pciAttributes are the files that are read of a device.
 var pciAttributes = []string{"class", "device", "vendor"}
 
-const (
-	nvidiaVendor  = 0x10de
-	displayDevice = 0x03 // base class: VGA, 3D and other display controllers
-)
-
-// GPUs are NVIDIA's display controllers on the host's bus, sorted by address;
-// none where the bus cannot be seen.
-func GPUs(root *Root) []PCIDevice {
+// PCIDevices are the devices on the host's bus, sorted by address; none where
+// the bus cannot be seen.
+func PCIDevices(root *Root) []PCIDevice {
 	var list []PCIDevice
 	for _, address := range root.List(pciDevices) {
-		d := pciDevice(root, address)
-		if d.Vendor == nvidiaVendor && d.Class>>16 == displayDevice {
-			list = append(list, d)
-		}
+		list = append(list, pciDevice(root, address))
 	}
 	return list
 }

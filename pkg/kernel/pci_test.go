@@ -13,7 +13,7 @@ func pciFiles(address, vendor, device, class string) map[string]string {
 	return map[string]string{dir + "vendor": vendor + "\n", dir + "device": device + "\n", dir + "class": class + "\n", dir + "config": "\x00\x01"}
 }
 
-func hostWithGPUs() map[string]string {
+func hostWithDevices() map[string]string {
 	k := smallKernel()
 	files := change(hostFiles(k), map[string]string{smallSymvers: symversText(k)})
 	for _, device := range []map[string]string{
@@ -28,11 +28,14 @@ func hostWithGPUs() map[string]string {
 	return files
 }
 
-func TestGPUs(t *testing.T) {
-	got := mustDetect(t, openFiles(t, hostWithGPUs()), DetectOptions{}).GPUs
+func TestPCIDevices(t *testing.T) {
+	got := mustDetect(t, openFiles(t, hostWithDevices()), DetectOptions{}).PCI
 	want := []PCIDevice{
+		{Address: "0000:00:02.0", Vendor: 0x8086, Device: 0x3e92, Class: 0x030000},
 		{Address: "0000:17:00.0", Vendor: 0x10de, Device: 0x2204, Class: 0x030000},
+		{Address: "0000:17:00.1", Vendor: 0x10de, Device: 0x1aef, Class: 0x040300},
 		{Address: "0000:65:00.0", Vendor: 0x10de, Device: 0x1eb8, Class: 0x030200},
+		{Address: "0000:66:00.0", Device: 0x1eb8, Class: 0x030200},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)

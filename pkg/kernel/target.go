@@ -30,10 +30,11 @@ type Target struct {
 	Sample Sample `json:"sample"`
 	// Tree is the host's own build tree; the zero value where it has none.
 	Tree HostTree `json:"tree"`
-	// GPUs are NVIDIA's graphics devices on the host's PCI bus, by address;
-	// none where the bus cannot be seen. Hosts that share a kernel and a
-	// share may differ in them, so they are no part of a target's JSON.
-	GPUs []PCIDevice `json:"-"`
+	// PCI are the devices on the host's PCI bus, by address; none where the bus
+	// cannot be seen, and of a captured host those that were kept. Hosts that
+	// share a kernel and a share may differ in them, so they are no part of a
+	// target's JSON.
+	PCI []PCIDevice `json:"-"`
 }
 
 // PCIDevice is a device on a PCI bus.
@@ -108,11 +109,10 @@ type HostTree struct {
 	From   string `json:"from"` // "lib/modules/REL/build"
 }
 
-// Arch is a kernel architecture by NVIDIA's and uname's name for it.
+// Arch is a kernel architecture by uname's name for it.
 type Arch string
 
-// The architectures that NVIDIA ships Linux drivers for and that CoreOS's
-// successors run on.
+// The architectures that CoreOS's successors run on.
 const (
 	X86_64  Arch = "x86_64"
 	AArch64 Arch = "aarch64"

@@ -36,7 +36,7 @@ const orderFile = "modules.order"
 
 // Index makes and lists modules.dep and the other indexes of modprobe(8) beside the
 // modules, so that a folder that a host has, or links, as lib/modules/REL
-// under some root serves `modprobe -d ROOT nvidia-uvm`. The modules of a
+// under some root serves `modprobe -d ROOT MODULE`. The modules of a
 // folder are all that modprobe then sees: in-tree modules that they need are
 // loaded first, from the host's own.
 //

@@ -50,7 +50,7 @@ type Manifest struct {
 	Indexes []File `json:"indexes"`
 	// Firmware are the driver package's files for the kernel to load on to a
 	// GPU, in a folder that serves as its firmware_class.path:
-	// firmware/nvidia/VERSION/gsp_ga10x.bin.
+	// firmware/MAKER/VERSION/NAME.
 	Firmware []File  `json:"firmware,omitempty"`
 	Checks   []Check `json:"checks"`
 	// Overridden names the checks that failed and that --allow let pass.
@@ -227,7 +227,7 @@ func (m Manifest) Encode() ([]byte, error) {
 // file: a manifest must not be able to point out of its folder.
 var (
 	fileName     = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.+-]*$`)
-	firmwareName = regexp.MustCompile(`^` + FirmwareDir + `/nvidia/[0-9]+(\.[0-9]+)*/[A-Za-z0-9_][A-Za-z0-9_.+-]*$`)
+	firmwareName = regexp.MustCompile(`^` + FirmwareDir + `(/[A-Za-z0-9_][A-Za-z0-9_.+-]*){1,8}$`)
 )
 
 // ParseManifest reads a manifest that [Manifest.Encode] wrote.

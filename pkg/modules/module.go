@@ -11,10 +11,10 @@ import (
 // Module is what a .ko file says of itself. Its strings are the file's own;
 // its lists are in the file's order unless they say otherwise.
 type Module struct {
-	// Name is the module's name as lsmod has it: "nvidia_uvm". Siblings and
+	// Name is the module's name as lsmod has it, "snd_hda_intel". Siblings and
 	// depends: use it, with "_" where the file's name may have "-".
 	Name string
-	// Path is where it was read, File the last part of it: "nvidia-uvm.ko".
+	// Path is where it was read, File the last part of it, "snd-hda-intel.ko".
 	Path, File string
 	// Size is the file's, in bytes.
 	Size int64
@@ -52,7 +52,7 @@ type Parameter struct {
 }
 
 // Arch is the module's machine by the kernel's name for it, or the ELF
-// constant's name where NVIDIA has no driver for the machine.
+// constant's name where there is no [kernel.Arch] for the machine.
 func (m Module) Arch() kernel.Arch {
 	switch m.ELF.Machine {
 	case elf.EM_X86_64:
@@ -63,8 +63,8 @@ func (m Module) Arch() kernel.Arch {
 	return kernel.Arch(m.ELF.Machine.String())
 }
 
-// canonical is a module's name as the kernel spells it. Files, NVIDIA's
-// manifest and people write "-" where the kernel has "_".
+// canonical is a module's name as the kernel spells it. Files, a
+// package's manifest and people write "-" where the kernel has "_".
 func canonical(name string) string {
 	return strings.ReplaceAll(strings.TrimSuffix(name, ".ko"), "-", "_")
 }

@@ -76,7 +76,7 @@ func (o PublishOptions) publish(ctx context.Context) (string, error) {
 
 // DescribeFirmware lists files for [Manifest.Firmware] and returns where each
 // is, for [PublishOptions.Firmware]. They are given by the names that the
-// kernel asks for, "nvidia/535.261.03/gsp_ga10x.bin". The list is sorted.
+// kernel asks for, "MAKER/VERSION/NAME". The list is sorted.
 func DescribeFirmware(files map[string]string) (list []File, from map[string]string, err error) {
 	from = map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(files)) {

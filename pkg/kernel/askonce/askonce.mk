@@ -3,7 +3,7 @@
 # as long as one make runs.
 
 # kbuild's try-run compiles something to see whether the compiler takes a flag,
-# and make waits for it. NVIDIA's Kbuild has three of these in a variable that
+# and make waits for it. A driver's Kbuild has three of these in a variable that
 # is expanded anew for each of some 375 tests. A question is the whole of a
 # command with its two answers, so with other flags it is another. "override"
 # keeps kbuild from defining it again.

@@ -203,7 +203,7 @@ func kernelRelease(out string) (string, error) {
 }
 
 // writeSymvers gives the tree the list that a full build of the kernel would
-// have left. NVIDIA's conftest reads it to learn what a kernel offers, and
+// have left. A driver's tests of the kernel read it to learn what it offers, and
 // modpost to fill in each module's depends.
 func writeSymvers(out string, t kernel.Target) error {
 	f, err := os.Create(filepath.Join(out, "Module.symvers"))

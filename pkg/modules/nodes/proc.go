@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -45,7 +46,7 @@ func GPUs(root *kernel.Root) ([]GPU, error) {
 	if len(gpus) > 0 {
 		return gpus, nil
 	}
-	for n, d := range kernel.GPUs(root) {
+	for n, d := range cuda.GPUs(kernel.PCIDevices(root)) {
 		gpus = append(gpus, GPU{Minor: uint32(n), Address: d.Address})
 	}
 	return gpus, nil
