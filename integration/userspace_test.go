@@ -13,9 +13,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/k8sp/cuda/pkg/cuda/cdi"
 	"github.com/k8sp/cuda/pkg/cuda/userspace"
 	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/node/cdi"
 	builder "github.com/k8sp/cuda/pkg/share"
 )
 

@@ -19,7 +19,7 @@ import (
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/modules/load"
 	"github.com/k8sp/cuda/pkg/modules/load/loadtest"
-	"github.com/k8sp/cuda/pkg/modules/nodes"
+	"github.com/k8sp/cuda/pkg/node/devices"
 	"github.com/k8sp/cuda/pkg/share"
 )
 
@@ -707,7 +707,7 @@ func TestUnloadUndoesAllOrSaysWhat(t *testing.T) {
 	})
 	t.Run("device files of an unmounted /dev", func(t *testing.T) {
 		n := f.node(t)
-		n.record(t, load.Record{Dev: "/dev", Nodes: []nodes.Node{{Path: "nvidia0", Major: 195}}})
+		n.record(t, load.Record{Dev: "/dev", Nodes: []devices.Node{{Path: "nvidia0", Major: 195}}})
 		if names, o := n.refused(t, "unload"); !slices.Equal(names, []string{"not-undone"}) || !strings.Contains(o.stderr, "-v /dev:/dev") {
 			t.Errorf("%q\n%s", names, o.stderr)
 		}

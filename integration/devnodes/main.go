@@ -9,22 +9,22 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/k8sp/cuda/pkg/modules/nodes"
+	"github.com/k8sp/cuda/pkg/node/devices"
 )
 
 func main() {
 	dev := os.Args[1]
-	gpu := nodes.Node{Path: "nvidia0", Major: 195, Mode: 0o666, GPU: true}
-	capability := nodes.Node{Path: "nvidia-caps/nvidia-cap1", Major: 241, Minor: 1, Mode: 0o400}
-	all := []nodes.Node{gpu, capability}
+	gpu := devices.Node{Path: "nvidia0", Major: 195, Mode: 0o666, GPU: true}
+	capability := devices.Node{Path: "nvidia-caps/nvidia-cap1", Major: 241, Minor: 1, Mode: 0o400}
+	all := []devices.Node{gpu, capability}
 	ctx := context.Background()
-	made, err := nodes.Make(ctx, dev, all)
+	made, err := devices.Make(ctx, dev, all)
 	fmt.Printf("made %d: %v\n", len(made), err)
-	again, err := nodes.Make(ctx, dev, all)
+	again, err := devices.Make(ctx, dev, all)
 	fmt.Printf("made %d more: %v\n", len(again), err)
-	fmt.Println("check:", nodes.Check(dev, []nodes.Node{gpu}))
-	fmt.Println("open:", nodes.Open(dev, gpu))
-	_, err = nodes.Remove(ctx, dev, made)
+	fmt.Println("check:", devices.Check(dev, []devices.Node{gpu}))
+	fmt.Println("open:", devices.Open(dev, gpu))
+	_, err = devices.Remove(ctx, dev, made)
 	fmt.Println("removed:", err)
-	fmt.Println("check:", nodes.Check(dev, []nodes.Node{gpu}))
+	fmt.Println("check:", devices.Check(dev, []devices.Node{gpu}))
 }

@@ -10,11 +10,11 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"github.com/k8sp/cuda/pkg/cuda/cdi"
 	"github.com/k8sp/cuda/pkg/cuda/userspace"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/modules/load"
-	"github.com/k8sp/cuda/pkg/modules/nodes"
+	"github.com/k8sp/cuda/pkg/node/cdi"
+	"github.com/k8sp/cuda/pkg/node/devices"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -47,7 +47,7 @@ func sentence(err error) string {
 // finish makes what a driver that is loaded needs beside its modules: device
 // files, and a CDI specification of them and of its user-space side.
 func (l *loader) finish(ctx context.Context) error {
-	plan, err := nodes.Plan(l.host)
+	plan, err := devices.Plan(l.host)
 	if err != nil {
 		return ofKind(nodesKind, err)
 	}
@@ -58,14 +58,14 @@ func (l *loader) finish(ctx context.Context) error {
 		// A container that makes device files for others need not be one that
 		// may open them.
 		if l.access.IsHosts(l.Dev) {
-			return ofKind(nodesKind, nodes.Present(l.Dev, plan))
+			return ofKind(nodesKind, devices.Present(l.Dev, plan))
 		}
-		return ofKind(nodesKind, nodes.Check(l.Dev, plan))
+		return ofKind(nodesKind, devices.Check(l.Dev, plan))
 	}
 	if err := l.mayUse(plan); err != nil {
 		return err
 	}
-	made, err := nodes.Make(ctx, l.Dev, plan)
+	made, err := devices.Make(ctx, l.Dev, plan)
 	if l.access.IsHosts(l.Dev) && len(made) > 0 {
 		l.record.AddNodes(l.Dev, made)
 		l.keep(ctx)
@@ -84,13 +84,13 @@ func (l *loader) finish(ctx context.Context) error {
 // mayUse says what keeps this container from device files that are only its
 // own; nothing where its runtime has given it the GPUs, as --gpus and CDI do.
 // A load of modules has looked before it began.
-func (l *loader) mayUse(plan []nodes.Node) error {
+func (l *loader) mayUse(plan []devices.Node) error {
 	if l.result.State == Loaded || l.access.IsHosts(l.Dev) {
 		return nil
 	}
 	found := l.access.Devices(l.Dev)
-	control := slices.DeleteFunc(slices.Clone(plan), func(n nodes.Node) bool { return n.Path != nodes.Control })
-	if len(found) == 0 || len(control) > 0 && nodes.Check(l.Dev, control) == nil {
+	control := slices.DeleteFunc(slices.Clone(plan), func(n devices.Node) bool { return n.Path != devices.Control })
+	if len(found) == 0 || len(control) > 0 && devices.Check(l.Dev, control) == nil {
 		return nil
 	}
 	return load.Error(found, nil)
@@ -140,7 +140,7 @@ const cdiInShare = "cdi"
 
 // specify writes the CDI specification. Whoever named no folder for it may
 // have no use for it: then what prevents it is only said.
-func (l *loader) specify(ctx context.Context, root userspace.Root, plan []nodes.Node) error {
+func (l *loader) specify(ctx context.Context, root userspace.Root, plan []devices.Node) error {
 	log := zerolog.Ctx(ctx)
 	hostDir := "/"
 	if root.Dir != l.host.Dir() {
@@ -154,7 +154,7 @@ func (l *loader) specify(ctx context.Context, root userspace.Root, plan []nodes.
 		}
 		hostDir = dir
 	}
-	gpus, err := nodes.GPUs(l.host)
+	gpus, err := devices.GPUs(l.host)
 	if err != nil {
 		return err
 	}

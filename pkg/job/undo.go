@@ -10,9 +10,9 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 
-	"github.com/k8sp/cuda/pkg/cuda/cdi"
 	"github.com/k8sp/cuda/pkg/modules/load"
-	"github.com/k8sp/cuda/pkg/modules/nodes"
+	"github.com/k8sp/cuda/pkg/node/cdi"
+	"github.com/k8sp/cuda/pkg/node/devices"
 )
 
 // What a load did beside the driver's modules is undone here. Each function
@@ -70,7 +70,7 @@ func (l *loader) removeNodes(ctx context.Context, result *UnloadResult) (left []
 	if at < 0 {
 		return []string{"device files are in the host's /dev, which is not mounted in this container"}
 	}
-	removed, err := nodes.Remove(ctx, dirs[at], l.record.Nodes)
+	removed, err := devices.Remove(ctx, dirs[at], l.record.Nodes)
 	for _, n := range removed {
 		result.Nodes = append(result.Nodes, n.Path)
 		l.record.DropNode(n.Path)

@@ -27,7 +27,7 @@ func TestDiscover(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// As the machine has it that nodestest recorded.
+	// As the machine has it that devicestest recorded.
 	container := map[string]string{
 		"usr/local/nvidia/lib64/libcuda.so." + v: "x", "usr/local/nvidia/lib64/libcuda.so.1": "-> libcuda.so." + v, "usr/local/nvidia/lib64/libcuda.so": "-> libcuda.so.1",
 		"usr/local/nvidia/lib64/libnvidia-ml.so." + v: "x", "usr/local/nvidia/lib64/libnvidia-ml.so.1": "-> libnvidia-ml.so." + v,

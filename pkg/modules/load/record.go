@@ -13,7 +13,7 @@ import (
 
 	"github.com/k8sp/cuda/internal/atomicfile"
 	"github.com/k8sp/cuda/pkg/kernel"
-	"github.com/k8sp/cuda/pkg/modules/nodes"
+	"github.com/k8sp/cuda/pkg/node/devices"
 	"github.com/k8sp/cuda/pkg/share"
 )
 
@@ -32,8 +32,8 @@ type Record struct {
 	Before   string `json:"before"`
 	// Nodes were made in the host's /dev, which was mounted at Dev then. Those
 	// in a container's own /dev are gone with it, and are not recorded.
-	Dev   string       `json:"dev"`
-	Nodes []nodes.Node `json:"nodes"`
+	Dev   string         `json:"dev"`
+	Nodes []devices.Node `json:"nodes"`
 	// CDI are the folders in which a specification was written.
 	CDI []CDIFolder `json:"cdi"`
 }
@@ -52,7 +52,7 @@ func (r Record) Empty() bool {
 
 // AddNodes records device files that were made in the host's /dev, mounted at
 // dev.
-func (r *Record) AddNodes(dev string, made []nodes.Node) {
+func (r *Record) AddNodes(dev string, made []devices.Node) {
 	for _, n := range made {
 		r.Dev = dev
 		r.DropNode(n.Path)
@@ -62,7 +62,7 @@ func (r *Record) AddNodes(dev string, made []nodes.Node) {
 
 // DropNode has a device file be recorded no longer.
 func (r *Record) DropNode(path string) {
-	r.Nodes = slices.DeleteFunc(slices.Clone(r.Nodes), func(n nodes.Node) bool { return n.Path == path })
+	r.Nodes = slices.DeleteFunc(slices.Clone(r.Nodes), func(n devices.Node) bool { return n.Path == path })
 }
 
 // AddCDI records a folder with a specification.

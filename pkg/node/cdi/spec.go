@@ -10,7 +10,7 @@ import (
 
 	"github.com/k8sp/cuda/pkg/cuda/userspace"
 	"github.com/k8sp/cuda/pkg/kernel"
-	"github.com/k8sp/cuda/pkg/modules/nodes"
+	"github.com/k8sp/cuda/pkg/node/devices"
 )
 
 // Kind is what the devices are called: nvidia.com/gpu=0, as NVIDIA's own
@@ -29,8 +29,8 @@ type Options struct {
 	HostDir string
 	// Nodes are the driver's device files, which are in the host's /dev, and
 	// GPUs what they are for.
-	Nodes []nodes.Node
-	GPUs  []nodes.GPU
+	Nodes []devices.Node
+	GPUs  []devices.GPU
 	// Arch is the containers' architecture.
 	Arch kernel.Arch
 }
@@ -53,7 +53,7 @@ func Spec(o Options) specs.Spec {
 	all := specs.Device{Name: "all"}
 	var byUUID []specs.Device
 	for _, g := range o.GPUs {
-		i := slices.IndexFunc(o.Nodes, func(n nodes.Node) bool { return n.GPU && n.Minor == g.Minor })
+		i := slices.IndexFunc(o.Nodes, func(n devices.Node) bool { return n.GPU && n.Minor == g.Minor })
 		if i < 0 {
 			continue
 		}
@@ -76,7 +76,7 @@ func Spec(o Options) specs.Spec {
 // Those of MIG and of switches are for those who set them up.
 var common = []string{"nvidia-modeset", "nvidia-uvm", "nvidia-uvm-tools", "nvidiactl"}
 
-func device(n nodes.Node) *specs.DeviceNode { return &specs.DeviceNode{Path: "/dev/" + n.Path} }
+func device(n devices.Node) *specs.DeviceNode { return &specs.DeviceNode{Path: "/dev/" + n.Path} }
 
 // programs are those that serve in a container. Others of a driver root look
 // after a host.

@@ -1,7 +1,7 @@
-// Package nodestest has the parts of a host's proc and sys that tell about
+// Package devicestest has the parts of a host's proc and sys that tell about
 // NVIDIA's driver, recorded on a machine with a GPU, for tests. They are one
 // text rather than a folder, since Go modules have no file names with colons.
-package nodestest
+package devicestest
 
 import (
 	_ "embed"

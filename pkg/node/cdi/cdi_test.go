@@ -17,8 +17,8 @@ import (
 	"github.com/k8sp/cuda/internal/testkit"
 	"github.com/k8sp/cuda/pkg/cuda/userspace"
 	"github.com/k8sp/cuda/pkg/kernel"
-	"github.com/k8sp/cuda/pkg/modules/nodes"
-	"github.com/k8sp/cuda/pkg/modules/nodes/nodestest"
+	"github.com/k8sp/cuda/pkg/node/devices"
+	"github.com/k8sp/cuda/pkg/node/devices/devicestest"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -34,12 +34,12 @@ var root = userspace.Root{Dir: "/opt/share/driver/580.159.04", Version: "580.159
 // options are those of the recorded machine, or of a change of it.
 func options(t *testing.T, changes map[string]string) Options {
 	t.Helper()
-	host := nodestest.Root(t, nodestest.H100(), changes)
-	plan, err := nodes.Plan(host)
+	host := devicestest.Root(t, devicestest.H100(), changes)
+	plan, err := devices.Plan(host)
 	if err != nil {
 		t.Fatal(err)
 	}
-	gpus, err := nodes.GPUs(host)
+	gpus, err := devices.GPUs(host)
 	if err != nil {
 		t.Fatal(err)
 	}

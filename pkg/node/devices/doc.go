@@ -12,4 +12,4 @@
 // What is made when, and how it is called, is from NVIDIA's nvidia-modprobe
 // (modprobe-utils/nvidia-modprobe-utils.c); what the driver says of itself in
 // /proc, from its open kernel modules (nv-procfs.c, nv-caps.c).
-package nodes
+package devices

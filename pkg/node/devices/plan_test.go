@@ -1,4 +1,4 @@
-package nodes
+package devices
 
 import (
 	"errors"
@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/k8sp/cuda/pkg/modules/nodes/nodestest"
+	"github.com/k8sp/cuda/pkg/node/devices/devicestest"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -99,7 +99,7 @@ func TestPlan(t *testing.T) {
 			"nvidia-nvswitch0 239:0 0660 0:0", "nvidia-nvswitch1 239:1 0660 0:0", "nvidia-nvswitchctl 239:255 0660 0:0"), h100[2:]...)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := Plan(nodestest.Root(t, nodestest.H100(), c.changes))
+			got, err := Plan(devicestest.Root(t, devicestest.H100(), c.changes))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -124,14 +124,14 @@ func TestPlanErrors(t *testing.T) {
 		{"a capability without a number", map[string]string{"proc/driver/nvidia/capabilities/mig/config": "DeviceFileMode: 256\n"}, "which device file it is for"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := Plan(nodestest.Root(t, nodestest.H100(), c.changes))
+			_, err := Plan(devicestest.Root(t, devicestest.H100(), c.changes))
 			wantLoadError(t, err, c.want)
 		})
 	}
 }
 
 func TestGPUs(t *testing.T) {
-	got, err := GPUs(nodestest.Root(t, nodestest.H100(), nil))
+	got, err := GPUs(devicestest.Root(t, devicestest.H100(), nil))
 	if err != nil {
 		t.Fatal(err)
 	}
