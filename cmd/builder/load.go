@@ -9,8 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/k8sp/cuda/pkg/job"
-	"github.com/k8sp/cuda/pkg/modules/load"
+	"github.com/k8sp/cuda/pkg/node"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -50,12 +49,12 @@ or with --output json the result, also that of a failure.`
 
 // loadFailure is what --output json has of a failure.
 type loadFailure struct {
-	Failures []load.Finding `json:"failures"`
+	Failures []node.Finding `json:"failures"`
 	// Log is what the kernel's log says of it.
 	Log []string `json:"log,omitempty"`
 }
 
-func newLoadCommand(io streams, options job.LoadOptions) *cobra.Command {
+func newLoadCommand(io streams, options node.LoadOptions) *cobra.Command {
 	format := outputs[0]
 	var stay bool
 	cmd := &cobra.Command{
@@ -64,7 +63,7 @@ func newLoadCommand(io streams, options job.LoadOptions) *cobra.Command {
 		Long:  loadHelp,
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			result, err := job.Load(cmd.Context(), options)
+			result, err := node.Load(cmd.Context(), options)
 			if err != nil {
 				return printFailure(io, err, format)
 			}
@@ -95,7 +94,7 @@ func newLoadCommand(io streams, options job.LoadOptions) *cobra.Command {
 	return cmd
 }
 
-func newUnloadCommand(io streams, options job.LoadOptions) *cobra.Command {
+func newUnloadCommand(io streams, options node.LoadOptions) *cobra.Command {
 	format := outputs[0]
 	cmd := &cobra.Command{
 		Use:   "unload",
@@ -103,7 +102,7 @@ func newUnloadCommand(io streams, options job.LoadOptions) *cobra.Command {
 		Long:  unloadHelp,
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			result, err := job.Unload(cmd.Context(), options)
+			result, err := node.Unload(cmd.Context(), options)
 			if err != nil {
 				return printFailure(io, err, format)
 			}
@@ -122,7 +121,7 @@ func newUnloadCommand(io streams, options job.LoadOptions) *cobra.Command {
 }
 
 // loadFlags are those of both commands.
-func loadFlags(flags *pflag.FlagSet, o *job.LoadOptions) {
+func loadFlags(flags *pflag.FlagSet, o *node.LoadOptions) {
 	flags.SortFlags = false
 	flags.StringVar(&o.Share, "share", defaultShare, "`folder` with the published modules")
 	flags.StringVar(&o.HostRoot, "host-root", "", "`folder` that is this host's root (default: /host where it is mounted, else /)")
@@ -135,14 +134,14 @@ func printFailure(io streams, err error, format output) error {
 	if format != "json" || !errors.As(err, &failure) {
 		return err
 	}
-	var found *load.FindingsError
-	list := []load.Finding{{Name: failure.Kind, Says: failure.Sentence(), Do: failure.Hint}}
+	var found *node.FindingsError
+	list := []node.Finding{{Name: failure.Kind, Says: failure.Sentence(), Do: failure.Hint}}
 	if errors.As(err, &found) {
 		list = found.Findings
 	}
-	var log *load.KernelLog
+	var log *node.KernelLog
 	if !errors.As(err, &log) {
-		log = &load.KernelLog{}
+		log = &node.KernelLog{}
 	}
 	return errors.Join(err, printJSON(io, loadFailure{list, log.Lines}))
 }

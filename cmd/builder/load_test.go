@@ -17,9 +17,9 @@ import (
 	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/pkg/job"
 	"github.com/k8sp/cuda/pkg/kernel"
-	"github.com/k8sp/cuda/pkg/modules/load"
-	"github.com/k8sp/cuda/pkg/modules/load/loadtest"
+	"github.com/k8sp/cuda/pkg/node"
 	"github.com/k8sp/cuda/pkg/node/devices"
+	"github.com/k8sp/cuda/pkg/node/live/livetest"
 	"github.com/k8sp/cuda/pkg/share"
 )
 
@@ -30,33 +30,33 @@ const (
 	volta  = "0x1db4"
 )
 
-// node is a fixture whose driver was built, on a host that can load it.
-type node struct {
+// machine is a fixture whose driver was built, on a host that can load it.
+type machine struct {
 	*fixture
-	kernel *loadtest.Kernel
+	kernel *livetest.Kernel
 	own    string
 }
 
-func newNode(t *testing.T) *node {
+func newMachine(t *testing.T) *machine {
 	t.Helper()
 	f := newFixture(t)
 	f.gpu(t, hopper)
 	f.build(t)
-	return f.node(t)
+	return f.machine(t)
 }
 
-// node is a node with a copy of the fixture's share and host.
-func (f *fixture) node(t *testing.T) *node {
+// machine is a machine with a copy of the fixture's share and host.
+func (f *fixture) machine(t *testing.T) *machine {
 	t.Helper()
 	top := t.TempDir()
-	n := &node{fixture: &fixture{share: filepath.Join(top, "share"), host: filepath.Join(top, "host"), state: f.state}, own: filepath.Join(top, "own")}
+	n := &machine{fixture: &fixture{share: filepath.Join(top, "share"), host: filepath.Join(top, "host"), state: f.state}, own: filepath.Join(top, "own")}
 	n.environ = []string{"BUILDER_SHARE=" + n.share, "BUILDER_HOST_ROOT=" + n.host, "BUILDER_LOG_FORMAT=json"}
 	for to, from := range map[string]string{n.share + "/modules": f.share + "/modules", n.host: f.host} {
 		if err := os.CopyFS(to, os.DirFS(from)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	n.kernel = loadtest.New(t, n.host, fixtureRelease)
+	n.kernel = livetest.New(t, n.host, fixtureRelease)
 	for name, text := range map[string]string{
 		"proc/self/status":    "Name:\tbuilder\nCapEff:\t000001ffffffffff\n",
 		"proc/self/uid_map":   "         0          0 4294967295\n",
@@ -75,28 +75,28 @@ func (f *fixture) node(t *testing.T) *node {
 }
 
 // run runs a command on the node.
-func (n *node) run(t *testing.T, args ...string) outcome {
+func (n *machine) run(t *testing.T, args ...string) outcome {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	code := run(t.Context(), n.defaults(), args, n.environ, &stdout, &stderr)
 	return outcome{code, stdout.String(), stderr.String()}
 }
 
-func (n *node) defaults() defaults {
+func (n *machine) defaults() defaults {
 	return defaults{
 		build: job.Options{Runner: command.Exec{}, StateDir: n.state},
-		load:  job.LoadOptions{Kernel: n.kernel, OwnRoot: n.own},
+		load:  node.LoadOptions{Kernel: n.kernel, OwnRoot: n.own},
 	}
 }
 
 // load expects a load to end well.
-func (n *node) load(t *testing.T, args ...string) job.LoadResult {
+func (n *machine) load(t *testing.T, args ...string) node.LoadResult {
 	t.Helper()
 	o := n.run(t, append([]string{"load", "--output", "json"}, args...)...)
 	if o.code != 0 {
 		t.Fatalf("exit code %d\n%s", o.code, o.stderr)
 	}
-	var result job.LoadResult
+	var result node.LoadResult
 	if err := json.Unmarshal([]byte(o.stdout), &result); err != nil {
 		t.Fatalf("%v: %s", err, o.stdout)
 	}
@@ -104,7 +104,7 @@ func (n *node) load(t *testing.T, args ...string) job.LoadResult {
 }
 
 // refused expects a command to be refused, and returns the names of why.
-func (n *node) refused(t *testing.T, args ...string) (names []string, o outcome) {
+func (n *machine) refused(t *testing.T, args ...string) (names []string, o outcome) {
 	t.Helper()
 	o = n.run(t, append(args, "--output", "json")...)
 	if o.code != 17 {
@@ -123,15 +123,15 @@ func (n *node) refused(t *testing.T, args ...string) (names []string, o outcome)
 var fixtureModules = []string{"nvidia", "nvidia_modeset", "nvidia_drm", "nvidia_uvm"}
 
 func TestLoad(t *testing.T) {
-	n := newNode(t)
+	n := newMachine(t)
 	got := n.load(t)
-	if got.State != job.Loaded || got.Driver != fixtureDriver || got.Release != fixtureRelease {
+	if got.State != node.Loaded || got.Driver != fixtureDriver || got.Release != fixtureRelease {
 		t.Errorf("%+v", got)
 	}
 	if diff := cmp.Diff(fixtureModules, got.Modules); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if again := n.load(t); again.State != job.AlreadyLoaded || len(again.Modules) > 0 {
+	if again := n.load(t); again.State != node.AlreadyLoaded || len(again.Modules) > 0 {
 		t.Errorf("again: %+v", again)
 	}
 	if o := n.run(t, "unload"); o.code != 0 || strings.TrimSpace(o.stdout) != fixtureDriver {
@@ -158,7 +158,7 @@ func (s *stopper) Write(text []byte) (int, error) {
 }
 
 func TestLoadStays(t *testing.T) {
-	n := newNode(t)
+	n := newMachine(t)
 	ctx, stop := context.WithCancel(t.Context())
 	out := &stopper{stop: stop}
 	var stderr bytes.Buffer
@@ -173,7 +173,7 @@ func TestLoadStays(t *testing.T) {
 
 // TestLoadBesideAnother has a loader with a share of its own be a moment faster.
 func TestLoadBesideAnother(t *testing.T) {
-	n := newNode(t)
+	n := newMachine(t)
 	n.kernel.Before = func(name string) {
 		if name == "nvidia" {
 			n.kernel.Have("nvidia", fixtureDriver, "")
@@ -182,7 +182,7 @@ func TestLoadBesideAnother(t *testing.T) {
 	if got := n.load(t); !slices.Equal(got.Modules, fixtureModules[1:]) {
 		t.Errorf("loaded %q, want all but nvidia", got.Modules)
 	}
-	other := n.node(t)
+	other := n.machine(t)
 	other.kernel.Before = func(name string) {
 		if name == "nvidia" {
 			other.kernel.Have("nvidia", "580.159.04", "")
@@ -196,7 +196,7 @@ func TestLoadBesideAnother(t *testing.T) {
 // TestLoadRemindsOfFirmware has the kernel forget where firmware is, as when
 // somebody else loaded the driver.
 func TestLoadRemindsOfFirmware(t *testing.T) {
-	n := newNode(t)
+	n := newMachine(t)
 	n.load(t)
 	parameter := filepath.Join(n.own, "sys/module/firmware_class/parameters/path")
 	want := n.share + "/modules/" + fixtureRelease + "/" + fixtureDriver + "/firmware"
@@ -204,7 +204,7 @@ func TestLoadRemindsOfFirmware(t *testing.T) {
 		t.Errorf("the search path is %q, want %q", got, want)
 	}
 	write(t, parameter, 0o644, "")
-	if got := n.load(t); got.State != job.AlreadyLoaded || got.Firmware != want {
+	if got := n.load(t); got.State != node.AlreadyLoaded || got.Firmware != want {
 		t.Errorf("%+v", got)
 	}
 	if got, _ := os.ReadFile(parameter); string(got) != want {
@@ -215,7 +215,7 @@ func TestLoadRemindsOfFirmware(t *testing.T) {
 // TestLoadKeepsTheFirmwarePath has nobody who knows less put a guess in the
 // place of what is set.
 func TestLoadKeepsTheFirmwarePath(t *testing.T) {
-	n := newNode(t)
+	n := newMachine(t)
 	parameter := filepath.Join(n.own, "sys/module/firmware_class/parameters/path")
 	set := func(path string) {
 		write(t, parameter, 0o644, path)
@@ -231,7 +231,7 @@ func TestLoadKeepsTheFirmwarePath(t *testing.T) {
 	if err := n.kernel.Remove("nvidia_uvm"); err != nil {
 		t.Fatal(err)
 	}
-	if got := n.load(t); got.State != job.Loaded || got.Firmware != want {
+	if got := n.load(t); got.State != node.Loaded || got.Firmware != want {
 		t.Errorf("%+v", got)
 	}
 	if got, _ := os.ReadFile(parameter); string(got) != want {
@@ -247,10 +247,10 @@ func TestLoadKeepsTheFirmwarePath(t *testing.T) {
 		t.Errorf("the search path is %q, a guess", got)
 	}
 	// A driver of somebody else has its firmware from elsewhere.
-	other := n.fixture.node(t)
+	other := n.fixture.machine(t)
 	other.kernel.Have("nvidia", fixtureDriver, "")
 	other.kernel.Have("nvidia_uvm", fixtureDriver, "")
-	if got := other.load(t); got.State != job.AlreadyLoaded || got.Firmware != "" {
+	if got := other.load(t); got.State != node.AlreadyLoaded || got.Firmware != "" {
 		t.Errorf("%+v", got)
 	}
 }
@@ -258,23 +258,23 @@ func TestLoadKeepsTheFirmwarePath(t *testing.T) {
 // TestLoadWithoutFirmware has no way to tell the kernel of firmware, on hosts
 // that need it and that do not.
 func TestLoadWithoutFirmware(t *testing.T) {
-	f := newNode(t)
+	f := newMachine(t)
 	for _, tt := range []struct {
 		name   string
-		stage  func(t *testing.T, n *node)
+		stage  func(t *testing.T, n *machine)
 		args   []string
 		refuse bool
 	}{
 		{"a GPU that needs it", nil, nil, true},
-		{"a GPU without a GSP", func(t *testing.T, n *node) { n.gpu(t, volta) }, nil, false},
-		{"no GPU", func(t *testing.T, n *node) {
+		{"a GPU without a GSP", func(t *testing.T, n *machine) { n.gpu(t, volta) }, nil, false},
+		{"no GPU", func(t *testing.T, n *machine) {
 			if err := os.RemoveAll(filepath.Join(n.host, "sys/bus/pci")); err != nil {
 				t.Fatal(err)
 			}
 		}, []string{"--try-without-device"}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			n := f.node(t)
+			n := f.machine(t)
 			if tt.stage != nil {
 				tt.stage(t, n)
 			}
@@ -300,7 +300,7 @@ func TestLoadWithoutFirmware(t *testing.T) {
 // TestLoadForAContainerThatMayNotOpen has a second container ask, which may
 // make device files and open none.
 func TestLoadForAContainerThatMayNotOpen(t *testing.T) {
-	n := newNode(t)
+	n := newMachine(t)
 	n.load(t)
 	n.kernel.Opened = &os.PathError{Op: "open", Path: "/dev", Err: unix.EPERM}
 	if names, o := n.refused(t, "load"); !slices.Equal(names, []string{"device-cgroup"}) {
@@ -315,14 +315,14 @@ func TestLoadForAContainerThatMayNotOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, mounts, 0o644, string(before)+"33 25 0:5 / "+n.own+"/dev rw - devtmpfs devtmpfs rw\n")
-	if got := n.load(t); got.State != job.AlreadyLoaded {
+	if got := n.load(t); got.State != node.AlreadyLoaded {
 		t.Errorf("with the host's /dev: %+v", got)
 	}
 }
 
 // TestLoadTellsWhatTheKernelSays has programs be told what the log says.
 func TestLoadTellsWhatTheKernelSays(t *testing.T) {
-	n := newNode(t)
+	n := newMachine(t)
 	n.kernel.Refuse["nvidia"] = unix.ENOEXEC
 	n.kernel.Says["nvidia"] = "<4>[1.0] nvidia: frobnicated\n<4>[1.1] nvidia: twice\n"
 	_, o := n.refused(t, "load")
@@ -340,7 +340,7 @@ func TestLoadWithDamagedUserSpace(t *testing.T) {
 	f := newFixture(t)
 	f.gpu(t, hopper)
 	f.build(t)
-	n := f.node(t)
+	n := f.machine(t)
 	if err := os.CopyFS(filepath.Join(n.share, "driver"), os.DirFS(filepath.Join(f.share, "driver"))); err != nil {
 		t.Fatal(err)
 	}
@@ -373,11 +373,11 @@ func TestLoadWithDamagedUserSpace(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	n.load(t)
-	if got := n.recorded(t).CDI; !slices.Equal(got, []load.CDIFolder{{Dir: "cdi"}}) {
+	if got := n.recorded(t).CDI; !slices.Equal(got, []node.CDIFolder{{Dir: "cdi"}}) {
 		t.Errorf("recorded: %+v", got)
 	}
 	damage("another file")
-	if got := n.load(t); got.State != job.AlreadyLoaded || got.UserSpace != "" {
+	if got := n.load(t); got.State != node.AlreadyLoaded || got.UserSpace != "" {
 		t.Errorf("%+v", got)
 	}
 	if o := n.run(t, "unload"); o.code != 0 {
@@ -390,7 +390,7 @@ func TestLoadWithDamagedUserSpace(t *testing.T) {
 
 // TestLoadTellsAll stages everything at once that can be.
 func TestLoadTellsAll(t *testing.T) {
-	n := newNode(t)
+	n := newMachine(t)
 	if err := os.RemoveAll(filepath.Join(n.host, "sys/bus/pci")); err != nil {
 		t.Fatal(err)
 	}
@@ -418,34 +418,34 @@ func TestLoadTellsAll(t *testing.T) {
 
 // TestLoadRefuses stages one thing at a time.
 func TestLoadRefuses(t *testing.T) {
-	f := newNode(t)
+	f := newMachine(t)
 	for _, tt := range []struct {
 		name   string
-		stage  func(t *testing.T, n *node)
+		stage  func(t *testing.T, n *machine)
 		args   []string
 		kind   string
 		says   []string
 		called []string
 	}{
-		{"a kernel without modules", func(_ *testing.T, n *node) { n.kernel.Tried = unix.ENOSYS }, nil, "no-modules", []string{fixtureRelease}, nil},
-		{"a seccomp profile as of containerd", func(t *testing.T, n *node) {
+		{"a kernel without modules", func(_ *testing.T, n *machine) { n.kernel.Tried = unix.ENOSYS }, nil, "no-modules", []string{fixtureRelease}, nil},
+		{"a seccomp profile as of containerd", func(t *testing.T, n *machine) {
 			n.kernel.Tried = unix.ENOSYS
 			write(t, filepath.Join(n.own, "proc/modules"), 0o644, "")
 		}, nil, "seccomp", nil, nil},
-		{"seccomp", func(_ *testing.T, n *node) { n.kernel.Tried = unix.EPERM }, nil, "seccomp", []string{"seccomp"}, nil},
-		{"a user namespace", func(t *testing.T, n *node) {
+		{"seccomp", func(_ *testing.T, n *machine) { n.kernel.Tried = unix.EPERM }, nil, "seccomp", []string{"seccomp"}, nil},
+		{"a user namespace", func(t *testing.T, n *machine) {
 			write(t, filepath.Join(n.own, "proc/self/uid_map"), 0o644, "0 1000 1\n1 100000 65536\n")
 			n.kernel.Tried = unix.EPERM
 		}, nil, "rootless", nil, nil},
-		{"nouveau", func(t *testing.T, n *node) { n.hold(t, "nouveau") }, nil, "held-device", []string{"nouveau", "10de:2330 at 0000:65:00.0"}, nil},
-		{"vfio", func(t *testing.T, n *node) { n.hold(t, "vfio-pci") }, nil, "held-device", []string{"vfio-pci"}, nil},
-		{"modules of another kernel", func(_ *testing.T, n *node) {
+		{"nouveau", func(t *testing.T, n *machine) { n.hold(t, "nouveau") }, nil, "held-device", []string{"nouveau", "10de:2330 at 0000:65:00.0"}, nil},
+		{"vfio", func(t *testing.T, n *machine) { n.hold(t, "vfio-pci") }, nil, "held-device", []string{"vfio-pci"}, nil},
+		{"modules of another kernel", func(_ *testing.T, n *machine) {
 			n.kernel.Is = "6.12.1-flatcar"
 			write(t, filepath.Join(n.host, "proc/sys/kernel/osrelease"), 0o644, "6.12.1-flatcar\n")
 		}, nil, "not-built", []string{"6.12.1-flatcar", fixtureRelease}, nil},
 		{"another version than there is", nil, []string{"--driver-version", "1.2"}, "no-version", []string{"1.2", fixtureDriver}, nil},
-		{"another host's root", func(_ *testing.T, n *node) { n.kernel.Is = "6.12.1-flatcar" }, nil, "other-host", []string{"6.12.1-flatcar", fixtureRelease}, nil},
-		{"a changed module", func(t *testing.T, n *node) {
+		{"another host's root", func(_ *testing.T, n *machine) { n.kernel.Is = "6.12.1-flatcar" }, nil, "other-host", []string{"6.12.1-flatcar", fixtureRelease}, nil},
+		{"a changed module", func(t *testing.T, n *machine) {
 			path := filepath.Join(n.share, "modules", fixtureRelease, fixtureDriver, "nvidia-uvm.ko")
 			data, err := os.ReadFile(path)
 			if err != nil {
@@ -454,7 +454,7 @@ func TestLoadRefuses(t *testing.T) {
 			data[len(data)-1] ^= 1
 			write(t, path, 0o644, string(data))
 		}, nil, "damaged", []string{"nvidia-uvm.ko"}, nil},
-		{"a module that goes as others are loaded", func(t *testing.T, n *node) {
+		{"a module that goes as others are loaded", func(t *testing.T, n *machine) {
 			n.kernel.Before = func(name string) {
 				if err := os.Remove(filepath.Join(n.share, "modules", fixtureRelease, fixtureDriver, "nvidia-uvm.ko")); name == "nvidia" && err != nil {
 					t.Error(err)
@@ -462,17 +462,17 @@ func TestLoadRefuses(t *testing.T) {
 			}
 		}, nil, "damaged", []string{"are not what was published", "nvidia-uvm.ko"},
 			[]string{"+nvidia", "+nvidia_modeset", "+nvidia_drm", "-nvidia_drm", "-nvidia_modeset", "-nvidia"}},
-		{"another build, published as modules are loaded", func(t *testing.T, n *node) {
+		{"another build, published as modules are loaded", func(t *testing.T, n *machine) {
 			n.kernel.Before = func(name string) {
 				if name == "nvidia" {
 					n.publishAnew(t)
 				}
 			}
 		}, nil, "damaged", []string{`the modules were published anew meanwhile"`, `"next":"load again"`}, []string{"+nvidia", "-nvidia"}},
-		{"another build, published before any is loaded", func(t *testing.T, n *node) {
+		{"another build, published before any is loaded", func(t *testing.T, n *machine) {
 			n.kernel.BeforeTry = func() { n.publishAnew(t) }
 		}, nil, "damaged", []string{`the modules were published anew meanwhile"`, `"next":"load again"`}, nil},
-		{"another build, published for a kernel that would refuse what is left of the old one", func(t *testing.T, n *node) {
+		{"another build, published for a kernel that would refuse what is left of the old one", func(t *testing.T, n *machine) {
 			write(t, filepath.Join(n.host, "boot/config-"+fixtureRelease), 0o644, strings.Replace(fixtureConfig, "CONFIG_SMP=y\n", "", 1))
 			n.kernel.BeforeTry = func() {
 				link := filepath.Join(n.share, "modules", fixtureRelease, fixtureDriver)
@@ -480,47 +480,47 @@ func TestLoadRefuses(t *testing.T) {
 				write(t, left, 0o644, read(t, filepath.Join(link, "nvidia-drm.ko")))
 			}
 		}, nil, "damaged", []string{`the modules were published anew meanwhile"`, `"next":"load again"`}, nil},
-		{"modules that the kernel would refuse", func(t *testing.T, n *node) {
+		{"modules that the kernel would refuse", func(t *testing.T, n *machine) {
 			write(t, filepath.Join(n.host, "boot/config-"+fixtureRelease), 0o644, strings.Replace(fixtureConfig, "CONFIG_SMP=y\n", "", 1))
 		}, nil, "check", []string{"vermagic"}, nil},
-		{"signatures", func(t *testing.T, n *node) {
+		{"signatures", func(t *testing.T, n *machine) {
 			write(t, filepath.Join(n.host, "boot/config-"+fixtureRelease), 0o644, fixtureConfig+"CONFIG_MODULE_SIG=y\nCONFIG_MODULE_SIG_FORCE=y\n")
 		}, nil, "signature", []string{"CONFIG_MODULE_SIG_FORCE"}, nil},
-		{"a /dev that cannot be written", func(_ *testing.T, n *node) {
+		{"a /dev that cannot be written", func(_ *testing.T, n *machine) {
 			n.kernel.Opened = &os.PathError{Op: "mknod", Path: "/dev", Err: unix.EROFS}
 		}, nil, "read-only-dev", nil, nil},
-		{"no CAP_MKNOD", func(_ *testing.T, n *node) {
+		{"no CAP_MKNOD", func(_ *testing.T, n *machine) {
 			n.kernel.Opened = &os.PathError{Op: "mknod", Path: "/dev", Err: unix.EPERM}
 		}, nil, "cap-mknod", nil, nil},
-		{"another version, held", func(t *testing.T, n *node) {
+		{"another version, held", func(t *testing.T, n *machine) {
 			n.kernel.Have("nvidia", "550.1", "")
 			write(t, filepath.Join(n.own, "proc/self/ns/README"), 0o644, "")
 			n.kernel.Hold("nvidia", "gdrdrv")
 		}, nil, "other-version", []string{"550.1", fixtureDriver, "gdrdrv"}, nil},
-		{"another version, held, to be replaced", func(_ *testing.T, n *node) {
+		{"another version, held, to be replaced", func(_ *testing.T, n *machine) {
 			n.kernel.Have("nvidia", "550.1", "")
 			n.kernel.Hold("nvidia", "gdrdrv")
 		}, []string{"--replace"}, "in-use", []string{"the module gdrdrv"}, nil},
-		{"another build", func(_ *testing.T, n *node) { n.kernel.Have("nvidia", fixtureDriver, "ANOTHER") }, nil, "other-build", nil, nil},
-		{"the kernel, who says why", func(_ *testing.T, n *node) {
+		{"another build", func(_ *testing.T, n *machine) { n.kernel.Have("nvidia", fixtureDriver, "ANOTHER") }, nil, "other-build", nil, nil},
+		{"the kernel, who says why", func(_ *testing.T, n *machine) {
 			n.kernel.Refuse["nvidia_uvm"] = unix.ENOENT
 			n.kernel.Says["nvidia_uvm"] = "<4>[   12.000000] nvidia_uvm: Unknown symbol frobnicate (err -2)\n"
 		}, nil, "refused", []string{"nvidia_uvm: ENOENT", "Unknown symbol frobnicate"},
 			[]string{"+nvidia", "+nvidia_modeset", "+nvidia_drm", "+nvidia_uvm", "-nvidia_drm", "-nvidia_modeset", "-nvidia"}},
-		{"the kernel, whose log is hidden", func(_ *testing.T, n *node) {
+		{"the kernel, whose log is hidden", func(_ *testing.T, n *machine) {
 			n.kernel.Refuse["nvidia"], n.kernel.Hidden = unix.ENOEXEC, unix.EPERM
 		}, nil, "refused", []string{"ENOEXEC", "--cap-add SYSLOG"}, []string{"+nvidia"}},
-		{"a driver that passes the GPU over", func(_ *testing.T, n *node) {
+		{"a driver that passes the GPU over", func(_ *testing.T, n *machine) {
 			n.kernel.Refuse["nvidia"] = unix.ENODEV
 			n.kernel.Says["nvidia"] = "<3>[1.0] NVRM: No NVIDIA GPU found.\n"
 		}, nil, "not-served", []string{"10de:2330 at 0000:65:00.0"}, []string{"+nvidia"}},
-		{"a driver that does not know the GPU", func(_ *testing.T, n *node) {
+		{"a driver that does not know the GPU", func(_ *testing.T, n *machine) {
 			n.kernel.Refuse["nvidia"] = unix.ENODEV
 			n.kernel.Says["nvidia"] = "<3>[1.0] NVRM: The NVIDIA GPU 0000:65:00.0 (PCI ID: 10de:2901)\n<3>[1.0] NVRM: installed in this system requires use of the NVIDIA open kernel modules.\n"
 		}, nil, "not-served", []string{"10de:2901 at 0000:65:00.0", "requires use of the NVIDIA open kernel modules"}, []string{"+nvidia"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			n := f.node(t)
+			n := f.machine(t)
 			if tt.stage != nil {
 				tt.stage(t, n)
 			}
@@ -542,7 +542,7 @@ func TestLoadRefuses(t *testing.T) {
 
 // publishAnew replaces the share's modules by others, as a build does, and
 // returns the folder that had the old ones.
-func (n *node) publishAnew(t *testing.T) (old string) {
+func (n *machine) publishAnew(t *testing.T) (old string) {
 	t.Helper()
 	link := filepath.Join(n.share, "modules", fixtureRelease, fixtureDriver)
 	old, err := filepath.EvalSymlinks(link)
@@ -560,7 +560,7 @@ func (n *node) publishAnew(t *testing.T) (old string) {
 }
 
 // hold binds the node's GPU to a driver.
-func (n *node) hold(t *testing.T, driver string) {
+func (n *machine) hold(t *testing.T, driver string) {
 	t.Helper()
 	if err := os.Symlink("../../../../bus/pci/drivers/"+driver, filepath.Join(n.host, "sys/bus/pci/devices/0000:65:00.0/driver")); err != nil {
 		t.Fatal(err)
@@ -568,13 +568,13 @@ func (n *node) hold(t *testing.T, driver string) {
 }
 
 func TestLoadLeavesOthersAlone(t *testing.T) {
-	n := newNode(t)
+	n := newMachine(t)
 	n.kernel.Have("nvidia", "580.159.04", "")
-	if got := n.load(t, "--share", t.TempDir()); got.State != job.LeftAlone || got.Driver != "580.159.04" {
+	if got := n.load(t, "--share", t.TempDir()); got.State != node.LeftAlone || got.Driver != "580.159.04" {
 		t.Errorf("%+v", got)
 	}
 	write(t, filepath.Join(n.host, "usr/lib/extension-release.d/extension-release.flatcar-nvidia-drivers-570-open"), 0o644, "ID=flatcar\n")
-	if got := n.load(t); got.State != job.LeftAlone || got.By != "Flatcar's extension flatcar-nvidia-drivers-570-open" {
+	if got := n.load(t); got.State != node.LeftAlone || got.By != "Flatcar's extension flatcar-nvidia-drivers-570-open" {
 		t.Errorf("%+v", got)
 	}
 	if names, _ := n.refused(t, "load", "--replace"); !slices.Equal(names, []string{"host-driver"}) {
@@ -591,7 +591,7 @@ func TestLoadLeavesOthersAlone(t *testing.T) {
 // TestUnloadLeavesOthersAlone has somebody load another driver in the place of
 // the one that builder had loaded.
 func TestUnloadLeavesOthersAlone(t *testing.T) {
-	n := newNode(t)
+	n := newMachine(t)
 	n.load(t)
 	for _, name := range slices.Backward(fixtureModules) {
 		if err := n.kernel.Remove(name); err != nil {
@@ -610,19 +610,19 @@ func TestUnloadLeavesOthersAlone(t *testing.T) {
 
 // TestUnloadRefuses has a driver stay whole that is in use, or cannot go.
 func TestUnloadRefuses(t *testing.T) {
-	f := newNode(t)
+	f := newMachine(t)
 	for _, tt := range []struct {
 		name  string
-		stage func(n *node)
+		stage func(n *machine)
 		kind  string
 	}{
-		{"in use", func(n *node) { n.kernel.Hold("nvidia", "gdrdrv") }, "in-use"},
-		{"in use a moment later", func(n *node) { n.kernel.Refuse["-nvidia_uvm"] = unix.EAGAIN }, "in-use"},
-		{"a kernel that cannot", func(n *node) { n.kernel.Refuse["-nvidia_uvm"] = unix.ENOSYS }, "no-unload"},
-		{"anything else", func(n *node) { n.kernel.Refuse["-nvidia_uvm"] = unix.EIO }, "refused"},
+		{"in use", func(n *machine) { n.kernel.Hold("nvidia", "gdrdrv") }, "in-use"},
+		{"in use a moment later", func(n *machine) { n.kernel.Refuse["-nvidia_uvm"] = unix.EAGAIN }, "in-use"},
+		{"a kernel that cannot", func(n *machine) { n.kernel.Refuse["-nvidia_uvm"] = unix.ENOSYS }, "no-unload"},
+		{"anything else", func(n *machine) { n.kernel.Refuse["-nvidia_uvm"] = unix.EIO }, "refused"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			n := f.node(t)
+			n := f.machine(t)
 			n.load(t)
 			tt.stage(n)
 			names, o := n.refused(t, "unload")
@@ -643,11 +643,11 @@ func TestUnloadRefuses(t *testing.T) {
 }
 
 func TestLoadReplaces(t *testing.T) {
-	n := newNode(t)
+	n := newMachine(t)
 	n.kernel.Have("nvidia", "550.1", "")
 	n.kernel.Have("nvidia_uvm", "550.1", "")
 	n.kernel.Hold("nvidia", "nvidia_uvm")
-	if got := n.load(t, "--replace"); got.State != job.Loaded || got.Driver != fixtureDriver {
+	if got := n.load(t, "--replace"); got.State != node.Loaded || got.Driver != fixtureDriver {
 		t.Errorf("%+v", got)
 	}
 	if want := []string{"-nvidia_uvm", "-nvidia", "+nvidia", "+nvidia_modeset", "+nvidia_drm", "+nvidia_uvm"}; !slices.Equal(n.kernel.Calls, want) {
@@ -658,21 +658,21 @@ func TestLoadReplaces(t *testing.T) {
 // TestUnloadUndoesAllOrSaysWhat has things be undone that are not modules, and
 // what cannot be be said and kept for the next time.
 func TestUnloadUndoesAllOrSaysWhat(t *testing.T) {
-	f := newNode(t)
+	f := newMachine(t)
 	t.Run("firmware alone", func(t *testing.T) {
-		n := f.node(t)
+		n := f.machine(t)
 		for _, root := range []string{n.own, n.host} {
 			write(t, filepath.Join(root, "sys/module/firmware_class/parameters/path"), 0o644, "/set\n")
 		}
 		// No kernel takes so long a path.
-		n.record(t, load.Record{Firmware: "/set", Before: strings.Repeat("/long", 100)})
+		n.record(t, node.Record{Firmware: "/set", Before: strings.Repeat("/long", 100)})
 		if names, o := n.refused(t, "unload"); !slices.Equal(names, []string{"not-undone"}) || !strings.Contains(o.stderr, "/set") {
 			t.Errorf("%q\n%s", names, o.stderr)
 		}
 		if got := n.recorded(t); got.Firmware != "/set" {
 			t.Errorf("recorded: %+v", got)
 		}
-		n.record(t, load.Record{Firmware: "/set", Before: "/lib/firmware/mine"})
+		n.record(t, node.Record{Firmware: "/set", Before: "/lib/firmware/mine"})
 		if o := n.run(t, "unload"); o.code != 0 {
 			t.Errorf("%+v", o)
 		}
@@ -684,7 +684,7 @@ func TestUnloadUndoesAllOrSaysWhat(t *testing.T) {
 		}
 	})
 	t.Run("a driver left alone", func(t *testing.T) {
-		n := f.node(t)
+		n := f.machine(t)
 		n.kernel.Have("nvidia", "580.159.04", "")
 		dir := t.TempDir()
 		write(t, filepath.Join(dir, "nvidia.com-gpu.json"), 0o644, `{"cdiVersion":"0.5.0","kind":"nvidia.com/gpu"}`)
@@ -693,7 +693,7 @@ func TestUnloadUndoesAllOrSaysWhat(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		n.record(t, load.Record{CDI: []load.CDIFolder{{Dir: dir, Mounted: true}}})
+		n.record(t, node.Record{CDI: []node.CDIFolder{{Dir: dir, Mounted: true}}})
 		if names, o := n.refused(t, "unload"); !slices.Equal(names, []string{"not-undone"}) || !strings.Contains(o.stderr, dir+", which is not mounted") {
 			t.Errorf("%q\n%s", names, o.stderr)
 		}
@@ -706,8 +706,8 @@ func TestUnloadUndoesAllOrSaysWhat(t *testing.T) {
 		}
 	})
 	t.Run("device files of an unmounted /dev", func(t *testing.T) {
-		n := f.node(t)
-		n.record(t, load.Record{Dev: "/dev", Nodes: []devices.Node{{Path: "nvidia0", Major: 195}}})
+		n := f.machine(t)
+		n.record(t, node.Record{Dev: "/dev", Nodes: []devices.Node{{Path: "nvidia0", Major: 195}}})
 		if names, o := n.refused(t, "unload"); !slices.Equal(names, []string{"not-undone"}) || !strings.Contains(o.stderr, "-v /dev:/dev") {
 			t.Errorf("%q\n%s", names, o.stderr)
 		}
@@ -720,7 +720,7 @@ func TestUnloadUndoesAllOrSaysWhat(t *testing.T) {
 // TestLoadKilled has a load be stopped for good in the middle: what it did is
 // known.
 func TestLoadKilled(t *testing.T) {
-	n := newNode(t)
+	n := newMachine(t)
 	n.kernel.Before = func(name string) {
 		if name == "nvidia_uvm" {
 			if got := n.recorded(t); !slices.Equal(got.Modules, fixtureModules) || got.Firmware == "" || got.Driver != fixtureDriver {
@@ -744,10 +744,10 @@ func TestLoadKilled(t *testing.T) {
 }
 
 // recorded is what is written down of the node's boot.
-func (n *node) recorded(t *testing.T) load.Record {
+func (n *machine) recorded(t *testing.T) node.Record {
 	t.Helper()
 	s, boot := n.boot(t)
-	r, err := load.ReadRecord(s, boot)
+	r, err := node.ReadRecord(s, boot)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -755,7 +755,7 @@ func (n *node) recorded(t *testing.T) load.Record {
 }
 
 // record writes something down for the node's boot.
-func (n *node) record(t *testing.T, r load.Record) {
+func (n *machine) record(t *testing.T, r node.Record) {
 	t.Helper()
 	s, boot := n.boot(t)
 	if err := r.Write(t.Context(), s, boot); err != nil {
@@ -763,7 +763,7 @@ func (n *node) record(t *testing.T, r load.Record) {
 	}
 }
 
-func (n *node) boot(t *testing.T) (*share.Share, string) {
+func (n *machine) boot(t *testing.T) (*share.Share, string) {
 	t.Helper()
 	s, err := share.Open(n.share)
 	if err != nil {
@@ -773,7 +773,7 @@ func (n *node) boot(t *testing.T) (*share.Share, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	boot, err := load.Boot(host)
+	boot, err := node.Boot(host)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -783,31 +783,31 @@ func (n *node) boot(t *testing.T) (*share.Share, string) {
 // TestLoadWithoutWhatCUDANeedsNot has a driver of which modules are left out
 // that CUDA can do without: it is loaded, and stays so for whoever asks.
 func TestLoadWithoutWhatCUDANeedsNot(t *testing.T) {
-	f := newNode(t)
+	f := newMachine(t)
 	display := []string{"nvidia_modeset", "nvidia_drm"}
 	for _, tt := range []struct {
 		name  string
-		stage func(t *testing.T, n *node)
+		stage func(t *testing.T, n *machine)
 		left  []string
 	}{
-		{"refused by the kernel", func(_ *testing.T, n *node) { n.kernel.Refuse["nvidia_modeset"] = unix.ENOENT }, display},
-		{"blacklisted", func(t *testing.T, n *node) {
+		{"refused by the kernel", func(_ *testing.T, n *machine) { n.kernel.Refuse["nvidia_modeset"] = unix.ENOENT }, display},
+		{"blacklisted", func(t *testing.T, n *machine) {
 			write(t, filepath.Join(n.host, "proc/cmdline"), 0o644, "quiet module_blacklist=nvidia_modeset\n")
 		}, display},
-		{"its drm not to be read", func(t *testing.T, n *node) {
+		{"its drm not to be read", func(t *testing.T, n *machine) {
 			tree := filepath.Join(n.host, "lib/modules", fixtureRelease)
 			write(t, filepath.Join(tree, "modules.dep"), 0o644, "kernel/drivers/gpu/drm/drm.ko:\n")
 			write(t, filepath.Join(tree, "modules.builtin"), 0o644, "kernel/drivers/gpu/drm/drm_kms_helper.ko\nkernel/drivers/acpi/video.ko\n")
 		}, display[1:]},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			n := f.node(t)
+			n := f.machine(t)
 			tt.stage(t, n)
-			if got := n.load(t); got.State != job.Loaded || !slices.Equal(got.LeftOut, tt.left) {
+			if got := n.load(t); got.State != node.Loaded || !slices.Equal(got.LeftOut, tt.left) {
 				t.Errorf("%s without %q, want %q", got.State, got.LeftOut, tt.left)
 			}
 			calls := len(n.kernel.Calls)
-			if got := n.load(t); got.State != job.AlreadyLoaded || !slices.Equal(got.LeftOut, tt.left) {
+			if got := n.load(t); got.State != node.AlreadyLoaded || !slices.Equal(got.LeftOut, tt.left) {
 				t.Errorf("again: %s without %q, want %q", got.State, got.LeftOut, tt.left)
 			}
 			if more := n.kernel.Calls[calls:]; len(more) > 0 {
@@ -828,16 +828,16 @@ func TestLoadWithoutWhatCUDANeedsNot(t *testing.T) {
 // TestLoadKeepsTheHosts has the host's own driver be of the share's version,
 // without what CUDA can do without.
 func TestLoadKeepsTheHosts(t *testing.T) {
-	n := newNode(t)
-	own := n.fixture.node(t)
+	n := newMachine(t)
+	own := n.fixture.machine(t)
 	n.kernel.Have("nvidia", fixtureDriver, "ANOTHER")
 	n.kernel.Have("nvidia_uvm", fixtureDriver, "ANOTHER")
-	if got := n.load(t); got.State != job.AlreadyLoaded || got.By != "" {
+	if got := n.load(t); got.State != node.AlreadyLoaded || got.By != "" {
 		t.Errorf("%+v", got)
 	}
 	extension := filepath.Join(n.host, "usr/lib/extension-release.d/extension-release.flatcar-nvidia-drivers-570-open")
 	write(t, extension, 0o644, "ID=flatcar\n")
-	if got := n.load(t); got.State != job.LeftAlone || got.By == "" || got.Manifest != "" {
+	if got := n.load(t); got.State != node.LeftAlone || got.By == "" || got.Manifest != "" {
 		t.Errorf("%+v", got)
 	}
 	if names, o := n.refused(t, "load", "--replace"); !slices.Equal(names, []string{"host-driver"}) {
@@ -853,7 +853,7 @@ func TestLoadKeepsTheHosts(t *testing.T) {
 
 // TestLoadUsage has what no load can make sense of.
 func TestLoadUsage(t *testing.T) {
-	n := newNode(t)
+	n := newMachine(t)
 	for _, args := range [][]string{
 		{"load", "extra"}, {"load", "--modules", "frobnicator"}, {"load", "--parameters", "nvidia"},
 		{"load", "--parameters", "nvidia.NoSuch=1"}, {"load", "--parameters", "frob.X=1"}, {"unload", "extra"}, {"load", "--share", "/nowhere"},
@@ -879,7 +879,7 @@ func TestRefusalsHaveRows(t *testing.T) {
 	}
 	table, _, _ = strings.Cut(table, "\n\n")
 	var want strings.Builder
-	for _, r := range load.Refusals() {
+	for _, r := range node.Refusals() {
 		says := strings.ReplaceAll(r.Says, "%s", "…")
 		want.WriteString("| `" + r.Name + "` | " + says + " | " + r.Do + " |\n")
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/k8sp/cuda/pkg/job"
+	"github.com/k8sp/cuda/pkg/node"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -46,7 +47,7 @@ type streams struct {
 // defaults are what commands have beside their flags.
 type defaults struct {
 	build job.Options
-	load  job.LoadOptions
+	load  node.LoadOptions
 }
 
 // run is the whole program: it parses args, runs one subcommand and returns

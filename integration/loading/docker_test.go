@@ -13,7 +13,8 @@ import (
 
 	"github.com/k8sp/cuda/integration/lab"
 	"github.com/k8sp/cuda/pkg/kernel"
-	"github.com/k8sp/cuda/pkg/modules/load"
+	"github.com/k8sp/cuda/pkg/node"
+	"github.com/k8sp/cuda/pkg/node/live"
 )
 
 // TestDocker has a container's own limits refuse a load, on the kernel that
@@ -22,7 +23,7 @@ import (
 // says that it has. Nothing is ever loaded: the modules are of another kernel.
 func TestDocker(t *testing.T) {
 	b := open(t)
-	release := load.Running{}.Release()
+	release := live.Running{}.Release()
 	dir := t.TempDir()
 	target := kernel.Target{Release: kernel.Release{Full: release}}
 	if _, err := publish(t.Context(), filepath.Join(dir, "share"), older, b.standin, target); err != nil {
@@ -115,13 +116,13 @@ func (b *bench) docker(t *testing.T, share string, options ...string) []string {
 		t.Fatal(err)
 	}
 	t.Logf("%s\nexit code %d\n%s%s", strings.Join(run.Argv(), " "), code, stdout.String(), stderr.String())
-	var out struct{ Failures []load.Finding }
+	var out struct{ Failures []node.Finding }
 	if err := json.Unmarshal(stdout.Bytes(), &out); err != nil || code != 17 {
 		t.Fatalf("exit code %d, %v", code, err)
 	}
 	names := []string{}
 	for _, f := range out.Failures {
-		if f.Name != load.Unaccepted.Name {
+		if f.Name != node.Unaccepted.Name {
 			names = append(names, f.Name)
 		}
 	}

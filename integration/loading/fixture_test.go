@@ -15,10 +15,9 @@ import (
 
 	"github.com/k8sp/cuda/integration/guest/plan"
 	"github.com/k8sp/cuda/integration/lab"
-	"github.com/k8sp/cuda/pkg/job"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/modules"
-	"github.com/k8sp/cuda/pkg/modules/load"
+	"github.com/k8sp/cuda/pkg/node"
 	"github.com/k8sp/cuda/pkg/share"
 )
 
@@ -243,12 +242,12 @@ func result[T any](t *testing.T, ran *plan.Ran, exit int) T {
 }
 
 // loaded expects a load to have ended well, in a state and with a driver.
-func loaded(t *testing.T, r plan.Result, state, driver string) job.LoadResult {
+func loaded(t *testing.T, r plan.Result, state, driver string) node.LoadResult {
 	t.Helper()
 	if len(r.Errors) > 0 {
 		t.Errorf("%q", r.Errors)
 	}
-	out := result[job.LoadResult](t, r.Ran, 0)
+	out := result[node.LoadResult](t, r.Ran, 0)
 	if out.State != state || out.Driver != driver {
 		t.Errorf("%s %s, want %s %s", out.State, out.Driver, state, driver)
 	}
@@ -256,10 +255,10 @@ func loaded(t *testing.T, r plan.Result, state, driver string) job.LoadResult {
 }
 
 // refused expects a run to have been refused for exactly these reasons.
-func refused(want ...load.Finding) func(*testing.T, plan.Result) {
+func refused(want ...node.Finding) func(*testing.T, plan.Result) {
 	return func(t *testing.T, r plan.Result) {
 		t.Helper()
-		out := result[struct{ Failures []load.Finding }](t, r.Ran, 17)
+		out := result[struct{ Failures []node.Finding }](t, r.Ran, 17)
 		if got, want := fmt.Sprintf("%q", out.Failures), fmt.Sprintf("%q", want); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}

@@ -10,8 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/k8sp/cuda/integration/guest/plan"
-	"github.com/k8sp/cuda/pkg/job"
-	"github.com/k8sp/cuda/pkg/modules/load"
+	"github.com/k8sp/cuda/pkg/node"
+	"github.com/k8sp/cuda/pkg/node/live"
 )
 
 const firmwarePath = "/sys/module/firmware_class/parameters/path"
@@ -37,10 +37,10 @@ func names(m map[string]string) []string {
 	return list
 }
 
-// live are the driver's modules that a /proc/modules has.
-func live(r plan.Result) (list []string) {
+// loadedModules are the driver's modules that a /proc/modules has.
+func loadedModules(r plan.Result) (list []string) {
 	for line := range strings.Lines(string(r.Read["/proc/modules"])) {
-		if name, _, _ := strings.Cut(line, " "); slices.Contains(load.Family, name) {
+		if name, _, _ := strings.Cut(line, " "); slices.Contains(live.Family, name) {
 			list = append(list, name)
 		}
 	}
@@ -59,7 +59,7 @@ func TestLife(t *testing.T) {
 	}
 	in := func(t *testing.T, r plan.Result, version string) {
 		t.Helper()
-		if diff := cmp.Diff(all, live(r)); diff != "" {
+		if diff := cmp.Diff(all, loadedModules(r)); diff != "" {
 			t.Errorf("modules (-want +got):\n%s", diff)
 		}
 		want := "/opt/share/modules/" + b.host.Release + "/" + version + "/firmware"
@@ -74,7 +74,7 @@ func TestLife(t *testing.T) {
 	}
 	out := func(t *testing.T, r plan.Result) {
 		t.Helper()
-		if got := live(r); len(got) > 0 {
+		if got := loadedModules(r); len(got) > 0 {
 			t.Errorf("still loaded: %q", got)
 		}
 		if got := strings.TrimSpace(string(r.Read[firmwarePath])); got != own {
@@ -86,23 +86,23 @@ func TestLife(t *testing.T) {
 	}
 	run := func(words string) plan.Step { return plan.Step{Run: builder(words)} }
 	steps := []step{
-		{"no GPU", run("load"), refused(load.NoDevice.Of())},
+		{"no GPU", run("load"), refused(node.NoDevice.Of())},
 		{"no GPU, tried all the same", look(plan.Step{
 			Write: []plan.Text{{Name: firmwarePath, Content: own}}, Run: builder("load --try-without-device"),
 		}), func(t *testing.T, r plan.Result) {
-			refused(load.NoDevice.Of())(t, r)
+			refused(node.NoDevice.Of())(t, r)
 			if !strings.Contains(string(r.Ran.Stderr), "NVRM: No NVIDIA GPU found") {
 				t.Error("the error lacks what the kernel's log says")
 			}
 			out(t, r) // all is as it was
 		}},
 		{"nothing to unload", run("unload"), func(t *testing.T, r plan.Result) {
-			if got := result[job.UnloadResult](t, r.Ran, 0); got.Driver != "" {
+			if got := result[node.UnloadResult](t, r.Ran, 0); got.Driver != "" {
 				t.Errorf("unloaded %+v", got)
 			}
 		}},
 		{"load", look(plan.Step{Load: card("0x2330"), Run: builder("load --driver-version " + older)}), func(t *testing.T, r plan.Result) {
-			got := loaded(t, r, job.Loaded, older)
+			got := loaded(t, r, node.Loaded, older)
 			if len(got.Modules) != len(all) || got.Modules[0] != "nvidia" {
 				t.Errorf("loaded %q", got.Modules)
 			}
@@ -112,17 +112,17 @@ func TestLife(t *testing.T) {
 			in(t, r, older)
 		}},
 		{"load again", look(run("load --driver-version " + older)), func(t *testing.T, r plan.Result) {
-			if got := loaded(t, r, job.AlreadyLoaded, older); len(got.Modules)+len(got.InTree) > 0 {
+			if got := loaded(t, r, node.AlreadyLoaded, older); len(got.Modules)+len(got.InTree) > 0 {
 				t.Errorf("loaded %+v", got)
 			}
 			in(t, r, older)
 		}},
-		{"check", run("load --check --driver-version " + older), func(t *testing.T, r plan.Result) { loaded(t, r, job.AlreadyLoaded, older) }},
+		{"check", run("load --check --driver-version " + older), func(t *testing.T, r plan.Result) { loaded(t, r, node.AlreadyLoaded, older) }},
 		// As a DaemonSet's readiness probe does it: in a container that makes
 		// the host's device files, and may open none of them.
 		{"check of the host's /dev", plan.Step{Run: builder("load --check --dev " + plan.HostDev + " --driver-version " + older), Confined: plan.Confined{Devices: true}},
-			func(t *testing.T, r plan.Result) { loaded(t, r, job.AlreadyLoaded, older) }},
-		{"check of another version", run("load --check"), refused(load.OtherVersion.Of(older, newer, ""))},
+			func(t *testing.T, r plan.Result) { loaded(t, r, node.AlreadyLoaded, older) }},
+		{"check of another version", run("load --check"), refused(node.OtherVersion.Of(older, newer, ""))},
 		// The kernel looks for the GPU's firmware as soon as it is opened.
 		{"open the GPU", plan.Step{Open: []string{"/dev/nvidia0", "/dev/nvidia-uvm"}}, func(t *testing.T, r plan.Result) {
 			if len(r.Errors) > 0 {
@@ -130,17 +130,17 @@ func TestLife(t *testing.T) {
 			}
 		}},
 		{"another version, in use", run("load"),
-			refused(load.OtherVersion.Of(older, newer, "; it is in use: init (process 1, /dev/nvidia-uvm /dev/nvidia0)"))},
+			refused(node.OtherVersion.Of(older, newer, "; it is in use: init (process 1, /dev/nvidia-uvm /dev/nvidia0)"))},
 		{"replace what is in use", look(run("load --replace")), func(t *testing.T, r plan.Result) {
-			refused(load.InUse.Of(older, "init (process 1, /dev/nvidia-uvm /dev/nvidia0)"))(t, r)
+			refused(node.InUse.Of(older, "init (process 1, /dev/nvidia-uvm /dev/nvidia0)"))(t, r)
 			in(t, r, older)
 		}},
 		{"unload what is in use", look(run("unload")), func(t *testing.T, r plan.Result) {
-			refused(load.InUse.Of(older, "init (process 1, /dev/nvidia-uvm /dev/nvidia0)"))(t, r)
+			refused(node.InUse.Of(older, "init (process 1, /dev/nvidia-uvm /dev/nvidia0)"))(t, r)
 			in(t, r, older)
 		}},
 		{"replace", look(plan.Step{Close: true, Run: builder("load --replace")}), func(t *testing.T, r plan.Result) {
-			loaded(t, r, job.Loaded, newer)
+			loaded(t, r, node.Loaded, newer)
 			in(t, r, newer)
 		}},
 		{"open the replaced GPU", plan.Step{Open: []string{"/dev/nvidia0"}}, func(t *testing.T, r plan.Result) {
@@ -149,7 +149,7 @@ func TestLife(t *testing.T) {
 			}
 		}},
 		{"unload", look(plan.Step{Close: true, Run: builder("unload")}), func(t *testing.T, r plan.Result) {
-			if got := result[job.UnloadResult](t, r.Ran, 0); got.Driver != newer || len(got.Modules) != len(all) || len(got.InTree) == 0 || got.Firmware != own {
+			if got := result[node.UnloadResult](t, r.Ran, 0); got.Driver != newer || len(got.Modules) != len(all) || len(got.InTree) == 0 || got.Firmware != own {
 				t.Errorf("unloaded %+v", got)
 			}
 			out(t, r)
@@ -157,9 +157,9 @@ func TestLife(t *testing.T) {
 		{"at the same time", look(plan.Step{Run: builder("load"), Beside: [][]string{builder("load"), builder("load")}}), func(t *testing.T, r plan.Result) {
 			states := map[string]int{}
 			for _, ran := range append(r.Beside, *r.Ran) {
-				states[result[job.LoadResult](t, &ran, 0).State]++
+				states[result[node.LoadResult](t, &ran, 0).State]++
 			}
-			if diff := cmp.Diff(map[string]int{job.Loaded: 1, job.AlreadyLoaded: 2}, states); diff != "" {
+			if diff := cmp.Diff(map[string]int{node.Loaded: 1, node.AlreadyLoaded: 2}, states); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 			in(t, r, newer)
@@ -169,7 +169,7 @@ func TestLife(t *testing.T) {
 			for _, part := range []string{"the kernel looks for firmware in /opt/share/", "cannot be removed: read-only file system"} {
 				says("not-undone", part)(t, r)
 			}
-			if got := live(r); len(got) > 0 {
+			if got := loadedModules(r); len(got) > 0 {
 				t.Errorf("still loaded: %q", got)
 			}
 			if len(r.Stat) != len(devices) {
@@ -178,28 +178,28 @@ func TestLife(t *testing.T) {
 		}},
 		{"unload once more", look(run("unload")), func(t *testing.T, r plan.Result) { out(t, r) }},
 		{"one module", look(run("load --modules nvidia --parameters nvidia.NVreg_EnableGpuFirmware=0,nvidia.NVreg_DeviceFileMode=432")), func(t *testing.T, r plan.Result) {
-			loaded(t, r, job.Loaded, newer)
+			loaded(t, r, node.Loaded, newer)
 			if got, want := r.Stat["/dev/nvidiactl"], "crw-rw---- 195:255"; got != want {
 				t.Errorf("/dev/nvidiactl is %q, want %q as the parameter has it", got, want)
 			}
 		}},
 		{"the rest", look(run("load")), func(t *testing.T, r plan.Result) {
-			if got := loaded(t, r, job.Loaded, newer); slices.Contains(got.Modules, "nvidia") || len(got.Modules) != len(all)-1 {
+			if got := loaded(t, r, node.Loaded, newer); slices.Contains(got.Modules, "nvidia") || len(got.Modules) != len(all)-1 {
 				t.Errorf("loaded %q", got.Modules)
 			}
 		}},
-		{"check of another's", run("load --check --share /empty"), refused(load.NotLoaded.Of("driver " + newer + ", which is loaded, is not the share's"))},
-		{"nothing published", run("load --share /empty"), func(t *testing.T, r plan.Result) { loaded(t, r, job.LeftAlone, newer) }},
+		{"check of another's", run("load --check --share /empty"), refused(node.NotLoaded.Of("driver " + newer + ", which is loaded, is not the share's"))},
+		{"nothing published", run("load --share /empty"), func(t *testing.T, r plan.Result) { loaded(t, r, node.LeftAlone, newer) }},
 		{"Flatcar's extension", plan.Step{
 			Write: []plan.Text{{Name: "/usr/lib/extension-release.d/extension-release.flatcar-nvidia-drivers-990-open", Content: "ID=flatcar\n"}},
 			Run:   builder("load --share /other --host-root /"),
 		}, func(t *testing.T, r plan.Result) {
-			if got := loaded(t, r, job.LeftAlone, newer); got.By != "Flatcar's extension flatcar-nvidia-drivers-990-open" {
+			if got := loaded(t, r, node.LeftAlone, newer); got.By != "Flatcar's extension flatcar-nvidia-drivers-990-open" {
 				t.Errorf("by %q", got.By)
 			}
 		}},
 		{"Flatcar's extension, to be replaced", run("load --replace --host-root / --share /other --driver-version " + older),
-			refused(load.HostDriver.Of(newer, "Flatcar's extension flatcar-nvidia-drivers-990-open", older))},
+			refused(node.HostDriver.Of(newer, "Flatcar's extension flatcar-nvidia-drivers-990-open", older))},
 	}
 	m := b.with(t, map[string]string{
 		"/empty/README":                       "a share with nothing in it\n",

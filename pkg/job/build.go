@@ -98,7 +98,7 @@ func Build(ctx context.Context, o Options) (Result, error) {
 		return Result{}, err
 	}
 	defer giveToOwner(ctx, s)
-	err = run(ctx, stage.Detect, func(ctx context.Context) error { return b.detect(ctx, s.Exports()) })
+	err = stage.Run(ctx, stage.Detect, func(ctx context.Context) error { return b.detect(ctx, s.Exports()) })
 	if err != nil {
 		return Result{}, err
 	}
@@ -151,7 +151,7 @@ func giveToOwner(ctx context.Context, s *share.Share) {
 
 func (b *build) run(ctx context.Context) (Result, error) {
 	var result Result
-	err := run(ctx, stage.Driver, func(ctx context.Context) (err error) {
+	err := stage.Run(ctx, stage.Driver, func(ctx context.Context) (err error) {
 		if err := b.chooseDriver(ctx); err != nil {
 			return err
 		}
@@ -179,7 +179,7 @@ func (b *build) run(ctx context.Context) (Result, error) {
 		}
 	}
 	if !result.Reused || !b.user.done {
-		err = run(ctx, stage.Publish, func(ctx context.Context) (err error) {
+		err = stage.Run(ctx, stage.Publish, func(ctx context.Context) (err error) {
 			if err := b.lock.Check(); err != nil {
 				return err
 			}
@@ -212,7 +212,7 @@ func (b *build) make(ctx context.Context) error {
 		{stage.Build, b.completing(installerTool, b.compile)},
 		{stage.Check, b.check},
 	} {
-		if err := run(ctx, s.name, s.work); err != nil {
+		if err := stage.Run(ctx, s.name, s.work); err != nil {
 			return err
 		}
 	}

@@ -4,9 +4,6 @@
 // Each stage's work is in the package that knows its subject (pkg/kernel,
 // pkg/cuda, pkg/modules); this one hands the result of each to the next,
 // decides whether a rerun has anything to do, and brackets every stage in the
-// log with its name and the time it took. Begin with [Build].
-//
-// [Load] and [Unload] are the other half, on a host that has the share: which
-// of the published drivers, what stands in the way, the modules in, and what
-// programs need beside them. Begin with loader.load.
+// log with its name and the time it took. Begin with [Build]. What becomes of the
+// modules on a host is pkg/node's.
 package job

@@ -44,14 +44,14 @@ func Source(ctx context.Context, o Options) (SourceResult, error) {
 		return SourceResult{}, err
 	}
 	defer giveToOwner(ctx, s)
-	err = run(ctx, stage.Detect, func(ctx context.Context) (err error) {
+	err = stage.Run(ctx, stage.Detect, func(ctx context.Context) (err error) {
 		b.target, err = b.Host.detect(ctx, s.Exports())
 		return err
 	})
 	if err != nil {
 		return SourceResult{}, err
 	}
-	if err := b.locked(ctx, func() error { return run(ctx, stage.Source, b.checkOut) }); err != nil {
+	if err := b.locked(ctx, func() error { return stage.Run(ctx, stage.Source, b.checkOut) }); err != nil {
 		return SourceResult{}, err
 	}
 	t := b.source

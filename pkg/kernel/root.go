@@ -157,6 +157,20 @@ func (r *Root) Exists(name string) bool {
 	return err == nil
 }
 
+// Link is where a symbolic link of the root points, as it is written there; ""
+// where there is none. Links of proc (ns/pid) need not lead to any file.
+func (r *Root) Link(name string) string {
+	dir, err := r.Path(path.Dir(name))
+	if err != nil {
+		return ""
+	}
+	target, err := os.Readlink(filepath.Join(dir, path.Base(name)))
+	if err != nil {
+		return ""
+	}
+	return target
+}
+
 // Open opens a regular file inside the root.
 func (r *Root) Open(name string) (*os.File, error) {
 	p, err := r.Path(name)

@@ -1,0 +1,13 @@
+// Package node is a published driver on a running host: brought into its kernel,
+// and taken out again.
+//
+// [Load] finds out all that stands in the way before it changes anything, and
+// tells it at once: each is a [Finding], whose sentences are [Refusals]. Then it
+// puts the modules in, points the kernel at the GPU's firmware, makes the device
+// files and writes a CDI specification, and keeps a record of what it changed.
+// [Unload] undoes what is recorded.
+//
+// What the kernel has now, and the system calls by which that changes, is in
+// pkg/node/live; the device files are in pkg/node/devices, and how containers get
+// them in pkg/node/cdi. Begin with loader.load.
+package node

@@ -1,0 +1,234 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"runtime"
+	"slices"
+
+	"github.com/rs/zerolog"
+
+	"github.com/k8sp/cuda/pkg/cuda/userspace"
+	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/node/cdi"
+	"github.com/k8sp/cuda/pkg/node/devices"
+	"github.com/k8sp/cuda/pkg/node/live"
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+// The kinds of failure, besides [Refusals], of what comes after modules.
+const (
+	nodesKind = "device-files"
+	cdiKind   = "cdi"
+)
+
+// ofKind gives a stage's error that has no kind one, by which programs tell it.
+func ofKind(kind string, err error) error {
+	var failure *stage.Error
+	if !errors.As(err, &failure) || failure.Kind != "" {
+		return err
+	}
+	e := *failure
+	e.Kind = kind
+	return &e
+}
+
+// sentence is what an error says, without the stage and what to do next.
+func sentence(err error) string {
+	var failure *stage.Error
+	if errors.As(err, &failure) {
+		return failure.Sentence()
+	}
+	return err.Error()
+}
+
+// finish makes what a driver that is loaded needs beside its modules: device
+// files, and a CDI specification of them and of its user-space side.
+func (l *loader) finish(ctx context.Context) error {
+	plan, err := devices.Plan(l.host)
+	if err != nil {
+		return ofKind(nodesKind, err)
+	}
+	for _, n := range plan {
+		l.result.Nodes = append(l.result.Nodes, n.Path)
+	}
+	if l.Check {
+		// A container that makes device files for others need not be one that
+		// may open them.
+		if l.access.IsHosts(l.Dev) {
+			return ofKind(nodesKind, devices.Present(l.Dev, plan))
+		}
+		return ofKind(nodesKind, devices.Check(l.Dev, plan))
+	}
+	if err := l.mayUse(plan); err != nil {
+		return err
+	}
+	made, err := devices.Make(ctx, l.Dev, plan)
+	if l.access.IsHosts(l.Dev) && len(made) > 0 {
+		l.record.AddNodes(l.Dev, made)
+		l.keep(ctx)
+	}
+	if err != nil {
+		return ofKind(nodesKind, err)
+	}
+	zerolog.Ctx(ctx).Info().Str("dev", l.Dev).Int("nodes", len(plan)).Int("made", len(made)).Msg("device files")
+	root := l.findUserSpace(ctx)
+	if root.Dir == "" {
+		return nil
+	}
+	return ofKind(cdiKind, l.specify(ctx, root, plan))
+}
+
+// mayUse says what keeps this container from device files that are only its
+// own; nothing where its runtime has given it the GPUs, as --gpus and CDI do.
+// A load of modules has looked before it began.
+func (l *loader) mayUse(plan []devices.Node) error {
+	if l.result.State == Loaded || l.access.IsHosts(l.Dev) {
+		return nil
+	}
+	found := l.access.Devices(l.Dev)
+	control := slices.DeleteFunc(slices.Clone(plan), func(n devices.Node) bool { return n.Path != devices.Control })
+	if len(found) == 0 || len(control) > 0 && devices.Check(l.Dev, control) == nil {
+		return nil
+	}
+	return refuse(found, nil)
+}
+
+// lookAtUserSpace holds the share's user-space side of a driver against its
+// modules before they are loaded: one of another version talks to none of them.
+// That there is none stops nothing: a container may bring its own.
+func (l *loader) lookAtUserSpace() []Finding {
+	root, err := userspace.Find(l.share, l.version)
+	switch {
+	case err == nil:
+		l.userSpace = root
+	case !errors.Is(err, fs.ErrNotExist):
+		return []Finding{UserSpace.Of(sentence(err))}
+	}
+	return nil
+}
+
+// findUserSpace finds the user-space side of the driver that is loaded, the
+// share's or the host's. Its root is zero where there is none that serves,
+// which is only said: the driver itself is there.
+func (l *loader) findUserSpace(ctx context.Context) userspace.Root {
+	log := zerolog.Ctx(ctx)
+	root, err := l.userSpace, error(nil)
+	if root.Dir == "" {
+		root, err = userspace.Find(l.share, l.result.Driver)
+	}
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			log.Warn().Err(err).Msg("the share's user-space side of the driver does not serve")
+		}
+		root, err = userspace.Discover(l.host, l.result.Driver)
+	}
+	if err != nil {
+		log.Warn().Err(err).Msg("no user-space side of the driver for containers")
+		return userspace.Root{}
+	}
+	l.result.UserSpace = root.Dir
+	log.Info().Str("root", root.Dir).Int("files", len(root.Items)).Msg("user-space side of the driver")
+	return root
+}
+
+// cdiInShare is the share's folder for a CDI specification. It is recorded as
+// this, since the share may lie elsewhere in the container that unloads.
+const cdiInShare = "cdi"
+
+// specify writes the CDI specification. Whoever named no folder for it may
+// have no use for it: then what prevents it is only said.
+func (l *loader) specify(ctx context.Context, root userspace.Root, plan []devices.Node) error {
+	log := zerolog.Ctx(ctx)
+	hostDir := "/"
+	if root.Dir != l.host.Dir() {
+		dir, sure, found := l.hostPath(root.Dir)
+		if found != nil {
+			log.Warn().Str("next", found.Do).Msg("no CDI specification: where the share lies on the host is not to be seen")
+			return nil
+		}
+		if !sure {
+			l.warnUnsure(ctx, dir)
+		}
+		hostDir = dir
+	}
+	gpus, err := devices.GPUs(l.host)
+	if err != nil {
+		return err
+	}
+	spec := cdi.Spec(cdi.Options{Root: root, HostDir: hostDir, Nodes: plan, GPUs: gpus, Arch: kernel.ArchOf(runtime.GOARCH)})
+	dir, named := l.CDIDir, l.CDIDir != ""
+	if !named {
+		dir = filepath.Join(l.own.Dir(), cdi.Dir)
+		if !l.access.IsMount(dir) {
+			dir = filepath.Join(l.share.Dir(), cdiInShare)
+		}
+	}
+	inShare := dir == filepath.Join(l.share.Dir(), cdiInShare)
+	if inShare {
+		if err := l.share.MkdirAll(dir); err != nil {
+			log.Warn().Err(err).Msg("no CDI specification: the share cannot be written")
+			return nil
+		}
+	}
+	file, err := cdi.Write(dir, spec)
+	switch {
+	case err == nil:
+	case named && !errors.Is(err, fs.ErrExist):
+		return err
+	default:
+		log.Warn().Err(err).Msg("no CDI specification")
+		return nil
+	}
+	l.result.CDI = file
+	if inShare {
+		if err := l.share.Chown(ctx, file); err != nil {
+			log.Warn().Err(err).Str("file", file).Msg("its owner stays root")
+		}
+		l.record.AddCDI(CDIFolder{Dir: cdiInShare})
+	} else {
+		l.record.AddCDI(CDIFolder{Dir: dir, Mounted: l.access.OnMount(dir)})
+	}
+	l.keep(ctx)
+	if !l.access.IsHosts(l.Dev) {
+		log.Warn().Str("dev", l.Dev).Msg("the device files are this container's own: for others, mount the host's with -v /dev:/dev")
+	}
+	log.Info().Str("file", file).Msg("CDI specification")
+	return nil
+}
+
+// keep writes down what was changed on the host.
+func (l *loader) keep(ctx context.Context) {
+	if l.boot == "" {
+		return
+	}
+	if err := l.record.Write(context.WithoutCancel(ctx), l.share, l.boot); err != nil {
+		zerolog.Ctx(ctx).Warn().Err(err).Msg("what was changed on this host cannot be recorded in the share, so unload will not undo it")
+	}
+}
+
+// hostPath is where a folder of the share lies on the host. Sure is false where
+// that is a guess.
+func (l *loader) hostPath(dir string) (path string, sure bool, none *Finding) {
+	inside, err := filepath.Rel(l.share.Dir(), dir)
+	top, sure := l.HostShare, true
+	if top == "" && err == nil {
+		var real string
+		if real, err = filepath.EvalSymlinks(l.share.Dir()); err == nil {
+			top, sure = live.HostPath(l.host, l.own, real)
+		}
+	}
+	if err != nil || top == "" {
+		found := NoHostShare.Of()
+		return "", false, &found
+	}
+	return filepath.Join(top, inside), sure, nil
+}
+
+// warnUnsure says that a path on the host is a guess.
+func (l *loader) warnUnsure(ctx context.Context, path string) {
+	zerolog.Ctx(ctx).Warn().Str("path", path).
+		Msg("the share is taken to lie there on the host; say so with --host-share, or mount the host's root to have it looked up")
+}

@@ -1,0 +1,126 @@
+package node
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/rs/zerolog"
+
+	"github.com/k8sp/cuda/pkg/cuda"
+	"github.com/k8sp/cuda/pkg/modules"
+	"github.com/k8sp/cuda/pkg/node/live"
+)
+
+// lookAtFirmware decides where the kernel is to look for the firmware that the
+// modules name.
+func (i *insertion) lookAtFirmware(ctx context.Context) []Finding {
+	var files []string
+	for _, e := range i.entries {
+		files = append(files, e.Firmware...)
+	}
+	somewhere := func(name string) bool {
+		return i.firmware.On(name) || i.firmware.Path != "" && i.host.Exists(filepath.Join(i.firmware.Path, name))
+	}
+	files = slices.DeleteFunc(files, somewhere)
+	if len(files) == 0 {
+		return nil
+	}
+	dir := filepath.Join(i.found.Link, modules.FirmwareDir)
+	if missing := live.Missing(dir, files); len(missing) > 0 {
+		if i.needsFirmware() {
+			return []Finding{NoFirmware.Of(strings.Join(missing, ", "))}
+		}
+		zerolog.Ctx(ctx).Warn().Strs("firmware", missing).Msg("firmware that newer GPUs need is not beside the modules")
+		return nil
+	}
+	path, sure, finding := i.hostPath(dir)
+	var found Finding
+	switch {
+	case i.firmwareIsSet(i.firmware):
+		return nil
+	case finding != nil:
+		found = *finding
+	case len(path) > live.MaxFirmwarePath:
+		found = LongPath.Of(path)
+	case path == i.firmware.Path:
+		return nil
+	case i.firmware.Writable() != nil:
+		found = ReadOnlySys.Of()
+	default:
+		i.path = path
+		if !sure {
+			i.warnUnsure(ctx, path)
+		}
+		return nil
+	}
+	if i.needsFirmware() {
+		return []Finding{found}
+	}
+	zerolog.Ctx(ctx).Warn().Str("why", found.Says).Str("next", found.Do).
+		Msg("the kernel is not told where firmware is, which this host's GPUs do not need")
+	return nil
+}
+
+// needsFirmware says whether a GPU of this host would not start without it: the
+// open modules need it with all, the others with those that have a GSP unless
+// they are told to do without, and nobody does without a GPU.
+func (i *insertion) needsFirmware() bool {
+	if i.found.Manifest.Driver.ModuleType != cuda.Open && strings.Contains(i.values[live.Main], "NVreg_EnableGpuFirmware=0") {
+		return false
+	}
+	return slices.ContainsFunc(i.gpus, cuda.HasGSP)
+}
+
+// firmwareIsSet says whether the kernel looks where builder had it look for
+// this driver, which a container that sees less of the host cannot know better.
+func (l *loader) firmwareIsSet(now live.Firmware) bool {
+	return now.Path != "" && now.Path == l.record.Firmware && l.version == l.record.Driver
+}
+
+// setFirmware has the kernel look for firmware where it was decided to.
+func (i *insertion) setFirmware(ctx context.Context) error {
+	if i.path != "" {
+		before := i.record
+		if i.firmware.Path != before.Firmware {
+			i.record.Before = i.firmware.Path
+		}
+		i.record.Firmware = i.path
+		i.keep(ctx)
+		if err := i.firmware.Set(i.path); err != nil {
+			i.record.Firmware, i.record.Before = before.Firmware, before.Before
+			i.keep(ctx)
+			return refuse([]Finding{ReadOnlySys.Of()}, err)
+		}
+		zerolog.Ctx(ctx).Info().Str("path", i.path).Str("before", i.firmware.Path).Msg("the kernel looks for firmware in the share")
+	}
+	i.result.Firmware = i.record.Firmware
+	return nil
+}
+
+// remindOfFirmware does the same for a driver that builder loaded before: it
+// asks for firmware each time that a GPU starts. It may have it from elsewhere
+// by now, so nothing is a failure, and no guess takes the place of a path that
+// is set.
+func (l *loader) remindOfFirmware(ctx context.Context) {
+	if l.record.Driver != l.version || !slices.Contains(l.record.Modules, live.Main) {
+		return
+	}
+	i := insertion{loader: l, entries: l.wanted, firmware: live.ReadFirmware(l.host, l.own)}
+	if l.firmwareIsSet(i.firmware) {
+		l.result.Firmware = i.firmware.Path
+		return
+	}
+	if _, sure, _ := l.hostPath(l.found.Link); !sure {
+		return
+	}
+	found := i.lookAtFirmware(ctx)
+	err := refuse(found, nil)
+	if err == nil {
+		err = i.setFirmware(ctx)
+	}
+	if err != nil {
+		zerolog.Ctx(ctx).Warn().Err(err).Msg("the kernel may not find firmware when a GPU starts")
+	}
+}

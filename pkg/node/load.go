@@ -1,0 +1,268 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
+
+	"github.com/k8sp/cuda/pkg/cuda"
+	"github.com/k8sp/cuda/pkg/cuda/userspace"
+	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/modules"
+	"github.com/k8sp/cuda/pkg/node/live"
+	"github.com/k8sp/cuda/pkg/share"
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+// LoadOptions are what a user can say about a load.
+type LoadOptions struct {
+	// Share is the folder with the published modules.
+	Share string
+	// HostRoot is the running host's root; empty takes /host where it is
+	// mounted, else /.
+	HostRoot string
+	// DriverVersion is the driver to load; empty is the newest that the share
+	// has for the running kernel.
+	DriverVersion string
+	// Modules are those to load, and those that they need; empty is all that
+	// CUDA can use, as far as they can be loaded.
+	Modules []string
+	// Parameters are the modules', "nvidia.NVreg_EnableGpuFirmware=0".
+	Parameters []string
+	// Replace unloads another driver that nobody uses.
+	Replace bool
+	// HostShare is where the share lies on the host; empty finds out.
+	HostShare string
+	// Dev is where device files are made; empty is the host's /dev where it is
+	// mounted writable below the host root, else /dev.
+	Dev string
+	// CDIDir receives the CDI specification; empty is /etc/cdi where that is
+	// mounted, else the share's folder cdi.
+	CDIDir string
+	// TryWithoutDevice hands modules to the kernel although there is no GPU.
+	TryWithoutDevice bool
+	// Check changes nothing, and fails where a load would have anything to do.
+	Check bool
+	// Kernel takes the modules; nil is the running one.
+	Kernel live.Kernel
+	// OwnRoot is the root whose proc tells about this process; empty is /.
+	OwnRoot string
+}
+
+// How a load ended.
+const (
+	Loaded        = "loaded"         // modules were loaded
+	AlreadyLoaded = "already-loaded" // there was nothing to load
+	LeftAlone     = "left-alone"     // a driver that is not the share's is there, and stays
+)
+
+// LoadResult is what a load found and did.
+type LoadResult struct {
+	State string `json:"state"`
+	// Driver is the version that the kernel has now, Release the kernel's.
+	Driver  string `json:"driver"`
+	Release string `json:"release"`
+	// Manifest is the path of the manifest of what is loaded; empty where it
+	// is not the share's.
+	Manifest string `json:"manifest,omitempty"`
+	// By is who else brought the driver, as far as that is known.
+	By string `json:"by,omitempty"`
+	// Modules and InTree were loaded now, of the driver and of the kernel's
+	// own, in this order. LeftOut are those that could not be and that CUDA
+	// can do without.
+	Modules []string `json:"modules"`
+	InTree  []string `json:"in_tree"`
+	LeftOut []string `json:"left_out,omitempty"`
+	// Firmware is the kernel's search path for it where it is the share's.
+	Firmware string `json:"firmware,omitempty"`
+	// Dev is the folder that has the device files Nodes.
+	Dev   string   `json:"dev"`
+	Nodes []string `json:"nodes"`
+	// UserSpace is the root of the driver's user-space side: a folder of the
+	// share, or the host's root; empty where there is none to be seen.
+	UserSpace string `json:"user_space,omitempty"`
+	// CDI is the file of the CDI specification; empty where none was written.
+	CDI string `json:"cdi,omitempty"`
+}
+
+// loader is one run of Load or Unload.
+type loader struct {
+	LoadOptions
+	share     *share.Share
+	host, own *kernel.Root
+	release   string
+	boot      string // identifies the host until it is started again; empty where nothing does
+	access    Access
+	state     live.State
+	record    Record
+	gpus      []kernel.PCIDevice
+
+	// What is to be loaded.
+	version string
+	found   modules.Found
+	wanted  []modules.Entry
+	// userSpace is the share's for these modules, where it was looked at
+	// before they were loaded.
+	userSpace userspace.Root
+	result    LoadResult
+}
+
+// Load loads a published driver into the running kernel, makes its device
+// files and has the kernel find its firmware. Where that driver is loaded it
+// does what is left to do; where another one is that is not the share's, it
+// leaves it alone. Errors are of the load stage; what was changed on the way to
+// one is changed back.
+func Load(ctx context.Context, o LoadOptions) (LoadResult, error) {
+	var result LoadResult
+	err := stage.Run(ctx, stage.Load, func(ctx context.Context) error {
+		l, done, err := newLoader(ctx, o)
+		if err != nil {
+			return err
+		}
+		defer done()
+		err = l.load(ctx)
+		result = l.result
+		return err
+	})
+	return result, ofLoad(err)
+}
+
+// ofLoad makes the failure of another stage one of load's: whoever asked for a
+// driver to be loaded has one exit code to look at.
+func ofLoad(err error) error {
+	var failure *stage.Error
+	if !errors.As(err, &failure) || failure.Stage == stage.Usage || failure.Stage == stage.Load {
+		return err
+	}
+	e := *failure
+	e.Stage, e.Kind = stage.Load, string(failure.Stage)
+	return &e
+}
+
+// newLoader opens the share and the host, and waits for its turn on this host.
+func newLoader(ctx context.Context, o LoadOptions) (*loader, func(), error) {
+	s, err := share.Open(o.Share)
+	if err != nil {
+		return nil, nil, err
+	}
+	if o.Kernel == nil {
+		o.Kernel = live.Running{}
+	}
+	l := &loader{LoadOptions: o, share: s, release: o.Kernel.Release()}
+	if l.host, err = kernel.FindRoot(o.HostRoot, kernel.HostMount); err != nil {
+		return nil, nil, stage.Wrap(stage.Load, err, "the host root cannot be opened", "mount it with -v /:/host:ro")
+	}
+	if l.own, err = kernel.OpenRoot(cmp.Or(o.OwnRoot, "/")); err != nil {
+		return nil, nil, stage.Wrap(stage.Load, err, "this container's own root cannot be opened", "")
+	}
+	if is, err := l.host.ReadFile("proc/sys/kernel/osrelease"); err == nil && strings.TrimSpace(string(is)) != l.release {
+		return nil, nil, refuse([]Finding{OtherHost.Of(strings.TrimSpace(string(is)), l.release)}, nil)
+	}
+	l.access = Access{Host: l.host, Own: l.own, Kernel: o.Kernel}
+	done := func() {}
+	if l.boot, err = Boot(l.host); err != nil {
+		zerolog.Ctx(ctx).Warn().Err(err).Msg("what is changed on this host cannot be recorded, so unload will not undo it")
+	} else {
+		if done, err = s.Turn(ctx, "load-"+l.boot+".lock"); err != nil {
+			if ctx.Err() == nil {
+				err = stage.Wrap(stage.Load, err, "no turn can be taken among the loaders of this host", "check the file system that the share is on")
+			}
+			return nil, nil, err
+		}
+		if l.record, err = ReadRecord(s, l.boot); err != nil {
+			zerolog.Ctx(ctx).Warn().Err(err).Msg("the record of what builder loaded on this host cannot be read, and begins anew")
+		}
+	}
+	l.state = live.Read(l.host)
+	l.gpus = cuda.GPUs(kernel.PCIDevices(l.host))
+	l.Dev = l.devFolder()
+	if info, err := os.Stat(l.Dev); err != nil || !info.IsDir() {
+		done()
+		return nil, nil, stage.New(stage.Usage, fmt.Sprintf("%s, for the device files, is no folder", l.Dev), "mount the host's with -v /dev:/dev, or name a folder with --dev")
+	}
+	l.result = LoadResult{Release: l.release, Dev: l.Dev, Modules: []string{}, InTree: []string{}, Nodes: []string{}}
+	return l, done, nil
+}
+
+// devFolder is where device files are made.
+func (l *loader) devFolder() string {
+	if l.Dev != "" {
+		return l.Dev
+	}
+	if l.host.Mounted() && l.host.Dir() != l.own.Dir() {
+		if dir, err := l.host.Path("dev"); err == nil && unix.Access(dir, unix.W_OK) == nil {
+			return dir
+		}
+	}
+	return filepath.Join(l.own.Dir(), "dev")
+}
+
+func (l *loader) load(ctx context.Context) error {
+	found, err := l.choose(ctx)
+	if err != nil {
+		return err
+	}
+	if l.result.State == LeftAlone {
+		return l.keepOthers(ctx)
+	}
+	if len(found) > 0 {
+		// What else would be refused is said at the same time.
+		found = append(found, l.access.Modules(required)...)
+		return refuse(append(found, l.lookAtGPUs()...), nil)
+	}
+	if l.wanted, err = l.chosen(); err != nil {
+		return err
+	}
+	missing := l.missing(ctx)
+	replace, err := l.compare(ctx, len(missing) > 0)
+	if err != nil {
+		return err
+	}
+	if l.result.State == LeftAlone {
+		return l.keepOthers(ctx)
+	}
+	if len(missing) == 0 && !replace {
+		l.result.State = AlreadyLoaded
+		zerolog.Ctx(ctx).Info().Str("driver", l.version).Msg("this driver is loaded already")
+		l.warnOfParameters(ctx)
+		if !l.Check {
+			l.remindOfFirmware(ctx)
+		}
+		return l.finish(ctx)
+	}
+	if l.Check {
+		return refuse([]Finding{NotLoaded.Of("the kernel lacks " + strings.Join(names(missing), ", "))}, nil)
+	}
+	if replace {
+		missing, l.result.LeftOut = l.wanted, nil
+	}
+	if err := l.insert(ctx, missing, replace); err != nil {
+		return err
+	}
+	l.result.State = Loaded
+	return l.finish(ctx)
+}
+
+// keepOthers does what is left to do for a driver that is not the share's.
+func (l *loader) keepOthers(ctx context.Context) error {
+	if l.Check {
+		return refuse([]Finding{NotLoaded.Of("driver " + l.result.Driver + ", which is loaded, is not the share's")}, nil)
+	}
+	l.warnOfParameters(ctx)
+	return l.finish(ctx)
+}
+
+// warnOfParameters says that what was asked for comes too late.
+func (l *loader) warnOfParameters(ctx context.Context) {
+	if len(l.Parameters) > 0 {
+		zerolog.Ctx(ctx).Warn().Strs("parameters", l.Parameters).
+			Msg("not set: modules take parameters as they are loaded, and these were before; unload first to have them set")
+	}
+}
