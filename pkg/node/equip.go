@@ -163,10 +163,10 @@ func (l *loader) specify(ctx context.Context, root userspace.Root, plan []device
 	if !named {
 		dir = filepath.Join(l.own.Dir(), cdi.Dir)
 		if !l.access.IsMount(dir) {
-			dir = filepath.Join(l.share.Dir(), cdiInShare)
+			dir = l.share.CDI()
 		}
 	}
-	inShare := dir == filepath.Join(l.share.Dir(), cdiInShare)
+	inShare := dir == l.share.CDI()
 	if inShare {
 		if err := l.share.MkdirAll(dir); err != nil {
 			log.Warn().Err(err).Msg("no CDI specification: the share cannot be written")

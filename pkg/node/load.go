@@ -167,7 +167,7 @@ func newLoader(ctx context.Context, o LoadOptions) (*loader, func(), error) {
 	}
 	l.access = Access{Host: l.host, Own: l.own, Kernel: o.Kernel}
 	done := func() {}
-	if l.boot, err = Boot(l.host); err != nil {
+	if l.boot, err = kernel.BootID(l.host); err != nil {
 		zerolog.Ctx(ctx).Warn().Err(err).Msg("what is changed on this host cannot be recorded, so unload will not undo it")
 	} else {
 		if done, err = s.Turn(ctx, "load-"+l.boot+".lock"); err != nil {

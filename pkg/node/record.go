@@ -8,11 +8,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 
 	"github.com/k8sp/cuda/internal/atomicfile"
-	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/node/devices"
 	"github.com/k8sp/cuda/pkg/share"
 )
@@ -81,19 +79,6 @@ func (r *Record) DropModule(name string) {
 	if len(r.Modules) == 0 {
 		r.Driver = ""
 	}
-}
-
-// bootID is what the kernel calls the time since it was started.
-var bootID = regexp.MustCompile(`^[0-9a-f-]{36}$`)
-
-// Boot identifies a host since it was last started. What was loaded before that
-// is gone with it.
-func Boot(host *kernel.Root) (string, error) {
-	id := host.Text("proc/sys/kernel/random/boot_id")
-	if !bootID.MatchString(id) {
-		return "", fmt.Errorf("%q in proc/sys/kernel/random/boot_id identifies no boot", id)
-	}
-	return id, nil
 }
 
 func recordFile(s *share.Share, boot string) string {
