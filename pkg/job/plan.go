@@ -61,11 +61,11 @@ func Plan(ctx context.Context, o Options) ([]Step, error) {
 		return steps, nil
 	}
 
-	rungs, err := source.Plan(ctx, t, withDir(b.Source, s))
+	found, err := source.Find(ctx, t, withDir(b.Source, s))
 	if err != nil {
 		return nil, err
 	}
-	for _, r := range rungs {
+	for _, r := range found.Steps {
 		steps = append(steps, Step{stage.Source, fmt.Sprintf("%s: %s %s", r.Rung, r.Where, r.Reason)})
 	}
 	var rules []string

@@ -62,7 +62,7 @@ func TestMadeElsewhere(t *testing.T) {
 		if stage.ExitCode(err) != 12 || !strings.Contains(err.Error(), "its distribution's own build of 4.7.9") || !strings.Contains(err.Error(), "-v /:/host:ro") {
 			t.Errorf("%s: %v", name, err)
 		}
-		if _, planned := Plan(t.Context(), host, o); planned == nil || planned.Error() != err.Error() {
+		if _, planned := plan(t.Context(), host, o); planned == nil || planned.Error() != err.Error() {
 			t.Errorf("%s: planned %v", name, planned)
 		}
 	}
@@ -127,7 +127,7 @@ func TestHostTree(t *testing.T) {
 				test.change(&host)
 			}
 			before := snapshot(t, host.Tree.Build)
-			steps, err := Plan(t.Context(), host, o)
+			steps, err := plan(t.Context(), host, o)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -166,7 +166,7 @@ func TestHostTreeInterrupted(t *testing.T) {
 	if _, err := Checkout(ctx, host, o); stage.ExitCode(err) != stage.ExitInterrupted {
 		t.Errorf("Checkout: %v", err)
 	}
-	if _, err := Plan(ctx, host, o); stage.ExitCode(err) != stage.ExitInterrupted {
+	if _, err := plan(ctx, host, o); stage.ExitCode(err) != stage.ExitInterrupted {
 		t.Errorf("Plan: %v", err)
 	}
 }

@@ -214,7 +214,7 @@ func TestSecretInAQuery(t *testing.T) {
 			if err := writeRecord(o.Dir, record); err != nil {
 				t.Fatal(err)
 			}
-			steps, err := Plan(t.Context(), target(t, "4.7.3"), o)
+			steps, err := plan(t.Context(), target(t, "4.7.3"), o)
 			if text := fmt.Sprint(steps, err); strings.Contains(text, "hunter2") || !strings.Contains(text, "it came from http://127") {
 				t.Errorf("the plan is %s", text)
 			}
@@ -349,7 +349,7 @@ func TestLocalTree(t *testing.T) {
 	}
 	_, err := Checkout(t.Context(), target(t, "4.8.1"), o)
 	wantError(t, err, stage.Source, "is the source of 4.7.3, not of kernel 4.8.1")
-	steps, err := Plan(t.Context(), target(t, "4.7.3"), o)
+	steps, err := plan(t.Context(), target(t, "4.7.3"), o)
 	if diff := cmp.Diff([]Step{{RungLocal, dir, true, "is the source of 4.7.3"}}, steps); diff != "" || err != nil {
 		t.Errorf("plan (-want +got): %v\n%s", err, diff)
 	}
@@ -424,7 +424,7 @@ func TestOffline(t *testing.T) {
 	o.Offline = true
 	_, err := Checkout(t.Context(), target(t, "4.7.3-coreos"), o)
 	wantError(t, err, stage.Source, "--offline forbids to fetch it", "--source")
-	if _, err := Plan(t.Context(), target(t, "4.7.3-coreos"), o); err == nil {
+	if _, err := plan(t.Context(), target(t, "4.7.3-coreos"), o); err == nil {
 		t.Error("Plan goes on without the network")
 	}
 	if len(r.requests()) > 0 {

@@ -128,58 +128,7 @@ type Tree struct {
 	Reused bool `json:"-"`
 }
 
-// Checkout leaves the source of the target's kernel in o.Dir, reusing what is
-// there if it is that, unless the host's own tree serves: then there is nothing
-// to check out. Its errors are of stage source, or usage for options
-// that make no sense.
-func Checkout(ctx context.Context, t kernel.Target, o Options) (Tree, error) {
-	l, err := newLadder(t, o)
-	if err != nil {
-		return Tree{}, err
-	}
-	if l.place == treePlace {
-		return l.localTree()
-	}
-	tree, why := l.hostTree(ctx, t)
-	if ctx.Err() != nil {
-		return Tree{}, ctx.Err()
-	}
-	zerolog.Ctx(ctx).Info().Bool("serves", tree.Rung != "").Msg("the host's own build tree: " + why)
-	if tree.Rung != "" {
-		return tree, nil
-	}
-	if err := madeElsewhere(t, why); err != nil {
-		return Tree{}, err
-	}
-	tree, passed := l.reuse()
-	if passed == "" {
-		return tree, nil
-	}
-	if err := l.checkVacant(); err != nil {
-		return Tree{}, err
-	}
-	zerolog.Ctx(ctx).Debug().Str("rung", RungTree).Msg(passed)
-	if err := l.mayAsk(passed); err != nil {
-		return Tree{}, err
-	}
-	if err := l.room(); err != nil {
-		return Tree{}, err
-	}
-	if l.place == tarballPlace {
-		return l.fetchTarball(ctx)
-	}
-	f, err := l.find(ctx)
-	if err != nil {
-		return Tree{}, err
-	}
-	if l.rungOf(f.ref) == RungUpstream && l.repository == coreosRepository {
-		zerolog.Ctx(ctx).Warn().Str("ref", f.ref).
-			Msg("only the upstream tag is there: this source lacks CoreOS's patches")
-	}
-	return l.fetch(ctx, f)
-}
-
-// Step is what one rung of the ladder would do.
+// Step is what one rung of the ladder has.
 type Step struct {
 	// Rung is one of the Rung constants.
 	Rung string `json:"rung"`
@@ -192,52 +141,112 @@ type Step struct {
 	Reason string `json:"reason"`
 }
 
-// Plan says what [Checkout] would do, without writing anything. It asks the
-// network only where Checkout would, and only for the names of refs. The steps
-// so far are returned with an error too.
-func Plan(ctx context.Context, t kernel.Target, o Options) ([]Step, error) {
+// Found is where the source of a target's kernel is.
+type Found struct {
+	// Steps are the rungs that were looked at, in order.
+	Steps []Step
+	// take leaves the source there.
+	take func(context.Context) (Tree, error)
+}
+
+// Take leaves the source that was found in the folder that it was to go to,
+// unless it is there or the host's own tree serves: then there is nothing to
+// check out. Its errors are of stage source.
+func (f Found) Take(ctx context.Context) (Tree, error) { return f.take(ctx) }
+
+// there is for a source that is there already.
+func (f Found) there(tree Tree, step Step) Found {
+	f.Steps = append(f.Steps, step)
+	f.take = func(context.Context) (Tree, error) { return tree, nil }
+	return f
+}
+
+// Find looks for the source of the target's kernel and writes nothing. It asks the
+// network only where the source is not there, and only for the names of refs. Its
+// errors are of stage source, or usage for options that make no sense; the
+// steps so far are returned with one.
+func Find(ctx context.Context, t kernel.Target, o Options) (Found, error) {
+	var found Found
 	l, err := newLadder(t, o)
 	if err != nil {
-		return nil, err
+		return found, err
 	}
 	if l.place == treePlace {
 		tree, err := l.localTree()
 		if err != nil {
-			return nil, err
+			return found, err
 		}
-		return []Step{{RungLocal, l.From, true, "is the source of " + tree.Version}}, nil
+		return found.there(tree, Step{RungLocal, l.From, true, "is the source of " + tree.Version}), nil
 	}
 	tree, why := l.hostTree(ctx, t)
-	steps := []Step{{cmp.Or(tree.Rung, RungHostTree), "lib/modules/" + t.Release.Full + "/build", tree.Rung != "", why}}
-	if tree.Rung != "" || ctx.Err() != nil {
-		return steps, ctx.Err()
+	if ctx.Err() != nil {
+		return found, ctx.Err()
 	}
+	zerolog.Ctx(ctx).Info().Bool("serves", tree.Rung != "").Msg("the host's own build tree: " + why)
+	host := Step{cmp.Or(tree.Rung, RungHostTree), "lib/modules/" + t.Release.Full + "/build", tree.Rung != "", why}
+	if tree.Rung != "" {
+		return found.there(tree, host), nil
+	}
+	found.Steps = append(found.Steps, host)
 	if err := madeElsewhere(t, why); err != nil {
-		return steps, err
+		return found, err
 	}
 	tree, passed := l.reuse()
 	if passed == "" {
-		return append(steps, Step{RungTree, l.dir, true, fmt.Sprintf("holds %s of %s", tree.Ref, tree.Repository)}), nil
+		return found.there(tree, Step{RungTree, l.dir, true, fmt.Sprintf("holds %s of %s", tree.Ref, tree.Repository)}), nil
 	}
-	steps = append(steps, Step{RungTree, l.dir, false, passed})
+	zerolog.Ctx(ctx).Debug().Str("rung", RungTree).Msg(passed)
+	found.Steps = append(found.Steps, Step{RungTree, l.dir, false, passed})
 	if err := l.checkVacant(); err != nil {
-		return steps, err
+		return found, err
 	}
 	if err := l.mayAsk(passed); err != nil {
-		return steps, err
+		return found, err
 	}
+	return l.findElsewhere(ctx, found)
+}
+
+// findElsewhere looks for a source that has to be fetched.
+func (l *ladder) findElsewhere(ctx context.Context, so Found) (Found, error) {
 	if l.place == tarballPlace {
-		return append(steps, Step{RungTarball, l.clone, true, "would be unpacked"}), nil
+		so.Steps = append(so.Steps, Step{RungTarball, l.clone, true, "would be unpacked"})
+		so.take = l.roomy(l.fetchTarball)
+		return so, nil
 	}
 	f, err := l.find(ctx)
 	if err != nil {
-		return steps, err
+		return so, err
 	}
 	rung := l.rungOf(f.ref)
 	if rung == RungUpstream && len(l.refs) > 1 {
-		steps = append(steps, Step{RungTag, l.repository, false, "has none of " + names(l.refs[:len(l.refs)-1])})
+		so.Steps = append(so.Steps, Step{RungTag, l.repository, false, "has none of " + names(l.refs[:len(l.refs)-1])})
 	}
-	return append(steps, Step{rung, l.repository + " " + f.ref, true, "exists; would be checked out from " + l.clone}), nil
+	if rung == RungUpstream && l.repository == coreosRepository {
+		zerolog.Ctx(ctx).Warn().Str("ref", f.ref).
+			Msg("only the upstream tag is there: this source lacks CoreOS's patches")
+	}
+	so.Steps = append(so.Steps, Step{rung, l.repository + " " + f.ref, true, "exists; would be checked out from " + l.clone})
+	so.take = l.roomy(func(ctx context.Context) (Tree, error) { return l.fetch(ctx, f) })
+	return so, nil
+}
+
+// roomy fetches where there is room for it.
+func (l *ladder) roomy(fetch func(context.Context) (Tree, error)) func(context.Context) (Tree, error) {
+	return func(ctx context.Context) (Tree, error) {
+		if err := l.room(); err != nil {
+			return Tree{}, err
+		}
+		return fetch(ctx)
+	}
+}
+
+// Checkout is [Find] and [Found.Take].
+func Checkout(ctx context.Context, t kernel.Target, o Options) (Tree, error) {
+	found, err := Find(ctx, t, o)
+	if err != nil {
+		return Tree{}, err
+	}
+	return found.Take(ctx)
 }
 
 // mayAsk is an error where the source is not there, and only the network has it.

@@ -517,7 +517,7 @@ func TestPlan(t *testing.T) {
 	plan := func(release string, want []Step) {
 		t.Helper()
 		before := snapshot(t, filepath.Dir(o.Dir))
-		got, err := Plan(t.Context(), target(t, release), o)
+		got, err := plan(t.Context(), target(t, release), o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -618,4 +618,10 @@ func symlink(t *testing.T, target, path string) {
 	if err := os.Symlink(target, path); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// plan are the steps by which a source was found, or was not.
+func plan(ctx context.Context, t kernel.Target, o Options) ([]Step, error) {
+	found, err := Find(ctx, t, o)
+	return found.Steps, err
 }
