@@ -29,6 +29,7 @@ var capturedFiles = []string{
 	osreleaseFile,
 	versionFile,
 	btfFile,
+	notesFile,
 	lockdownFile,
 	sigEnforceFile,
 	"usr/lib/os-release",
@@ -48,7 +49,7 @@ var capturedModuleFiles = []string{
 //
 // Some files are kept in part, for what they could give away: of the command
 // line the words about modules, of the keys the kernel's own, of the loaded
-// modules all but their addresses, of kallsyms the exports, with addresses that
+// modules all but their addresses, of the notes the build ID, of kallsyms the exports, with addresses that
 // only compare (as in addresses.go).
 //
 // The archive is deterministic: sorted, regular files only, without times or
@@ -181,6 +182,8 @@ func (c *recorder) content(name string) ([]byte, error) {
 		return []byte(decisiveParameters(string(data)) + "\n"), nil
 	case name == keysFile:
 		return kernelKeys(data), nil
+	case name == notesFile:
+		return image.BuildIDNote(data), nil
 	case name == kallsymsFile:
 		return c.withoutAddresses(data)
 	case name == modulesFile:

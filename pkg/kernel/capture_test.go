@@ -66,6 +66,7 @@ func TestCaptureIsTheHost(t *testing.T) {
 			lockdownFile: "none [integrity] confidentiality\n", keysFile: string(readTestdata(t, "proc-keys")),
 		},
 	}.host()))
+	live["a build ID"] = openFiles(t, change(hostWithDevices(), map[string]string{notesFile: string(notes("\xab\xcd"))}))
 	live["a parameter"] = openFiles(t, signingCase{config: sigConfig, files: map[string]string{sigEnforceFile: "N\n"}}.host())
 	live["a command line"] = openFiles(t, signingCase{
 		config: sigConfig + lockdownConfig, files: map[string]string{cmdlineFile: "quiet module.sig_enforce lockdown=integrity"},

@@ -63,6 +63,7 @@ func detect(ctx context.Context, root *Root, o DetectOptions, oldest string) (Ta
 	t.Compiler = s.compiler(ctx, t.Config)
 	t.Distribution = distribution(s.root, t.Release)
 	t.Builder = s.banner.builder
+	t.BuildID = s.buildID()
 	t.Signing = signing(s.root, t.Config)
 	t.Sample = sampleModule(ctx, s.modules.list)
 	t.StructModule = s.structModule(ctx, t.Sample)
@@ -196,6 +197,19 @@ func (s *sources) compiler(ctx context.Context, config Config) Compiler {
 	}
 	c.From = from
 	return c
+}
+
+// buildID asks the kernel that runs, or the image where it was read already.
+func (s *sources) buildID() BuildID {
+	if s.image != nil && s.image.BuildID != "" {
+		return BuildID{s.image.BuildID, s.image.from}
+	}
+	if notes, err := s.root.ReadFile(notesFile); err == nil {
+		if id := image.BuildID(notes); id != "" {
+			return BuildID{id, notesFile}
+		}
+	}
+	return BuildID{}
 }
 
 // structModule asks whoever can tell without a large file to decompress first.

@@ -14,6 +14,9 @@ type Target struct {
 	// Builder is who built the kernel, "debian-kernel@lists.debian.org", by
 	// its banner; empty where that was not to be seen.
 	Builder string `json:"builder"`
+	// BuildID is the linker's identifier of that very build of the kernel; the
+	// zero value where it was not to be seen.
+	BuildID BuildID `json:"build_id"`
 	// Compiler is the one that built the kernel; the zero value where
 	// neither proc/version nor the config names it.
 	Compiler Compiler `json:"compiler"`
@@ -35,6 +38,13 @@ type Target struct {
 	// share a kernel and a share may differ in them, so they are no part of a
 	// target's JSON.
 	PCI []PCIDevice `json:"-"`
+}
+
+// BuildID identifies a build of a kernel: every other, of the same source too,
+// has another one.
+type BuildID struct {
+	Hex  string `json:"hex"`
+	From string `json:"from"` // "sys/kernel/notes"
 }
 
 // PCIDevice is a device on a PCI bus.

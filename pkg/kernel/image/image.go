@@ -57,6 +57,9 @@ type Image struct {
 	// read. A kernel too old for namespaces, or built without modversions,
 	// is known to have none.
 	NamespacesKnown, CRCsKnown bool
+	// BuildID is the linker's identifier of this build, in hexadecimal; empty
+	// where the image is no ELF inside, or has none.
+	BuildID string
 	// StructModule is sizeof(struct module) in bytes, 0 where the image has
 	// no type information to tell.
 	StructModule int64
@@ -171,6 +174,7 @@ func (img *Image) describe(ctx context.Context, kernel []byte) error {
 			return err
 		}
 		img.Arch, types = f.arch, f.section(".BTF")
+		img.BuildID = BuildID(f.section(".notes"))
 		unread = img.setSymbols(f)
 	} else {
 		img.Arch, types = "aarch64", findBTF(kernel)

@@ -1,14 +1,13 @@
 package live
 
 import (
-	"bytes"
 	"debug/elf"
-	"encoding/hex"
 	"path/filepath"
 	"strconv"
 	"strings"
 
 	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/kernel/image"
 )
 
 const (
@@ -82,7 +81,7 @@ func (s State) describe(m Module) Module {
 	m.SrcVersion = s.text(m.Name, "srcversion")
 	m.Holders = s.root.List(moduleDir + "/" + m.Name + "/holders")
 	if note, err := s.root.ReadFile(moduleDir + "/" + m.Name + "/notes/.note.gnu.build-id"); err == nil {
-		m.BuildID = buildID(note)
+		m.BuildID = image.BuildID(note)
 	}
 	return m
 }
@@ -158,17 +157,6 @@ func (s State) Driver() []Module {
 	return list
 }
 
-// buildID is the identifier in an ELF note of the type that ld --build-id
-// writes: three words (the lengths of the name and of the identifier, and the
-// type 3), "GNU\0", and the identifier.
-func buildID(note []byte) string {
-	const header = 16
-	if len(note) <= header || !bytes.Equal(note[12:header], []byte("GNU\x00")) {
-		return ""
-	}
-	return hex.EncodeToString(note[header:])
-}
-
 // FileBuildID is the identifier of the build that a module's file is of; ""
 // where it has none.
 func FileBuildID(path string) string {
@@ -185,5 +173,5 @@ func FileBuildID(path string) string {
 	if err != nil {
 		return ""
 	}
-	return buildID(note)
+	return image.BuildID(note)
 }
