@@ -24,10 +24,11 @@ const buildHelp = `Build the kernel modules of an NVIDIA driver for one kernel, 
 publish them with a manifest in modules/RELEASE/VERSION of the share, and the
 driver's libraries and programs for containers in driver/VERSION.
 
-What is already there and verifies is reused: a second run with the same kernel
-and driver ends in about a second. Two runs on one share take turns.
+What is already there and serves this kernel is reused: a second run with the same
+kernel and driver ends in about a second. Two runs on one share take turns.
 
-On stdout: the path of manifest.json, or with --output json the result.
+On stdout: the path of manifest.json, or with --output json the result, also that
+of a failure.
 
 `
 
@@ -74,13 +75,13 @@ func newBuildCommand(io streams, options job.Options) *cobra.Command {
 			if dryRun {
 				plan, err := job.Plan(cmd.Context(), options)
 				if err != nil {
-					return err
+					return printFailure(io, err, format)
 				}
 				return printPlan(io, plan, format)
 			}
 			result, err := job.Build(cmd.Context(), options)
 			if err != nil {
-				return err
+				return printFailure(io, err, format)
 			}
 			if format == "json" {
 				return printJSON(io, result)
@@ -113,6 +114,7 @@ func buildFlags(flags *pflag.FlagSet, o *job.Options) {
 	flags.IntVar(&o.Jobs, "jobs", 0, "`number` of compilers that run at once (default: one a CPU that the container may use)")
 	flags.DurationVar(&o.BuildTimeout, "build-timeout", cuda.DefaultTimeout, "`time` after which a hanging installer is stopped")
 	noWaitFlag(flags, &o.NoWait)
+	flags.BoolVar(&o.Rebuild, "rebuild", false, "build although what is published already would serve")
 	flags.BoolVar(&o.Strict, "strict", false, "make a failure of each check that cannot be made here")
 	flags.StringSliceVar(&o.Allow, "allow", nil, "`names` of checks that may fail; recorded in the manifest")
 }

@@ -170,8 +170,13 @@ func TestDownloadUnseen(t *testing.T) {
 	if o := f.run(t, s.args()...); o.code != 11 || !strings.Contains(o.stderr, "unseen") {
 		t.Errorf("without --allow: exit code %d\n%s", o.code, o.stderr)
 	}
-	if _, c := driverDigest(t, f.run(t, s.args("--driver-sha256", s.sha256())...)); c.Verdict != modules.Passed {
-		t.Errorf("with a digest: %+v", c)
+	// Who vouches for the driver makes no other modules of it.
+	with := s.args("--driver-sha256", s.sha256())
+	if o := f.run(t, with...); o.code != 0 || !strings.Contains(o.stderr, "nothing to build") {
+		t.Errorf("with a digest: exit code %d\n%s", o.code, o.stderr)
+	}
+	if _, c := driverDigest(t, f.run(t, append(with, "--rebuild")...)); c.Verdict != modules.Passed {
+		t.Errorf("built again with a digest: %+v", c)
 	}
 }
 
@@ -183,7 +188,7 @@ func TestOwnDriverFirst(t *testing.T) {
 	if _, c := driverDigest(t, f.run(t, s.args("--driver-sha256", s.sha256())...)); c.Verdict != modules.Passed {
 		t.Errorf("check %+v", c)
 	}
-	if _, c := driverDigest(t, f.run(t, s.args()...)); c.Name != "" {
+	if _, c := driverDigest(t, f.run(t, s.args("--rebuild")...)); c.Name != "" {
 		t.Errorf("check %+v", c)
 	}
 	if len(s.requests()) > 0 || f.downloads(t) != "" {
@@ -238,7 +243,7 @@ func TestDamagedDownload(t *testing.T) {
 	path := filepath.Join(f.share, ".builder/downloads", shelfName)
 	write(t, path, 0o644, string(altered))
 	s.change(func() { s.asked = nil })
-	driverDigest(t, f.run(t, s.args("--driver-sha256", s.sha256())...))
+	driverDigest(t, f.run(t, s.args("--driver-sha256", s.sha256(), "--rebuild")...))
 	if len(s.requests()) == 0 || !bytes.Equal([]byte(read(t, path)), []byte(good)) {
 		t.Errorf("the altered file served")
 	}

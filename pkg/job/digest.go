@@ -24,36 +24,36 @@ type knownDigest struct {
 
 // digestOf is the package's digest, read anew only where its fingerprint
 // has changed: half a gigabyte takes seconds, over NFS a minute.
-func (b *build) digestOf(ctx context.Context, p cuda.Package) (string, error) {
+func (s site) digestOf(ctx context.Context, p cuda.Package) (string, error) {
 	fingerprint, err := p.Fingerprint()
 	if err != nil {
 		return "", stage.Wrap(stage.Driver, err, "the driver package "+p.Path+" cannot be read", "make it readable, or download it again")
 	}
-	if known, err := readDigest(b.digestFile(p)); err == nil && known.Fingerprint == fingerprint {
+	if known, err := readDigest(s.digestFile(p)); err == nil && known.Fingerprint == fingerprint {
 		return known.Digest, nil
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		zerolog.Ctx(ctx).Debug().Err(err).Msg("no digest is known")
 	}
 	digest, err := p.Digest(ctx)
-	if err != nil || b.dry {
+	if err != nil || s.dry {
 		return digest, err
 	}
-	return digest, b.noteDigest(p, digest)
+	return digest, s.noteDigest(p, digest)
 }
 
 // noteDigest notes the digest that a package has as it is now.
-func (b *build) noteDigest(p cuda.Package, digest string) error {
+func (s site) noteDigest(p cuda.Package, digest string) error {
 	fingerprint, err := p.Fingerprint()
 	if err == nil {
-		err = b.writeDigest(b.digestFile(p), knownDigest{fingerprint, digest})
+		err = s.writeDigest(s.digestFile(p), knownDigest{fingerprint, digest})
 	}
 	return stage.Wrap(stage.Driver, err, "the driver package's digest cannot be noted", "check that the share is writable")
 }
 
 // digestFile is where a package's digest is noted. One that was downloaded and
 // one of the user's may have the same name.
-func (b *build) digestFile(p cuda.Package) string {
-	return filepath.Join(b.share.Digests(), filepath.Base(filepath.Dir(p.Path)), p.Name()+".json")
+func (s site) digestFile(p cuda.Package) string {
+	return filepath.Join(s.share.Digests(), filepath.Base(filepath.Dir(p.Path)), p.Name()+".json")
 }
 
 func readDigest(path string) (known knownDigest, err error) {
@@ -64,12 +64,12 @@ func readDigest(path string) (known knownDigest, err error) {
 	return known, json.Unmarshal(text, &known)
 }
 
-func (b *build) writeDigest(path string, known knownDigest) error {
+func (s site) writeDigest(path string, known knownDigest) error {
 	text, err := json.Marshal(known)
 	if err != nil {
 		return err
 	}
-	if err := b.share.MkdirAll(filepath.Dir(path)); err != nil {
+	if err := s.share.MkdirAll(filepath.Dir(path)); err != nil {
 		return err
 	}
 	return atomicfile.WriteFile(path, append(text, '\n'), 0o644)

@@ -14,83 +14,94 @@ import (
 
 	"github.com/k8sp/cuda/internal/download"
 	"github.com/k8sp/cuda/pkg/cuda"
+	"github.com/k8sp/cuda/pkg/cuda/userspace"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/share"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
-// chooseDriver picks the driver package and, with it, knows all that a rerun
-// compares. One whose digest is known beforehand need not be there for that.
-func (b *build) chooseDriver(ctx context.Context) error {
-	if err := b.findDriver(ctx); err != nil {
-		return err
-	}
-	var err error
-	if b.preference, err = cuda.Prefer(b.ModuleType, b.pkg, cuda.GPUs(b.target.PCI)); err != nil {
-		return err
-	}
-	if b.absent != nil {
-		b.pkgDigest = b.wantedDigest()
-		if b.pkgDigest == "" && !b.dry {
-			if err := b.needDriver(ctx); err != nil {
-				return err
-			}
-		}
-	}
-	if b.absent == nil {
-		if b.pkgDigest, err = b.digestOf(ctx, b.pkg); err != nil {
-			return err
-		}
-	}
-	return b.vouch(ctx)
+// choice is the driver package to build from.
+type choice struct {
+	// pkg is where it is, or will be once it is downloaded.
+	pkg cuda.Package
+	// absent says why it is not there, and so is downloaded; nil where it is.
+	absent error
+	// digest is sha256:HEX of it. It is empty only where a package is not there
+	// and nobody says what its digest must be.
+	digest string
+	// vouched is what is known of that digest.
+	vouched []modules.Check
+	// preference is the form of its modules to build.
+	preference cuda.Preference
+}
+
+// says is what a plan has of it.
+func (c choice) says(s site) Step {
+	return Step{stage.Driver, fmt.Sprintf("driver %s from %s; %s modules: %s", c.pkg.Version, s.whence(c), c.preference.Type, c.preference.Why)}
 }
 
 // whence says where the driver package is, or is to come from.
-func (b *build) whence() string {
-	if b.absent == nil {
-		return b.pkg.Path
+func (s site) whence(c choice) string {
+	if c.absent == nil {
+		return c.pkg.Path
 	}
-	from := download.Shown(cmp.Or(b.DriverBaseURL, cuda.Server)) + ", downloaded to " + b.pkg.Path
-	if b.pkgDigest != "" {
-		from += " if its digest is " + b.pkgDigest
+	from := download.Shown(cmp.Or(s.DriverBaseURL, cuda.Server)) + ", downloaded to " + c.pkg.Path
+	if c.digest != "" {
+		from += " if its digest is " + c.digest
 	}
 	return from
 }
 
+// chooseDriver picks the driver package. One whose digest is known beforehand
+// need not be there.
+func (s site) chooseDriver(ctx context.Context, what setting) (choice, error) {
+	c, err := s.findDriver(ctx, what)
+	if err != nil {
+		return choice{}, err
+	}
+	if c.preference, err = cuda.Prefer(s.ModuleType, c.pkg, cuda.GPUs(what.target.PCI)); err != nil {
+		return choice{}, err
+	}
+	if c.absent != nil {
+		c.digest = s.wantedDigest(c.pkg)
+		return c, nil
+	}
+	c.digest, err = s.digestOf(ctx, c.pkg)
+	return c, err
+}
+
 // findDriver finds the driver's package, in the user's folder or among those
 // that were downloaded. Where it is in neither, and may be downloaded, it says
-// where it will be, and b.absent that it is not there yet.
-func (b *build) findDriver(ctx context.Context) error {
-	var err error
-	b.pkg, err = cuda.Find(ctx, b.share.CUDA(), b.target.Arch, b.DriverVersion)
-	if !cuda.Absent(err) || !cuda.IsVersion(b.DriverVersion) {
-		return err
+// where it will be, and why it is absent.
+func (s site) findDriver(ctx context.Context, what setting) (choice, error) {
+	pkg, err := cuda.Find(ctx, s.share.CUDA(), what.target.Arch, s.DriverVersion)
+	if !cuda.Absent(err) || !cuda.IsVersion(s.DriverVersion) {
+		return choice{pkg: pkg}, err
 	}
-	want := b.wantedDigest()
-	if want == "" && !slices.Contains(b.Allow, cuda.DigestCheck) {
-		return notDownloaded(err, fmt.Sprintf("driver %s is not downloaded unseen, as no digest of it is known", b.DriverVersion),
+	pkg, there := cuda.Fetched(s.share.Downloads(), what.target.Arch, s.DriverVersion)
+	want := s.wantedDigest(pkg)
+	if want == "" && !slices.Contains(s.Allow, cuda.DigestCheck) {
+		return choice{}, notDownloaded(err, fmt.Sprintf("driver %s is not downloaded unseen, as no digest of it is known", s.DriverVersion),
 			fmt.Sprintf("give its digest with --driver-sha256, or put the package there, or take what the server has, on record, with --allow %s", cuda.DigestCheck))
 	}
-	var there bool
-	if b.pkg, there = cuda.Fetched(b.share.Downloads(), b.target.Arch, b.DriverVersion); there {
-		digest, err := b.digestOf(ctx, b.pkg)
+	if there {
+		digest, err := s.digestOf(ctx, pkg)
 		if err != nil {
-			return err
+			return choice{}, err
 		}
 		if want == "" || digest == want {
-			zerolog.Ctx(ctx).Info().Str("package", b.pkg.Name()).Msg("driver package that was downloaded earlier")
-			return nil
+			zerolog.Ctx(ctx).Info().Str("package", pkg.Name()).Msg("driver package that was downloaded earlier")
+			return choice{pkg: pkg}, nil
 		}
 		zerolog.Ctx(ctx).Warn().Str("digest", digest).Str("want", want).Msg("the driver package that was downloaded earlier is of no use")
 	}
-	b.absent = err
-	return nil
+	return choice{pkg: pkg, absent: err}, nil
 }
 
 // wantedDigest is what the digest of a downloaded package must be, as
 // sha256:HEX; empty where nobody says.
-func (b *build) wantedDigest() string {
-	return asDigest(cmp.Or(b.DriverSHA256, cuda.KnownDigest(b.target.Arch, b.DriverVersion)))
+func (s site) wantedDigest(p cuda.Package) string {
+	return asDigest(cmp.Or(s.DriverSHA256, cuda.KnownDigest(p.Arch, p.Version)))
 }
 
 // asDigest is sha256:HEX of a SHA-256 in hexadecimal, and empty for none.
@@ -111,95 +122,123 @@ func notDownloaded(absent error, why, hint string) error {
 	return stage.New(stage.Driver, reason, hint)
 }
 
-// mayNeedDriver refuses a package that is not there and cannot be fetched.
-func (b *build) mayNeedDriver() error {
-	if b.absent != nil && b.Offline {
-		return notDownloaded(b.absent, fmt.Sprintf("driver %s was not downloaded earlier, and --offline forbids to do so", b.DriverVersion),
+// mayFetch refuses a package that is not there and cannot be fetched.
+func (s site) mayFetch(c choice) error {
+	if c.absent != nil && s.Offline {
+		return notDownloaded(c.absent, fmt.Sprintf("driver %s was not downloaded earlier, and --offline forbids to do so", c.pkg.Version),
 			"run once without --offline, or put the package there")
 	}
 	return nil
 }
 
-// needDriver fetches the driver's package into the share where it is not there.
-func (b *build) needDriver(ctx context.Context) error {
-	if err := b.mayNeedDriver(); err != nil || b.absent == nil {
-		return err
+// fetch downloads the driver's package where it is not there.
+func (s site) fetch(ctx context.Context, c choice) (choice, error) {
+	if err := s.mayFetch(c); err != nil || c.absent == nil {
+		return c, err
 	}
-	log := zerolog.Ctx(ctx)
-	var digest string
-	var err error
-	b.pkg, digest, err = cuda.Fetch(ctx, b.target.Arch, b.DriverVersion, cuda.FetchOptions{
-		Dir: b.share.Downloads(), BaseURL: b.DriverBaseURL, SHA256: strings.TrimPrefix(b.wantedDigest(), "sha256:"), Pause: b.Pause,
+	pkg, digest, err := cuda.Fetch(ctx, c.pkg.Arch, c.pkg.Version, cuda.FetchOptions{
+		Dir: s.share.Downloads(), BaseURL: s.DriverBaseURL, SHA256: strings.TrimPrefix(s.wantedDigest(c.pkg), "sha256:"), Pause: s.Pause,
 		Room: func(bytes int64) error {
-			return b.room(ctx, stage.Driver, share.Space{Bytes: uint64(bytes), Files: 3})
+			return s.room(ctx, stage.Driver, share.Space{Bytes: uint64(bytes), Files: 3}, share.Space{})
 		},
 	})
 	if err != nil {
-		return b.share.Explain(stage.Driver, err)
+		return choice{}, s.share.Explain(stage.Driver, err)
 	}
-	b.absent = nil
-	log.Info().Str("package", b.pkg.Name()).Str("digest", digest).Msg("driver package downloaded")
-	return b.noteDigest(b.pkg, digest)
+	zerolog.Ctx(ctx).Info().Str("package", pkg.Name()).Str("digest", digest).Msg("driver package downloaded")
+	c.pkg, c.absent, c.digest = pkg, nil, digest
+	return c, s.noteDigest(c.pkg, c.digest)
 }
 
-// vouch notes what there is to say of the package's digest, which is nothing of
-// one that the user has put down without a word, and with it all that a rerun
-// compares.
-func (b *build) vouch(ctx context.Context) error {
-	c := modules.Check{Name: cuda.DigestCheck, Kind: modules.PolicyCheck, Verdict: modules.Passed}
-	asked, known := asDigest(b.DriverSHA256), asDigest(cuda.KnownDigest(b.pkg.Arch, b.pkg.Version))
+// vouch is what there is to say of the package's digest, which is nothing of
+// one that the user has put down without a word.
+func (s site) vouch(ctx context.Context, c choice) ([]modules.Check, error) {
+	found := modules.Check{Name: cuda.DigestCheck, Kind: modules.PolicyCheck, Verdict: modules.Passed}
+	asked, known := asDigest(s.DriverSHA256), asDigest(cuda.KnownDigest(c.pkg.Arch, c.pkg.Version))
 	switch {
-	case asked != "" && b.pkgDigest != asked:
+	case asked != "" && c.digest != asked:
 		hint := "put the right package in its place, or correct --driver-sha256"
-		if b.pkg.Kind == cuda.Folder {
+		if c.pkg.Kind == cuda.Folder {
 			hint += "; an unpacked folder's digest is the one that the manifest has"
 		}
-		return stage.New(stage.Driver, fmt.Sprintf("the driver package %s is another than was asked for: its digest is %s, and --driver-sha256 says %s",
-			b.pkg.Name(), b.pkgDigest, asked), hint)
+		return nil, stage.New(stage.Driver, fmt.Sprintf("the driver package %s is another than was asked for: its digest is %s, and --driver-sha256 says %s",
+			c.pkg.Name(), c.digest, asked), hint)
 	case asked != "":
-		c.Detail = "the package's digest is the one that was asked for"
-	case known != "" && b.pkgDigest == known:
-		c.Detail = "the package's digest is the one that is known of it"
-	case b.pkg.Fetched:
-		c.Verdict, c.Detail = modules.Failed, "the package was downloaded, its digest is "+b.pkgDigest+", and nothing says that it should be"
-	case known != "" && b.pkg.Kind == cuda.RunFile && b.pkg.Variant == "":
-		zerolog.Ctx(ctx).Warn().Str("digest", b.pkgDigest).Str("known", known).Msg("the driver package is not the one that is known by its name")
+		found.Detail = "the package's digest is the one that was asked for"
+	case known != "" && c.digest == known:
+		found.Detail = "the package's digest is the one that is known of it"
+	case c.pkg.Fetched:
+		found.Verdict, found.Detail = modules.Failed, "the package was downloaded, its digest is "+c.digest+", and nothing says that it should be"
+	case known != "" && c.pkg.Kind == cuda.RunFile && c.pkg.Variant == "":
+		zerolog.Ctx(ctx).Warn().Str("digest", c.digest).Str("known", known).Msg("the driver package is not the one that is known by its name")
 	}
-	if c.Detail != "" {
-		b.vouched = []modules.Check{c}
+	if found.Detail == "" {
+		return nil, nil
 	}
-	var err error
-	b.inputs, err = b.digestInputs()
-	return err
+	return []modules.Check{found}, nil
 }
 
-func (b *build) unpackDriver(ctx context.Context) error {
-	// What would only fail at the end is tried before the work.
-	if err := modules.Ready(b.share, b.scratch, b.target.Release.Full, b.pkg.Version); err != nil {
-		return err
+// fetching has the driver's package be there.
+func (p project) fetching() step[nothing, cuda.Package] {
+	return step[nothing, cuda.Package]{
+		stage: stage.Driver,
+		plan:  func(context.Context) ([]string, error) { return nil, p.mayFetch(p.choice) },
+		do: func(ctx context.Context, _ nothing) (cuda.Package, error) {
+			c, err := p.fetch(ctx, p.choice)
+			return c.pkg, err
+		},
 	}
-	if err := b.room(ctx, stage.Driver, share.Space{}); err != nil {
-		return err
+}
+
+// unpacked is the driver, ready to be built.
+type unpacked struct {
+	pkg    cuda.Package
+	driver cuda.Driver
+	// moduleType is the form of its modules that is built.
+	moduleType string
+	// libraries are what to lay out of it.
+	libraries userspace.Choice
+}
+
+// unpacking unpacks as much of the package as a build needs.
+func (p project) unpacking() step[cuda.Package, unpacked] {
+	return step[cuda.Package, unpacked]{
+		stage: stage.Driver,
+		plan: func(context.Context) ([]string, error) {
+			need, does := spent(stage.Driver, share.Space{}, p.libraries.space(userspace.Choice{}), p.Debug)
+			return nil, p.share.Need(stage.Driver, need, does)
+		},
+		do: p.unpack,
 	}
-	var err error
-	if b.driver, err = cuda.Unpack(ctx, b.pkg, filepath.Join(b.scratch, "driver")); err != nil {
-		return b.share.Explain(stage.Driver, err)
+}
+
+func (p project) unpack(ctx context.Context, pkg cuda.Package) (unpacked, error) {
+	if err := modules.Ready(p.share, p.scratch, p.target.Release.Full, pkg.Version); err != nil {
+		return unpacked{}, err
 	}
-	if b.driver.Digest != b.pkgDigest {
+	if err := p.room(ctx, stage.Driver, share.Space{}, share.Space{}); err != nil {
+		return unpacked{}, err
+	}
+	d, err := cuda.Unpack(ctx, pkg, filepath.Join(p.scratch, "driver"))
+	if err != nil {
+		return unpacked{}, p.share.Explain(stage.Driver, err)
+	}
+	if d.Digest != p.digest {
 		// What was noted of it is not true any more.
-		err := os.Remove(b.digestFile(b.pkg))
-		return errors.Join(stage.New(stage.Driver, fmt.Sprintf("the driver package %s was changed, and has the digest %s now", b.pkg.Name(), b.driver.Digest), "run again"), err)
+		err := os.Remove(p.digestFile(pkg))
+		return unpacked{}, errors.Join(stage.New(stage.Driver, fmt.Sprintf("the driver package %s was changed, and has the digest %s now", pkg.Name(), d.Digest), "run again"), err)
 	}
-	if b.moduleType, err = b.preference.Resolve(b.driver); err != nil {
-		return err
+	u := unpacked{pkg: pkg, driver: d}
+	if u.moduleType, err = p.preference.Resolve(d); err != nil {
+		return unpacked{}, err
 	}
-	if err := b.chooseUserSpace(ctx, b.driver.Contents()); err != nil {
-		return err
+	if u.libraries, err = p.chooseLibraries(ctx, d.Contents()); err != nil {
+		return unpacked{}, err
 	}
-	why := b.preference.Why
-	if b.moduleType != b.preference.Type {
+	why := p.preference.Why
+	if u.moduleType != p.preference.Type {
 		why = "the package has no others"
 	}
-	zerolog.Ctx(ctx).Info().Str("type", b.moduleType).Str("why", why).Msg("form of the modules")
-	return nil
+	zerolog.Ctx(ctx).Info().Str("type", u.moduleType).Str("why", why).Msg("form of the modules")
+	return u, nil
 }

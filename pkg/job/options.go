@@ -18,7 +18,7 @@ import (
 )
 
 // Options are what a user can say about a build. The zero value of every
-// field is the default of its flag, but for Share, Builder and Runner.
+// field is the default of its flag, but for Share and Builder.
 type Options struct {
 	// Share is the folder that holds the driver package and receives the
 	// modules: /opt/share in the image.
@@ -69,15 +69,29 @@ type Options struct {
 	NoWait bool
 	// Strict makes a failure of every check that could not be made here.
 	Strict bool
+	// Rebuild builds although what was published before would serve.
+	Rebuild bool
 	// Allow names checks whose failure is recorded but does not stop the job.
 	Allow []string
 	// Builder is this program's version, for the manifest.
 	Builder string
-	// Runner runs kbuild and the installer.
+	// Runner runs kbuild and the installer; nil runs them on this machine.
 	Runner command.Runner
+	// LookPath finds programs; nil is exec.LookPath.
+	LookPath func(string) (string, error)
 	// StateDir is where the installer looks for the record of an installed
 	// driver; empty means /var/lib/nvidia, where NVIDIA's looks.
 	StateDir string
+}
+
+// withDefaults fills in what parts of the options share.
+func (o Options) withDefaults() Options {
+	o.Source.Offline, o.Source.Pause = o.Offline, o.Pause
+	o.Host.Offline, o.Host.Pause = o.Offline, o.Pause
+	if o.Runner == nil {
+		o.Runner = command.Exec{}
+	}
+	return o
 }
 
 // validate refuses what no build could make sense of, before any work.
@@ -100,6 +114,9 @@ func (o Options) validate() error {
 					"name one of "+strings.TrimPrefix(strings.Join(check.known, ", "), ", "))
 			}
 		}
+	}
+	if _, err := cuda.Leave(o.Modules, o.Exclude); err != nil {
+		return err
 	}
 	if err := userspace.CheckPart(o.UserSpace); err != nil {
 		return err

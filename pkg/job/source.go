@@ -2,11 +2,11 @@ package job
 
 import (
 	"context"
+	"fmt"
 	"os"
 
 	"github.com/rs/zerolog"
 
-	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/kernel/source"
 	"github.com/k8sp/cuda/pkg/share"
@@ -32,97 +32,124 @@ type SourceResult struct {
 // needs no driver package. Of the options it takes Share, Host, Source, Offline,
 // Pause, NoWait and Runner.
 func Source(ctx context.Context, o Options) (SourceResult, error) {
-	s, err := share.Open(o.Share)
+	s, err := newSite(o, false)
 	if err != nil {
 		return SourceResult{}, err
 	}
-	b, err := newBuild(o, s, false)
+	defer giveToOwner(ctx, s.share)
+	b := &brackets{}
+	t, err := s.Host.detect(b.enter(ctx, stage.Detect), s.exportsCache())
 	if err != nil {
 		return SourceResult{}, err
 	}
-	if err := s.Writable(); err != nil {
-		return SourceResult{}, err
-	}
-	defer giveToOwner(ctx, s)
-	err = stage.Run(ctx, stage.Detect, func(ctx context.Context) (err error) {
-		b.target, err = b.Host.detect(ctx, s.Exports())
+	b.leave()
+	var tree source.Tree
+	err = s.locked(ctx, func(s site) (err error) {
+		_, tree, err = run(ctx, b, s, begin(s.sourceOf(t)), share.Space{})
 		return err
 	})
 	if err != nil {
 		return SourceResult{}, err
 	}
-	if err := b.locked(ctx, func() error { return stage.Run(ctx, stage.Source, b.checkOut) }); err != nil {
-		return SourceResult{}, err
-	}
-	t := b.source
-	return SourceResult{t.Dir, t.Reused, t.Rung, t.Repository, t.Ref, t.Commit, t.Version}, nil
+	b.leave()
+	return SourceResult{tree.Dir, tree.Reused, tree.Rung, tree.Repository, tree.Ref, tree.Commit, tree.Version}, nil
 }
 
-func (b *build) checkOut(ctx context.Context) error {
-	return b.takeSource(ctx, source.Checkout)
+// sourceOf has the source of a kernel be in the share, beside libraries that are to
+// be laid out later. It is looked for when the build is planned.
+func (s site) sourceOf(t kernel.Target) step[share.Space, source.Tree] {
+	var found source.Found
+	return step[share.Space, source.Tree]{
+		stage: stage.Source,
+		plan: func(ctx context.Context) (says []string, err error) {
+			found, err = source.Find(ctx, t, s.sourceOptions())
+			for _, step := range found.Steps {
+				says = append(says, fmt.Sprintf("%s: %s %s", step.Rung, step.Where, step.Reason))
+			}
+			return says, err
+		},
+		do: func(ctx context.Context, libraries share.Space) (source.Tree, error) {
+			return s.took(ctx, func(ctx context.Context) (source.Tree, error) { return found.Take(ctx, s.sourceRoom(ctx, libraries)) })
+		},
+	}
 }
 
-// takeSource leaves the kernel source in the share by one of package source's
-// two ways to do so.
-func (b *build) takeSource(ctx context.Context, take func(context.Context, kernel.Target, source.Options) (source.Tree, error)) error {
-	o := b.Source
-	o.Dir, o.Scratch, o.Runner = b.share.Linux(), b.scratch, b.Runner
-	o.Room = func(bytes, files uint64) error {
-		return b.room(ctx, stage.Source, share.Space{Bytes: bytes, Files: files})
-	}
-	var err error
-	if b.source, err = take(ctx, b.target, o); err != nil {
-		return b.share.Explain(stage.Source, err)
-	}
-	zerolog.Ctx(ctx).Info().Str("ref", b.source.Ref).Str("commit", b.source.Commit).Bool("reused", b.source.Reused).
-		Str("rung", b.source.Rung).Msg("kernel source")
-	if b.source.Dir != o.Dir || b.source.Reused {
-		return nil // not the share's, or as it was
-	}
-	return b.share.Chown(ctx, b.source.Dir)
+// sourceOptions are the user's, with the share's folders.
+func (s site) sourceOptions() source.Options {
+	o := s.Source
+	o.Dir, o.Scratch, o.Runner = s.share.Linux(), s.scratch, s.Runner
+	return o
 }
 
-// completing runs a stage, and where it fails for want of a file that was not
-// checked out, completes the source, prepares it again and gives the stage
-// another go. It happens once: a whole source lacks nothing.
-func (b *build) completing(tool string, work func(context.Context) error) func(context.Context) error {
-	return func(ctx context.Context) error {
-		err := work(ctx)
-		if err == nil || ctx.Err() != nil {
-			return err
-		}
-		missing := b.missing(ctx, tool)
-		if missing == "" {
-			return err
-		}
-		zerolog.Ctx(ctx).Warn().Str("path", missing).Err(err).Msg("the kernel source lacks a file that this build needs: completing it")
-		if err := b.takeSource(ctx, source.Complete); err != nil {
-			return err
-		}
-		if err := b.prepare(ctx); err != nil || tool == prepareTool {
-			return err
-		}
-		// The installer compiles in the driver's folder, and would take what it
-		// made there for good.
-		if err := os.RemoveAll(b.driver.Dir); err != nil {
-			return stage.Wrap(stage.Build, err, "the driver cannot be unpacked anew", "check the share")
-		}
-		if b.driver, err = cuda.Unpack(ctx, b.pkg, b.driver.Dir); err != nil {
-			return b.share.Explain(stage.Build, err)
-		}
-		return work(ctx)
+// sourceRoom says whether there is room for a source and what is left to do.
+func (s site) sourceRoom(ctx context.Context, libraries share.Space) source.Room {
+	return func(bytes, files uint64) error {
+		return s.room(ctx, stage.Source, share.Space{Bytes: bytes, Files: files}, libraries)
 	}
+}
+
+// took gives a source that was taken to the share's owner.
+func (s site) took(ctx context.Context, take func(context.Context) (source.Tree, error)) (source.Tree, error) {
+	tree, err := take(ctx)
+	if err != nil {
+		return source.Tree{}, s.share.Explain(stage.Source, err)
+	}
+	zerolog.Ctx(ctx).Info().Str("ref", tree.Ref).Str("commit", tree.Commit).Bool("reused", tree.Reused).
+		Str("rung", tree.Rung).Msg("kernel source")
+	if tree.Dir != s.share.Linux() || tree.Reused {
+		return tree, nil // not the share's, or as it was
+	}
+	return tree, s.share.Chown(ctx, tree.Dir)
+}
+
+// sourced is a driver and the source of the kernel to build it for.
+type sourced struct {
+	unpacked
+	source source.Tree
+}
+
+// checkingOut is [site.sourceOf] beside a driver.
+func (p project) checkingOut() step[unpacked, sourced] {
+	s := p.sourceOf(p.target)
+	return step[unpacked, sourced]{
+		stage: s.stage,
+		plan:  s.plan,
+		do: func(ctx context.Context, u unpacked) (sourced, error) {
+			tree, err := s.do(ctx, p.libraries.space(u.libraries))
+			return sourced{u, tree}, err
+		},
+	}
+}
+
+// completed is a source that lacked a file that the build needs, as a tool's log
+// complains, with all of its files; ok is false where it lacked none. It happens
+// once: a whole source lacks nothing.
+func (p project) completed(ctx context.Context, s sourced, tool string, cause error) (whole sourced, ok bool, err error) {
+	if ctx.Err() != nil {
+		return s, false, nil
+	}
+	missing := p.missing(ctx, s.source, tool)
+	if missing == "" {
+		return s, false, nil
+	}
+	zerolog.Ctx(ctx).Warn().Str("path", missing).Err(cause).Msg("the kernel source lacks a file that this build needs: completing it")
+	s.source, err = p.took(ctx, func(ctx context.Context) (source.Tree, error) {
+		o := p.sourceOptions()
+		o.Room = p.sourceRoom(ctx, p.libraries.space(s.libraries))
+		return source.Complete(ctx, p.target, o)
+	})
+	return s, true, err
 }
 
 // missing is the file of the kernel source that a tool's log complains of and
 // that was not checked out, or "".
-func (b *build) missing(ctx context.Context, tool string) string {
-	log, err := os.Open(b.logFile(tool))
+func (p project) missing(ctx context.Context, tree source.Tree, tool string) string {
+	log, err := os.Open(p.logFile(tool))
 	if err != nil {
 		return "" // it failed before it had one
 	}
 	defer log.Close()
-	missing, err := source.Missing(b.source, log)
+	missing, err := source.Missing(tree, log)
 	if err != nil {
 		zerolog.Ctx(ctx).Warn().Err(err).Msg("cannot tell whether the kernel source lacks a file")
 	}

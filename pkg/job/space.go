@@ -34,11 +34,11 @@ var spendings = []spending{
 }
 
 // room is an error of the stage where the share has no room for what is left to
-// do from it on, and before that for fetched: a driver's package in the driver
-// stage, the kernel's source in its own.
-func (b *build) room(ctx context.Context, from stage.Name, fetched share.Space) error {
-	need, does := spent(from, fetched, b.user.space(), b.Debug)
-	return b.needs(ctx, from, need, does)
+// do from it on, with the libraries to lay out, and before that for fetched: a
+// driver's package in the driver stage, the kernel's source in its own.
+func (s site) room(ctx context.Context, from stage.Name, fetched, libraries share.Space) error {
+	need, does := spent(from, fetched, libraries, s.Debug)
+	return s.needs(ctx, from, need, does)
 }
 
 // spent is what the stages from one on will take, with the libraries to lay out
@@ -64,21 +64,21 @@ func spent(from stage.Name, fetched, libraries share.Space, debug bool) (need sh
 }
 
 // roomToPublish is the same for the last stage, when the sizes are known.
-func (b *build) roomToPublish(ctx context.Context, m modules.Manifest) error {
+func (s site) roomToPublish(ctx context.Context, m modules.Manifest) error {
 	need := share.Space{Bytes: 2e6, Files: 30} // the manifest and the indexes, amply
 	for _, e := range m.Modules {
 		need.Bytes += uint64(e.Size)
 	}
-	return b.needs(ctx, stage.Publish, need, "publishing")
+	return s.needs(ctx, stage.Publish, need, "publishing")
 }
 
 // needs says what is going to be spent, and is an error where it is not there.
-func (b *build) needs(ctx context.Context, name stage.Name, need share.Space, what string) error {
-	if err := b.share.Need(name, need, what); err != nil {
+func (s site) needs(ctx context.Context, name stage.Name, need share.Space, what string) error {
+	if err := s.share.Need(name, need, what); err != nil {
 		return err
 	}
 	said := "not known"
-	if free, err := b.share.Free(); err == nil && free.Bytes != share.Unknown {
+	if free, err := s.share.Free(); err == nil && free.Bytes != share.Unknown {
 		said = progress.Size(free.Bytes)
 	}
 	zerolog.Ctx(ctx).Info().Str("needs", progress.Size(need.Bytes)).Str("free", said).Msg("disk space for " + what)

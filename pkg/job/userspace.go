@@ -1,8 +1,10 @@
 package job
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"path/filepath"
 
@@ -14,95 +16,131 @@ import (
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
-// userSpace is the driver's user-space side as a run finds and leaves it.
-type userSpace struct {
+// libraries are the driver's user-space side as a run finds or leaves it.
+type libraries struct {
 	// root is what is published; its Dir is empty where nothing is.
 	root userspace.Root
 	// done says that nothing is to be laid out: it is there, or not wanted.
 	done bool
-	// choice is what to lay out otherwise.
-	choice userspace.Choice
 }
 
 // manifest is the path of what is published; "" where nothing is.
-func (u userSpace) manifest() string {
-	if u.root.Dir == "" {
+func (l libraries) manifest() string {
+	if l.root.Dir == "" {
 		return ""
 	}
-	return filepath.Join(u.root.Dir, userspace.ManifestFile)
+	return filepath.Join(l.root.Dir, userspace.ManifestFile)
 }
 
-// space is what is still to be laid out.
-func (u userSpace) space() share.Space {
-	if u.done || u.choice.Bytes == 0 {
+// space is what a choice of them takes where it is still to be laid out.
+func (l libraries) space(c userspace.Choice) share.Space {
+	if l.done || c.Bytes == 0 {
 		return share.Space{}
 	}
-	return share.Space{Bytes: uint64(u.choice.Bytes), Files: 300}
+	return share.Space{Bytes: uint64(c.Bytes), Files: 300}
 }
 
-// findUserSpace takes what an earlier run laid out, where it is whole and of
+// findLibraries takes what an earlier run laid out, where it is whole and of
 // the same package and part.
-func (b *build) findUserSpace(ctx context.Context) {
-	if b.UserSpace == userspace.None {
-		b.user.done = true
-		return
+func (p project) findLibraries(ctx context.Context) libraries {
+	if p.UserSpace == userspace.None {
+		return libraries{done: true}
 	}
 	log := zerolog.Ctx(ctx)
-	root, m, err := userspace.Published(b.share, b.pkg.Version)
+	root, m, err := userspace.Published(p.share, p.pkg.Version)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		log.Debug().Err(err).Msg("the driver's user-space side is not laid out, or not whole")
 	case err != nil:
 		log.Warn().Err(err).Msg("the driver's user-space side is damaged, laying it out again")
-	case m.Package != b.pkgDigest || m.Part != b.part():
+	case m.Package != p.digest || m.Part != p.part():
 		log.Info().Str("dir", root.Dir).Str("part", m.Part).Msg("the driver's user-space side is of another package or part, laying it out again")
 	default:
-		b.user = userSpace{root: root, done: true}
+		return libraries{root: root, done: true}
 	}
+	return libraries{}
 }
 
-func (b *build) part() string {
-	if b.UserSpace == "" {
-		return userspace.Compute
-	}
-	return b.UserSpace
-}
+func (p project) part() string { return cmp.Or(p.UserSpace, userspace.Compute) }
 
-// chooseUserSpace decides what to take of the package, and whether the share
+// chooseLibraries decides what to take of the package, and whether the share
 // has room for it. The source stage asks for room for all that is still to come.
-func (b *build) chooseUserSpace(ctx context.Context, c cuda.Contents) error {
-	if b.user.done {
-		return nil
+func (p project) chooseLibraries(ctx context.Context, c cuda.Contents) (userspace.Choice, error) {
+	if p.libraries.done {
+		return userspace.Choice{}, nil
 	}
-	if err := userspace.Ready(b.share, b.scratch, b.pkg.Version); err != nil {
-		return err
+	if err := userspace.Ready(p.share, p.scratch, p.pkg.Version); err != nil {
+		return userspace.Choice{}, err
 	}
-	b.user.choice = userspace.Choose(ctx, c, b.part())
-	if absent := b.user.choice.Absent; len(absent) > 0 {
+	chosen := userspace.Choose(ctx, c, p.part())
+	if absent := chosen.Absent; len(absent) > 0 {
 		zerolog.Ctx(ctx).Warn().Int("files", len(absent)).Str("first", absent[0]).
 			Msg("the driver package lacks libraries or programs that it lists: containers will be without them")
 	}
-	return b.needs(ctx, stage.Driver, b.user.space(), "laying out the driver's libraries")
+	return chosen, p.needs(ctx, stage.Driver, p.libraries.space(chosen), "laying out the driver's libraries")
 }
 
-// inspectDriver is for modules that are there, with a user-space side that is
-// not.
-func (b *build) inspectDriver(ctx context.Context) error {
-	c, err := cuda.Inspect(ctx, b.pkg, filepath.Join(b.scratch, "inspect"))
-	if err != nil {
-		return b.share.Explain(stage.Driver, err)
+// inspecting is for modules that are there, with a user-space side that is not.
+func (p project) inspecting() step[cuda.Package, unpacked] {
+	return step[cuda.Package, unpacked]{
+		stage: stage.Driver,
+		plan:  func(context.Context) ([]string, error) { return nil, nil },
+		do: func(ctx context.Context, pkg cuda.Package) (unpacked, error) {
+			c, err := cuda.Inspect(ctx, pkg, filepath.Join(p.scratch, "inspect"))
+			if err != nil {
+				return unpacked{}, p.share.Explain(stage.Driver, err)
+			}
+			u := unpacked{pkg: pkg}
+			u.libraries, err = p.chooseLibraries(ctx, c)
+			return u, err
+		},
 	}
-	return b.chooseUserSpace(ctx, c)
 }
 
-// layOut publishes the user-space side, if there is a need to.
-func (b *build) layOut(ctx context.Context) error {
-	if b.user.done {
-		return nil
+// layingOut publishes the user-space side of a driver, if there is a need to.
+func (p project) layingOut() step[unpacked, libraries] {
+	return step[unpacked, libraries]{stage: stage.Publish, plan: p.planLibraries, do: p.layOut}
+}
+
+// layingOutBeside is the same beside modules that are to be published.
+func (p project) layingOutBeside() step[checked, laidOut] {
+	return step[checked, laidOut]{
+		stage: stage.Publish,
+		plan:  p.planLibraries,
+		do: func(ctx context.Context, c checked) (laidOut, error) {
+			// What is laid out now shall not need room of its own.
+			if err := c.driver.RemoveSources(); err != nil {
+				return laidOut{}, stage.Wrap(stage.Publish, err, "the sources of the modules, which are built, cannot be removed", "let the container's root write to the share")
+			}
+			l, err := p.layOut(ctx, c.unpacked)
+			return laidOut{checked: c, libraries: l}, err
+		},
 	}
-	var err error
-	b.user.root, err = userspace.Publish(ctx, userspace.Options{
-		Share: b.share, Scratch: b.scratch, Package: b.pkg, Digest: b.pkgDigest, Choice: b.user.choice,
+}
+
+// laidOut is the user-space side beside modules that were found good.
+type laidOut struct {
+	checked
+	libraries libraries
+}
+
+func (p project) planLibraries(context.Context) ([]string, error) {
+	if p.libraries.done {
+		return nil, nil
+	}
+	return []string{fmt.Sprintf("the driver's user-space side (%s): %s", p.part(), filepath.Join(p.share.Drivers(), p.pkg.Version))},
+		userspace.Vacant(p.share, p.pkg.Version)
+}
+
+func (p project) layOut(ctx context.Context, u unpacked) (libraries, error) {
+	if p.libraries.done {
+		return p.libraries, nil
+	}
+	if err := p.lock.Check(); err != nil {
+		return libraries{}, err
+	}
+	root, err := userspace.Publish(ctx, userspace.Options{
+		Share: p.share, Scratch: p.scratch, Package: u.pkg, Digest: p.digest, Choice: u.libraries,
 	})
-	return err
+	return libraries{root: root, done: true}, err
 }

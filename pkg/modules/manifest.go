@@ -22,7 +22,7 @@ const FirmwareDir = "firmware"
 
 // SchemaVersion is the manifest's format. It changes when a reader of the old
 // one would be wrong about the new one.
-const SchemaVersion = 1
+const SchemaVersion = 2
 
 // maxManifest is far above what five modules, or fifty, need.
 const maxManifest = 16 << 20
@@ -38,16 +38,20 @@ func Schema() []byte { return bytes.Clone(schema) }
 // in it. schema.json describes its JSON to users.
 type Manifest struct {
 	Schema int `json:"schema"`
-	// Inputs is sha256:HEX over everything that a rerun compares to tell
-	// whether there is anything to do.
-	Inputs  string     `json:"inputs"`
-	Target  TargetInfo `json:"target"`
-	Source  SourceInfo `json:"source"`
-	Driver  DriverInfo `json:"driver"`
-	Build   BuildInfo  `json:"build"`
-	Modules []Entry    `json:"modules"` // in load order
+	// Inputs are what a build was asked to make and what with, beside the
+	// target, by name. One of the same inputs, for the same kernel, would make
+	// the same; what is not named is "".
+	Inputs  map[string]string `json:"inputs"`
+	Target  TargetInfo        `json:"target"`
+	Source  SourceInfo        `json:"source"`
+	Driver  DriverInfo        `json:"driver"`
+	Build   BuildInfo         `json:"build"`
+	Modules []Entry           `json:"modules"` // in load order
 	// Indexes are the files by which modprobe finds its way among the modules.
 	Indexes []File `json:"indexes"`
+	// Exports is the file with what was known of the kernel's exports, as
+	// [kernel.Exports.WriteFacts] writes it.
+	Exports File `json:"exports"`
 	// Firmware are the driver package's files for the kernel to load on to a
 	// GPU, in a folder that serves as its firmware_class.path:
 	// firmware/MAKER/VERSION/NAME.
@@ -62,6 +66,7 @@ type TargetInfo struct {
 	Release      string      `json:"release"` // uname -r
 	Arch         kernel.Arch `json:"arch"`
 	Distribution string      `json:"distribution"` // "flatcar 4459.2.1"; empty where unknown
+	BuildID      string      `json:"build_id"`     // the linker's identifier of the kernel's build, in hexadecimal; empty where unknown
 	Compiler     string      `json:"compiler"`     // "gcc 13.3.1"; empty where unknown
 	Config       Part        `json:"config"`
 	Symbols      Part        `json:"symbols"`
@@ -199,6 +204,7 @@ func DescribeTarget(t kernel.Target) TargetInfo {
 	return TargetInfo{
 		Release: t.Release.Full, Arch: t.Arch,
 		Distribution: words(t.Distribution.ID, t.Distribution.VersionID),
+		BuildID:      t.BuildID.Hex,
 		Compiler:     words(t.Compiler.Name, t.Compiler.Version),
 		Config:       Part{Digest: t.Config.Digest, From: t.Config.From},
 		Symbols:      Part{Digest: t.Exports.Digest, From: t.Exports.From},
@@ -218,6 +224,9 @@ func words(a, b string) string {
 // same bytes for the same manifest.
 func (m Manifest) Encode() ([]byte, error) {
 	m.Schema = SchemaVersion
+	if m.Inputs == nil {
+		m.Inputs = map[string]string{}
+	}
 	m.Build.InstallerFlags = list(m.Build.InstallerFlags)
 	m.Modules, m.Indexes, m.Checks, m.Overridden = list(m.Modules), list(m.Indexes), list(m.Checks), list(m.Overridden)
 	return publish.EncodeIndex(m)
@@ -250,7 +259,7 @@ func ParseManifest(r io.Reader) (Manifest, error) {
 func (m Manifest) checkNames() error {
 	for i, f := range m.files() {
 		allowed := fileName
-		if i >= len(m.Modules)+len(m.Indexes) {
+		if i >= len(m.Modules)+len(m.Indexes)+1 {
 			allowed = firmwareName
 		}
 		if !allowed.MatchString(f.Name) {
@@ -260,12 +269,12 @@ func (m Manifest) checkNames() error {
 	return nil
 }
 
-// files are all that is published beside the manifest: modules, indexes and
-// firmware.
+// files are all that is published beside the manifest: modules, indexes, what the
+// kernel exports and firmware.
 func (m Manifest) files() []File {
-	files := make([]File, 0, len(m.Modules)+len(m.Indexes)+len(m.Firmware))
+	files := make([]File, 0, len(m.Modules))
 	for _, e := range m.Modules {
 		files = append(files, e.file())
 	}
-	return slices.Concat(files, m.Indexes, m.Firmware)
+	return slices.Concat(files, m.Indexes, []File{m.Exports}, m.Firmware)
 }

@@ -33,8 +33,12 @@ func manifest(t testing.TB, mods []Module) Manifest {
 	target.Compiler.Version = "12.2.0"
 	target.Config.Digest, target.Config.From = digestOf('c'), "proc/config.gz"
 	target.Exports.Digest, target.Exports.From = digestOf('e'), "proc/kallsyms"
+	exports, err := describeFile(filepath.Join("testdata", "ko", ExportsFile))
+	if err != nil {
+		t.Fatal(err)
+	}
 	return Manifest{
-		Inputs: digestOf('a'),
+		Inputs: map[string]string{"driver": digestOf('a')},
 		Target: DescribeTarget(target),
 		Source: SourceInfo{Rung: "tag", Repository: "coreos/linux", Ref: "refs/tags/v6.1.192-coreos", Commit: strings.Repeat("0f", 20)},
 		Driver: DriverInfo{Version: "535.261.03", ModuleType: "proprietary", Digest: digestOf('d')},
@@ -42,6 +46,7 @@ func manifest(t testing.TB, mods []Module) Manifest {
 		// A check with each of its parts, the pleasant ones first.
 		Modules:    entries,
 		Indexes:    []File{index},
+		Exports:    exports,
 		Firmware:   firmware(t),
 		Checks:     append(Gate(mods, target, expected()), Check{Name: "firmware", Kind: PolicyCheck, Verdict: NotCheckable, Detail: "<none> & nothing"}),
 		Overridden: []string{},
@@ -198,7 +203,7 @@ func TestSchema(t *testing.T) {
 		"source unknown":   {func(m *Manifest) { m.Source = SourceInfo{Rung: "host"} }, true},
 		"overridden":       {func(m *Manifest) { m.Overridden = []string{"vermagic"} }, true},
 		"no modules":       {func(m *Manifest) { m.Modules = nil }, false},
-		"odd digest":       {func(m *Manifest) { m.Inputs = "md5:0" }, false},
+		"odd build":        {func(m *Manifest) { m.Target.BuildID = "0x1" }, false},
 		"a file elsewhere": {func(m *Manifest) { m.Modules[0].File = "../nvidia.ko" }, false},
 		"odd verdict":      {func(m *Manifest) { m.Checks[0].Verdict = "maybe" }, false},
 		"short digest":     {func(m *Manifest) { m.Modules[0].SHA256 = "00" }, false},
@@ -297,9 +302,9 @@ func TestParseManifestRefuses(t *testing.T) {
 	for name, c := range map[string]struct{ text, want string }{
 		"nothing":            {"", "not a manifest"},
 		"half":               {string(good[:len(good)/2]), "not a manifest"},
-		"a later schema":     {replace(`"schema": 1`, `"schema": 2`), "schema 2, and this builder reads 1"},
+		"a later schema":     {replace(`"schema": 2`, `"schema": 3`), "schema 3, and this builder reads 2"},
 		"a list":             {"[]", "not a manifest"},
-		"another's":          {`{"schema": 1, "part": "compute", "files": []}`, "lists no modules"},
+		"another's":          {`{"schema": 2, "part": "compute", "files": []}`, "lists no modules"},
 		"a file above":       {replace(`"file": "nvidia.ko"`, `"file": "../nvidia.ko"`), "not one of its folder"},
 		"the folder itself":  {replace(`"file": "nvidia.ko"`, `"file": "."`), "not one of its folder"},
 		"no file":            {replace(`"file": "nvidia.ko"`, `"file": ""`), "not one of its folder"},
@@ -323,7 +328,7 @@ func FuzzParseManifest(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(golden)
-	f.Add([]byte(`{"schema":1,"modules":[{"file":"a.ko"}]}`))
+	f.Add([]byte(`{"schema":2,"modules":[{"file":"a.ko"}],"exports":{"file":"e"}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, err := ParseManifest(bytes.NewReader(data))
 		if err != nil {

@@ -116,8 +116,18 @@ func location(s *share.Share, release, version string) (string, error) {
 	return filepath.Join(s.Modules(), release, version), nil
 }
 
+// Vacant refuses a place where modules cannot be published, since something else is
+// there than a link that builder made. Its error is of the publish stage.
+func Vacant(s *share.Share, release, version string) error {
+	link, err := location(s, release, version)
+	if err != nil {
+		return err
+	}
+	return publish.Linkable(link)
+}
+
 // Ready says, before the work, whether a result could be published: the place
-// is free or a link, and the share's file system has symbolic links.
+// is [Vacant], and the share's file system has symbolic links.
 func Ready(s *share.Share, scratch, release, version string) error {
 	link, err := location(s, release, version)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -66,7 +67,7 @@ func mustPublish(t *testing.T, o PublishOptions) string {
 
 // newer is another result for the same release and driver version.
 func newer(o PublishOptions) PublishOptions {
-	o.Manifest.Inputs = digestOf('b')
+	o.Manifest.Inputs = map[string]string{"driver": digestOf('b')}
 	return o
 }
 
@@ -120,7 +121,7 @@ func TestPublish(t *testing.T) {
 		}
 		files = append(files, info.Mode().String()+" "+e.Name())
 	}
-	want := []string{"drwxr-xr-x firmware", "-rw-r--r-- manifest.json", "-rw-r--r-- modules.dep", "-rw-r--r-- nvidia-drm.ko", "-rw-r--r-- nvidia-modeset.ko", "-rw-r--r-- nvidia-uvm.ko", "-rw-r--r-- nvidia.ko"}
+	want := []string{"drwxr-xr-x firmware", "-rw-r--r-- " + ExportsFile, "-rw-r--r-- manifest.json", "-rw-r--r-- modules.dep", "-rw-r--r-- nvidia-drm.ko", "-rw-r--r-- nvidia-modeset.ko", "-rw-r--r-- nvidia-uvm.ko", "-rw-r--r-- nvidia.ko"}
 	if diff := cmp.Diff(want, files); diff != "" {
 		t.Error(diff)
 	}
@@ -229,7 +230,7 @@ func TestPublishCrash(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if (now == old) != (m.Inputs == o.Manifest.Inputs) {
+		if (now == old) != (maps.Equal(m.Inputs, o.Manifest.Inputs)) {
 			t.Errorf("after a crash at %q the link %s holds %s", last, now, m.Inputs)
 		}
 		mustPublish(t, newer(o))
@@ -398,11 +399,11 @@ func TestPublishedAnew(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if f.Manifest.Inputs != second.Manifest.Inputs || f.Link != link(s) || f.Replaced() {
+		if !maps.Equal(f.Manifest.Inputs, second.Manifest.Inputs) || f.Link != link(s) || f.Replaced() {
 			t.Errorf("found inputs %s in %s, replaced: %v", f.Manifest.Inputs, f.Link, f.Replaced())
 		}
 		third := second
-		third.Manifest.Inputs, third.Manifest.Firmware = digestOf('c'), nil
+		third.Manifest.Inputs, third.Manifest.Firmware = map[string]string{"driver": digestOf('c')}, nil
 		mustPublish(t, third)
 		if !f.Replaced() {
 			t.Error("what was replaced is not said to be")
@@ -533,7 +534,7 @@ func TestPublishWhenTheShareFillsUp(t *testing.T) {
 	}
 	_, err := Publish(t.Context(), filling)
 	failure(t, err, 16, "is full", "Free space there")
-	if m, _, err := Published(s, release, version); err != nil || m.Inputs != o.Manifest.Inputs {
+	if m, _, err := Published(s, release, version); err != nil || !maps.Equal(m.Inputs, o.Manifest.Inputs) {
 		t.Errorf("the earlier result is %s, %v", m.Inputs, err)
 	}
 }

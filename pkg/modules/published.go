@@ -26,6 +26,9 @@ type Found struct {
 	Dir string
 }
 
+// Path is the manifest's.
+func (f Found) Path() string { return filepath.Join(f.Link, ManifestFile) }
+
 // Replaced says whether others were published since.
 func (f Found) Replaced() bool {
 	now, err := filepath.EvalSymlinks(f.Link)
@@ -38,7 +41,7 @@ func Published(s *share.Share, release, version string) (Manifest, string, error
 	if err != nil {
 		return Manifest{}, "", err
 	}
-	return f.Manifest, filepath.Join(f.Link, ManifestFile), nil
+	return f.Manifest, f.Path(), nil
 }
 
 // Find finds what [Publish] left for a release and driver version. Every file
@@ -149,7 +152,7 @@ func Verify(dir string, target kernel.Target, cert *x509.Certificate) ([]Check, 
 	for _, e := range m.Modules {
 		checks = append(checks, intactCheck(dir, e.file(), e.Name))
 	}
-	for _, f := range slices.Concat(m.Indexes, m.Firmware) {
+	for _, f := range slices.Concat(m.Indexes, []File{m.Exports}, m.Firmware) {
 		checks = append(checks, intactCheck(dir, f, ""))
 	}
 	findings, err := m.Gate(dir, target, cert)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -121,10 +122,10 @@ func TestSoakKilledPublish(t *testing.T) {
 		if err != nil {
 			t.Fatalf("after kill %d, at %s, what is published is not whole: %v", i, at, err)
 		}
-		switch m.Inputs {
-		case run.Manifest.Inputs:
+		switch {
+		case maps.Equal(m.Inputs, run.Manifest.Inputs):
 			after++
-		case manifests[1-i%2].Inputs:
+		case maps.Equal(m.Inputs, manifests[1-i%2].Inputs):
 			before++
 		default:
 			t.Fatalf("after kill %d, at %s, something else is published: %s", i, at, m.Inputs)

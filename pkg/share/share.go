@@ -68,11 +68,25 @@ func (s *Share) Writable() error {
 	if err == nil {
 		return nil
 	}
+	return s.notWritable(err)
+}
+
+func (s *Share) notWritable(err error) error {
 	if explained := s.Explain(stage.Publish, err); explained != err {
 		return explained
 	}
 	return stage.Wrap(stage.Publish, err, fmt.Sprintf("the share %s cannot be written, so modules could not be left there", s.dir),
 		"let the container's root write to it")
+}
+
+// MayBeWritten is [Share.Writable] as far as it can be told without writing: for a
+// run that only says what it would do.
+func (s *Share) MayBeWritten() error {
+	err := unix.Access(s.dir, unix.W_OK)
+	if err == nil || err == unix.EACCES && os.Geteuid() == 0 {
+		return nil // root may write what a server lets it
+	}
+	return s.notWritable(err)
 }
 
 // probeName is the pattern of the files by which runs try whether they can write.

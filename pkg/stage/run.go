@@ -7,16 +7,25 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// Run brackets one stage in the log: what starts, and how long it took. What
-// fails is the caller's to report, once.
-func Run(ctx context.Context, name Name, work func(context.Context) error) error {
+// Begin brackets a stage in the log: it says that the stage started, and end, which
+// is called where it succeeds, says how long it took. What fails is the caller's to
+// report, once. The context's log names the stage.
+func Begin(ctx context.Context, name Name) (_ context.Context, end func()) {
 	log := zerolog.Ctx(ctx).With().Str("stage", string(name)).Logger()
 	log.Info().Msg("started")
-	begin := time.Now()
-	if err := work(log.WithContext(ctx)); err != nil {
+	began := time.Now()
+	return log.WithContext(ctx), func() {
+		log.Info().Float64("seconds", seconds(time.Since(began))).Msg("finished")
+	}
+}
+
+// Run is [Begin] around work.
+func Run(ctx context.Context, name Name, work func(context.Context) error) error {
+	ctx, end := Begin(ctx, name)
+	if err := work(ctx); err != nil {
 		return err
 	}
-	log.Info().Float64("seconds", seconds(time.Since(begin))).Msg("finished")
+	end()
 	return nil
 }
 

@@ -163,6 +163,16 @@ func location(s *share.Share, version string) (string, error) {
 	return filepath.Join(s.Drivers(), version), nil
 }
 
+// Vacant refuses a place where a root cannot be published, since something else is
+// there than a link that builder made. Its error is of the publish stage.
+func Vacant(s *share.Share, version string) error {
+	link, err := location(s, version)
+	if err != nil {
+		return err
+	}
+	return publish.Linkable(link)
+}
+
 // Ready says, before the work, whether a root could be published.
 func Ready(s *share.Share, scratch, version string) error {
 	link, err := location(s, version)

@@ -95,10 +95,8 @@ type Options struct {
 	// sent to the API's host and, over HTTPS or to the API's very host, to
 	// the git server that belongs to it, and nowhere else.
 	Token string
-	// Room is asked before anything is fetched, with how many bytes of disk and
-	// how many files that will take; its error ends the checkout. Nil does not
-	// ask.
-	Room func(bytes, files uint64) error
+	// Room is for [Checkout] and [Complete].
+	Room Room
 	// Runner runs the programs of the host's own tree, to see whether they run
 	// here. Nil runs them on this machine.
 	Runner command.Runner
@@ -146,18 +144,22 @@ type Found struct {
 	// Steps are the rungs that were looked at, in order.
 	Steps []Step
 	// take leaves the source there.
-	take func(context.Context) (Tree, error)
+	take func(context.Context, Room) (Tree, error)
 }
+
+// Room is asked before anything is fetched, with how many bytes of disk and how
+// many files that will take; its error ends the checkout. Nil does not ask.
+type Room func(bytes, files uint64) error
 
 // Take leaves the source that was found in the folder that it was to go to,
 // unless it is there or the host's own tree serves: then there is nothing to
 // check out. Its errors are of stage source.
-func (f Found) Take(ctx context.Context) (Tree, error) { return f.take(ctx) }
+func (f Found) Take(ctx context.Context, room Room) (Tree, error) { return f.take(ctx, room) }
 
 // there is for a source that is there already.
 func (f Found) there(tree Tree, step Step) Found {
 	f.Steps = append(f.Steps, step)
-	f.take = func(context.Context) (Tree, error) { return tree, nil }
+	f.take = func(context.Context, Room) (Tree, error) { return tree, nil }
 	return f
 }
 
@@ -231,8 +233,9 @@ func (l *ladder) findElsewhere(ctx context.Context, so Found) (Found, error) {
 }
 
 // roomy fetches where there is room for it.
-func (l *ladder) roomy(fetch func(context.Context) (Tree, error)) func(context.Context) (Tree, error) {
-	return func(ctx context.Context) (Tree, error) {
+func (l *ladder) roomy(fetch func(context.Context) (Tree, error)) func(context.Context, Room) (Tree, error) {
+	return func(ctx context.Context, room Room) (Tree, error) {
+		l.Room = room
 		if err := l.room(); err != nil {
 			return Tree{}, err
 		}
@@ -246,7 +249,7 @@ func Checkout(ctx context.Context, t kernel.Target, o Options) (Tree, error) {
 	if err != nil {
 		return Tree{}, err
 	}
-	return found.Take(ctx)
+	return found.Take(ctx, o.Room)
 }
 
 // mayAsk is an error where the source is not there, and only the network has it.

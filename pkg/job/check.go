@@ -1,0 +1,64 @@
+package job
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/k8sp/cuda/pkg/kernel/drift"
+	"github.com/k8sp/cuda/pkg/kernel/prepare"
+	"github.com/k8sp/cuda/pkg/modules"
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+// checked are modules that would do, on the user's terms.
+type checked struct {
+	compiled
+	mods   []modules.Module
+	checks []modules.Check
+}
+
+// checking holds the modules against the kernel that must load them.
+func (p project) checking() step[compiled, checked] {
+	return step[compiled, checked]{
+		stage: stage.Check,
+		plan: func(context.Context) ([]string, error) {
+			var rules []string
+			for _, r := range modules.Rules() {
+				rules = append(rules, r.Name)
+			}
+			return []string{strings.Join(rules, ", ")}, nil
+		},
+		do: func(_ context.Context, in compiled) (checked, error) { return p.check(in) },
+	}
+}
+
+func (p project) check(in compiled) (checked, error) {
+	mods, err := modules.ReadAll(in.built.Files)
+	if err != nil {
+		return checked{}, stage.Wrap(stage.Check, err, "the built modules cannot be read", "look at the cause, and run again")
+	}
+	if p.signer != nil {
+		if mods, err = modules.Authenticate(mods, p.signer.Certificate()); err != nil {
+			return checked{}, stage.Wrap(stage.Check, err, "the signatures cannot be verified", "look at the cause, and run again")
+		}
+	}
+	checks := slices.Concat(p.vouched, driftCheck(in.tree.Drift), modules.Gate(mods, p.target, modules.Expect{
+		Modules: in.driver.Modules(in.moduleType), Excluded: p.exclude, Firmware: in.driver.Firmware(), Debug: p.Debug,
+	}))
+	return checked{in, mods, checks}, modules.Judge(checks, p.policy())
+}
+
+// driftCheck is the finding of the prepare stage, for the manifest. That stage
+// stops at drift, so what there is of it was let pass.
+func driftCheck(let []drift.Change) []modules.Check {
+	c := modules.Check{Name: prepare.DriftCheck, Kind: modules.PolicyCheck, Verdict: modules.Passed}
+	var changes []string
+	for _, change := range let {
+		changes = append(changes, change.String())
+	}
+	if len(changes) > 0 {
+		c.Verdict, c.Detail = modules.Failed, "kbuild changed the host's config: "+strings.Join(changes, "; ")
+	}
+	return []modules.Check{c}
+}

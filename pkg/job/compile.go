@@ -1,0 +1,184 @@
+package job
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/rs/zerolog"
+
+	"github.com/k8sp/cuda/internal/command"
+	"github.com/k8sp/cuda/internal/ko"
+	"github.com/k8sp/cuda/pkg/cuda"
+	"github.com/k8sp/cuda/pkg/share"
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+// compiled are modules as they came out of the installer, stripped and signed.
+type compiled struct {
+	prepared
+	built cuda.Built
+}
+
+// compiling has NVIDIA's installer compile the modules.
+func (p project) compiling() step[prepared, compiled] {
+	return step[prepared, compiled]{
+		stage: stage.Build,
+		plan: func(context.Context) ([]string, error) {
+			return []string{fmt.Sprintf("nvidia-installer --kernel-module-only of %s, %s modules%s%s", p.pkg.Name(), p.preference.Type, p.without(), p.signs())}, nil
+		},
+		do: func(ctx context.Context, in prepared) (compiled, error) {
+			c, err := p.compile(ctx, in)
+			if err == nil {
+				return c, nil
+			}
+			whole, ok, failed := p.completed(ctx, in.sourced, installerTool, err)
+			if failed != nil || !ok {
+				return compiled{}, firstOf(failed, err)
+			}
+			if in, err = p.again(ctx, whole); err != nil {
+				return compiled{}, err
+			}
+			return p.compile(ctx, in)
+		},
+	}
+}
+
+// again has a tree of the whole source be prepared, and the driver be as it was:
+// the installer compiles in its folder, and would take what it made there for
+// good.
+func (p project) again(ctx context.Context, whole sourced) (prepared, error) {
+	tree, err := p.prepare(ctx, whole)
+	if err != nil {
+		return prepared{}, err
+	}
+	if err := os.RemoveAll(whole.driver.Dir); err != nil {
+		return prepared{}, stage.Wrap(stage.Build, err, "the driver cannot be unpacked anew", "let the container's root write to the share")
+	}
+	if whole.driver, err = cuda.Unpack(ctx, whole.pkg, whole.driver.Dir); err != nil {
+		return prepared{}, p.share.Explain(stage.Build, err)
+	}
+	return prepared{whole, tree}, nil
+}
+
+// without says of a plan which modules it leaves out.
+func (p project) without() string {
+	if len(p.exclude) == 0 {
+		return ""
+	}
+	return " without " + strings.Join(p.exclude, ", ")
+}
+
+// signs says of a plan what becomes of its modules.
+func (p project) signs() string {
+	if p.signer == nil {
+		return ""
+	}
+	return ", signed with key " + p.signer.KeyID()
+}
+
+func (p project) compile(ctx context.Context, in prepared) (compiled, error) {
+	if err := p.room(ctx, stage.Build, share.Space{}, p.libraries.space(in.libraries)); err != nil {
+		return compiled{}, err
+	}
+	built, err := cuda.Build(ctx, in.driver, cuda.BuildOptions{
+		Runner: p.Runner, Scratch: p.scratch, LogFile: p.logFile(installerTool),
+		Release: p.target.Release.Full, SourceDir: in.tree.Source, OutputDir: in.tree.Output,
+		Compiler: in.tree.Compiler, ModuleType: in.moduleType, Exclude: p.exclude,
+		// Where only the exports of loaded modules are known, drm's may not
+		// be among them.
+		AllowUndefined: !p.target.Exports.Complete, Debug: p.Debug,
+		Jobs: p.Jobs, Timeout: p.BuildTimeout, StateDir: p.StateDir,
+	})
+	if err != nil {
+		return compiled{}, p.share.Explain(stage.Build, err)
+	}
+	if undefined := built.Undefined; len(undefined) > 0 {
+		zerolog.Ctx(ctx).Warn().Int("symbols", len(undefined)).Strs("first", undefined[:min(5, len(undefined))]).
+			Msg("symbols that no loaded module exports; taken to be those of in-tree modules that are not loaded yet, such as drm")
+	}
+	if !p.Debug {
+		if err := p.strip(ctx, built.Files); err != nil {
+			return compiled{}, err
+		}
+	}
+	return compiled{in, built}, p.sign(ctx, built.Files)
+}
+
+// strip takes the debugging information out of modules whose ready-made core
+// objects brought it along: what is compiled here has none.
+func (p project) strip(ctx context.Context, files []string) error {
+	for _, path := range files {
+		m, err := ko.Open(path)
+		if err != nil || len(m.Debug) == 0 {
+			continue // the check stage tells a file that is no module
+		}
+		var output bytes.Buffer
+		c := command.Command{Args: []string{"strip", "--strip-debug", path}, Env: []string{"LC_ALL=C"}, Output: &output}
+		if err := p.Runner.Run(ctx, c); err != nil {
+			return stage.Wrap(stage.Build, fmt.Errorf("%w: %s", err, strings.TrimSpace(output.String())),
+				"the debugging information cannot be taken out of the modules", "keep it with --debug-info")
+		}
+		zerolog.Ctx(ctx).Debug().Str("module", path).Msg("debugging information taken out")
+	}
+	return nil
+}
+
+// sign signs what was built, if the user gave a key.
+func (p project) sign(ctx context.Context, files []string) error {
+	if p.signer == nil {
+		return nil
+	}
+	for _, path := range files {
+		if err := p.signer.SignFile(path); err != nil {
+			return p.share.Explain(stage.Build, stage.Wrap(stage.Build, err, "the modules cannot be signed", "look at the cause, and run again"))
+		}
+	}
+	zerolog.Ctx(ctx).Info().Int("modules", len(files)).Str("key", p.signer.KeyID()).Str("hash", p.signer.Hash()).
+		Str("kernel", p.trust()).Msg("modules signed")
+	return nil
+}
+
+// trust says what the kernel's keyrings tell of the signer's key.
+func (p project) trust() string {
+	s := p.target.Signing
+	switch {
+	case s.KeysFrom == "":
+		return "its keys are not to be seen"
+	case slices.Contains(s.Keys, p.signer.KeyID()):
+		return "holds this key"
+	}
+	return "does not hold this key"
+}
+
+// certificate is the signer's; nil where there is none.
+func (p project) certificate() *x509.Certificate {
+	if p.signer == nil {
+		return nil
+	}
+	return p.signer.Certificate()
+}
+
+// certificateDigest is sha256:HEX of it; empty where there is none.
+func (p project) certificateDigest() string {
+	if p.signer == nil {
+		return ""
+	}
+	sum := sha256.Sum256(p.signer.Certificate().Raw)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// signedBy is the key and the hash that the modules are signed with; empty
+// where they are not.
+func (p project) signedBy() string {
+	if p.signer == nil {
+		return ""
+	}
+	return p.signer.Hash() + ":" + p.signer.KeyID()
+}

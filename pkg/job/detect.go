@@ -1,0 +1,63 @@
+package job
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"runtime"
+
+	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/kernel/prepare"
+	"github.com/k8sp/cuda/pkg/modules/signature"
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+// setting is what modules are built for, and what with.
+type setting struct {
+	target   kernel.Target
+	compiler prepare.Compiler
+	// compilerVersion is the first line of what the compiler says of itself.
+	compilerVersion string
+	// signer signs the modules; nil where they are not to be signed.
+	signer *signature.Signer
+}
+
+// detect finds out what to build for, and whether this image can.
+func (s site) detect(ctx context.Context) (setting, error) {
+	var what setting
+	var err error
+	if what.target, err = s.Host.detect(ctx, s.exportsCache()); err != nil {
+		return setting{}, err
+	}
+	if err := kernel.CheckArch(what.target, runtime.GOARCH); err != nil {
+		return setting{}, err
+	}
+	if s.Signing != (signature.Options{}) {
+		if what.signer, err = signature.Load(ctx, s.Signing, what.target); err != nil {
+			return setting{}, err
+		}
+	}
+	lookPath := s.LookPath
+	if lookPath == nil {
+		lookPath = exec.LookPath
+	}
+	if what.compiler, err = prepare.ChooseCompiler(what.target, lookPath); err != nil {
+		return setting{}, err
+	}
+	what.compilerVersion, err = prepare.CompilerVersion(ctx, s.Runner, what.compiler.Command)
+	return what, err
+}
+
+// exportsCache is the folder that keeps what the host's modules were found to
+// export; none of a dry run.
+func (s site) exportsCache() string {
+	if s.dry {
+		return ""
+	}
+	return s.share.Exports()
+}
+
+func (w setting) says() Step {
+	t := w.target
+	return Step{stage.Detect, fmt.Sprintf("kernel %s (%s); config from %s, %d symbols from %s", t.Release, t.Arch, t.Config.From, len(t.Exports.Symbols), t.Exports.From)}
+}

@@ -1,0 +1,167 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/rs/zerolog"
+
+	"github.com/k8sp/cuda/pkg/kernel/prepare"
+	"github.com/k8sp/cuda/pkg/kernel/source"
+	"github.com/k8sp/cuda/pkg/modules"
+)
+
+// recipe is raised by hand whenever builder would make something else of the same
+// inputs. Builder's version is no input: most versions make the same.
+const recipe = 1
+
+// What a build was asked to make and what with, by the names that the manifest
+// and the log have for it.
+const (
+	inputRecipe      = "recipe"
+	inputPackage     = "driver package"
+	inputForm        = "module type"
+	inputExclude     = "excluded modules"
+	inputDebug       = "debugging information"
+	inputCompiler    = "compiler"
+	inputKey         = "signing key"
+	inputCertificate = "signing certificate"
+	inputSource      = "source"
+	inputRepository  = "source repository"
+	inputRef         = "source ref"
+	inputCommit      = "source commit"
+)
+
+// listInputs are everything, beside the kernel, that decides what a build makes
+// and that is known before it begins. Where a mirror is, how many compilers run at
+// once, what vouches for the driver and which host is looked at changes nothing of
+// what is made, and is not here.
+func (p project) listInputs() (map[string]string, error) {
+	from := p.Source
+	from.Dir = p.share.Linux()
+	local, err := source.Fingerprint(p.target, from)
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]string{
+		inputRecipe:      strconv.Itoa(recipe),
+		inputPackage:     p.digest,
+		inputForm:        p.preference.Type, // as far as it is known before the package is unpacked
+		inputExclude:     strings.Join(p.exclude, ","),
+		inputDebug:       map[bool]string{true: "kept"}[p.Debug],
+		inputCompiler:    p.compilerVersion, // another image may have another gcc-13
+		inputKey:         p.signedBy(),
+		inputCertificate: p.certificateDigest(), // its issuer and serial number are in each signature
+		inputSource:      local,
+		inputRepository:  p.Source.Repository,
+		inputRef:         p.Source.Ref,
+		inputCommit:      p.Source.Commit,
+	}
+	for name, value := range all {
+		if value == "" {
+			delete(all, name)
+		}
+	}
+	return all, nil
+}
+
+// findEarlier is what an earlier run has published, where it serves: it is whole,
+// this build would make the same, for the same kernel, and the gate, run now
+// against this target, passes. It is the zero value where there is none, and why
+// is in the log. Its error is of the check stage, where the same would come out
+// again and would not do.
+func (p project) findEarlier(ctx context.Context) (Result, error) {
+	log := zerolog.Ctx(ctx)
+	found, err := modules.Find(p.share, p.target.Release.Full, p.pkg.Version)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return Result{}, nil
+	case err != nil:
+		log.Warn().Err(err).Msg("an earlier result is damaged, building again")
+		return Result{}, nil
+	case p.Rebuild:
+		log.Info().Str("manifest", found.Path()).Msg("building again, as --rebuild asks")
+		return Result{}, nil
+	}
+	other, err := p.differences(found)
+	if err != nil {
+		log.Warn().Err(err).Msg("an earlier result is not to be compared, building again")
+		return Result{}, nil
+	}
+	if len(other) > 0 {
+		var clauses []string
+		for _, d := range other {
+			clauses = append(clauses, d.String())
+		}
+		log.Info().Str("manifest", found.Path()).Strs("differs", clauses).Msg("an earlier result was made from something else, building again")
+		return Result{}, nil
+	}
+	serves, err := p.judgeEarlier(ctx, found)
+	if err != nil || !serves {
+		return Result{}, err
+	}
+	log.Info().Str("manifest", found.Path()).Int("modules", len(found.Manifest.Modules)).
+		Msg("the modules are already there: every digest is right and this kernel would accept them, nothing to build")
+	return resultOf(found.Path(), found.Manifest, true), nil
+}
+
+// differences are in what an earlier result is another than this build's, by the
+// names of the inputs, the kernel's parts first.
+func (p project) differences(found modules.Found) ([]modules.Difference, error) {
+	list, err := found.Manifest.OtherKernel(found.Dir, p.target)
+	if err != nil {
+		return nil, err
+	}
+	names := map[string]bool{}
+	for _, inputs := range []map[string]string{found.Manifest.Inputs, p.inputs} {
+		for name := range inputs {
+			names[name] = true
+		}
+	}
+	var others []modules.Difference
+	for name := range names {
+		if was, is := found.Manifest.Inputs[name], p.inputs[name]; was != is {
+			others = append(others, modules.Difference{What: name, Was: was, Is: is})
+		}
+	}
+	slices.SortFunc(others, func(a, b modules.Difference) int { return strings.Compare(a.What, b.What) })
+	return append(list, others...), nil
+}
+
+// judgeEarlier holds an earlier result against the target as it is now, on this
+// run's terms. What was found when it was made and would be found again is an
+// error where it would not do: to build it again would end there too.
+func (p project) judgeEarlier(ctx context.Context, found modules.Found) (serves bool, err error) {
+	log := zerolog.Ctx(ctx).With().Str("manifest", found.Path()).Logger()
+	m := found.Manifest
+	drift := slices.DeleteFunc(slices.Clone(m.Checks), func(c modules.Check) bool { return c.Name != prepare.DriftCheck })
+	// Only drift is not the check stage's to stop at: prepare does, before any
+	// compile.
+	if modules.Judge(drift, p.policy()) != nil {
+		log.Info().Msg("an earlier result was accepted on other terms, building again")
+		return false, nil
+	}
+	now, err := m.Gate(found.Dir, p.target, p.certificate())
+	if err != nil {
+		log.Warn().Err(err).Msg("an earlier result cannot be held against this kernel, building again")
+		return false, nil
+	}
+	var again, anew []modules.Check
+	for _, c := range slices.Concat(p.vouched, now) {
+		before := func(b modules.Check) bool { return b.Name == c.Name && b.Module == c.Module && b.Verdict == c.Verdict }
+		if slices.ContainsFunc(m.Checks, before) || slices.Contains(p.vouched, c) || c.Verdict == modules.NotCheckable {
+			again = append(again, c)
+		} else {
+			anew = append(anew, c)
+		}
+	}
+	if err := modules.Judge(anew, p.policy()); err != nil {
+		log.Warn().Err(err).Msg("an earlier result would not do for this kernel any more, building again")
+		return false, nil
+	}
+	return true, modules.Judge(again, p.policy())
+}
