@@ -65,7 +65,8 @@ type site struct {
 	Options
 	share *share.Share
 	dry   bool // nothing is written
-	lock  *share.Lock
+	// lock tells whether the share is still this run's.
+	lock interface{ Check() error }
 	// scratch is this run's folder on the share, gone at its end.
 	scratch string
 }

@@ -35,6 +35,7 @@ func TestImageIsEnough(t *testing.T) {
 		Release: mustRelease(t, "6.12.103-flatcar"), Arch: X86_64,
 		Distribution: Distribution{ID: "flatcar", From: "release"},
 		Builder:      "build@pony",
+		BuildID:      BuildID{"0f1e2d3c", namedImage},
 		Compiler: Compiler{Name: "gcc", Major: 14, Version: "14.3.1", From: namedImage,
 			Banner: "x86_64-cros-linux-gnu-gcc (Gentoo Hardened 14.3.1) 14.3.1, GNU ld 2.44"},
 		Config: config,

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"debug/elf"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -40,6 +41,10 @@ type Kernel struct {
 	// Flagstab has all exports in one table, and their classes in
 	// __kflagstab.
 	Flagstab bool
+
+	// BuildID is in the note of the linker's; there is no section .notes where
+	// it is empty.
+	BuildID string
 
 	// Rodata is put behind banner and config; BTF in place of what
 	// StructModule makes.
@@ -90,6 +95,7 @@ func Flatcar() Kernel {
 			{Name: "zstd_reset_dstream", CRC: 0x8f2b5e3d},
 		},
 		StructModule: 1280,
+		BuildID:      "\x0f\x1e\x2d\x3c",
 	}
 }
 
@@ -119,7 +125,29 @@ func (k Kernel) Sections(t testing.TB) []Section {
 	if len(k.Exports) > 0 {
 		sections = append(sections, k.tables(0xffffffff82100000)...)
 	}
+	if k.BuildID != "" {
+		sections = append(sections, Section{".notes", 0xffffffff82700000, Notes(k.BuildID)})
+	}
 	return append(sections, Section{".BTF", 0xffffffff82800000, k.btf(t)})
+}
+
+// Notes are a kernel's ELF notes (elf(5)): one of Xen's, and the linker's with a
+// build ID.
+func Notes(buildID string) []byte {
+	var b []byte
+	for _, note := range []struct {
+		name, content string
+		kind          uint32
+	}{{"Xen\x00", "6.12", 1}, {"GNU\x00", buildID, 3}} {
+		for _, word := range []uint32{uint32(len(note.name)), uint32(len(note.content)), note.kind} {
+			b = binary.LittleEndian.AppendUint32(b, word)
+		}
+		b = append(append(b, note.name...), note.content...)
+		for len(b)%4 != 0 {
+			b = append(b, 0)
+		}
+	}
+	return b
 }
 
 // Flat is the kernel as arm64's Image.

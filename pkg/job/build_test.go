@@ -1,0 +1,311 @@
+package job
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+func TestBuild(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	o := f.mustBuild(t)
+	if o.Reused || o.Release != testRelease || o.Driver != testDriver || o.ModuleType != "proprietary" || len(o.Modules) != 4 {
+		t.Errorf("%+v", o.Result)
+	}
+	for _, path := range []string{o.Manifest, o.UserSpace} {
+		if _, err := os.Stat(path); err != nil {
+			t.Error(err)
+		}
+	}
+	if diff := cmp.Diff([]string{"gcc-12", "gcc-12", "make", "make", "nvidia-installer", "depmod"}, o.ran); diff != "" {
+		t.Errorf("programs, -want +got:\n%s", diff)
+	}
+	stages := []string{"detect", "driver", "source", "prepare", "build", "check", "publish"}
+	for _, said := range []string{"started", "finished"} {
+		if diff := cmp.Diff(stages, stagesThat(t, o.log, said)); diff != "" {
+			t.Errorf("%s, -want +got:\n%s", said, diff)
+		}
+	}
+	left, err := os.ReadDir(filepath.Join(f.share, ".builder/scratch"))
+	if len(left) > 0 {
+		t.Errorf("scratch is left: %v, %v", left, err)
+	}
+}
+
+// stagesThat are those that the log says something of, in its order.
+func stagesThat(t *testing.T, log, said string) (stages []string) {
+	t.Helper()
+	for line := range strings.Lines(log) {
+		var entry struct{ Stage, Message string }
+		if err := json.Unmarshal([]byte(line), &entry); err != nil {
+			t.Fatal(err)
+		}
+		if entry.Message == said {
+			stages = append(stages, entry.Stage)
+		}
+	}
+	return stages
+}
+
+// TestPlanIsTheBuild: what a dry run finds in the way a build finds before its
+// work, and where neither finds anything their stages are the same.
+func TestPlanIsTheBuild(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name    string
+		prepare func(*testing.T, *fixture)
+		code    int
+		says    string
+	}{
+		{"nothing in the way", func(*testing.T, *fixture) {}, 0, ""},
+		{"a folder in the modules' place", func(t *testing.T, f *fixture) {
+			f.write(t, "share/modules/"+testRelease+"/"+testDriver+"/mine", "")
+		}, 16, "is not a link that builder made"},
+		{"a folder in the libraries' place", func(t *testing.T, f *fixture) {
+			f.write(t, "share/driver/"+testDriver+"/mine", "")
+		}, 16, "is not a link that builder made"},
+		{"no driver", func(_ *testing.T, f *fixture) { f.options.DriverVersion = "1.2" }, 11, "driver 1.2"},
+		{"another source", func(t *testing.T, f *fixture) {
+			f.write(t, "source/Makefile", "VERSION = 6\nPATCHLEVEL = 2\nSUBLEVEL = 0\nEXTRAVERSION =\n")
+		}, 12, "is the source of 6.2.0"},
+		{"another driver than was asked for", func(_ *testing.T, f *fixture) { f.options.DriverSHA256 = strings.Repeat("0", 64) }, 11, "another than was asked for"},
+		{"a compiler that is not there", func(t *testing.T, f *fixture) {
+			f.write(t, "host/proc/version", strings.Replace(testBanner, "12.2.0 (", "13.1.0 (", 1))
+		}, 13, "gcc 13"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			c.prepare(t, f)
+			steps, planned := Plan(t.Context(), f.options)
+			if _, err := os.Stat(filepath.Join(f.share, ".builder")); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("the plan has written to the share (%v)", err)
+			}
+			built := f.build(t)
+			if stage.ExitCode(planned) != c.code || stage.ExitCode(built.err) != c.code {
+				t.Fatalf("the plan ends in %v, the build in %v; want exit code %d", planned, built.err, c.code)
+			}
+			if c.code != 0 {
+				if planned.Error() != built.err.Error() || !strings.Contains(planned.Error(), c.says) {
+					t.Errorf("the plan ends in %v, the build in %v", planned, built.err)
+				}
+				if built.compiled() {
+					t.Error("what could only fail was found after the compile")
+				}
+				return
+			}
+			var stages []string
+			for _, s := range steps {
+				if len(stages) == 0 || stages[len(stages)-1] != string(s.Stage) {
+					stages = append(stages, string(s.Stage))
+				}
+			}
+			if diff := cmp.Diff(stagesThat(t, built.log, "started"), stages); diff != "" {
+				t.Errorf("-build +plan:\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestPlanOfARerun says what serves, and what does not.
+func TestPlanOfARerun(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.mustBuild(t)
+	steps, err := Plan(t.Context(), f.options)
+	if err != nil || len(steps) != 3 || !strings.HasPrefix(steps[2].Does, "nothing: ") {
+		t.Errorf("%+v, %v", steps, err)
+	}
+	if err := os.RemoveAll(filepath.Join(f.share, "driver")); err != nil {
+		t.Fatal(err)
+	}
+	steps, err = Plan(t.Context(), f.options)
+	if err != nil || len(steps) != 4 || !strings.HasPrefix(steps[2].Does, "no modules: ") || !strings.Contains(steps[3].Does, "user-space") {
+		t.Errorf("%+v, %v", steps, err)
+	}
+	o := f.mustBuild(t)
+	if !o.Reused || o.compiled() || o.UserSpace == "" {
+		t.Errorf("%+v", o)
+	}
+	if _, err := os.Stat(o.UserSpace); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestChangedPackage changes the package between the time when it was digested and
+// the one when it is built from.
+func TestChangedPackage(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.mustBuild(t)
+	// The digest is noted with a fingerprint of names, sizes and times.
+	path := filepath.Join(f.driver(), "kernel/nvidia/nv.c")
+	before, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.write(t, "share/cuda/NVIDIA-Linux-x86_64-"+testDriver+"/kernel/nvidia/nv.c", "/* A source */\n")
+	if err := os.Chtimes(path, before.ModTime(), before.ModTime()); err != nil {
+		t.Fatal(err)
+	}
+	published := f.published(t)
+	o := f.build(t, rebuild)
+	if stage.ExitCode(o.err) != 11 || !strings.Contains(o.err.Error(), "was changed") || o.compiled() {
+		t.Errorf("%v, compiled: %v", o.err, o.compiled())
+	}
+	if f.published(t) != published {
+		t.Error("what was published is another now")
+	}
+	if o := f.build(t, rebuild); o.err != nil {
+		t.Errorf("the run after: %v", o.err)
+	}
+}
+
+func rebuild(o *Options) { o.Rebuild = true }
+
+// lost is a lock that another run has taken over.
+type lost struct{}
+
+func (lost) Check() error { return stage.New(stage.Share, "taken over", "run again") }
+
+// TestStrip takes debugging information out, unless it is asked for.
+func TestStrip(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.tools.debug = true
+	if o := f.mustBuild(t); !slices.Contains(o.ran, "strip") {
+		t.Errorf("ran %v", o.ran)
+	}
+	if o := f.build(t, func(o *Options) { o.Debug = true }); o.err != nil || slices.Contains(o.ran, "strip") {
+		t.Errorf("with --debug-info: %v, ran %v", o.err, o.ran)
+	}
+}
+
+// TestLostLock publishes nothing once another run has the share.
+func TestLostLock(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.mustBuild(t)
+	published := f.published(t)
+	s, err := newSite(f.options, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.lock = lost{}
+	p := project{site: s}
+	if _, err := p.layingOut().do(t.Context(), unpacked{}); stage.ExitCode(err) != 75 {
+		t.Errorf("libraries: %v", err)
+	}
+	if _, err := p.publishing().do(t.Context(), laidOut{}); stage.ExitCode(err) != 75 {
+		t.Errorf("modules: %v", err)
+	}
+	if f.published(t) != published {
+		t.Error("what was published is another now")
+	}
+}
+
+// TestSourcesAreGoneBeforePublishing: a share that is nearly full has room for
+// either.
+func TestSourcesAreGoneBeforePublishing(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	there := func() bool {
+		_, err := os.Stat(filepath.Join(f.share, ".builder/scratch/driver/kernel/nvidia/nv.c"))
+		return err == nil
+	}
+	var compiling, publishing bool
+	f.tools.before["nvidia-installer"] = func() { compiling = there() }
+	f.tools.before["depmod"] = func() { publishing = there() }
+	f.mustBuild(t)
+	if !compiling || publishing {
+		t.Errorf("the sources are there at the compile: %v, and at the end: %v", compiling, publishing)
+	}
+}
+
+// TestKernelImageDigest holds an image against its digest, whether it is a file or
+// was fetched.
+func TestKernelImageDigest(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	path := f.write(t, "share/vmlinuz", string(kernelImage(t, nil)))
+	o := f.build(t, func(o *Options) { o.Host.Image, o.Host.ImageSHA256 = path, strings.Repeat("0", 64) })
+	if stage.ExitCode(o.err) != 10 || !strings.Contains(o.err.Error(), "another than was asked for") {
+		t.Errorf("an image of another digest: %v", o.err)
+	}
+	digest, _, err := sha256Of(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.mustBuild(t, func(o *Options) { o.Host.Image, o.Host.ImageSHA256 = path, digest })
+	if m := f.manifest(t); m.Target.BuildID != "0a0b" || m.Target.Symbols.From != "--kernel-image" {
+		t.Errorf("%+v", m.Target)
+	}
+}
+
+// TestFailureLeavesWhatWasPublished has a run fail in each of the programs that it
+// needs.
+func TestFailureLeavesWhatWasPublished(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.mustBuild(t)
+	published := f.published(t)
+	for program, code := range map[string]int{"make": 13, "nvidia-installer": 14, "depmod": 16} {
+		f.tools.fail = map[string]error{program: errors.New("it fails")}
+		if err := os.RemoveAll(filepath.Join(f.share, ".builder/prepared")); err != nil {
+			t.Fatal(err)
+		}
+		if o := f.build(t, rebuild); stage.ExitCode(o.err) != code {
+			t.Errorf("%s fails: %v, want exit code %d", program, o.err, code)
+		}
+		if f.published(t) != published {
+			t.Errorf("%s fails: what was published is another now", program)
+		}
+	}
+}
+
+// TestTermsOfAnEarlierResult: what would be found again and would not do stops a run,
+// which builds nothing for that.
+func TestTermsOfAnEarlierResult(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.mustBuild(t)
+	o := f.build(t, func(o *Options) { o.Strict = true })
+	if stage.ExitCode(o.err) != 15 || o.compiled() {
+		t.Errorf("strict: %v, compiled: %v", o.err, o.compiled())
+	}
+	// A failure that was accepted, on record, is not accepted for ever.
+	f = newFixture(t)
+	f.write(t, "host/proc/version", strings.Replace(testBanner, "12.2.0", "11.2.0", 1))
+	f.write(t, "host/lib/modules/"+testRelease+"/kernel/crc7.ko", "")
+	path := f.write(t, "host/proc/cmdline", "module.sig_enforce=1\n")
+	f.write(t, "host/proc/config.gz", testConfig+"CONFIG_MODULE_SIG=y\n")
+	allow := func(o *Options) { o.Allow = []string{"signature"} }
+	if o := f.build(t); stage.ExitCode(o.err) != 15 || !strings.Contains(o.err.Error(), "signature") {
+		t.Fatalf("unsigned modules for a kernel that wants signed ones: %v", o.err)
+	}
+	f.mustBuild(t, allow)
+	if m := f.manifest(t); !cmp.Equal(m.Overridden, []string{"signature"}) {
+		t.Errorf("overridden: %v", m.Overridden)
+	}
+	if o := f.mustBuild(t, allow); !o.Reused {
+		t.Error("what was accepted is built again on the same terms")
+	}
+	if o := f.build(t); stage.ExitCode(o.err) != 15 || o.compiled() {
+		t.Errorf("on other terms: %v, compiled: %v", o.err, o.compiled())
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if o := f.build(t); o.err != nil || !o.Reused {
+		t.Errorf("for a kernel that accepts them: %v, reused: %v", o.err, o.Reused)
+	}
+}
