@@ -29,7 +29,8 @@ const image = "cuda"
 // TestProofCoreOS is the whole way of a CoreOS node, on a kernel that was built
 // as CoreOS built its own: recorded on the node by builder's binary alone,
 // built for elsewhere from the tag, and loaded by the node's kernel. The kernel's
-// image alone then gives the same bytes, in another folder at another path.
+// image alone then gives the same bytes, in another folder at another path, and these
+// serve the node as they are.
 func TestProofCoreOS(t *testing.T) {
 	c := share(t)
 	host, err := c.lab.CoreOS(t.Context(), image)
@@ -55,6 +56,8 @@ func TestProofCoreOS(t *testing.T) {
 		if diff := cmp.Diff(digests(built.manifest), digests(again.manifest)); diff != "" {
 			t.Errorf("modules (-capture +image):\n%s", diff)
 		}
+		t.Run("serves the node", func(t *testing.T) { c.serves(t, host, again) })
+		t.Run("serves no other", func(t *testing.T) { c.servesNot(t, again, captured) })
 	})
 }
 
@@ -142,21 +145,7 @@ func (c *checkout) capture(t *testing.T, host lab.Host) string {
 }
 
 // binary is builder's own, as the image has it.
-func (c *checkout) binary(t *testing.T) string {
-	file, err := os.Create(filepath.Join(t.TempDir(), "builder"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	cat := lab.Builder{
-		Image: image, Docker: []string{"--entrypoint", "cat"}, Args: []string{"/usr/local/bin/builder"},
-		Stdout: file, Stderr: os.Stderr,
-	}
-	if code, err := cat.Run(t.Context()); err != nil || code != 0 {
-		t.Fatalf("exit code %d, %v", code, err)
-	}
-	return file.Name()
-}
+func (c *checkout) binary(t *testing.T) string { return c.fromImage(t, "/usr/local/bin/builder") }
 
 // load has builder itself load what it published, on a machine that has its
 // binary and the share and no GPU: it sees that on the bus, and nvidia finds the same.

@@ -23,7 +23,8 @@ func main() {
 		fmt.Fprintln(os.Stderr, "guest:", confine(os.Args[2], os.Args[3:]))
 		os.Exit(1)
 	}
-	if err := run(); err != nil {
+	// The kernel starts its first program with none.
+	if err := errors.Join(os.Setenv("PATH", "/usr/bin:/bin"), run()); err != nil {
 		fmt.Fprintln(os.Stderr, "guest:", err)
 	}
 	// Process 1 must not end. Where the machine has no power switch, a reset
