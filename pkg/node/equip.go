@@ -20,7 +20,7 @@ import (
 
 // The kinds of failure, besides [Refusals], of what comes after modules.
 const (
-	nodesKind = "device-files"
+	filesKind = "device-files"
 	cdiKind   = "cdi"
 )
 
@@ -49,18 +49,18 @@ func sentence(err error) string {
 func (l *loader) finish(ctx context.Context) error {
 	plan, err := devices.Plan(l.host)
 	if err != nil {
-		return ofKind(nodesKind, err)
+		return ofKind(filesKind, err)
 	}
 	for _, n := range plan {
-		l.result.Nodes = append(l.result.Nodes, n.Path)
+		l.result.Files = append(l.result.Files, n.Path)
 	}
 	if l.Check {
 		// A container that makes device files for others need not be one that
 		// may open them.
 		if l.access.IsHosts(l.Dev) {
-			return ofKind(nodesKind, devices.Present(l.Dev, plan))
+			return ofKind(filesKind, devices.Present(l.Dev, plan))
 		}
-		return ofKind(nodesKind, devices.Check(l.Dev, plan))
+		return ofKind(filesKind, devices.Check(l.Dev, plan))
 	}
 	if err := l.mayUse(plan); err != nil {
 		return err
@@ -71,9 +71,9 @@ func (l *loader) finish(ctx context.Context) error {
 		l.keep(ctx)
 	}
 	if err != nil {
-		return ofKind(nodesKind, err)
+		return ofKind(filesKind, err)
 	}
-	zerolog.Ctx(ctx).Info().Str("dev", l.Dev).Int("nodes", len(plan)).Int("made", len(made)).Msg("device files")
+	zerolog.Ctx(ctx).Info().Str("dev", l.Dev).Int("files", len(plan)).Int("made", len(made)).Msg("device files")
 	root := l.findUserSpace(ctx)
 	if root.Dir == "" {
 		return nil
@@ -84,12 +84,12 @@ func (l *loader) finish(ctx context.Context) error {
 // mayUse says what keeps this container from device files that are only its
 // own; nothing where its runtime has given it the GPUs, as --gpus and CDI do.
 // A load of modules has looked before it began.
-func (l *loader) mayUse(plan []devices.Node) error {
+func (l *loader) mayUse(plan []devices.File) error {
 	if l.result.State == Loaded || l.access.IsHosts(l.Dev) {
 		return nil
 	}
 	found := l.access.Devices(l.Dev)
-	control := slices.DeleteFunc(slices.Clone(plan), func(n devices.Node) bool { return n.Path != devices.Control })
+	control := slices.DeleteFunc(slices.Clone(plan), func(n devices.File) bool { return n.Path != devices.Control })
 	if len(found) == 0 || len(control) > 0 && devices.Check(l.Dev, control) == nil {
 		return nil
 	}
@@ -140,7 +140,7 @@ const cdiInShare = "cdi"
 
 // specify writes the CDI specification. Whoever named no folder for it may
 // have no use for it: then what prevents it is only said.
-func (l *loader) specify(ctx context.Context, root userspace.Root, plan []devices.Node) error {
+func (l *loader) specify(ctx context.Context, root userspace.Root, plan []devices.File) error {
 	log := zerolog.Ctx(ctx)
 	hostDir := "/"
 	if root.Dir != l.host.Dir() {
@@ -158,7 +158,7 @@ func (l *loader) specify(ctx context.Context, root userspace.Root, plan []device
 	if err != nil {
 		return err
 	}
-	spec := cdi.Spec(cdi.Options{Root: root, HostDir: hostDir, Nodes: plan, GPUs: gpus, Arch: kernel.ArchOf(runtime.GOARCH)})
+	spec := cdi.Spec(cdi.Options{Root: root, HostDir: hostDir, Files: plan, GPUs: gpus, Arch: kernel.ArchOf(runtime.GOARCH)})
 	dir, named := l.CDIDir, l.CDIDir != ""
 	if !named {
 		dir = filepath.Join(l.own.Dir(), cdi.Dir)

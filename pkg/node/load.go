@@ -82,9 +82,9 @@ type LoadResult struct {
 	LeftOut []string `json:"left_out,omitempty"`
 	// Firmware is the kernel's search path for it where it is the share's.
 	Firmware string `json:"firmware,omitempty"`
-	// Dev is the folder that has the device files Nodes.
+	// Dev is the folder that has the device files Files.
 	Dev   string   `json:"dev"`
-	Nodes []string `json:"nodes"`
+	Files []string `json:"nodes"`
 	// UserSpace is the root of the driver's user-space side: a folder of the
 	// share, or the host's root; empty where there is none to be seen.
 	UserSpace string `json:"user_space,omitempty"`
@@ -187,7 +187,7 @@ func newLoader(ctx context.Context, o LoadOptions) (*loader, func(), error) {
 		done()
 		return nil, nil, stage.New(stage.Usage, fmt.Sprintf("%s, for the device files, is no folder", l.Dev), "mount the host's with -v /dev:/dev, or name a folder with --dev")
 	}
-	l.result = LoadResult{Release: l.release, Dev: l.Dev, Modules: []string{}, InTree: []string{}, Nodes: []string{}}
+	l.result = LoadResult{Release: l.release, Dev: l.Dev, Modules: []string{}, InTree: []string{}, Files: []string{}}
 	return l, done, nil
 }
 

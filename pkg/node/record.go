@@ -31,7 +31,7 @@ type Record struct {
 	// Nodes were made in the host's /dev, which was mounted at Dev then. Those
 	// in a container's own /dev are gone with it, and are not recorded.
 	Dev   string         `json:"dev"`
-	Nodes []devices.Node `json:"nodes"`
+	Nodes []devices.File `json:"nodes"`
 	// CDI are the folders in which a specification was written.
 	CDI []CDIFolder `json:"cdi"`
 }
@@ -50,7 +50,7 @@ func (r Record) Empty() bool {
 
 // AddNodes records device files that were made in the host's /dev, mounted at
 // dev.
-func (r *Record) AddNodes(dev string, made []devices.Node) {
+func (r *Record) AddNodes(dev string, made []devices.File) {
 	for _, n := range made {
 		r.Dev = dev
 		r.DropNode(n.Path)
@@ -60,7 +60,7 @@ func (r *Record) AddNodes(dev string, made []devices.Node) {
 
 // DropNode has a device file be recorded no longer.
 func (r *Record) DropNode(path string) {
-	r.Nodes = slices.DeleteFunc(slices.Clone(r.Nodes), func(n devices.Node) bool { return n.Path == path })
+	r.Nodes = slices.DeleteFunc(slices.Clone(r.Nodes), func(n devices.File) bool { return n.Path == path })
 }
 
 // AddCDI records a folder with a specification.

@@ -13,7 +13,7 @@ import (
 // TestRecordWithoutDuplicates has many containers of a boot do the same.
 func TestRecordWithoutDuplicates(t *testing.T) {
 	var r Record
-	made := []devices.Node{{Path: "nvidia0", Major: 195}, {Path: "nvidiactl", Major: 195, Minor: 255}}
+	made := []devices.File{{Path: "nvidia0", Major: 195}, {Path: "nvidiactl", Major: 195, Minor: 255}}
 	for range 3 {
 		r.AddNodes("/dev", made)
 		r.AddCDI(CDIFolder{Dir: "cdi"})
@@ -40,7 +40,7 @@ func TestRecord(t *testing.T) {
 	const boot = "0e8ac4a1-6b0c-4b2e-9d43-0f6a4c1e7b55"
 	want := Record{
 		Driver: "1.2", Modules: []string{"nvidia"}, InTree: []string{"drm"}, Firmware: "/a", Before: "/b", Dev: "/dev", CDI: []CDIFolder{{Dir: "/etc/cdi", Mounted: true}},
-		Nodes: []devices.Node{{Path: "nvidia0", Major: 195, Mode: 0o666}},
+		Nodes: []devices.File{{Path: "nvidia0", Major: 195, Mode: 0o666}},
 	}
 	if err := want.Write(t.Context(), s, boot); err != nil {
 		t.Fatal(err)

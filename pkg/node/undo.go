@@ -72,7 +72,7 @@ func (l *loader) removeNodes(ctx context.Context, result *UnloadResult) (left []
 	}
 	removed, err := devices.Remove(ctx, dirs[at], l.record.Nodes)
 	for _, n := range removed {
-		result.Nodes = append(result.Nodes, n.Path)
+		result.Files = append(result.Files, n.Path)
 		l.record.DropNode(n.Path)
 	}
 	if err != nil {

@@ -23,8 +23,8 @@ type UnloadResult struct {
 	InTree  []string `json:"in_tree"`
 	// Firmware is the kernel's search path as it is again.
 	Firmware string `json:"firmware"`
-	// Nodes were removed from the host's /dev.
-	Nodes []string `json:"nodes"`
+	// Files were removed from the host's /dev.
+	Files []string `json:"nodes"`
 }
 
 // Unload undoes what [Load] has done on this host since it was started: it
@@ -33,7 +33,7 @@ type UnloadResult struct {
 // its CDI specifications. Errors are of the load stage; a driver that is in use
 // is left whole, and what could not be undone stays recorded for the next time.
 func Unload(ctx context.Context, o LoadOptions) (UnloadResult, error) {
-	result := UnloadResult{Modules: []string{}, InTree: []string{}, Nodes: []string{}}
+	result := UnloadResult{Modules: []string{}, InTree: []string{}, Files: []string{}}
 	err := stage.Run(ctx, stage.Load, func(ctx context.Context) error {
 		l, done, err := newLoader(ctx, o)
 		if err != nil {

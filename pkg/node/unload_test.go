@@ -116,7 +116,7 @@ func TestUnloadUndoesAllOrSaysWhat(t *testing.T) {
 	})
 	t.Run("device files of an unmounted /dev", func(t *testing.T) {
 		m := newMachine(t)
-		m.record(t, Record{Dev: "/dev", Nodes: []devices.Node{{Path: "nvidia0", Major: 195}}})
+		m.record(t, Record{Dev: "/dev", Nodes: []devices.File{{Path: "nvidia0", Major: 195}}})
 		if names, said := m.unloadRefused(t); !slices.Equal(names, []string{"not-undone"}) || !strings.Contains(said, "-v /dev:/dev") {
 			t.Errorf("%q\n%s", names, said)
 		}
