@@ -9,5 +9,5 @@
 //
 // What the kernel has now, and the system calls by which that changes, is in
 // pkg/node/live; the device files are in pkg/node/devices, and how containers get
-// them in pkg/node/cdi. Begin with loader.load.
+// them in pkg/node/cdi. Begin with loader.bring and loader.takeBack.
 package node

@@ -65,20 +65,60 @@ func (l *loader) finish(ctx context.Context) error {
 	if err := l.mayUse(plan); err != nil {
 		return err
 	}
-	made, err := devices.Make(ctx, l.Dev, plan)
-	if l.access.IsHosts(l.Dev) && len(made) > 0 {
-		l.record.AddNodes(l.Dev, made)
-		l.keep(ctx)
-	}
-	if err != nil {
+	if err := l.makeFiles(ctx, plan); err != nil {
 		return ofKind(filesKind, err)
 	}
-	zerolog.Ctx(ctx).Info().Str("dev", l.Dev).Int("files", len(plan)).Int("made", len(made)).Msg("device files")
 	root := l.findUserSpace(ctx)
 	if root.Dir == "" {
 		return nil
 	}
 	return ofKind(cdiKind, l.specify(ctx, root, plan))
+}
+
+// deviceFiles makes and removes device files, as package devices does.
+type deviceFiles interface {
+	Missing(dev string, files []devices.File) ([]devices.File, error)
+	Make(ctx context.Context, dev string, files []devices.File) ([]devices.File, error)
+	Remove(ctx context.Context, dev string, files []devices.File) ([]devices.File, error)
+}
+
+// hostFiles is package devices.
+type hostFiles struct{}
+
+func (hostFiles) Missing(dev string, files []devices.File) ([]devices.File, error) {
+	return devices.Missing(dev, files)
+}
+
+func (hostFiles) Make(ctx context.Context, dev string, files []devices.File) ([]devices.File, error) {
+	return devices.Make(ctx, dev, files)
+}
+
+func (hostFiles) Remove(ctx context.Context, dev string, files []devices.File) ([]devices.File, error) {
+	return devices.Remove(ctx, dev, files)
+}
+
+// makeFiles makes the device files that are not there. Those in the host's /dev
+// are changes of the host.
+func (l *loader) makeFiles(ctx context.Context, plan []devices.File) error {
+	changes := func(files []devices.File) (list []change) {
+		if l.access.IsHosts(l.Dev) {
+			for _, f := range files {
+				list = append(list, deviceFile{l.Dev, f})
+			}
+		}
+		return list
+	}
+	missing, err := l.files.Missing(l.Dev, plan)
+	if err != nil {
+		return err
+	}
+	return l.journal.make(ctx, changes(missing), func() ([]change, error) {
+		made, err := l.files.Make(ctx, l.Dev, plan)
+		if err == nil {
+			zerolog.Ctx(ctx).Info().Str("dev", l.Dev).Int("files", len(plan)).Int("made", len(made)).Msg("device files")
+		}
+		return changes(made), err
+	})
 }
 
 // mayUse says what keeps this container from device files that are only its
@@ -173,7 +213,15 @@ func (l *loader) specify(ctx context.Context, root userspace.Root, plan []device
 			return nil
 		}
 	}
-	file, err := cdi.Write(dir, spec)
+	folder := cdiFolder{Dir: dir, Mounted: l.access.OnMount(dir)}
+	if inShare {
+		folder = cdiFolder{Dir: cdiInShare}
+	}
+	var file string
+	err = l.journal.makeOne(ctx, folder, func() (made bool, err error) {
+		file, err = cdi.Write(dir, spec)
+		return err == nil, err
+	})
 	switch {
 	case err == nil:
 	case named && !errors.Is(err, fs.ErrExist):
@@ -187,26 +235,12 @@ func (l *loader) specify(ctx context.Context, root userspace.Root, plan []device
 		if err := l.share.Chown(ctx, file); err != nil {
 			log.Warn().Err(err).Str("file", file).Msg("its owner stays root")
 		}
-		l.record.AddCDI(CDIFolder{Dir: cdiInShare})
-	} else {
-		l.record.AddCDI(CDIFolder{Dir: dir, Mounted: l.access.OnMount(dir)})
 	}
-	l.keep(ctx)
 	if !l.access.IsHosts(l.Dev) {
 		log.Warn().Str("dev", l.Dev).Msg("the device files are this container's own: for others, mount the host's with -v /dev:/dev")
 	}
 	log.Info().Str("file", file).Msg("CDI specification")
 	return nil
-}
-
-// keep writes down what was changed on the host.
-func (l *loader) keep(ctx context.Context) {
-	if l.boot == "" {
-		return
-	}
-	if err := l.record.Write(context.WithoutCancel(ctx), l.share, l.boot); err != nil {
-		zerolog.Ctx(ctx).Warn().Err(err).Msg("what was changed on this host cannot be recorded in the share, so unload will not undo it")
-	}
 }
 
 // hostPath is where a folder of the share lies on the host. Sure is false where

@@ -17,7 +17,7 @@ func TestLoadRemindsOfFirmware(t *testing.T) {
 	if got := m.firmwarePath(t); got != want {
 		t.Errorf("the search path is %q, want %q", got, want)
 	}
-	write(t, filepath.Join(m.own, firmware), "")
+	m.setFirmware(t, "")
 	if got := m.load(t, nil); got.State != AlreadyLoaded || got.Firmware != want {
 		t.Errorf("%+v", got)
 	}
@@ -107,7 +107,7 @@ func TestLoadWithoutFirmware(t *testing.T) {
 			if tt.stage != nil {
 				tt.stage(t, m)
 			}
-			remove(t, filepath.Join(m.own, "sys"))
+			remove(t, filepath.Join(m.own, "sys"), filepath.Join(m.host, "sys/module/firmware_class"))
 			if !tt.refuse {
 				if got := m.load(t, tt.change); got.Firmware != "" {
 					t.Errorf("%+v", got)

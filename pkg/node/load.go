@@ -54,6 +54,10 @@ type LoadOptions struct {
 	Kernel live.Kernel
 	// OwnRoot is the root whose proc tells about this process; empty is /.
 	OwnRoot string
+
+	// files makes device files; nil is the system. It is for tests, since only
+	// root can.
+	files deviceFiles
 }
 
 // How a load ended.
@@ -101,7 +105,7 @@ type loader struct {
 	boot      string // identifies the host until it is started again; empty where nothing does
 	access    Access
 	state     live.State
-	record    Record
+	journal   *journal
 	gpus      []kernel.PCIDevice
 
 	// What is to be loaded.
@@ -127,7 +131,7 @@ func Load(ctx context.Context, o LoadOptions) (LoadResult, error) {
 			return err
 		}
 		defer done()
-		err = l.load(ctx)
+		err = l.bring(ctx)
 		result = l.result
 		return err
 	})
@@ -155,12 +159,15 @@ func newLoader(ctx context.Context, o LoadOptions) (*loader, func(), error) {
 	if o.Kernel == nil {
 		o.Kernel = live.Running{}
 	}
-	l := &loader{LoadOptions: o, share: s, release: o.Kernel.Release()}
+	if o.files == nil {
+		o.files = hostFiles{}
+	}
+	l := &loader{LoadOptions: o, share: s, release: o.Kernel.Release(), journal: &journal{}}
 	if l.host, err = kernel.FindRoot(o.HostRoot, kernel.HostMount); err != nil {
 		return nil, nil, stage.Wrap(stage.Load, err, "the host root cannot be opened", "mount it with -v /:/host:ro")
 	}
 	if l.own, err = kernel.OpenRoot(cmp.Or(o.OwnRoot, "/")); err != nil {
-		return nil, nil, stage.Wrap(stage.Load, err, "this container's own root cannot be opened", "")
+		return nil, nil, stage.Wrap(stage.Load, err, "this container's own root cannot be opened", "look at the cause, and run the container again")
 	}
 	if is, err := l.host.ReadFile("proc/sys/kernel/osrelease"); err == nil && strings.TrimSpace(string(is)) != l.release {
 		return nil, nil, refuse([]Finding{OtherHost.Of(strings.TrimSpace(string(is)), l.release)}, nil)
@@ -176,7 +183,8 @@ func newLoader(ctx context.Context, o LoadOptions) (*loader, func(), error) {
 			}
 			return nil, nil, err
 		}
-		if l.record, err = ReadRecord(s, l.boot); err != nil {
+		l.journal.place = placeOf(s, l.boot)
+		if l.journal.entries, err = l.journal.place.read(); err != nil {
 			zerolog.Ctx(ctx).Warn().Err(err).Msg("the record of what builder loaded on this host cannot be read, and begins anew")
 		}
 	}
@@ -204,7 +212,8 @@ func (l *loader) devFolder() string {
 	return filepath.Join(l.own.Dir(), "dev")
 }
 
-func (l *loader) load(ctx context.Context) error {
+// bring has the driver be there.
+func (l *loader) bring(ctx context.Context) error {
 	found, err := l.choose(ctx)
 	if err != nil {
 		return err

@@ -73,6 +73,7 @@ ffffffff81000018 R __stop___ksymtab_gpl
 type machine struct {
 	share, host, own string
 	kernel           *livetest.Kernel
+	files            *fakeFiles // nil is package devices
 	// log is what the last load or unload said.
 	log bytes.Buffer
 }
@@ -85,9 +86,13 @@ func newMachine(t *testing.T) *machine {
 		"proc/self/uid_map":   "         0          0 4294967295\n",
 		"proc/self/mountinfo": disk + "31 25 8:9 " + m.share + " " + m.share + " rw - ext4 /dev/sda9 rw\n",
 		"dev/null":            "",
-		firmware:              "",
+		"sys/module/firmware_class/parameters/README": "",
 	})
 	if err := os.CopyFS(m.share, os.DirFS(published(t))); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(m.host, firmware), "")
+	if err := os.Link(filepath.Join(m.host, firmware), filepath.Join(m.own, firmware)); err != nil {
 		t.Fatal(err)
 	}
 	m.gpu(t, hopper)
@@ -119,12 +124,13 @@ func (m *machine) mount(t *testing.T, point, kind string) {
 }
 
 // firmwarePath is the kernel's search path for firmware, and setFirmware sets it.
-func (m *machine) firmwarePath(t *testing.T) string { return read(t, filepath.Join(m.own, firmware)) }
+func (m *machine) firmwarePath(t *testing.T) string {
+	return strings.Trim(read(t, filepath.Join(m.own, firmware)), "\x00")
+}
 
 func (m *machine) setFirmware(t *testing.T, path string) {
 	t.Helper()
-	write(t, filepath.Join(m.own, firmware), path)
-	write(t, filepath.Join(m.host, firmware), path+"\n")
+	write(t, filepath.Join(m.host, firmware), path)
 }
 
 // published is the path of something that is published.
@@ -135,6 +141,9 @@ func (m *machine) published(name string) string {
 // options are a load's on this machine; change may be nil.
 func (m *machine) options(change func(*LoadOptions)) LoadOptions {
 	o := LoadOptions{Share: m.share, HostRoot: m.host, OwnRoot: m.own, Kernel: m.kernel}
+	if m.files != nil {
+		o.files = m.files
+	}
 	if change != nil {
 		change(&o)
 	}

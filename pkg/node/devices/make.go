@@ -23,6 +23,12 @@ func Make(ctx context.Context, dev string, files []File) ([]File, error) {
 	return maker{dev: dev, system: linux}.make(ctx, files)
 }
 
+// Missing are those of the files that [Make] would make: what is there in their
+// place, if anything, is not the device. Its error is of the load stage.
+func Missing(dev string, files []File) ([]File, error) {
+	return maker{dev: dev, system: linux}.missing(files)
+}
+
 // Remove takes the files away again: those of them that are still the device
 // that [Make] made, the links to them, and the folders that are empty then. It
 // returns those that it removed, also beside an error, which is of the first
@@ -63,6 +69,31 @@ func (m maker) make(ctx context.Context, files []File) (made []File, err error) 
 		}
 	}
 	return made, nil
+}
+
+func (m maker) missing(files []File) (missing []File, err error) {
+	root, err := openDir(unix.AT_FDCWD, m.dev, 0)
+	if err != nil {
+		return nil, noDev(m.dev, err)
+	}
+	defer unix.Close(root)
+	for _, f := range files {
+		if !f.Kept && !m.there(root, f) {
+			missing = append(missing, f)
+		}
+	}
+	return missing, nil
+}
+
+// there says whether the device is in its place.
+func (m maker) there(root int, f File) bool {
+	dir, err := m.parent(root, f, false)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(dir)
+	is, err := m.look(dir, path.Base(f.Path))
+	return err == nil && is.device() && is.number() == f.number()
 }
 
 // file makes one device file, or corrects it. It says whether it made it.

@@ -136,7 +136,13 @@ func TestMake(t *testing.T) {
 	old := unix.Umask(0o077) // which must not decide about modes
 	defer unix.Umask(old)
 	f, dev := newFake(), t.TempDir()
-	made := f.mustMake(t, dev, gpu0, ctl, cap1, large, File{Path: "nvidia-modeset", Major: 195, Minor: 254, Kept: true})
+	kept := File{Path: "nvidia-modeset", Major: 195, Minor: 254, Kept: true}
+	missing, err := maker{dev: dev, system: f.system()}.missing([]File{gpu0, ctl, cap1, large, kept})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(t, lines(missing), lines([]File{gpu0, ctl, cap1, large})...)
+	made := f.mustMake(t, dev, gpu0, ctl, cap1, large, kept)
 	want(t, lines(made), lines([]File{gpu0, ctl, cap1, large})...)
 	all := []string{
 		"nvidia-caps/ 0755", "nvidia-caps/nvidia-cap1 241:1 0400 0:0", "nvidia-caps/nvidia-cap4323 241:4323 0400 0:0",
@@ -147,6 +153,9 @@ func TestMake(t *testing.T) {
 	// Again changes nothing, and what was not made is not said to be.
 	if made := f.mustMake(t, dev, gpu0, ctl, cap1, large); len(made) != 0 {
 		t.Errorf("made again: %v", made)
+	}
+	if missing, err := (maker{dev: dev, system: f.system()}).missing([]File{gpu0, ctl, cap1, large}); err != nil || len(missing) > 0 {
+		t.Errorf("missing: %v, %v", missing, err)
 	}
 	want(t, f.show(t, dev), all...)
 }
