@@ -174,10 +174,18 @@ func (j *journal) makeOne(ctx context.Context, c change, do func() (made bool, e
 // with is a journal's entries and further changes, in the place of earlier ones
 // of the same things.
 func with(entries []entry, changes []change) []entry {
-	entries = slices.Clone(entries)
+	later := make([]entry, 0, len(changes))
 	for _, c := range changes {
-		entries = slices.DeleteFunc(entries, func(e entry) bool { return c.same(e.change) })
-		entries = append(entries, entry{c, true})
+		later = append(later, entry{c, true})
+	}
+	return merge(entries, later)
+}
+
+// merge is entries and later ones, in the place of those of the same things.
+func merge(entries, later []entry) []entry {
+	entries = slices.Clone(entries)
+	for _, e := range later {
+		entries = append(slices.DeleteFunc(entries, func(old entry) bool { return e.same(old.change) }), e)
 	}
 	return entries
 }

@@ -2,14 +2,15 @@ package node
 
 import (
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/node/devices"
-	"github.com/k8sp/cuda/pkg/share"
 )
 
 // everyChange is one of each kind.
@@ -28,15 +29,12 @@ func (j *journal) changes() (list []change) {
 
 func TestJournalIsWrittenDown(t *testing.T) {
 	t.Parallel()
-	s, err := share.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	j := journal{place: placeOf(s, testBoot), entries: with(nil, everyChange)}
+	j := journal{place: (&machine{share: t.TempDir(), own: t.TempDir()}).place(t), entries: with(nil, everyChange)}
 	if err := j.write(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	again := journal{place: j.place}
+	var err error
 	if again.entries, err = again.place.read(); err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +46,9 @@ func TestJournalIsWrittenDown(t *testing.T) {
 			t.Errorf("%+v is of this run", e.change)
 		}
 	}
-	if other, err := placeOf(s, "1"+testBoot[1:]).read(); err != nil || len(other) > 0 {
+	other := j.place
+	other.boot, other.file = "1"+testBoot[1:], other.share.LoadRecord(unknownHost, "1"+testBoot[1:])
+	if other, err := other.read(); err != nil || len(other) > 0 {
 		t.Errorf("of another boot: %+v, %v", other, err)
 	}
 	for range 2 { // there, and not
@@ -101,3 +101,72 @@ func TestJournalMakes(t *testing.T) {
 		}
 	}
 }
+
+// TestJournalIsFound has the journal be where only root writes if there is such a
+// place, else in the share but not in what may be deleted there, and be found by
+// runs with other mounts, or with less of the host to be seen.
+func TestJournalIsFound(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	loaded, run := filepath.Join(m.share, "loaded"), m.own+runDir
+	at := func(dir string) string { return filepath.Join(dir, testBoot+".json") }
+	unknown := filepath.Join(loaded, unknownHost)
+	there := func(want string) {
+		t.Helper()
+		for _, file := range []string{at(run), at(unknown), at(filepath.Join(loaded, m.hostID(t)))} {
+			info, err := os.Stat(file)
+			switch {
+			case file == want && (err != nil || info.Mode().Perm() != 0o600):
+				t.Errorf("%s: %v, %v", file, info, err)
+			case file != want && !os.IsNotExist(err):
+				t.Errorf("%s is there: %v", file, err)
+			}
+		}
+		if len(m.recorded(t)) < len(testModules) {
+			t.Errorf("recorded: %+v", m.recorded(t))
+		}
+	}
+	m.load(t, nil)
+	there(at(unknown))
+	if _, err := os.Stat(filepath.Join(unknown, testBoot+".lock")); err != nil {
+		t.Error(err)
+	}
+	write(t, filepath.Join(m.host, "sys/class/dmi/id/product_uuid"), "a\n")
+	if _, err := Load(m.context(t), m.options(func(o *LoadOptions) { o.Check = true })); err == nil {
+		t.Error("device files are there") // which a check looks for last
+	}
+	there(at(unknown)) // a check changes nothing
+	m.load(t, nil)
+	there(at(filepath.Join(loaded, m.hostID(t))))
+	write(t, filepath.Join(run, "README"), "")
+	mounts := read(t, filepath.Join(m.own, "proc/self/mountinfo"))
+	m.mount(t, run, "tmpfs")
+	m.load(t, nil)
+	there(at(run))
+	// What goes on without that mount finds it all the same.
+	write(t, filepath.Join(m.own, "proc/self/mountinfo"), mounts)
+	if err := os.RemoveAll(filepath.Join(m.share, ".builder")); err != nil {
+		t.Fatal(err)
+	}
+	if got := m.unload(t); got.Driver != testDriver || len(got.Modules) != len(testModules) || m.firmwarePath(t) != "" {
+		t.Errorf("%+v", got)
+	}
+	m.recordedOnly(t)
+}
+
+// TestJournalsAreJoined has two runs have written in two places.
+func TestJournalsAreJoined(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.record(t, inTreeModule{"drm"}, driverModule{"nvidia", "1.1"})
+	other := journal{place: m.place(t), entries: with(nil, []change{driverModule{"nvidia", "1.2"}, cdiFolder{Dir: "cdi"}})}
+	other.place.file = other.place.share.LoadRecord("0123456789abcdef", testBoot)
+	if err := other.write(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(m.share, "loaded/README"), "no host\n")
+	m.recordedOnly(t, cdiFolder{Dir: "cdi"}, inTreeModule{"drm"}, driverModule{"nvidia", "1.1"})
+}
+
+// hostID is what tells the machine from others.
+func (m *machine) hostID(t *testing.T) string { return kernel.HostID(open(t, m.host)) }

@@ -173,20 +173,9 @@ func newLoader(ctx context.Context, o LoadOptions) (*loader, func(), error) {
 		return nil, nil, refuse([]Finding{OtherHost.Of(strings.TrimSpace(string(is)), l.release)}, nil)
 	}
 	l.access = Access{Host: l.host, Own: l.own, Kernel: o.Kernel}
-	done := func() {}
-	if l.boot, err = kernel.BootID(l.host); err != nil {
-		zerolog.Ctx(ctx).Warn().Err(err).Msg("what is changed on this host cannot be recorded, so unload will not undo it")
-	} else {
-		if done, err = s.Turn(ctx, "load-"+l.boot+".lock"); err != nil {
-			if ctx.Err() == nil {
-				err = stage.Wrap(stage.Load, err, "no turn can be taken among the loaders of this host", "check the file system that the share is on")
-			}
-			return nil, nil, err
-		}
-		l.journal.place = placeOf(s, l.boot)
-		if l.journal.entries, err = l.journal.place.read(); err != nil {
-			zerolog.Ctx(ctx).Warn().Err(err).Msg("the record of what builder loaded on this host cannot be read, and begins anew")
-		}
+	done, err := l.openJournal(ctx)
+	if err != nil {
+		return nil, nil, err
 	}
 	l.state = live.Read(l.host)
 	l.gpus = cuda.GPUs(kernel.PCIDevices(l.host))
@@ -197,6 +186,30 @@ func newLoader(ctx context.Context, o LoadOptions) (*loader, func(), error) {
 	}
 	l.result = LoadResult{Release: l.release, Dev: l.Dev, Modules: []string{}, InTree: []string{}, Files: []string{}}
 	return l, done, nil
+}
+
+// openJournal waits for this run's turn among the loaders of this host, which
+// lasts until done is called, and reads what they have changed.
+func (l *loader) openJournal(ctx context.Context) (done func(), err error) {
+	log := zerolog.Ctx(ctx)
+	if l.boot, err = kernel.BootID(l.host); err != nil {
+		log.Warn().Err(err).Msg("what is changed on this host cannot be recorded, so unload will not undo it")
+		return func() {}, nil
+	}
+	if done, err = l.share.Turn(ctx, l.share.LoadLock(l.hostID(), l.boot)); err != nil {
+		if ctx.Err() == nil {
+			err = stage.Wrap(stage.Load, err, "no turn can be taken among the loaders of this host", "check the file system that the share is on")
+		}
+		return nil, err
+	}
+	l.journal.place = l.placeOf()
+	if l.journal.entries, err = l.journal.place.read(); err != nil {
+		log.Warn().Err(err).Msg("not all that builder changed on this host can be read, and unload will not undo what cannot be")
+	}
+	if len(l.journal.place.elsewhere) > 0 && !l.Check {
+		l.journal.keep(ctx)
+	}
+	return done, nil
 }
 
 // devFolder is where device files are made.

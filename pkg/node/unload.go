@@ -68,7 +68,7 @@ func (l *loader) takeBack(ctx context.Context, result *UnloadResult) error {
 	left := l.undo(ctx, result, func(entry) bool { return true })
 	result.Firmware = live.ReadFirmware(l.host, l.own).Path
 	if err := l.journal.write(ctx); err != nil {
-		return stage.Wrap(stage.Load, err, "the record of what was loaded cannot be changed", "check that the share is writable")
+		return stage.Wrap(stage.Load, err, "the record of what was loaded cannot be changed", "check that the share's folder loaded can be written, or /run/cuda where it is mounted")
 	}
 	if len(left) > 0 {
 		return refuse([]Finding{NotUndone.Of(strings.Join(left, "; "))}, nil)

@@ -266,7 +266,8 @@ func (m *machine) needs(t *testing.T, name string) {
 // recorded are the changes that are written down of the machine's boot.
 func (m *machine) recorded(t *testing.T) []change {
 	t.Helper()
-	entries, err := placeOf(m.open(t), testBoot).read()
+	place := m.place(t)
+	entries, err := place.read()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -288,17 +289,18 @@ func (m *machine) recordedOnly(t *testing.T, want ...change) {
 // record writes changes down for the machine's boot.
 func (m *machine) record(t *testing.T, changes ...change) {
 	t.Helper()
-	j := journal{place: placeOf(m.open(t), testBoot), entries: with(nil, changes)}
+	j := journal{place: m.place(t), entries: with(nil, changes)}
 	if err := j.write(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (m *machine) open(t *testing.T) *share.Share {
+// place is where the machine's journal is while nothing is mounted for it.
+func (m *machine) place(t *testing.T) place {
 	t.Helper()
 	s, err := share.Open(m.share)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s
+	return place{share: s, file: s.LoadRecord(unknownHost, testBoot), inShare: true, run: m.own + runDir, boot: testBoot}
 }
