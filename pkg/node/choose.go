@@ -75,7 +75,7 @@ func (l *loader) leaveAlone(ctx context.Context, loaded, provider string) {
 // provider is who else than builder brought the driver that is loaded, as far
 // as that is known.
 func (l *loader) provider() string {
-	if loaded := l.state.Version(); loaded != "" && loaded == l.record.Driver {
+	if loaded := l.state.Version(); loaded != "" && loaded == l.journal.driver() {
 		return ""
 	}
 	return Provider(l.host)

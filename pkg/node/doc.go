@@ -4,10 +4,10 @@
 // [Load] finds out all that stands in the way before it changes anything, and
 // tells it at once: each is a [Finding], whose sentences are [Refusals]. Then it
 // puts the modules in, points the kernel at the GPU's firmware, makes the device
-// files and writes a CDI specification, and keeps a record of what it changed.
-// [Unload] undoes what is recorded.
+// files and writes a CDI specification. Each change is in a journal before it is
+// made: a load that fails undoes its own, and [Unload] undoes all of them.
 //
 // What the kernel has now, and the system calls by which that changes, is in
 // pkg/node/live; the device files are in pkg/node/devices, and how containers get
-// them in pkg/node/cdi. Begin with loader.load.
+// them in pkg/node/cdi. Begin with loader.bring and loader.takeBack.
 package node

@@ -20,7 +20,7 @@ import (
 
 // The kinds of failure, besides [Refusals], of what comes after modules.
 const (
-	nodesKind = "device-files"
+	filesKind = "device-files"
 	cdiKind   = "cdi"
 )
 
@@ -49,31 +49,25 @@ func sentence(err error) string {
 func (l *loader) finish(ctx context.Context) error {
 	plan, err := devices.Plan(l.host)
 	if err != nil {
-		return ofKind(nodesKind, err)
+		return ofKind(filesKind, err)
 	}
 	for _, n := range plan {
-		l.result.Nodes = append(l.result.Nodes, n.Path)
+		l.result.Files = append(l.result.Files, n.Path)
 	}
 	if l.Check {
 		// A container that makes device files for others need not be one that
 		// may open them.
 		if l.access.IsHosts(l.Dev) {
-			return ofKind(nodesKind, devices.Present(l.Dev, plan))
+			return ofKind(filesKind, devices.Present(l.Dev, plan))
 		}
-		return ofKind(nodesKind, devices.Check(l.Dev, plan))
+		return ofKind(filesKind, devices.Check(l.Dev, plan))
 	}
 	if err := l.mayUse(plan); err != nil {
 		return err
 	}
-	made, err := devices.Make(ctx, l.Dev, plan)
-	if l.access.IsHosts(l.Dev) && len(made) > 0 {
-		l.record.AddNodes(l.Dev, made)
-		l.keep(ctx)
+	if err := l.makeFiles(ctx, plan); err != nil {
+		return ofKind(filesKind, err)
 	}
-	if err != nil {
-		return ofKind(nodesKind, err)
-	}
-	zerolog.Ctx(ctx).Info().Str("dev", l.Dev).Int("nodes", len(plan)).Int("made", len(made)).Msg("device files")
 	root := l.findUserSpace(ctx)
 	if root.Dir == "" {
 		return nil
@@ -81,15 +75,61 @@ func (l *loader) finish(ctx context.Context) error {
 	return ofKind(cdiKind, l.specify(ctx, root, plan))
 }
 
+// deviceFiles makes and removes device files, as package devices does.
+type deviceFiles interface {
+	Missing(dev string, files []devices.File) ([]devices.File, error)
+	Make(ctx context.Context, dev string, files []devices.File) ([]devices.File, error)
+	Remove(ctx context.Context, dev string, files []devices.File) ([]devices.File, error)
+}
+
+// hostFiles is package devices.
+type hostFiles struct{}
+
+func (hostFiles) Missing(dev string, files []devices.File) ([]devices.File, error) {
+	return devices.Missing(dev, files)
+}
+
+func (hostFiles) Make(ctx context.Context, dev string, files []devices.File) ([]devices.File, error) {
+	return devices.Make(ctx, dev, files)
+}
+
+func (hostFiles) Remove(ctx context.Context, dev string, files []devices.File) ([]devices.File, error) {
+	return devices.Remove(ctx, dev, files)
+}
+
+// makeFiles makes the device files that are not there. Those in the host's /dev
+// are changes of the host.
+func (l *loader) makeFiles(ctx context.Context, plan []devices.File) error {
+	changes := func(files []devices.File) (list []change) {
+		if l.access.IsHosts(l.Dev) {
+			for _, f := range files {
+				list = append(list, deviceFile{l.Dev, f})
+			}
+		}
+		return list
+	}
+	missing, err := l.files.Missing(l.Dev, plan)
+	if err != nil {
+		return err
+	}
+	return l.journal.make(ctx, changes(missing), func() ([]change, error) {
+		made, err := l.files.Make(ctx, l.Dev, plan)
+		if err == nil {
+			zerolog.Ctx(ctx).Info().Str("dev", l.Dev).Int("files", len(plan)).Int("made", len(made)).Msg("device files")
+		}
+		return changes(made), err
+	})
+}
+
 // mayUse says what keeps this container from device files that are only its
 // own; nothing where its runtime has given it the GPUs, as --gpus and CDI do.
 // A load of modules has looked before it began.
-func (l *loader) mayUse(plan []devices.Node) error {
+func (l *loader) mayUse(plan []devices.File) error {
 	if l.result.State == Loaded || l.access.IsHosts(l.Dev) {
 		return nil
 	}
 	found := l.access.Devices(l.Dev)
-	control := slices.DeleteFunc(slices.Clone(plan), func(n devices.Node) bool { return n.Path != devices.Control })
+	control := slices.DeleteFunc(slices.Clone(plan), func(n devices.File) bool { return n.Path != devices.Control })
 	if len(found) == 0 || len(control) > 0 && devices.Check(l.Dev, control) == nil {
 		return nil
 	}
@@ -140,7 +180,7 @@ const cdiInShare = "cdi"
 
 // specify writes the CDI specification. Whoever named no folder for it may
 // have no use for it: then what prevents it is only said.
-func (l *loader) specify(ctx context.Context, root userspace.Root, plan []devices.Node) error {
+func (l *loader) specify(ctx context.Context, root userspace.Root, plan []devices.File) error {
 	log := zerolog.Ctx(ctx)
 	hostDir := "/"
 	if root.Dir != l.host.Dir() {
@@ -158,7 +198,7 @@ func (l *loader) specify(ctx context.Context, root userspace.Root, plan []device
 	if err != nil {
 		return err
 	}
-	spec := cdi.Spec(cdi.Options{Root: root, HostDir: hostDir, Nodes: plan, GPUs: gpus, Arch: kernel.ArchOf(runtime.GOARCH)})
+	spec := cdi.Spec(cdi.Options{Root: root, HostDir: hostDir, Files: plan, GPUs: gpus, Arch: kernel.ArchOf(runtime.GOARCH)})
 	dir, named := l.CDIDir, l.CDIDir != ""
 	if !named {
 		dir = filepath.Join(l.own.Dir(), cdi.Dir)
@@ -173,7 +213,15 @@ func (l *loader) specify(ctx context.Context, root userspace.Root, plan []device
 			return nil
 		}
 	}
-	file, err := cdi.Write(dir, spec)
+	folder := cdiFolder{Dir: dir, Mounted: l.access.OnMount(dir)}
+	if inShare {
+		folder = cdiFolder{Dir: cdiInShare}
+	}
+	var file string
+	err = l.journal.makeOne(ctx, folder, func() (made bool, err error) {
+		file, err = cdi.Write(dir, spec)
+		return err == nil, err
+	})
 	switch {
 	case err == nil:
 	case named && !errors.Is(err, fs.ErrExist):
@@ -187,26 +235,12 @@ func (l *loader) specify(ctx context.Context, root userspace.Root, plan []device
 		if err := l.share.Chown(ctx, file); err != nil {
 			log.Warn().Err(err).Str("file", file).Msg("its owner stays root")
 		}
-		l.record.AddCDI(CDIFolder{Dir: cdiInShare})
-	} else {
-		l.record.AddCDI(CDIFolder{Dir: dir, Mounted: l.access.OnMount(dir)})
 	}
-	l.keep(ctx)
 	if !l.access.IsHosts(l.Dev) {
 		log.Warn().Str("dev", l.Dev).Msg("the device files are this container's own: for others, mount the host's with -v /dev:/dev")
 	}
 	log.Info().Str("file", file).Msg("CDI specification")
 	return nil
-}
-
-// keep writes down what was changed on the host.
-func (l *loader) keep(ctx context.Context) {
-	if l.boot == "" {
-		return
-	}
-	if err := l.record.Write(context.WithoutCancel(ctx), l.share, l.boot); err != nil {
-		zerolog.Ctx(ctx).Warn().Err(err).Msg("what was changed on this host cannot be recorded in the share, so unload will not undo it")
-	}
 }
 
 // hostPath is where a folder of the share lies on the host. Sure is false where

@@ -76,26 +76,23 @@ func (i *insertion) needsFirmware() bool {
 // firmwareIsSet says whether the kernel looks where builder had it look for
 // this driver, which a container that sees less of the host cannot know better.
 func (l *loader) firmwareIsSet(now live.Firmware) bool {
-	return now.Path != "" && now.Path == l.record.Firmware && l.version == l.record.Driver
+	return now.Path != "" && now.Path == l.journal.firmware() && l.version == l.journal.driver()
 }
 
 // setFirmware has the kernel look for firmware where it was decided to.
 func (i *insertion) setFirmware(ctx context.Context) error {
 	if i.path != "" {
-		before := i.record
-		if i.firmware.Path != before.Firmware {
-			i.record.Before = i.firmware.Path
-		}
-		i.record.Firmware = i.path
-		i.keep(ctx)
-		if err := i.firmware.Set(i.path); err != nil {
-			i.record.Firmware, i.record.Before = before.Firmware, before.Before
-			i.keep(ctx)
+		i.journal.forgetFirmware(i.firmware.Path)
+		err := i.journal.makeOne(ctx, firmwarePath{i.path, i.firmware.Path}, func() (bool, error) {
+			err := i.firmware.Set(i.path)
+			return err == nil, err
+		})
+		if err != nil {
 			return refuse([]Finding{ReadOnlySys.Of()}, err)
 		}
 		zerolog.Ctx(ctx).Info().Str("path", i.path).Str("before", i.firmware.Path).Msg("the kernel looks for firmware in the share")
 	}
-	i.result.Firmware = i.record.Firmware
+	i.result.Firmware = i.journal.firmware()
 	return nil
 }
 
@@ -104,7 +101,7 @@ func (i *insertion) setFirmware(ctx context.Context) error {
 // by now, so nothing is a failure, and no guess takes the place of a path that
 // is set.
 func (l *loader) remindOfFirmware(ctx context.Context) {
-	if l.record.Driver != l.version || !slices.Contains(l.record.Modules, live.Main) {
+	if l.journal.driver() != l.version || !l.journal.has(live.Main) {
 		return
 	}
 	i := insertion{loader: l, entries: l.wanted, firmware: live.ReadFirmware(l.host, l.own)}

@@ -44,13 +44,13 @@ func (l *loader) insert(ctx context.Context, entries []modules.Entry, replace bo
 		return err
 	}
 	if replace {
-		if err := l.takeOut(ctx); err != nil {
+		if err := l.takeOutOther(ctx); err != nil {
 			return err
 		}
 	}
-	before := l.record
-	if err := i.load(ctx); err != nil {
-		i.undo(ctx, before)
+	if err := i.insertAll(ctx); err != nil {
+		l.rollBack(ctx)
+		l.result.Modules, l.result.InTree = []string{}, []string{}
 		if replace {
 			zerolog.Ctx(ctx).Warn().Msg("the driver that was to be replaced is taken out, and no other is loaded")
 		}
@@ -212,12 +212,11 @@ func (l *loader) parameters() (map[string]string, error) {
 	return values, nil
 }
 
-// load puts everything in.
-func (i *insertion) load(ctx context.Context) error {
+// insertAll puts everything in.
+func (i *insertion) insertAll(ctx context.Context) error {
 	if err := i.setFirmware(ctx); err != nil {
 		return err
 	}
-	i.record.Driver = i.version
 	for _, e := range i.entries {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -230,7 +229,7 @@ func (i *insertion) load(ctx context.Context) error {
 		if err != nil {
 			return refuse([]Finding{i.damaged(err)}, nil)
 		}
-		err = i.loadEntry(ctx, e, file)
+		err = i.insertEntry(ctx, e, file)
 		if err != nil && i.mayLack(e.Name) && ctx.Err() == nil {
 			zerolog.Ctx(ctx).Warn().Err(err).Str("module", e.Name).Msg("left out: it could not be loaded, and CUDA can do without it")
 			i.result.LeftOut = append(i.result.LeftOut, e.Name)
@@ -243,9 +242,9 @@ func (i *insertion) load(ctx context.Context) error {
 	return nil
 }
 
-// loadEntry puts a module of the driver in, after those of the kernel's own
+// insertEntry puts a module of the driver in, after those of the kernel's own
 // that it needs.
-func (i *insertion) loadEntry(ctx context.Context, e modules.Entry, file *os.File) error {
+func (i *insertion) insertEntry(ctx context.Context, e modules.Entry, file *os.File) error {
 	defer file.Close()
 	for _, name := range i.inTree[e.Name] {
 		if slices.Contains(i.result.InTree, name) {
@@ -255,33 +254,27 @@ func (i *insertion) loadEntry(ctx context.Context, e modules.Entry, file *os.Fil
 		if err != nil {
 			return stage.Wrap(stage.Load, err, "the kernel's own module "+name+" cannot be read", "check the mount of /lib/modules")
 		}
-		if err := i.add(ctx, &i.record.InTree, &i.result.InTree, name, own, ""); err != nil {
+		if err := i.insertModule(ctx, inTreeModule{name}, &i.result.InTree, name, own, ""); err != nil {
 			return err
 		}
 	}
-	return i.add(ctx, &i.record.Modules, &i.result.Modules, e.Name, file, i.values[e.Name])
+	return i.insertModule(ctx, driverModule{e.Name, i.version}, &i.result.Modules, e.Name, file, i.values[e.Name])
 }
 
-// add puts a module in that is recorded before: a load that is killed meanwhile
-// leaves none that nobody would take out again.
-func (i *insertion) add(ctx context.Context, recorded, added *[]string, name string, file *os.File, parameters string) error {
-	before := *recorded
-	if !slices.Contains(before, name) {
-		*recorded = append(slices.Clone(before), name)
-		i.keep(ctx)
-	}
-	new, err := i.put(ctx, name, file, parameters)
-	if new {
-		*added = append(*added, name)
-		return nil
-	}
-	*recorded = before
-	i.keep(ctx)
-	return err
+// insertModule puts a module in, which is the change, and adds it to those that
+// were.
+func (i *insertion) insertModule(ctx context.Context, c change, inserted *[]string, name string, file *os.File, parameters string) error {
+	return i.journal.makeOne(ctx, c, func() (bool, error) {
+		new, err := i.give(ctx, name, file, parameters)
+		if new {
+			*inserted = append(*inserted, name)
+		}
+		return new, err
+	})
 }
 
-// put gives the kernel a module. New is false where somebody else was faster.
-func (i *insertion) put(ctx context.Context, name string, file *os.File, parameters string) (new bool, err error) {
+// give gives the kernel a module. New is false where somebody else was faster.
+func (i *insertion) give(ctx context.Context, name string, file *os.File, parameters string) (new bool, err error) {
 	defer file.Close()
 	mark := live.MarkLog(i.Kernel)
 	err = i.Kernel.Insert(file, parameters)
@@ -307,29 +300,4 @@ func (i *insertion) put(ctx context.Context, name string, file *os.File, paramet
 	}
 	zerolog.Ctx(ctx).Info().Str("module", name).Str("parameters", parameters).Msg("loaded")
 	return true, nil
-}
-
-// undo changes back what a load that failed has changed. What cannot be stays
-// recorded, for an unload.
-func (i *insertion) undo(ctx context.Context, before Record) {
-	log := zerolog.Ctx(ctx)
-	for _, name := range slices.Backward(append(slices.Clone(i.result.InTree), i.result.Modules...)) {
-		if err := i.Kernel.Remove(name); err != nil && !errors.Is(err, unix.ENOENT) {
-			log.Warn().Err(err).Str("module", name).Msg("stays loaded after the failure, until builder unload")
-			continue
-		}
-		i.record.DropModule(name)
-	}
-	if len(i.record.Modules) == 0 {
-		i.record.Driver = ""
-	}
-	if i.path != "" && i.record.Firmware == i.path {
-		if err := i.firmware.Set(i.firmware.Path); err != nil {
-			log.Warn().Err(err).Msg("the kernel's search path for firmware stays as it was set, until builder unload")
-		} else {
-			i.record.Firmware, i.record.Before = before.Firmware, before.Before
-		}
-	}
-	i.keep(ctx)
-	i.result.Modules, i.result.InTree = []string{}, []string{}
 }

@@ -54,6 +54,10 @@ type LoadOptions struct {
 	Kernel live.Kernel
 	// OwnRoot is the root whose proc tells about this process; empty is /.
 	OwnRoot string
+
+	// files makes device files; nil is the system. It is for tests, since only
+	// root can.
+	files deviceFiles
 }
 
 // How a load ended.
@@ -82,9 +86,9 @@ type LoadResult struct {
 	LeftOut []string `json:"left_out,omitempty"`
 	// Firmware is the kernel's search path for it where it is the share's.
 	Firmware string `json:"firmware,omitempty"`
-	// Dev is the folder that has the device files Nodes.
+	// Dev is the folder that has the device files Files.
 	Dev   string   `json:"dev"`
-	Nodes []string `json:"nodes"`
+	Files []string `json:"nodes"`
 	// UserSpace is the root of the driver's user-space side: a folder of the
 	// share, or the host's root; empty where there is none to be seen.
 	UserSpace string `json:"user_space,omitempty"`
@@ -101,7 +105,7 @@ type loader struct {
 	boot      string // identifies the host until it is started again; empty where nothing does
 	access    Access
 	state     live.State
-	record    Record
+	journal   *journal
 	gpus      []kernel.PCIDevice
 
 	// What is to be loaded.
@@ -127,7 +131,7 @@ func Load(ctx context.Context, o LoadOptions) (LoadResult, error) {
 			return err
 		}
 		defer done()
-		err = l.load(ctx)
+		err = l.bring(ctx)
 		result = l.result
 		return err
 	})
@@ -155,30 +159,23 @@ func newLoader(ctx context.Context, o LoadOptions) (*loader, func(), error) {
 	if o.Kernel == nil {
 		o.Kernel = live.Running{}
 	}
-	l := &loader{LoadOptions: o, share: s, release: o.Kernel.Release()}
+	if o.files == nil {
+		o.files = hostFiles{}
+	}
+	l := &loader{LoadOptions: o, share: s, release: o.Kernel.Release(), journal: &journal{}}
 	if l.host, err = kernel.FindRoot(o.HostRoot, kernel.HostMount); err != nil {
 		return nil, nil, stage.Wrap(stage.Load, err, "the host root cannot be opened", "mount it with -v /:/host:ro")
 	}
 	if l.own, err = kernel.OpenRoot(cmp.Or(o.OwnRoot, "/")); err != nil {
-		return nil, nil, stage.Wrap(stage.Load, err, "this container's own root cannot be opened", "")
+		return nil, nil, stage.Wrap(stage.Load, err, "this container's own root cannot be opened", "look at the cause, and run the container again")
 	}
 	if is, err := l.host.ReadFile("proc/sys/kernel/osrelease"); err == nil && strings.TrimSpace(string(is)) != l.release {
 		return nil, nil, refuse([]Finding{OtherHost.Of(strings.TrimSpace(string(is)), l.release)}, nil)
 	}
 	l.access = Access{Host: l.host, Own: l.own, Kernel: o.Kernel}
-	done := func() {}
-	if l.boot, err = kernel.BootID(l.host); err != nil {
-		zerolog.Ctx(ctx).Warn().Err(err).Msg("what is changed on this host cannot be recorded, so unload will not undo it")
-	} else {
-		if done, err = s.Turn(ctx, "load-"+l.boot+".lock"); err != nil {
-			if ctx.Err() == nil {
-				err = stage.Wrap(stage.Load, err, "no turn can be taken among the loaders of this host", "check the file system that the share is on")
-			}
-			return nil, nil, err
-		}
-		if l.record, err = ReadRecord(s, l.boot); err != nil {
-			zerolog.Ctx(ctx).Warn().Err(err).Msg("the record of what builder loaded on this host cannot be read, and begins anew")
-		}
+	done, err := l.openJournal(ctx)
+	if err != nil {
+		return nil, nil, err
 	}
 	l.state = live.Read(l.host)
 	l.gpus = cuda.GPUs(kernel.PCIDevices(l.host))
@@ -187,8 +184,32 @@ func newLoader(ctx context.Context, o LoadOptions) (*loader, func(), error) {
 		done()
 		return nil, nil, stage.New(stage.Usage, fmt.Sprintf("%s, for the device files, is no folder", l.Dev), "mount the host's with -v /dev:/dev, or name a folder with --dev")
 	}
-	l.result = LoadResult{Release: l.release, Dev: l.Dev, Modules: []string{}, InTree: []string{}, Nodes: []string{}}
+	l.result = LoadResult{Release: l.release, Dev: l.Dev, Modules: []string{}, InTree: []string{}, Files: []string{}}
 	return l, done, nil
+}
+
+// openJournal waits for this run's turn among the loaders of this host, which
+// lasts until done is called, and reads what they have changed.
+func (l *loader) openJournal(ctx context.Context) (done func(), err error) {
+	log := zerolog.Ctx(ctx)
+	if l.boot, err = kernel.BootID(l.host); err != nil {
+		log.Warn().Err(err).Msg("what is changed on this host cannot be recorded, so unload will not undo it")
+		return func() {}, nil
+	}
+	if done, err = l.share.Turn(ctx, l.share.LoadLock(l.hostID(), l.boot)); err != nil {
+		if ctx.Err() == nil {
+			err = stage.Wrap(stage.Load, err, "no turn can be taken among the loaders of this host", "check the file system that the share is on")
+		}
+		return nil, err
+	}
+	l.journal.place = l.placeOf()
+	if l.journal.entries, err = l.journal.place.read(); err != nil {
+		log.Warn().Err(err).Msg("not all that builder changed on this host can be read, and unload will not undo what cannot be")
+	}
+	if len(l.journal.place.elsewhere) > 0 && !l.Check {
+		l.journal.keep(ctx)
+	}
+	return done, nil
 }
 
 // devFolder is where device files are made.
@@ -204,7 +225,8 @@ func (l *loader) devFolder() string {
 	return filepath.Join(l.own.Dir(), "dev")
 }
 
-func (l *loader) load(ctx context.Context) error {
+// bring has the driver be there.
+func (l *loader) bring(ctx context.Context) error {
 	found, err := l.choose(ctx)
 	if err != nil {
 		return err

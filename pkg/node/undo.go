@@ -15,91 +15,130 @@ import (
 	"github.com/k8sp/cuda/pkg/node/live"
 )
 
-// What a load did beside the driver's modules is undone here. Each function
-// takes out of the record what is undone, or is no longer there to be, and
-// returns what is left in it, for people.
+// undoing is a journal on its way back, the newest change first.
+type undoing struct {
+	*loader
+	// result is what was undone.
+	result *UnloadResult
+	// left are the changes that are not, of those that were looked at.
+	left []entry
+}
 
-// removeInTree takes out the kernel's own modules that a load put in, but those
-// that have found another use since.
-func (l *loader) removeInTree(ctx context.Context, result *UnloadResult) (left []string) {
-	for _, name := range slices.Backward(l.record.InTree) {
-		switch err := l.Kernel.Remove(name); {
-		case err == nil:
-			result.InTree = append(result.InTree, name)
-		case errors.Is(err, unix.EPERM):
-			left = append(left, fmt.Sprintf("the kernel's own module %s is loaded (%v)", name, err))
-			continue
-		default:
-			zerolog.Ctx(ctx).Info().Err(err).Str("module", name).Msg("a module of the kernel's own stays loaded")
+// leaves says whether a later change of a kind was left.
+func leaves[C change](u *undoing) bool {
+	return slices.ContainsFunc(u.left, func(e entry) bool { return is[C](e.change) })
+}
+
+// errTold is a change that is left as a later one of its kind is, of which it was
+// told why.
+var errTold = errors.New("left for the same reason")
+
+// undo undoes those changes of the journal that are chosen, the newest first, and
+// forgets them. It returns what is left of them, for people, each thing once.
+func (l *loader) undo(ctx context.Context, result *UnloadResult, chosen func(entry) bool) (left []string) {
+	u := undoing{loader: l, result: result}
+	var stay []entry
+	for _, e := range slices.Backward(l.journal.entries) {
+		if chosen(e) {
+			err := e.undo(ctx, &u)
+			if err == nil {
+				continue
+			}
+			u.left = append(u.left, e)
+			if says := sentence(err); !errors.Is(err, errTold) && !slices.Contains(left, says) {
+				left = append(left, says)
+			}
 		}
-		l.record.DropModule(name)
+		stay = append(stay, e)
 	}
+	slices.Reverse(stay)
+	l.journal.entries = stay
 	return left
 }
 
-// restoreFirmware has the kernel look for firmware where it did before, unless
-// somebody has set it since.
-func (l *loader) restoreFirmware(ctx context.Context, result *UnloadResult) (left []string) {
-	firmware := live.ReadFirmware(l.host, l.own)
-	result.Firmware = firmware.Path
-	if l.record.Firmware == "" {
-		return nil
+// rollBack undoes what this run has changed. What cannot be stays in the journal,
+// for an unload.
+func (l *loader) rollBack(ctx context.Context) {
+	var result UnloadResult
+	for _, says := range l.undo(ctx, &result, func(e entry) bool { return e.fresh }) {
+		zerolog.Ctx(ctx).Warn().Str("left", says).Msg("not all could be undone after the failure; builder unload tries again")
+	}
+	l.journal.keep(ctx)
+}
+
+// undo takes the module out.
+func (c driverModule) undo(_ context.Context, u *undoing) error {
+	if err := u.Kernel.Remove(c.Name); err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("the module %s is loaded (%w)", c.Name, err)
+	}
+	u.result.Modules = append(u.result.Modules, c.Name)
+	return nil
+}
+
+// undo takes the module out, but not where it has found another use since. What
+// uses it may be a module of the driver that is left.
+func (c inTreeModule) undo(ctx context.Context, u *undoing) error {
+	err := u.Kernel.Remove(c.Name)
+	switch {
+	case err == nil:
+		u.result.InTree = append(u.result.InTree, c.Name)
+	case errors.Is(err, unix.ENOENT):
+	case errors.Is(err, unix.EPERM), leaves[driverModule](u):
+		return fmt.Errorf("the kernel's own module %s is loaded (%w)", c.Name, err)
+	default:
+		zerolog.Ctx(ctx).Info().Err(err).Str("module", c.Name).Msg("a module of the kernel's own stays loaded")
+	}
+	return nil
+}
+
+// undo has the kernel look for firmware where it did before, unless somebody has
+// set that since.
+func (c firmwarePath) undo(ctx context.Context, u *undoing) error {
+	if leaves[firmwarePath](u) {
+		return errTold
 	}
 	log := zerolog.Ctx(ctx)
-	if firmware.Path != l.record.Firmware {
-		log.Info().Str("path", firmware.Path).Msg("somebody else has set the kernel's search path for firmware; it stays")
-	} else {
-		if err := firmware.Set(l.record.Before); err != nil {
-			return []string{fmt.Sprintf("the kernel looks for firmware in %s (%v)", firmware.Path, err)}
-		}
-		result.Firmware = l.record.Before
-		log.Info().Str("path", l.record.Before).Msg("the kernel looks for firmware where it did before")
-	}
-	l.record.Firmware, l.record.Before = "", ""
-	return nil
-}
-
-// removeNodes removes the device files that were made in the host's /dev,
-// wherever that is mounted now.
-func (l *loader) removeNodes(ctx context.Context, result *UnloadResult) (left []string) {
-	if len(l.record.Nodes) == 0 {
+	now := live.ReadFirmware(u.host, u.own)
+	if now.Path != c.Path {
+		log.Info().Str("path", now.Path).Msg("somebody else has set the kernel's search path for firmware; it stays")
 		return nil
 	}
-	dirs := []string{l.record.Dev, l.Dev}
-	at := slices.IndexFunc(dirs, l.access.IsHosts)
-	if at < 0 {
-		return []string{"device files are in the host's /dev, which is not mounted in this container"}
+	if err := now.Set(c.Before); err != nil {
+		return fmt.Errorf("the kernel looks for firmware in %s (%w)", now.Path, err)
 	}
-	removed, err := devices.Remove(ctx, dirs[at], l.record.Nodes)
-	for _, n := range removed {
-		result.Nodes = append(result.Nodes, n.Path)
-		l.record.DropNode(n.Path)
-	}
-	if err != nil {
-		return []string{sentence(err)}
-	}
-	l.record.Nodes = nil
+	log.Info().Str("path", c.Before).Msg("the kernel looks for firmware where it did before")
 	return nil
 }
 
-// removeCDI removes the specifications that were written.
-func (l *loader) removeCDI(ctx context.Context) (left []string) {
-	var kept []CDIFolder
-	for _, f := range l.record.CDI {
-		dir := f.Dir
-		if !filepath.IsAbs(dir) {
-			dir = filepath.Join(l.share.Dir(), dir)
-		}
-		if f.Mounted && !l.access.OnMount(dir) {
-			kept, left = append(kept, f), append(left, fmt.Sprintf("a CDI specification is in %s, which is not mounted in this container", dir))
-			continue
-		}
-		if err := cdi.Remove(dir); err != nil {
-			kept, left = append(kept, f), append(left, sentence(err))
-			continue
-		}
-		zerolog.Ctx(ctx).Debug().Str("dir", dir).Msg("the CDI specification is removed")
+// undo removes the file from the host's /dev, wherever that is mounted now.
+func (c deviceFile) undo(ctx context.Context, u *undoing) error {
+	dirs := []string{c.Dev, u.Dev}
+	at := slices.IndexFunc(dirs, u.access.IsHosts)
+	if at < 0 {
+		return errors.New("device files are in the host's /dev, which is not mounted in this container")
 	}
-	l.record.CDI = kept
-	return left
+	removed, err := u.files.Remove(ctx, dirs[at], []devices.File{c.File})
+	for _, f := range removed {
+		u.result.Files = append(u.result.Files, f.Path)
+	}
+	if err != nil && leaves[deviceFile](u) {
+		return errTold
+	}
+	return err
+}
+
+// undo removes the specification.
+func (c cdiFolder) undo(ctx context.Context, u *undoing) error {
+	dir := c.Dir
+	if !filepath.IsAbs(dir) {
+		dir = filepath.Join(u.share.Dir(), dir)
+	}
+	if c.Mounted && !u.access.OnMount(dir) {
+		return fmt.Errorf("a CDI specification is in %s, which is not mounted in this container", dir)
+	}
+	if err := cdi.Remove(dir); err != nil {
+		return err
+	}
+	zerolog.Ctx(ctx).Debug().Str("dir", dir).Msg("the CDI specification is removed")
+	return nil
 }

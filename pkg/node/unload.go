@@ -23,8 +23,8 @@ type UnloadResult struct {
 	InTree  []string `json:"in_tree"`
 	// Firmware is the kernel's search path as it is again.
 	Firmware string `json:"firmware"`
-	// Nodes were removed from the host's /dev.
-	Nodes []string `json:"nodes"`
+	// Files were removed from the host's /dev.
+	Files []string `json:"nodes"`
 }
 
 // Unload undoes what [Load] has done on this host since it was started: it
@@ -33,52 +33,42 @@ type UnloadResult struct {
 // its CDI specifications. Errors are of the load stage; a driver that is in use
 // is left whole, and what could not be undone stays recorded for the next time.
 func Unload(ctx context.Context, o LoadOptions) (UnloadResult, error) {
-	result := UnloadResult{Modules: []string{}, InTree: []string{}, Nodes: []string{}}
+	result := UnloadResult{Modules: []string{}, InTree: []string{}, Files: []string{}}
 	err := stage.Run(ctx, stage.Load, func(ctx context.Context) error {
 		l, done, err := newLoader(ctx, o)
 		if err != nil {
 			return err
 		}
 		defer done()
-		return l.unload(ctx, &result)
+		return l.takeBack(ctx, &result)
 	})
 	return result, ofLoad(err)
 }
 
-func (l *loader) unload(ctx context.Context, result *UnloadResult) error {
+// takeBack undoes what is in the journal.
+func (l *loader) takeBack(ctx context.Context, result *UnloadResult) error {
 	log := zerolog.Ctx(ctx)
-	if l.record.Empty() {
-		if loaded := l.state.Version(); loaded != "" {
+	loaded := l.state.Version()
+	if len(l.journal.entries) == 0 {
+		if loaded != "" {
 			log.Info().Str("driver", loaded).Msg("a driver is loaded, and not by builder; it is left as it is")
 		} else {
 			log.Info().Msg("no driver is loaded, and there is nothing to undo")
 		}
 		return nil
 	}
-	result.Driver = l.record.Driver
-	if loaded := l.state.Version(); loaded != "" && l.record.Driver != "" && loaded != l.record.Driver {
+	result.Driver = l.journal.driver()
+	if loaded != "" && result.Driver != "" && loaded != result.Driver {
 		log.Info().Str("driver", loaded).Msg("somebody has loaded another driver since; its modules and device files are left as they are")
-		l.record.Modules, l.record.Nodes = nil, nil
+		l.journal.forget(func(c change) bool { return is[driverModule](c) || is[deviceFile](c) })
 	}
-	var ours []live.Module
-	for _, name := range l.record.Modules {
-		if m, ok := l.state.Loaded[name]; ok {
-			ours = append(ours, m)
-		}
-	}
-	removed, err := l.remove(ctx, l.record.Driver, ours)
-	result.Modules = append(result.Modules, removed...)
-	if err != nil {
-		for _, name := range removed {
-			l.record.DropModule(name)
-		}
-		l.keep(ctx)
+	if err := l.takeOutOurs(ctx, result); err != nil {
 		return err
 	}
-	l.record.Driver, l.record.Modules = "", nil
-	left := slices.Concat(l.removeInTree(ctx, result), l.restoreFirmware(ctx, result), l.removeNodes(ctx, result), l.removeCDI(ctx))
-	if err := l.record.Write(context.WithoutCancel(ctx), l.share, l.boot); err != nil {
-		return stage.Wrap(stage.Load, err, "the record of what was loaded cannot be changed", "check that the share is writable")
+	left := l.undo(ctx, result, func(entry) bool { return true })
+	result.Firmware = live.ReadFirmware(l.host, l.own).Path
+	if err := l.journal.write(ctx); err != nil {
+		return stage.Wrap(stage.Load, err, "the record of what was loaded cannot be changed", "check that the share's folder loaded can be written, or /run/cuda where it is mounted")
 	}
 	if len(left) > 0 {
 		return refuse([]Finding{NotUndone.Of(strings.Join(left, "; "))}, nil)
@@ -86,9 +76,31 @@ func (l *loader) unload(ctx context.Context, result *UnloadResult) error {
 	return nil
 }
 
-// remove takes modules of the driver out if nobody uses any of them. They are
+// takeOutOurs takes out what the journal has of the driver's modules, before
+// anything else is undone.
+func (l *loader) takeOutOurs(ctx context.Context, result *UnloadResult) error {
+	var ours []live.Module
+	for _, e := range l.journal.entries {
+		if c, ok := e.change.(driverModule); ok {
+			if m, there := l.state.Loaded[c.Name]; there {
+				ours = append(ours, m)
+			}
+		}
+	}
+	removed, err := l.takeOut(ctx, result.Driver, ours)
+	result.Modules = append(result.Modules, removed...)
+	if err != nil {
+		l.journal.forgetModules(removed)
+		l.journal.keep(ctx)
+		return err
+	}
+	l.journal.forget(is[driverModule])
+	return nil
+}
+
+// takeOut takes modules of the driver out if nobody uses any of them. They are
 // in an order in which they can be loaded.
-func (l *loader) remove(ctx context.Context, driver string, list []live.Module) (removed []string, err error) {
+func (l *loader) takeOut(ctx context.Context, driver string, list []live.Module) (removed []string, err error) {
 	if slices.ContainsFunc(list, func(m live.Module) bool { return m.References < 0 }) {
 		return nil, refuse([]Finding{NoUnload.Of()}, nil)
 	}
@@ -104,28 +116,32 @@ func (l *loader) remove(ctx context.Context, driver string, list []live.Module) 
 			removed = append(removed, m.Name)
 			zerolog.Ctx(ctx).Info().Str("module", m.Name).Msg("unloaded")
 		case errors.Is(err, unix.ENOENT):
-		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EBUSY):
-			return removed, refuse([]Finding{InUse.Of(driver, "somebody has just begun to use "+m.Name)}, nil)
-		case errors.Is(err, unix.ENOSYS):
-			return removed, refuse([]Finding{NoUnload.Of()}, nil)
-		case errors.Is(err, unix.EPERM):
-			return removed, refuse(l.access.Modules(nil), err)
 		default:
-			said, hidden := mark.Since()
-			return removed, refuse([]Finding{Refused.Of("to unload "+m.Name, err.Error())}, LogError(said, hidden))
+			return removed, l.whyItStays(driver, m.Name, err, mark)
 		}
 	}
 	return removed, nil
 }
 
-// takeOut unloads a driver for another one.
-func (l *loader) takeOut(ctx context.Context) error {
-	list := l.state.Driver()
-	removed, err := l.remove(ctx, l.state.Version(), list)
-	for _, name := range removed {
-		l.record.DropModule(name)
+// whyItStays is what the kernel meant by not letting go of a module.
+func (l *loader) whyItStays(driver, module string, err error, mark live.Mark) error {
+	switch {
+	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EBUSY):
+		return refuse([]Finding{InUse.Of(driver, "somebody has just begun to use "+module)}, nil)
+	case errors.Is(err, unix.ENOSYS):
+		return refuse([]Finding{NoUnload.Of()}, nil)
+	case errors.Is(err, unix.EPERM):
+		return refuse(l.access.Modules(nil), err)
 	}
-	l.keep(ctx)
+	said, hidden := mark.Since()
+	return refuse([]Finding{Refused.Of("to unload "+module, err.Error())}, LogError(said, hidden))
+}
+
+// takeOutOther unloads the driver that is loaded for another one.
+func (l *loader) takeOutOther(ctx context.Context) error {
+	removed, err := l.takeOut(ctx, l.state.Version(), l.state.Driver())
+	l.journal.forgetModules(removed)
+	l.journal.keep(ctx)
 	if err != nil {
 		return err
 	}

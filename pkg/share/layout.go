@@ -50,3 +50,15 @@ func (s *Share) Digests() string { return filepath.Join(s.Private(), "digests") 
 // Scratch is the part of Private that the run which holds the lock works in; see
 // [Lock.Scratch].
 func (s *Share) Scratch() string { return filepath.Join(s.Private(), "scratch") }
+
+// LoadRecord is the part of Loaded that records what loads changed on a host
+// since it was started. Host tells it from others and boot from its other starts,
+// as package kernel does.
+func (s *Share) LoadRecord(host, boot string) string {
+	return filepath.Join(s.Loaded(), host, boot+".json")
+}
+
+// LoadLock is by which the loaders of a host take turns; see [Share.Turn].
+func (s *Share) LoadLock(host, boot string) string {
+	return filepath.Join(s.Loaded(), host, boot+".lock")
+}

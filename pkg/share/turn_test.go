@@ -10,18 +10,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// turn is by what the turns of these tests are taken.
+func turn(s *Share) string { return s.LoadLock("host", "boot") }
+
 func TestTurn(t *testing.T) {
 	s, err := Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	done, err := s.Turn(t.Context(), "load.lock")
+	done, err := s.Turn(t.Context(), turn(s))
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Another name is another turn, and so is the right to write.
+	// Another file is another turn, and so is the right to write.
 	for _, take := range []func() (func(), error){
-		func() (func(), error) { return s.Turn(t.Context(), "other.lock") },
+		func() (func(), error) { return s.Turn(t.Context(), s.LoadLock("host", "other")) },
 		func() (func(), error) {
 			l, err := s.Lock(t.Context(), LockOptions{NoWait: true})
 			if err != nil {
@@ -39,7 +42,7 @@ func TestTurn(t *testing.T) {
 	var over atomic.Bool
 	waited := make(chan bool)
 	go func() {
-		next, err := s.Turn(t.Context(), "load.lock")
+		next, err := s.Turn(t.Context(), turn(s))
 		if err != nil {
 			t.Error(err)
 		} else {
@@ -59,14 +62,14 @@ func TestTurnEndsWithItsContext(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	done, err := s.Turn(t.Context(), "load.lock")
+	done, err := s.Turn(t.Context(), turn(s))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer done()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	if _, err := s.Turn(ctx, "load.lock"); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := s.Turn(ctx, turn(s)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v", err)
 	}
 }
@@ -79,12 +82,12 @@ func TestTurnWithoutLocks(t *testing.T) {
 	}
 	s.flock = func(int, int) error { return unix.ENOLCK }
 	for range 2 {
-		if _, err := s.Turn(t.Context(), "load.lock"); err != nil {
+		if _, err := s.Turn(t.Context(), turn(s)); err != nil {
 			t.Error(err)
 		}
 	}
 	s.flock = func(int, int) error { return unix.EBADF }
-	if _, err := s.Turn(t.Context(), "load.lock"); !errors.Is(err, unix.EBADF) {
+	if _, err := s.Turn(t.Context(), turn(s)); !errors.Is(err, unix.EBADF) {
 		t.Errorf("%v", err)
 	}
 }

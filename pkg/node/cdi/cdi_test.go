@@ -43,7 +43,7 @@ func options(t *testing.T, changes map[string]string) Options {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Options{Root: root, HostDir: "/home/core/share/driver/580.159.04", Nodes: plan, GPUs: gpus, Arch: kernel.X86_64}
+	return Options{Root: root, HostDir: "/home/core/share/driver/580.159.04", Files: plan, GPUs: gpus, Arch: kernel.X86_64}
 }
 
 // read loads what is in a folder as runtimes do, and fails the test where they

@@ -27,9 +27,9 @@ type Options struct {
 	// mount namespace, where the runtime looks.
 	Root    userspace.Root
 	HostDir string
-	// Nodes are the driver's device files, which are in the host's /dev, and
+	// Files are the driver's device files, which are in the host's /dev, and
 	// GPUs what they are for.
-	Nodes []devices.Node
+	Files []devices.File
 	GPUs  []devices.GPU
 	// Arch is the containers' architecture.
 	Arch kernel.Arch
@@ -45,19 +45,19 @@ func Spec(o Options) specs.Spec {
 		Env:    []string{"NVIDIA_VISIBLE_DEVICES=void"},
 		Mounts: o.mounts(),
 	}}
-	for _, n := range o.Nodes {
-		if slices.Contains(common, n.Path) {
-			spec.ContainerEdits.DeviceNodes = append(spec.ContainerEdits.DeviceNodes, device(n))
+	for _, f := range o.Files {
+		if slices.Contains(common, f.Path) {
+			spec.ContainerEdits.DeviceNodes = append(spec.ContainerEdits.DeviceNodes, device(f))
 		}
 	}
 	all := specs.Device{Name: "all"}
 	var byUUID []specs.Device
 	for _, g := range o.GPUs {
-		i := slices.IndexFunc(o.Nodes, func(n devices.Node) bool { return n.GPU && n.Minor == g.Minor })
+		i := slices.IndexFunc(o.Files, func(f devices.File) bool { return f.GPU && f.Minor == g.Minor })
 		if i < 0 {
 			continue
 		}
-		edits := specs.ContainerEdits{DeviceNodes: []*specs.DeviceNode{device(o.Nodes[i])}}
+		edits := specs.ContainerEdits{DeviceNodes: []*specs.DeviceNode{device(o.Files[i])}}
 		spec.Devices = append(spec.Devices, specs.Device{Name: strconv.Itoa(int(g.Minor)), ContainerEdits: edits})
 		if strings.HasPrefix(g.UUID, "GPU-") {
 			byUUID = append(byUUID, specs.Device{Name: g.UUID, ContainerEdits: edits})
@@ -76,7 +76,7 @@ func Spec(o Options) specs.Spec {
 // Those of MIG and of switches are for those who set them up.
 var common = []string{"nvidia-modeset", "nvidia-uvm", "nvidia-uvm-tools", "nvidiactl"}
 
-func device(n devices.Node) *specs.DeviceNode { return &specs.DeviceNode{Path: "/dev/" + n.Path} }
+func device(f devices.File) *specs.DeviceNode { return &specs.DeviceNode{Path: "/dev/" + f.Path} }
 
 // programs are those that serve in a container. Others of a driver root look
 // after a host.

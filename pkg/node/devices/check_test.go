@@ -12,27 +12,27 @@ func TestCheck(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		prepare func(f *fakeSystem, dev string) error
-		node    Node
+		file    File
 		want    string // "" where programs can use it
 	}{
 		{"right", func(f *fakeSystem, dev string) error {
 			f.mustMake(t, dev, ctl)
 			return nil
-		}, Node{Path: "nvidiactl", Major: 195, Minor: 255, Mode: 0o666}, ""},
+		}, File{Path: "nvidiactl", Major: 195, Minor: 255, Mode: 0o666}, ""},
 		{"right, in a folder", func(f *fakeSystem, dev string) error {
 			f.mustMake(t, dev, cap1)
 			return nil
 		}, cap1, ""},
 		{"absent", func(*fakeSystem, string) error { return nil }, gpu0, "nvidia0 is not there. Run builder load again"},
-		{"absent, and another's to make", func(*fakeSystem, string) error { return nil }, Node{Path: "nvidia0", Major: 195, Kept: true}, "NVreg_ModifyDeviceFiles=0"},
+		{"absent, and another's to make", func(*fakeSystem, string) error { return nil }, File{Path: "nvidia0", Major: 195, Kept: true}, "NVreg_ModifyDeviceFiles=0"},
 		{"its folder absent", func(*fakeSystem, string) error { return nil }, cap1, "nvidia-cap1 is not there"},
 		{"another device", func(f *fakeSystem, dev string) error {
-			f.mustMake(t, dev, Node{Path: "nvidia0", Major: 1, Minor: 3, Mode: 0o666})
+			f.mustMake(t, dev, File{Path: "nvidia0", Major: 1, Minor: 3, Mode: 0o666})
 			return nil
 		}, gpu0, "nvidia0 is device 1:3, and the driver's is 195:0"},
 		{"a plain file", func(_ *fakeSystem, dev string) error { return os.WriteFile(filepath.Join(dev, "nvidia0"), nil, 0o666) }, gpu0, "is not the driver's device file"},
 		{"a link to what it should be", func(f *fakeSystem, dev string) error {
-			f.mustMake(t, dev, Node{Path: "real", Major: 195, Mode: 0o666})
+			f.mustMake(t, dev, File{Path: "real", Major: 195, Mode: 0o666})
 			return os.Symlink("real", filepath.Join(dev, "nvidia0"))
 		}, gpu0, "is not the driver's device file"},
 	} {
@@ -42,7 +42,7 @@ func TestCheck(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, open := range []bool{true, false} {
-				err := maker{dev: dev, system: f.system()}.check([]Node{c.node}, open)
+				err := maker{dev: dev, system: f.system()}.check([]File{c.file}, open)
 				if c.want != "" {
 					wantLoadError(t, err, c.want)
 				} else if err != nil {
@@ -56,16 +56,16 @@ func TestCheck(t *testing.T) {
 
 // TestMayOpen asks about real devices that every machine has.
 func TestMayOpen(t *testing.T) {
-	null := Node{Path: "null", Major: 1, Minor: 3, Mode: 0o666}
-	for _, n := range []Node{null, {Path: "null", Major: 1, Minor: 3, Mode: 0o444}, {Path: "null", Major: 1, Minor: 3, Mode: 0o666, GPU: true}} {
-		if err := Check("/dev", []Node{n}); err != nil {
+	null := File{Path: "null", Major: 1, Minor: 3, Mode: 0o666}
+	for _, n := range []File{null, {Path: "null", Major: 1, Minor: 3, Mode: 0o444}, {Path: "null", Major: 1, Minor: 3, Mode: 0o666, GPU: true}} {
+		if err := Check("/dev", []File{n}); err != nil {
 			t.Errorf("%+v: %v", n, err)
 		}
 	}
 	if err := Open("/dev", null); err != nil {
 		t.Error(err)
 	}
-	wantLoadError(t, Open("/dev", Node{Path: "absent"}), "cannot be opened")
+	wantLoadError(t, Open("/dev", File{Path: "absent"}), "cannot be opened")
 }
 
 func TestExplainOpen(t *testing.T) {

@@ -1,4 +1,4 @@
-// Package nodes makes the device files of NVIDIA's driver, which the kernel
+// Package devices makes the device files of NVIDIA's driver, which the kernel
 // and udev leave to user space: /dev/nvidia0, /dev/nvidiactl, /dev/nvidia-uvm
 // and the others, as nvidia-modprobe makes them.
 //

@@ -13,86 +13,117 @@ import (
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
-// Make makes the nodes in dev, an existing folder that serves as a /dev, and
-// returns those that it made, also beside an error. A node with the right
+// Make makes the files in dev, an existing folder that serves as a /dev, and
+// returns those that it made, also beside an error. A file with the right
 // number that is there already gets the right mode and owner; a device with
-// another number is replaced in one step. Nodes that are kept are left alone.
+// another number is replaced in one step. Files that are kept are left alone.
 // Where dev has a folder char, it gets the links char/MAJOR:MINOR by which
 // runc finds a device of its number. Errors are of the load stage.
-func Make(ctx context.Context, dev string, nodes []Node) ([]Node, error) {
-	return maker{dev: dev, system: linux}.make(ctx, nodes)
+func Make(ctx context.Context, dev string, files []File) ([]File, error) {
+	return maker{dev: dev, system: linux}.make(ctx, files)
 }
 
-// Remove takes the nodes away again: those of them that are still the device
+// Missing are those of the files that [Make] would make: what is there in their
+// place, if anything, is not the device. Its error is of the load stage.
+func Missing(dev string, files []File) ([]File, error) {
+	return maker{dev: dev, system: linux}.missing(files)
+}
+
+// Remove takes the files away again: those of them that are still the device
 // that [Make] made, the links to them, and the folders that are empty then. It
 // returns those that it removed, also beside an error, which is of the first
 // that it could not and of the load stage.
-func Remove(ctx context.Context, dev string, nodes []Node) ([]Node, error) {
-	return maker{dev: dev, system: linux}.remove(ctx, nodes)
+func Remove(ctx context.Context, dev string, files []File) ([]File, error) {
+	return maker{dev: dev, system: linux}.remove(ctx, files)
 }
 
-// maker makes nodes in one folder.
+// maker makes files in one folder.
 type maker struct {
 	dev string
 	system
 }
 
-func (m maker) make(ctx context.Context, nodes []Node) (made []Node, err error) {
+func (m maker) make(ctx context.Context, files []File) (made []File, err error) {
 	root, err := openDir(unix.AT_FDCWD, m.dev, 0)
 	if err != nil {
 		return nil, noDev(m.dev, err)
 	}
 	defer unix.Close(root)
-	for _, n := range nodes {
+	for _, f := range files {
 		if err := ctx.Err(); err != nil {
 			return made, err
 		}
-		if n.Kept {
-			zerolog.Ctx(ctx).Debug().Str("node", n.Path).Msg("not made: the driver's parameters say that device files are not to be touched")
+		if f.Kept {
+			zerolog.Ctx(ctx).Debug().Str("file", f.Path).Msg("not made: the driver's parameters say that device files are not to be touched")
 			continue
 		}
-		isNew, err := m.node(root, n)
+		isNew, err := m.file(root, f)
 		if err != nil {
-			return made, m.explain(n, err)
+			return made, m.explain(f, err)
 		}
 		if isNew {
-			made = append(made, n)
+			made = append(made, f)
 		}
-		if err := m.link(root, n); err != nil {
-			return made, m.explain(n, err)
+		if err := m.link(root, f); err != nil {
+			return made, m.explain(f, err)
 		}
 	}
 	return made, nil
 }
 
-// node makes one node, or corrects it. It says whether it made it.
-func (m maker) node(root int, n Node) (bool, error) {
-	dir, err := m.parent(root, n, true)
+func (m maker) missing(files []File) (missing []File, err error) {
+	root, err := openDir(unix.AT_FDCWD, m.dev, 0)
+	if err != nil {
+		return nil, noDev(m.dev, err)
+	}
+	defer unix.Close(root)
+	for _, f := range files {
+		if !f.Kept && !m.there(root, f) {
+			missing = append(missing, f)
+		}
+	}
+	return missing, nil
+}
+
+// there says whether the device is in its place.
+func (m maker) there(root int, f File) bool {
+	dir, err := m.parent(root, f, false)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(dir)
+	is, err := m.look(dir, path.Base(f.Path))
+	return err == nil && is.device() && is.number() == f.number()
+}
+
+// file makes one device file, or corrects it. It says whether it made it.
+func (m maker) file(root int, f File) (bool, error) {
+	dir, err := m.parent(root, f, true)
 	if err != nil {
 		return false, err
 	}
 	defer unix.Close(dir)
-	name := path.Base(n.Path)
+	name := path.Base(f.Path)
 	switch is, err := m.look(dir, name); {
 	case errors.Is(err, unix.ENOENT):
 	case err != nil:
 		return false, err
 	case !is.device():
 		return false, errNotDevice
-	case is.number() == n.number():
-		return false, m.correct(dir, name, n)
+	case is.number() == f.number():
+		return false, m.correct(dir, name, f)
 	}
-	return true, m.place(dir, name, n)
+	return true, m.place(dir, name, f)
 }
 
-// place makes the node under a name of its own and renames it, so that nobody
+// place makes the file under a name of its own and renames it, so that nobody
 // ever finds it with another mode, owner or number.
-func (m maker) place(dir int, name string, n Node) error {
+func (m maker) place(dir int, name string, f File) error {
 	temp := temporary(name)
-	if err := m.mknod(dir, temp, unix.S_IFCHR|uint32(n.Mode), int(n.number())); err != nil {
+	if err := m.mknod(dir, temp, unix.S_IFCHR|uint32(f.Mode), int(f.number())); err != nil {
 		return err
 	}
-	err := m.correct(dir, temp, n)
+	err := m.correct(dir, temp, f)
 	if err == nil {
 		err = unix.Renameat(dir, temp, dir, name)
 	}
@@ -102,33 +133,33 @@ func (m maker) place(dir int, name string, n Node) error {
 	return err
 }
 
-// correct gives a node its owner and mode. Both are set on the file that was
+// correct gives a file its owner and mode. Both are set on the file that was
 // looked at, whatever its name leads to meanwhile.
-func (m maker) correct(dir int, name string, n Node) error {
+func (m maker) correct(dir int, name string, f File) error {
 	fd, is, err := m.open(dir, name)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	if !is.device() || is.number() != n.number() {
+	if !is.device() || is.number() != f.number() {
 		return errNotDevice
 	}
-	if int(is.Uid) != n.UID || int(is.Gid) != n.GID {
-		if err := m.chown(fd, n.UID, n.GID); err != nil {
+	if int(is.Uid) != f.UID || int(is.Gid) != f.GID {
+		if err := m.chown(fd, f.UID, f.GID); err != nil {
 			return err
 		}
 	}
-	if is.Mode&0o7777 == uint32(n.Mode) {
+	if is.Mode&0o7777 == uint32(f.Mode) {
 		return nil
 	}
 	// A file opened by its path alone (O_PATH) is changed through /proc,
 	// which is how glibc does it where the kernel has no fchmodat2.
-	return unix.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), uint32(n.Mode))
+	return unix.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), uint32(f.Mode))
 }
 
-// parent opens the folder that the node is in, making it where asked to.
-func (m maker) parent(root int, n Node, create bool) (int, error) {
-	dir := path.Dir(n.Path)
+// parent opens the folder that the file is in, making it where asked to.
+func (m maker) parent(root int, f File, create bool) (int, error) {
+	dir := path.Dir(f.Path)
 	if dir == "." {
 		return unix.Dup(root)
 	}
@@ -159,15 +190,15 @@ func (m maker) ownFolder(root int, name string) error {
 	return errors.Join(unix.Fchmod(fd, 0o755), m.chown(fd, 0, 0))
 }
 
-// link makes char/MAJOR:MINOR lead to the node. What is there and is no link
+// link makes char/MAJOR:MINOR lead to the file. What is there and is no link
 // is somebody else's.
-func (m maker) link(root int, n Node) error {
+func (m maker) link(root int, f File) error {
 	dir, err := openDir(root, "char", unix.O_NOFOLLOW)
 	if err != nil {
 		return nil
 	}
 	defer unix.Close(dir)
-	name, target := charName(n), charTarget(n)
+	name, target := charName(f), charTarget(f)
 	now, err := readlink(dir, name)
 	if err == nil && now == target || errors.Is(err, unix.EINVAL) {
 		return nil
@@ -183,40 +214,40 @@ func (m maker) link(root int, n Node) error {
 	return nil
 }
 
-func charName(n Node) string   { return fmt.Sprintf("%d:%d", n.Major, n.Minor) }
-func charTarget(n Node) string { return "../" + n.Path }
+func charName(f File) string   { return fmt.Sprintf("%d:%d", f.Major, f.Minor) }
+func charTarget(f File) string { return "../" + f.Path }
 
-func (m maker) remove(ctx context.Context, nodes []Node) (removed []Node, err error) {
+func (m maker) remove(ctx context.Context, files []File) (removed []File, err error) {
 	root, err := openDir(unix.AT_FDCWD, m.dev, 0)
 	if err != nil {
 		return nil, noDev(m.dev, err)
 	}
 	defer unix.Close(root)
 	var failed error
-	for _, n := range nodes {
+	for _, f := range files {
 		if err := ctx.Err(); err != nil {
 			return removed, err
 		}
-		switch is, err := m.removeNode(root, n); {
+		switch is, err := m.removeFile(root, f); {
 		case err != nil && failed == nil:
-			failed = stage.Wrap(stage.Load, err, fmt.Sprintf("the device file %s cannot be removed", filepath.Join(m.dev, filepath.FromSlash(n.Path))),
+			failed = stage.Wrap(stage.Load, err, fmt.Sprintf("the device file %s cannot be removed", filepath.Join(m.dev, filepath.FromSlash(f.Path))),
 				"mount that /dev writable, and unload again")
 		case is:
-			removed = append(removed, n)
+			removed = append(removed, f)
 		}
 	}
-	for _, n := range nodes {
-		if dir := path.Dir(n.Path); dir != "." {
-			// One that is not empty has somebody else's nodes.
+	for _, f := range files {
+		if dir := path.Dir(f.Path); dir != "." {
+			// One that is not empty has somebody else's files.
 			_ = unix.Unlinkat(root, dir, unix.AT_REMOVEDIR)
 		}
 	}
 	return removed, failed
 }
 
-// removeNode removes a node if what is there is it, and says whether it did.
-func (m maker) removeNode(root int, n Node) (bool, error) {
-	dir, err := m.parent(root, n, false)
+// removeFile removes a file if what is there is it, and says whether it did.
+func (m maker) removeFile(root int, f File) (bool, error) {
+	dir, err := m.parent(root, f, false)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, errNotFolder) {
 		return false, nil
 	}
@@ -224,12 +255,12 @@ func (m maker) removeNode(root int, n Node) (bool, error) {
 		return false, err
 	}
 	defer unix.Close(dir)
-	name := path.Base(n.Path)
+	name := path.Base(f.Path)
 	is, err := m.look(dir, name)
 	if errors.Is(err, unix.ENOENT) {
 		return false, nil
 	}
-	if err != nil || !is.device() || is.number() != n.number() {
+	if err != nil || !is.device() || is.number() != f.number() {
 		return false, err
 	}
 	if err := unix.Unlinkat(dir, name, 0); err != nil {
@@ -237,22 +268,22 @@ func (m maker) removeNode(root int, n Node) (bool, error) {
 	}
 	if char, err := openDir(root, "char", unix.O_NOFOLLOW); err == nil {
 		defer unix.Close(char)
-		if now, err := readlink(char, charName(n)); err == nil && now == charTarget(n) {
-			return true, unix.Unlinkat(char, charName(n), 0)
+		if now, err := readlink(char, charName(f)); err == nil && now == charTarget(f) {
+			return true, unix.Unlinkat(char, charName(f), 0)
 		}
 	}
 	return true, nil
 }
 
-// What is found in the place of a node or of its folder.
+// What is found in the place of a file or of its folder.
 var (
 	errNotDevice = errors.New("what is there is not a character device")
 	errNotFolder = errors.New("what is there is not a folder")
 )
 
-// explain makes of an error with a node a sentence.
-func (m maker) explain(n Node, err error) error {
-	where := filepath.Join(m.dev, filepath.FromSlash(n.Path))
+// explain makes of an error with a file a sentence.
+func (m maker) explain(f File, err error) error {
+	where := filepath.Join(m.dev, filepath.FromSlash(f.Path))
 	what := fmt.Sprintf("the device file %s cannot be made", where)
 	switch {
 	case errors.Is(err, errNotDevice):

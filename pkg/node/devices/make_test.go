@@ -104,14 +104,14 @@ func (f *fakeSystem) show(t *testing.T, dev string) []string {
 	return all
 }
 
-func (f *fakeSystem) make(t *testing.T, dev string, nodes ...Node) ([]Node, error) {
+func (f *fakeSystem) make(t *testing.T, dev string, files ...File) ([]File, error) {
 	t.Helper()
-	return maker{dev: dev, system: f.system()}.make(t.Context(), nodes)
+	return maker{dev: dev, system: f.system()}.make(t.Context(), files)
 }
 
-func (f *fakeSystem) mustMake(t *testing.T, dev string, nodes ...Node) []Node {
+func (f *fakeSystem) mustMake(t *testing.T, dev string, files ...File) []File {
 	t.Helper()
-	made, err := f.make(t, dev, nodes...)
+	made, err := f.make(t, dev, files...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,18 +126,24 @@ func want(t *testing.T, got []string, want ...string) {
 }
 
 var (
-	gpu0  = Node{Path: "nvidia0", Major: 195, Minor: 0, Mode: 0o666, GPU: true}
-	ctl   = Node{Path: "nvidiactl", Major: 195, Minor: 255, Mode: 0o660, UID: 7, GID: 44}
-	cap1  = Node{Path: "nvidia-caps/nvidia-cap1", Major: 241, Minor: 1, Mode: 0o400}
-	large = Node{Path: "nvidia-caps/nvidia-cap4323", Major: 241, Minor: 4323, Mode: 0o400}
+	gpu0  = File{Path: "nvidia0", Major: 195, Minor: 0, Mode: 0o666, GPU: true}
+	ctl   = File{Path: "nvidiactl", Major: 195, Minor: 255, Mode: 0o660, UID: 7, GID: 44}
+	cap1  = File{Path: "nvidia-caps/nvidia-cap1", Major: 241, Minor: 1, Mode: 0o400}
+	large = File{Path: "nvidia-caps/nvidia-cap4323", Major: 241, Minor: 4323, Mode: 0o400}
 )
 
 func TestMake(t *testing.T) {
 	old := unix.Umask(0o077) // which must not decide about modes
 	defer unix.Umask(old)
 	f, dev := newFake(), t.TempDir()
-	made := f.mustMake(t, dev, gpu0, ctl, cap1, large, Node{Path: "nvidia-modeset", Major: 195, Minor: 254, Kept: true})
-	want(t, lines(made), lines([]Node{gpu0, ctl, cap1, large})...)
+	kept := File{Path: "nvidia-modeset", Major: 195, Minor: 254, Kept: true}
+	missing, err := maker{dev: dev, system: f.system()}.missing([]File{gpu0, ctl, cap1, large, kept})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(t, lines(missing), lines([]File{gpu0, ctl, cap1, large})...)
+	made := f.mustMake(t, dev, gpu0, ctl, cap1, large, kept)
+	want(t, lines(made), lines([]File{gpu0, ctl, cap1, large})...)
 	all := []string{
 		"nvidia-caps/ 0755", "nvidia-caps/nvidia-cap1 241:1 0400 0:0", "nvidia-caps/nvidia-cap4323 241:4323 0400 0:0",
 		"nvidia0 195:0 0666 0:0", "nvidiactl 195:255 0660 7:44",
@@ -148,25 +154,28 @@ func TestMake(t *testing.T) {
 	if made := f.mustMake(t, dev, gpu0, ctl, cap1, large); len(made) != 0 {
 		t.Errorf("made again: %v", made)
 	}
+	if missing, err := (maker{dev: dev, system: f.system()}).missing([]File{gpu0, ctl, cap1, large}); err != nil || len(missing) > 0 {
+		t.Errorf("missing: %v, %v", missing, err)
+	}
 	want(t, f.show(t, dev), all...)
 }
 
 func TestMakeCorrectsModeAndOwner(t *testing.T) {
 	f, dev := newFake(), t.TempDir()
-	f.mustMake(t, dev, Node{Path: "nvidiactl", Major: 195, Minor: 255, Mode: 0o600})
+	f.mustMake(t, dev, File{Path: "nvidiactl", Major: 195, Minor: 255, Mode: 0o600})
 	if made := f.mustMake(t, dev, ctl); len(made) != 0 {
 		t.Errorf("%v was there before", made)
 	}
 	want(t, f.show(t, dev), "nvidiactl 195:255 0660 7:44")
 	// The driver's parameters say to leave it.
-	kept := Node{Path: "nvidiactl", Major: 195, Minor: 255, Mode: 0o666, Kept: true}
+	kept := File{Path: "nvidiactl", Major: 195, Minor: 255, Mode: 0o666, Kept: true}
 	f.mustMake(t, dev, kept)
 	want(t, f.show(t, dev), "nvidiactl 195:255 0660 7:44")
 }
 
 func TestMakeReplacesADeviceOfAnotherNumber(t *testing.T) {
 	f, dev := newFake(), t.TempDir()
-	f.mustMake(t, dev, Node{Path: "nvidia-caps/nvidia-cap1", Major: 240, Minor: 1, Mode: 0o666})
+	f.mustMake(t, dev, File{Path: "nvidia-caps/nvidia-cap1", Major: 240, Minor: 1, Mode: 0o666})
 	if made := f.mustMake(t, dev, cap1); len(made) != 1 {
 		t.Errorf("made %v", made)
 	}
@@ -185,11 +194,11 @@ func TestMakeLinksByNumber(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(char, "195:255"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	nodes := []Node{gpu0, ctl, cap1}
-	f.mustMake(t, dev, nodes...)
+	files := []File{gpu0, ctl, cap1}
+	f.mustMake(t, dev, files...)
 	want(t, f.show(t, dev), "char/ 0755", "char/195:0 -> ../nvidia0", "char/195:255 file", "char/241:1 -> ../nvidia-caps/nvidia-cap1",
 		"nvidia-caps/ 0755", "nvidia-caps/nvidia-cap1 241:1 0400 0:0", "nvidia0 195:0 0666 0:0", "nvidiactl 195:255 0660 7:44")
-	if _, err := (maker{dev: dev, system: f.system()}).remove(t.Context(), nodes); err != nil {
+	if _, err := (maker{dev: dev, system: f.system()}).remove(t.Context(), files); err != nil {
 		t.Fatal(err)
 	}
 	want(t, f.show(t, dev), "char/ 0755", "char/195:255 file")
@@ -197,12 +206,12 @@ func TestMakeLinksByNumber(t *testing.T) {
 
 func TestRemoveLeavesWhatIsNotOurs(t *testing.T) {
 	f, dev := newFake(), t.TempDir()
-	f.mustMake(t, dev, large, Node{Path: "nvidia0", Major: 1, Minor: 3, Mode: 0o666})
+	f.mustMake(t, dev, large, File{Path: "nvidia0", Major: 1, Minor: 3, Mode: 0o666})
 	if err := os.WriteFile(filepath.Join(dev, "nvidiactl"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	before := f.show(t, dev)
-	if _, err := (maker{dev: dev, system: f.system()}).remove(t.Context(), []Node{gpu0, ctl, cap1}); err != nil {
+	if _, err := (maker{dev: dev, system: f.system()}).remove(t.Context(), []File{gpu0, ctl, cap1}); err != nil {
 		t.Fatal(err)
 	}
 	want(t, f.show(t, dev), before...)
@@ -218,18 +227,18 @@ func TestHostileDev(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		prepare func(dev string) error
-		node    Node
+		file    File
 		want    string
 	}{
-		{"a link in the node's place", func(dev string) error { return os.Symlink(victim, filepath.Join(dev, "nvidia0")) }, gpu0, "is not a device file"},
+		{"a link in its place", func(dev string) error { return os.Symlink(victim, filepath.Join(dev, "nvidia0")) }, gpu0, "is not a device file"},
 		{"a link to nothing", func(dev string) error {
 			return os.Symlink(filepath.Join(outside, "new"), filepath.Join(dev, "nvidia0"))
 		}, gpu0, "is not a device file"},
-		{"a file in the node's place", func(dev string) error { return os.WriteFile(filepath.Join(dev, "nvidia0"), nil, 0o644) }, gpu0, "is not a device file"},
-		{"a folder in the node's place", func(dev string) error { return os.Mkdir(filepath.Join(dev, "nvidia0"), 0o755) }, gpu0, "is not a device file"},
+		{"a plain file in its place", func(dev string) error { return os.WriteFile(filepath.Join(dev, "nvidia0"), nil, 0o644) }, gpu0, "is not a device file"},
+		{"a folder in its place", func(dev string) error { return os.Mkdir(filepath.Join(dev, "nvidia0"), 0o755) }, gpu0, "is not a device file"},
 		{"a link in the folder's place", func(dev string) error { return os.Symlink(outside, filepath.Join(dev, "nvidia-caps")) }, cap1, "is not a folder"},
 		{"a file in the folder's place", func(dev string) error { return os.WriteFile(filepath.Join(dev, "nvidia-caps"), nil, 0o644) }, cap1, "is not a folder"},
-		{"a FIFO in the node's place", func(dev string) error { return unix.Mkfifo(filepath.Join(dev, "nvidia0"), 0o666) }, gpu0, "is not a device file"},
+		{"a FIFO in its place", func(dev string) error { return unix.Mkfifo(filepath.Join(dev, "nvidia0"), 0o666) }, gpu0, "is not a device file"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f, dev := newFake(), t.TempDir()
@@ -237,9 +246,9 @@ func TestHostileDev(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := f.show(t, dev)
-			_, err := f.make(t, dev, c.node)
+			_, err := f.make(t, dev, c.file)
 			wantLoadError(t, err, c.want)
-			if _, err := (maker{dev: dev, system: f.system()}).remove(t.Context(), []Node{c.node}); err != nil {
+			if _, err := (maker{dev: dev, system: f.system()}).remove(t.Context(), []File{c.file}); err != nil {
 				t.Error(err)
 			}
 			want(t, f.show(t, dev), before...)
@@ -268,6 +277,6 @@ func TestMakeExplains(t *testing.T) {
 		}
 		want(t, f.show(t, dev))
 	}
-	_, err := Make(t.Context(), filepath.Join(t.TempDir(), "absent"), []Node{gpu0})
+	_, err := Make(t.Context(), filepath.Join(t.TempDir(), "absent"), []File{gpu0})
 	wantLoadError(t, err, "--dev")
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
-// Node is a device file as it is to be.
-type Node struct {
+// File is a device file as it is to be.
+type File struct {
 	// Path is relative to /dev and slash-separated: "nvidia0",
 	// "nvidia-caps/nvidia-cap1".
 	Path string
@@ -25,7 +25,7 @@ type Node struct {
 	// Kept says that the driver's parameters forbid making or changing it
 	// (NVreg_ModifyDeviceFiles=0): something else on the host does.
 	Kept bool
-	// GPU says that it is a GPU's own, nvidia0 and so on. Opening such a node
+	// GPU says that it is a GPU's own, nvidia0 and so on. Opening such a file
 	// brings the GPU up, which takes seconds where nothing else uses it.
 	GPU bool
 }
@@ -42,14 +42,14 @@ const (
 	nvswitchParams = "proc/driver/nvidia-nvswitch/permissions"
 )
 
-// Control is the path of the node that every program opens first.
+// Control is the path of the file that every program opens first.
 const Control = "nvidiactl"
 
 // Plan is the device files that the driver which the host runs wants, sorted
 // by path, read from the root's proc and sys. Those of GPUs go by what the
 // driver says of them, and by the PCI bus while it says nothing. Its error is
 // of the load stage: no driver of NVIDIA's is registered with the kernel.
-func Plan(root *kernel.Root) ([]Node, error) {
+func Plan(root *kernel.Root) ([]File, error) {
 	majors, err := characterDevices(root)
 	if err != nil {
 		return nil, stage.Wrap(stage.Load, err, "the kernel's list of devices cannot be read, so the device files' numbers are not known",
@@ -81,15 +81,15 @@ func Plan(root *kernel.Root) ([]Node, error) {
 	if major, found := p.major("nvidia-caps-imex-channels"); found && want.numbers["CreateImexChannel0"] == 1 {
 		p.add("nvidia-caps-imex-channels/channel0", major, 0, want)
 	}
-	slices.SortFunc(p.nodes, func(a, b Node) int { return strings.Compare(a.Path, b.Path) })
-	return p.nodes, nil
+	slices.SortFunc(p.files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
+	return p.files, nil
 }
 
-// planner gathers the nodes of one Plan.
+// planner gathers the files of one Plan.
 type planner struct {
 	root   *kernel.Root
 	majors map[string]uint32
-	nodes  []Node
+	files  []File
 }
 
 // major is the number of the first of names that is registered.
@@ -103,7 +103,7 @@ func (p *planner) major(names ...string) (uint32, bool) {
 }
 
 func (p *planner) add(name string, major, minor uint32, want permissions) {
-	p.nodes = append(p.nodes, Node{Path: name, Major: major, Minor: minor, Mode: want.mode, UID: want.uid, GID: want.gid, Kept: want.kept})
+	p.files = append(p.files, File{Path: name, Major: major, Minor: minor, Mode: want.mode, UID: want.uid, GID: want.gid, Kept: want.kept})
 }
 
 func (p *planner) gpus(major uint32, want permissions) error {
@@ -115,7 +115,7 @@ func (p *planner) gpus(major uint32, want permissions) error {
 		// The driver refuses to open those that it was told to exclude.
 		if !g.Excluded {
 			p.add(fmt.Sprintf("nvidia%d", g.Minor), major, g.Minor, want)
-			p.nodes[len(p.nodes)-1].GPU = true
+			p.files[len(p.files)-1].GPU = true
 		}
 	}
 	return nil
@@ -140,7 +140,7 @@ func (p *planner) nvswitches() {
 // own device file: nothing else makes or opens it.
 const imexCapability = "proc/driver/nvidia/capabilities/fabric-imex-mgmt"
 
-// capabilities adds a node for each file of the driver's tree of capabilities,
+// capabilities adds a device file for each file of the driver's tree of capabilities,
 // which hold rights such as configuring MIG; but for the IMEX service's.
 func (p *planner) capabilities() error {
 	major, found := p.major("nvidia-caps")

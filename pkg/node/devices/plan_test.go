@@ -12,10 +12,10 @@ import (
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
-// lines are nodes as ls -l shows them.
-func lines(nodes []Node) []string {
+// lines are files as ls -l shows them.
+func lines(files []File) []string {
 	var all []string
-	for _, n := range nodes {
+	for _, n := range files {
 		text := fmt.Sprintf("%s %d:%d %04o %d:%d", n.Path, n.Major, n.Minor, n.Mode, n.UID, n.GID)
 		if n.Kept {
 			text += " kept"

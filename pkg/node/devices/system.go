@@ -21,33 +21,33 @@ var linux = system{
 	chown: func(fd, uid, gid int) error { return unix.Fchownat(fd, "", uid, gid, unix.AT_EMPTY_PATH) },
 }
 
-// file is what a file is.
-type file struct{ unix.Stat_t }
+// status is what a file is.
+type status struct{ unix.Stat_t }
 
-func (f file) device() bool   { return f.Mode&unix.S_IFMT == unix.S_IFCHR }
-func (f file) number() uint64 { return f.Rdev }
+func (s status) device() bool   { return s.Mode&unix.S_IFMT == unix.S_IFCHR }
+func (s status) number() uint64 { return s.Rdev }
 
-func (n Node) number() uint64 { return unix.Mkdev(n.Major, n.Minor) }
+func (f File) number() uint64 { return unix.Mkdev(f.Major, f.Minor) }
 
 // open opens the file itself, be it a link, without asking its driver.
-func (s system) open(dir int, name string) (int, file, error) {
+func (s system) open(dir int, name string) (int, status, error) {
 	fd, err := retry(func() (int, error) { return unix.Openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0) })
 	if err != nil {
-		return -1, file{}, err
+		return -1, status{}, err
 	}
-	var is file
+	var is status
 	if err := s.stat(fd, &is.Stat_t); err != nil {
 		_ = unix.Close(fd)
-		return -1, file{}, err
+		return -1, status{}, err
 	}
 	return fd, is, nil
 }
 
 // look says what a file is.
-func (s system) look(dir int, name string) (file, error) {
+func (s system) look(dir int, name string) (status, error) {
 	fd, is, err := s.open(dir, name)
 	if err != nil {
-		return file{}, err
+		return status{}, err
 	}
 	return is, unix.Close(fd)
 }

@@ -36,6 +36,9 @@ type Kernel struct {
 	BeforeTry func()
 	// Opened is what comes of making and opening a device.
 	Opened error
+	// FilesMade has the driver let its device files be made, which only root can;
+	// else it forbids that.
+	FilesMade bool
 	// Calls are the modules that it was asked to take ("+nvidia NVreg_X=1")
 	// and to let go of ("-nvidia").
 	Calls []string
@@ -166,8 +169,7 @@ func (k *Kernel) holders(name string) []string {
 	return names
 }
 
-// Show writes proc/modules, and proc/devices as the driver has it. The driver
-// forbids to make its device files, which only root could.
+// Show writes proc/modules, and proc/devices as the driver has it.
 func (k *Kernel) Show() {
 	var text strings.Builder
 	for _, name := range slices.Backward(k.list) {
@@ -182,7 +184,11 @@ func (k *Kernel) Show() {
 	devices := "Character devices:\n  1 mem\n"
 	if slices.Contains(k.list, "nvidia") {
 		devices += "195 nvidia\n195 nvidiactl\n"
-		k.write("proc/driver/nvidia/params", "ModifyDeviceFiles: 0\nDeviceFileUID: 0\nDeviceFileGID: 0\nDeviceFileMode: 438\n")
+		modify := 0
+		if k.FilesMade {
+			modify = 1
+		}
+		k.write("proc/driver/nvidia/params", fmt.Sprintf("ModifyDeviceFiles: %d\n", modify)+"DeviceFileUID: 0\nDeviceFileGID: 0\nDeviceFileMode: 438\n")
 	}
 	k.write("proc/devices", devices+"\nBlock devices:\n")
 }

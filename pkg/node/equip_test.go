@@ -1,0 +1,190 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/k8sp/cuda/pkg/node/devices"
+)
+
+// TestLoadWithDamagedUserSpace has a library be changed before a load, and after.
+func TestLoadWithDamagedUserSpace(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	library := filepath.Join(m.share, "driver", testDriver, "usr/lib64/libcuda.so."+testDriver)
+	whole := read(t, library)
+	write(t, library, "another file")
+	names, said := m.loadRefused(t, nil)
+	if !slices.Equal(names, []string{"user-space"}) || !strings.Contains(said, "libcuda.so."+testDriver) {
+		t.Errorf("%q\n%s", names, said)
+	}
+	m.called(t)
+	write(t, library, whole)
+	spec := filepath.Join(m.share, "cdi/nvidia.com-gpu.json")
+	if got := m.load(t, nil); got.UserSpace == "" || got.CDI != spec {
+		t.Errorf("%+v", got)
+	}
+	m.load(t, nil)
+	if got := m.recorded(t); !slices.Equal(got[len(got)-1:], []change{cdiFolder{Dir: "cdi"}}) || len(got) != len(testModules)+2 {
+		t.Errorf("recorded: %+v", got)
+	}
+	write(t, library, "another file")
+	if got := m.load(t, nil); got.State != AlreadyLoaded || got.UserSpace != "" {
+		t.Errorf("%+v", got)
+	}
+	m.unload(t)
+	if _, err := os.Stat(spec); !os.IsNotExist(err) {
+		t.Errorf("the specification is still there: %v", err)
+	}
+}
+
+// fakeFiles stands in for a /dev: what is in it, by path.
+type fakeFiles struct {
+	there map[string]bool
+	// before is called before anything is made, and refuse is why one cannot be.
+	before func()
+	refuse map[string]error
+}
+
+func (f *fakeFiles) Missing(_ string, files []devices.File) (missing []devices.File, err error) {
+	return slices.DeleteFunc(slices.Clone(files), func(n devices.File) bool { return f.there[n.Path] }), nil
+}
+
+func (f *fakeFiles) Make(_ context.Context, dev string, files []devices.File) (made []devices.File, err error) {
+	if f.before != nil {
+		f.before()
+	}
+	missing, _ := f.Missing(dev, files)
+	for _, n := range missing {
+		if err := f.refuse[n.Path]; err != nil {
+			return made, err
+		}
+		f.there[n.Path] = true
+		made = append(made, n)
+	}
+	return made, nil
+}
+
+func (f *fakeFiles) Remove(_ context.Context, _ string, files []devices.File) (removed []devices.File, err error) {
+	for _, n := range files {
+		if f.there[n.Path] {
+			delete(f.there, n.Path)
+			removed = append(removed, n)
+		}
+	}
+	return removed, nil
+}
+
+// withFiles is a machine with a /dev that is the host's, and that has nvidiactl
+// already.
+func withFiles(t *testing.T) (*machine, *fakeFiles) {
+	m := newMachine(t)
+	m.kernel.FilesMade = true
+	m.mount(t, m.own+"/dev", "devtmpfs")
+	m.files = &fakeFiles{there: map[string]bool{"nvidiactl": true}}
+	return m, m.files
+}
+
+// filesRecorded are the device files that are written down.
+func (m *machine) filesRecorded(t *testing.T) (paths []string) {
+	t.Helper()
+	for _, c := range m.recorded(t) {
+		if f, ok := c.(deviceFile); ok {
+			if f.Dev != m.own+"/dev" || f.File.Major != 195 {
+				t.Errorf("%+v", f)
+			}
+			paths = append(paths, f.File.Path)
+		}
+	}
+	return paths
+}
+
+// TestLoadRecordsDeviceFiles has those be written down that are made in the
+// host's /dev, before they are.
+func TestLoadRecordsDeviceFiles(t *testing.T) {
+	t.Parallel()
+	m, files := withFiles(t)
+	want := []string{"nvidia-modeset", "nvidia0"}
+	files.before = func() {
+		if got := m.filesRecorded(t); !slices.Equal(got, want) {
+			t.Errorf("recorded before: %q, want %q", got, want)
+		}
+	}
+	for range 2 { // the second time there is nothing to make
+		if got := m.load(t, nil); len(got.Files) != 3 {
+			t.Errorf("%+v", got)
+		}
+		if got := m.filesRecorded(t); !slices.Equal(got, want) {
+			t.Errorf("recorded: %q, want %q", got, want)
+		}
+	}
+	slices.Reverse(want)
+	if got := m.unload(t); !slices.Equal(got.Files, want) {
+		t.Errorf("%+v, want %q", got, want)
+	}
+	if want := map[string]bool{"nvidiactl": true}; !maps.Equal(files.there, want) {
+		t.Errorf("left: %v, want %v", files.there, want)
+	}
+	m.recordedOnly(t)
+}
+
+// TestLoadRecordsNoOtherDeviceFiles has none be written down that were not made,
+// or that go with their container.
+func TestLoadRecordsNoOtherDeviceFiles(t *testing.T) {
+	t.Parallel()
+	m, files := withFiles(t)
+	files.refuse = map[string]error{"nvidia0": unix.EPERM}
+	if _, err := Load(m.context(t), m.options(nil)); !errors.Is(err, unix.EPERM) {
+		t.Errorf("%v", err)
+	}
+	if got, want := m.filesRecorded(t), []string{"nvidia-modeset"}; !slices.Equal(got, want) {
+		t.Errorf("recorded: %q, want %q", got, want)
+	}
+	own := newMachine(t)
+	own.kernel.FilesMade = true
+	own.files = &fakeFiles{there: map[string]bool{}}
+	own.load(t, nil)
+	if got := own.filesRecorded(t); len(got) > 0 || len(own.files.there) != 3 {
+		t.Errorf("recorded: %q, made: %v", got, own.files.there)
+	}
+}
+
+// TestLoadRecordsCDI has a folder be written down in which a specification is, and
+// none in which there is not.
+func TestLoadRecordsCDI(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	dir := t.TempDir()
+	m.mount(t, dir, "ext4")
+	named := func(o *LoadOptions) { o.CDIDir = dir }
+	folder := func() []change {
+		return slices.DeleteFunc(m.recorded(t), func(c change) bool { return !is[cdiFolder](c) })
+	}
+	write(t, filepath.Join(dir, "theirs.json"), `{"kind": "nvidia.com/gpu"}`)
+	if got := m.load(t, named); got.CDI != "" || len(folder()) > 0 {
+		t.Errorf("%+v, recorded: %+v", got, folder())
+	}
+	remove(t, filepath.Join(dir, "theirs.json"))
+	for range 2 {
+		if got := m.load(t, named); got.CDI != filepath.Join(dir, "nvidia.com-gpu.json") || !slices.Equal(folder(), []change{cdiFolder{dir, true}}) {
+			t.Errorf("%+v, recorded: %+v", got, folder())
+		}
+	}
+	// It is still there where another can take its place no more.
+	write(t, filepath.Join(dir, "theirs.json"), `{"kind": "nvidia.com/gpu"}`)
+	if m.load(t, named); !slices.Equal(folder(), []change{cdiFolder{dir, true}}) {
+		t.Errorf("recorded: %+v", folder())
+	}
+	m.unload(t)
+	if _, err := os.Stat(filepath.Join(dir, "nvidia.com-gpu.json")); !os.IsNotExist(err) {
+		t.Errorf("the specification is still there: %v", err)
+	}
+}

@@ -1,0 +1,366 @@
+package node
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+)
+
+func TestLoadAndUnload(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	got := m.load(t, nil)
+	if got.State != Loaded || got.Driver != testDriver || got.Release != testRelease {
+		t.Errorf("%+v", got)
+	}
+	if diff := cmp.Diff(testModules, got.Modules); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if again := m.load(t, nil); again.State != AlreadyLoaded || len(again.Modules) > 0 {
+		t.Errorf("again: %+v", again)
+	}
+	if got := m.unload(t); got.Driver != testDriver {
+		t.Errorf("%+v", got)
+	}
+	m.called(t, "+nvidia", "+nvidia_modeset", "+nvidia_drm", "+nvidia_uvm", "-nvidia_uvm", "-nvidia_drm", "-nvidia_modeset", "-nvidia")
+	if got := m.unload(t); got.Driver != "" || !strings.Contains(m.log.String(), "nothing to undo") {
+		t.Errorf("unload of nothing: %+v\n%s", got, m.log.String())
+	}
+}
+
+// TestLoadBesideAnother has a loader with a share of its own be a moment faster.
+func TestLoadBesideAnother(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.kernel.Before = func(name string) {
+		if name == "nvidia" {
+			m.kernel.Have("nvidia", testDriver, "")
+		}
+	}
+	if got := m.load(t, nil); !slices.Equal(got.Modules, testModules[1:]) {
+		t.Errorf("loaded %q, want all but nvidia", got.Modules)
+	}
+	other := newMachine(t)
+	other.kernel.Before = func(name string) {
+		if name == "nvidia" {
+			other.kernel.Have("nvidia", "580.159.04", "")
+		}
+	}
+	if names, said := other.loadRefused(t, nil); !slices.Equal(names, []string{"other-version"}) {
+		t.Errorf("%q\n%s", names, said)
+	}
+}
+
+// TestLoadForAContainerThatMayNotOpen has a second container ask, which may
+// make device files and open none.
+func TestLoadForAContainerThatMayNotOpen(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.load(t, nil)
+	m.kernel.Opened = &os.PathError{Op: "open", Path: "/dev", Err: unix.EPERM}
+	if names, said := m.loadRefused(t, nil); !slices.Equal(names, []string{"device-cgroup"}) {
+		t.Errorf("%q\n%s", names, said)
+	}
+	empty := t.TempDir()
+	if names, said := m.loadRefused(t, func(o *LoadOptions) { o.Share = empty }); !slices.Equal(names, []string{"device-cgroup"}) {
+		t.Errorf("a driver left alone: %q\n%s", names, said)
+	}
+	m.mount(t, m.own+"/dev", "devtmpfs")
+	if got := m.load(t, nil); got.State != AlreadyLoaded {
+		t.Errorf("with the host's /dev: %+v", got)
+	}
+}
+
+// TestLoadTellsWhatTheKernelSays has programs be told what the log says.
+func TestLoadTellsWhatTheKernelSays(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.kernel.Refuse["nvidia"] = unix.ENOEXEC
+	m.kernel.Says["nvidia"] = "<4>[1.0] nvidia: frobnicated\n<4>[1.1] nvidia: twice\n"
+	_, err := Load(m.context(t), m.options(nil))
+	var got *KernelLog
+	if want := []string{"nvidia: frobnicated", "nvidia: twice"}; !errors.As(err, &got) || !slices.Equal(got.Lines, want) {
+		t.Errorf("%v, want %q", err, want)
+	}
+}
+
+// TestLoadTellsAll stages everything at once that can be.
+func TestLoadTellsAll(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	remove(t, filepath.Join(m.host, "sys/bus/pci"), filepath.Join(m.host, "lib/modules"))
+	write(t, filepath.Join(m.own, "proc/self/status"), "CapEff:\t0000000000000000\n")
+	write(t, filepath.Join(m.host, "proc/sys/kernel/modules_disabled"), "1\n")
+	write(t, filepath.Join(m.host, "proc/cmdline"), "quiet module_blacklist=foo,nvidia_uvm\n")
+	m.kernel.Opened = &os.PathError{Op: "open", Path: "/dev", Err: unix.EPERM}
+	names, said := m.loadRefused(t, func(o *LoadOptions) { o.Modules = []string{"nvidia-drm"} })
+	want := []string{"no-device", "modules-disabled", "blacklisted", "cap-sys-module", "no-tree", "device-cgroup"}
+	if !slices.Equal(names, []string{"no-device", "modules-disabled", "cap-sys-module", "no-tree", "device-cgroup"}) {
+		t.Errorf("%q, want %q but blacklisted, which is of nvidia-uvm\n%s", names, want, said)
+	}
+	names, said = m.loadRefused(t, func(o *LoadOptions) { o.Modules = []string{"nvidia-drm", "nvidia-uvm"} })
+	if !slices.Equal(names, want) {
+		t.Errorf("%q, want %q\n%s", names, want, said)
+	} else if !strings.Contains(said, "6 things stand in the way: (1) there is no NVIDIA GPU") {
+		t.Errorf("%s", said)
+	}
+	m.called(t)
+}
+
+// TestLoadRefuses stages one thing at a time.
+func TestLoadRefuses(t *testing.T) {
+	t.Parallel()
+	anew := []string{"the modules were published anew meanwhile", "next: load again"}
+	without := func(option string) string { return strings.Replace(testConfig, option+"\n", "", 1) }
+	for _, tt := range []struct {
+		name   string
+		stage  func(t *testing.T, m *machine)
+		change func(*LoadOptions)
+		kind   string
+		says   []string
+		called []string
+	}{
+		{"a kernel without modules", func(_ *testing.T, m *machine) { m.kernel.Tried = unix.ENOSYS }, nil, "no-modules", []string{testRelease}, nil},
+		{"a seccomp profile as of containerd", func(t *testing.T, m *machine) {
+			m.kernel.Tried = unix.ENOSYS
+			write(t, filepath.Join(m.own, "proc/modules"), "")
+		}, nil, "seccomp", nil, nil},
+		{"seccomp", func(_ *testing.T, m *machine) { m.kernel.Tried = unix.EPERM }, nil, "seccomp", []string{"seccomp"}, nil},
+		{"a user namespace", func(t *testing.T, m *machine) {
+			write(t, filepath.Join(m.own, "proc/self/uid_map"), "0 1000 1\n1 100000 65536\n")
+			m.kernel.Tried = unix.EPERM
+		}, nil, "rootless", nil, nil},
+		{"nouveau", func(t *testing.T, m *machine) { m.hold(t, "nouveau") }, nil, "held-device", []string{"nouveau", "10de:2330 at 0000:65:00.0"}, nil},
+		{"vfio", func(t *testing.T, m *machine) { m.hold(t, "vfio-pci") }, nil, "held-device", []string{"vfio-pci"}, nil},
+		{"a GPU of which these modules are the wrong form", func(t *testing.T, m *machine) { m.gpu(t, blackwell) }, nil,
+			"not-served", []string{"10de:2901 at 0000:65:00.0", "runs with the open modules only"}, nil},
+		{"modules of another kernel", func(t *testing.T, m *machine) {
+			m.kernel.Is = "6.12.1-flatcar"
+			write(t, filepath.Join(m.host, "proc/sys/kernel/osrelease"), "6.12.1-flatcar\n")
+		}, nil, "not-built", []string{"6.12.1-flatcar", testRelease}, nil},
+		{"another version than there is", nil, func(o *LoadOptions) { o.DriverVersion = "1.2" }, "no-version", []string{"1.2", testDriver}, nil},
+		{"another host's root", func(_ *testing.T, m *machine) { m.kernel.Is = "6.12.1-flatcar" }, nil, "other-host", []string{"6.12.1-flatcar", testRelease}, nil},
+		{"a changed module", func(t *testing.T, m *machine) {
+			path := m.published("nvidia-uvm.ko")
+			data := []byte(read(t, path))
+			data[len(data)-1] ^= 1
+			write(t, path, string(data))
+		}, nil, "damaged", []string{"nvidia-uvm.ko"}, nil},
+		{"a module that goes as others are loaded", func(t *testing.T, m *machine) {
+			m.kernel.Before = func(name string) {
+				if name == "nvidia" {
+					remove(t, m.published("nvidia-uvm.ko"))
+				}
+			}
+		}, nil, "damaged", []string{"are not what was published", "nvidia-uvm.ko"},
+			[]string{"+nvidia", "+nvidia_modeset", "+nvidia_drm", "-nvidia_drm", "-nvidia_modeset", "-nvidia"}},
+		{"another build, published as modules are loaded", func(t *testing.T, m *machine) {
+			m.kernel.Before = func(name string) {
+				if name == "nvidia" {
+					m.publishAnew(t)
+				}
+			}
+		}, nil, "damaged", anew, []string{"+nvidia", "-nvidia"}},
+		{"another build, published before any is loaded", func(t *testing.T, m *machine) {
+			m.kernel.BeforeTry = func() { m.publishAnew(t) }
+		}, nil, "damaged", anew, nil},
+		{"another build, published for a kernel that would refuse what is left of the old one", func(t *testing.T, m *machine) {
+			write(t, filepath.Join(m.host, "boot/config-"+testRelease), without("CONFIG_SMP=y"))
+			m.kernel.BeforeTry = func() {
+				left := filepath.Join(m.publishAnew(t), "nvidia-drm.ko")
+				write(t, left, read(t, m.published("nvidia-drm.ko")))
+			}
+		}, nil, "damaged", anew, nil},
+		{"modules that the kernel would refuse", func(t *testing.T, m *machine) {
+			write(t, filepath.Join(m.host, "boot/config-"+testRelease), without("CONFIG_SMP=y"))
+		}, nil, "check", []string{"vermagic"}, nil},
+		{"signatures", func(t *testing.T, m *machine) {
+			write(t, filepath.Join(m.host, "boot/config-"+testRelease), testConfig+"CONFIG_MODULE_SIG=y\nCONFIG_MODULE_SIG_FORCE=y\n")
+		}, nil, "signature", []string{"CONFIG_MODULE_SIG_FORCE"}, nil},
+		{"a /dev that cannot be written", func(_ *testing.T, m *machine) {
+			m.kernel.Opened = &os.PathError{Op: "mknod", Path: "/dev", Err: unix.EROFS}
+		}, nil, "read-only-dev", nil, nil},
+		{"no CAP_MKNOD", func(_ *testing.T, m *machine) {
+			m.kernel.Opened = &os.PathError{Op: "mknod", Path: "/dev", Err: unix.EPERM}
+		}, nil, "cap-mknod", nil, nil},
+		{"another version, held", func(t *testing.T, m *machine) {
+			m.kernel.Have("nvidia", "550.1", "")
+			write(t, filepath.Join(m.own, "proc/self/ns/README"), "")
+			m.kernel.Hold("nvidia", "gdrdrv")
+		}, nil, "other-version", []string{"550.1", testDriver, "gdrdrv"}, nil},
+		{"another version, held, to be replaced", func(_ *testing.T, m *machine) {
+			m.kernel.Have("nvidia", "550.1", "")
+			m.kernel.Hold("nvidia", "gdrdrv")
+		}, func(o *LoadOptions) { o.Replace = true }, "in-use", []string{"the module gdrdrv"}, nil},
+		{"another build", func(_ *testing.T, m *machine) { m.kernel.Have("nvidia", testDriver, "ANOTHER") }, nil, "other-build", nil, nil},
+		{"the kernel, who says why", func(_ *testing.T, m *machine) {
+			m.kernel.Refuse["nvidia_uvm"] = unix.ENOENT
+			m.kernel.Says["nvidia_uvm"] = "<4>[   12.000000] nvidia_uvm: Unknown symbol frobnicate (err -2)\n"
+		}, nil, "refused", []string{"nvidia_uvm: ENOENT", "Unknown symbol frobnicate"},
+			[]string{"+nvidia", "+nvidia_modeset", "+nvidia_drm", "+nvidia_uvm", "-nvidia_drm", "-nvidia_modeset", "-nvidia"}},
+		{"the kernel, whose log is hidden", func(_ *testing.T, m *machine) {
+			m.kernel.Refuse["nvidia"], m.kernel.Hidden = unix.ENOEXEC, unix.EPERM
+		}, nil, "refused", []string{"ENOEXEC", "--cap-add SYSLOG"}, []string{"+nvidia"}},
+		{"a driver that passes the GPU over", func(_ *testing.T, m *machine) {
+			m.kernel.Refuse["nvidia"] = unix.ENODEV
+			m.kernel.Says["nvidia"] = "<3>[1.0] NVRM: No NVIDIA GPU found.\n"
+		}, nil, "not-served", []string{"10de:2330 at 0000:65:00.0"}, []string{"+nvidia"}},
+		{"a driver that does not know the GPU", func(_ *testing.T, m *machine) {
+			m.kernel.Refuse["nvidia"] = unix.ENODEV
+			m.kernel.Says["nvidia"] = "<3>[1.0] NVRM: The NVIDIA GPU 0000:65:00.0 (PCI ID: 10de:2901)\n<3>[1.0] NVRM: installed in this system requires use of the NVIDIA open kernel modules.\n"
+		}, nil, "not-served", []string{"10de:2901 at 0000:65:00.0", "requires use of the NVIDIA open kernel modules"}, []string{"+nvidia"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			m := newMachine(t)
+			if tt.stage != nil {
+				tt.stage(t, m)
+			}
+			names, said := m.loadRefused(t, tt.change)
+			if !slices.Equal(names, []string{tt.kind}) {
+				t.Errorf("%q, want %q\n%s", names, tt.kind, said)
+			}
+			for _, part := range tt.says {
+				if !strings.Contains(said, part) {
+					t.Errorf("it does not say %q:\n%s", part, said)
+				}
+			}
+			m.called(t, tt.called...)
+		})
+	}
+}
+
+// TestLoadDespitePolicy has a check fail that no kernel makes: the build let it
+// pass, or could not see what is to be seen now.
+func TestLoadDespitePolicy(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	// A module of the kernel's own exports what nvidia needs, and nvidia does not
+	// say that it depends on it.
+	var symbols string
+	for symbol, from := range map[string]string{
+		"_printk": "vmlinux", "pci_enable_device": "drivers/pci/stub", "acpi_video_register": "drivers/acpi/video", "drm_dev_register": "drivers/gpu/drm/drm",
+	} {
+		symbols += "0x00000000\t" + symbol + "\t" + from + "\tEXPORT_SYMBOL\n"
+	}
+	write(t, filepath.Join(m.host, "lib/modules", testRelease, "build/Module.symvers"), symbols)
+	if got := m.load(t, nil); got.State != Loaded {
+		t.Errorf("%+v", got)
+	}
+	if !strings.Contains(m.log.String(), "depends nvidia failed") {
+		t.Errorf("nothing was said of it:\n%s", m.log.String())
+	}
+}
+
+func TestLoadLeavesOthersAlone(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	empty := t.TempDir()
+	m.kernel.Have("nvidia", "580.159.04", "")
+	if got := m.load(t, func(o *LoadOptions) { o.Share = empty }); got.State != LeftAlone || got.Driver != "580.159.04" {
+		t.Errorf("%+v", got)
+	}
+	write(t, filepath.Join(m.host, "usr/lib/extension-release.d/extension-release.flatcar-nvidia-drivers-570-open"), "ID=flatcar\n")
+	if got := m.load(t, nil); got.State != LeftAlone || got.By != "Flatcar's extension flatcar-nvidia-drivers-570-open" {
+		t.Errorf("%+v", got)
+	}
+	if names, said := m.loadRefused(t, func(o *LoadOptions) { o.Replace = true }); !slices.Equal(names, []string{"host-driver"}) {
+		t.Errorf("%q\n%s", names, said)
+	}
+	if m.unload(t); !strings.Contains(m.log.String(), "not by builder") {
+		t.Errorf("%s", m.log.String())
+	}
+	m.called(t)
+}
+
+func TestLoadReplaces(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.kernel.Have("nvidia", "550.1", "")
+	m.kernel.Have("nvidia_uvm", "550.1", "")
+	m.kernel.Hold("nvidia", "nvidia_uvm")
+	if got := m.load(t, func(o *LoadOptions) { o.Replace = true }); got.State != Loaded || got.Driver != testDriver {
+		t.Errorf("%+v", got)
+	}
+	m.called(t, "-nvidia_uvm", "-nvidia", "+nvidia", "+nvidia_modeset", "+nvidia_drm", "+nvidia_uvm")
+}
+
+// TestLoadWithoutWhatCUDANeedsNot has a driver of which modules are left out
+// that CUDA can do without: it is loaded, and stays so for whoever asks.
+func TestLoadWithoutWhatCUDANeedsNot(t *testing.T) {
+	t.Parallel()
+	display := []string{"nvidia_modeset", "nvidia_drm"}
+	for _, tt := range []struct {
+		name  string
+		stage func(t *testing.T, m *machine)
+		left  []string
+	}{
+		{"refused by the kernel", func(_ *testing.T, m *machine) { m.kernel.Refuse["nvidia_modeset"] = unix.ENOENT }, display},
+		{"blacklisted", func(t *testing.T, m *machine) {
+			write(t, filepath.Join(m.host, "proc/cmdline"), "quiet module_blacklist=nvidia_modeset\n")
+		}, display},
+		{"its drm not to be read", func(t *testing.T, m *machine) {
+			tree := filepath.Join(m.host, "lib/modules", testRelease)
+			write(t, filepath.Join(tree, "modules.dep"), "kernel/drivers/gpu/drm/drm.ko:\n")
+			write(t, filepath.Join(tree, "modules.builtin"), "kernel/drivers/gpu/drm/drm_kms_helper.ko\nkernel/drivers/acpi/video.ko\n")
+		}, display[1:]},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			m := newMachine(t)
+			tt.stage(t, m)
+			if got := m.load(t, nil); got.State != Loaded || !slices.Equal(got.LeftOut, tt.left) {
+				t.Errorf("%s without %q, want %q", got.State, got.LeftOut, tt.left)
+			}
+			calls := len(m.kernel.Calls)
+			if got := m.load(t, nil); got.State != AlreadyLoaded || !slices.Equal(got.LeftOut, tt.left) {
+				t.Errorf("again: %s without %q, want %q", got.State, got.LeftOut, tt.left)
+			}
+			if more := m.kernel.Calls[calls:]; len(more) > 0 {
+				t.Errorf("it tried again: %q", more)
+			}
+			// The stand-in for a kernel has no device files, which a check looks
+			// for after the modules.
+			if names, said := m.loadRefused(t, func(o *LoadOptions) { o.Check = true }); slices.Contains(names, "not-loaded") {
+				t.Errorf("%q\n%s", names, said)
+			}
+			asked := func(o *LoadOptions) { o.Modules, o.Check = []string{"nvidia-drm"}, true }
+			if names, said := m.loadRefused(t, asked); !slices.Equal(names, []string{"not-loaded"}) {
+				t.Errorf("asked for: %q\n%s", names, said)
+			}
+		})
+	}
+}
+
+// TestLoadKeepsTheHosts has the host's own driver be of the share's version,
+// without what CUDA can do without.
+func TestLoadKeepsTheHosts(t *testing.T) {
+	t.Parallel()
+	const extension = "usr/lib/extension-release.d/extension-release.flatcar-nvidia-drivers-570-open"
+	m := newMachine(t)
+	m.kernel.Have("nvidia", testDriver, "ANOTHER")
+	m.kernel.Have("nvidia_uvm", testDriver, "ANOTHER")
+	if got := m.load(t, nil); got.State != AlreadyLoaded || got.By != "" {
+		t.Errorf("%+v", got)
+	}
+	write(t, filepath.Join(m.host, extension), "ID=flatcar\n")
+	if got := m.load(t, nil); got.State != LeftAlone || got.By == "" || got.Manifest != "" {
+		t.Errorf("%+v", got)
+	}
+	if names, said := m.loadRefused(t, func(o *LoadOptions) { o.Replace = true }); !slices.Equal(names, []string{"host-driver"}) {
+		t.Errorf("%q\n%s", names, said)
+	}
+	// What builder itself has loaded is not the extension's.
+	own := newMachine(t)
+	write(t, filepath.Join(own.host, extension), "ID=flatcar\n")
+	own.load(t, nil)
+	if names, said := own.loadRefused(t, func(o *LoadOptions) { o.DriverVersion = "1.2" }); !slices.Equal(names, []string{"no-version"}) {
+		t.Errorf("%q\n%s", names, said)
+	}
+}

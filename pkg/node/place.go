@@ -1,0 +1,152 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/k8sp/cuda/internal/atomicfile"
+	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/share"
+)
+
+// runDir is where the journal of a boot is written down where a container has it
+// mounted: only the host's root writes there, and it is gone with the boot.
+const runDir = "/run/cuda"
+
+// unknownHost is the host in the share's paths where nothing tells it from others.
+const unknownHost = "unknown"
+
+// maxJournal is far above what a journal of hundreds of device files takes.
+const maxJournal = 4 << 20
+
+// place is where the journal of a boot is written down; the zero place keeps
+// nothing.
+type place struct {
+	share *share.Share
+	// file is where it is written. In a share it is the share owner's.
+	file    string
+	inShare bool
+	// run is this container's /run/cuda, boot the boot.
+	run, boot string
+	// elsewhere are other files in which it was found. They go as soon as it is
+	// written.
+	elsewhere []string
+}
+
+// placeOf is the place for this boot of this host: /run/cuda where that is
+// mounted, else the share.
+func (l *loader) placeOf() place {
+	p := place{share: l.share, run: filepath.Join(l.own.Dir(), runDir), boot: l.boot}
+	if l.access.IsMount(p.run) {
+		p.file = filepath.Join(p.run, l.boot+".json")
+	} else {
+		p.file, p.inShare = l.share.LoadRecord(l.hostID(), l.boot), true
+	}
+	return p
+}
+
+// hostID tells this host from others that have the share as well.
+func (l *loader) hostID() string {
+	return cmp.Or(kernel.HostID(l.host), kernel.HostID(l.own), unknownHost)
+}
+
+// read reads what was written down of the boot, wherever that was: an earlier run
+// may have had other mounts, and may have seen less of the host. Beside an error
+// it returns what could be read.
+func (p *place) read() (entries []entry, err error) {
+	p.elsewhere = nil
+	var errs []error
+	for _, file := range p.candidates() {
+		found, err := readJournal(file)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case err != nil:
+			errs = append(errs, fmt.Errorf("%s: %w", file, err))
+			continue
+		case file != p.file:
+			p.elsewhere = append(p.elsewhere, file)
+		}
+		entries = merge(entries, found)
+	}
+	return entries, errors.Join(errs...)
+}
+
+// candidates are the files in which the journal may be, this place's the last.
+func (p *place) candidates() []string {
+	files := []string{filepath.Join(p.run, p.boot+".json")}
+	hosts, _ := os.ReadDir(p.share.Loaded())
+	for _, host := range hosts {
+		if host.IsDir() {
+			files = append(files, p.share.LoadRecord(host.Name(), p.boot))
+		}
+	}
+	var others []string
+	for _, file := range files {
+		if file != p.file {
+			others = append(others, file)
+		}
+	}
+	return append(others, p.file)
+}
+
+// readJournal reads one file. It follows no link out of its folder: the share is
+// somebody else's.
+func readJournal(file string) ([]entry, error) {
+	f, err := os.OpenInRoot(filepath.Dir(file), filepath.Base(file))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxJournal))
+	if err != nil {
+		return nil, err
+	}
+	return parse(data)
+}
+
+// write writes something down, or that there is nothing, and only here.
+func (p *place) write(ctx context.Context, data []byte) error {
+	if p.file == "" {
+		return nil
+	}
+	if err := p.writeHere(ctx, data); err != nil {
+		return err
+	}
+	for len(p.elsewhere) > 0 {
+		if err := removeFile(p.elsewhere[0]); err != nil {
+			return err
+		}
+		p.elsewhere = p.elsewhere[1:]
+	}
+	return nil
+}
+
+func (p *place) writeHere(ctx context.Context, data []byte) error {
+	if data == nil {
+		return removeFile(p.file)
+	}
+	if p.inShare {
+		if err := p.share.MkdirAll(filepath.Dir(p.file)); err != nil {
+			return err
+		}
+	}
+	if err := atomicfile.WriteFile(p.file, data, 0o600); err != nil || !p.inShare {
+		return err
+	}
+	return p.share.Chown(ctx, p.file)
+}
+
+// removeFile removes a file that may not be there.
+func removeFile(file string) error {
+	if err := os.Remove(file); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
