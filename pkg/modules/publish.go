@@ -98,7 +98,7 @@ func (o PublishOptions) twins(name string) []string {
 	}
 	var paths []string
 	for _, r := range releases {
-		paths = append(paths, filepath.Join(o.Share.Modules(), r.Name(), o.Manifest.Driver.Version, filepath.FromSlash(name)))
+		paths = append(paths, filepath.Join(o.Share.Result(r.Name(), o.Manifest.Driver.Version), filepath.FromSlash(name)))
 	}
 	return paths
 }
@@ -113,7 +113,7 @@ func location(s *share.Share, release, version string) (string, error) {
 			return "", stage.New(stage.Publish, fmt.Sprintf("%q cannot be the name of a folder, so the modules have no place", part), "")
 		}
 	}
-	return filepath.Join(s.Modules(), release, version), nil
+	return s.Result(release, version), nil
 }
 
 // Ready says, before the work, whether a result could be published: the place

@@ -75,11 +75,8 @@ func (s *Share) Writable() error {
 		"let the container's root write to it")
 }
 
-// probeName is the pattern of the files by which runs try whether they can write.
-const probeName = "writable-*"
-
 func (s *Share) probe() error {
-	f, err := s.create(s.Private(), probeName)
+	f, err := s.create(s.Private(), probePrefix+"*")
 	if err != nil {
 		return err
 	}
