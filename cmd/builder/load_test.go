@@ -773,7 +773,7 @@ func (n *machine) boot(t *testing.T) (*share.Share, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	boot, err := node.Boot(host)
+	boot, err := kernel.BootID(host)
 	if err != nil {
 		t.Fatal(err)
 	}
