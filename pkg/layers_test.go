@@ -20,7 +20,7 @@ const module = "github.com/k8sp/cuda/"
 // higher layer, and nothing of its own but what is beneath the same folder.
 var layers = [][]string{
 	{"cmd/builder"},
-	{"pkg/job", "pkg/node"},
+	{"pkg/job", "pkg/node", "pkg/prune"},
 	{"pkg/cuda", "pkg/modules"},
 	{"pkg/kernel"},
 	{"pkg/share"},

@@ -7,18 +7,21 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/k8sp/cuda/internal/progress"
-	"github.com/k8sp/cuda/pkg/job"
+	"github.com/k8sp/cuda/pkg/prune"
 )
 
-const pruneHelp = `Show what of the share can be made again, with the disk that it takes, and with
---yes remove it: the kernel's source, prepared trees, caches, results that others
-replaced, and what runs that died left behind.
+const pruneHelp = `Show what of the share can be made again or is of no use any more, with the disk
+that it takes, and with --yes remove it: the kernel's source, prepared trees,
+caches, results that others replaced, what runs that died left behind, and what
+load recorded on this host before it was started again.
 
 Published results, driver packages and logs stay. So does a linux/ that builder
-did not make, or in which there are changes or commits of yours.`
+did not make, or in which there are changes or commits of yours; what load
+recorded on other hosts; and in .builder/ whatever is not builder's. Why something
+stays is listed, too.`
 
 func newPruneCommand(io streams) *cobra.Command {
-	var options job.PruneOptions
+	var options prune.Options
 	format := outputs[0]
 	cmd := &cobra.Command{
 		Use:   "prune",
@@ -26,7 +29,7 @@ func newPruneCommand(io streams) *cobra.Command {
 		Long:  pruneHelp,
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			result, err := job.Prune(cmd.Context(), options)
+			result, err := prune.Run(cmd.Context(), options)
 			if err != nil && !result.Removed {
 				return err
 			}
@@ -38,13 +41,14 @@ func newPruneCommand(io streams) *cobra.Command {
 	}
 	cmd.Flags().SortFlags = false
 	cmd.Flags().StringVar(&options.Share, "share", defaultShare, "`folder` that builds were made in")
+	cmd.Flags().StringVar(&options.HostRoot, "host-root", "", "`folder` that is this host's root, to tell which records are of boots that are over (default: /host where it is mounted, else /)")
 	cmd.Flags().BoolVar(&options.Remove, "yes", false, "remove it, instead of showing what would be removed")
 	cmd.Flags().BoolVar(&options.NoWait, "no-wait", false, "end with exit code 75 instead of waiting while another run holds the share")
 	cmd.Flags().Var(&format, "output", "`format` of the result on stdout: text or json")
 	return cmd
 }
 
-func printPruned(io streams, result job.Pruned, format output) error {
+func printPruned(io streams, result prune.Result, format output) error {
 	if format == "json" {
 		return printJSON(io, result)
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/k8sp/cuda/internal/gittest"
-	"github.com/k8sp/cuda/pkg/job"
+	"github.com/k8sp/cuda/pkg/prune"
 	"github.com/k8sp/cuda/pkg/share"
 )
 
@@ -41,10 +41,10 @@ func files(t *testing.T, dir string) map[string]string {
 }
 
 // prune runs builder prune with --output json.
-func (f *fixture) prune(t *testing.T, args ...string) job.Pruned {
+func (f *fixture) prune(t *testing.T, args ...string) prune.Result {
 	t.Helper()
 	o := f.run(t, append([]string{"prune", "--output=json"}, args...)...)
-	var result job.Pruned
+	var result prune.Result
 	if err := json.Unmarshal([]byte(o.stdout), &result); o.code != 0 || err != nil {
 		t.Fatalf("exit code %d, %v\n%s%s", o.code, err, o.stdout, o.stderr)
 	}
@@ -52,7 +52,7 @@ func (f *fixture) prune(t *testing.T, args ...string) job.Pruned {
 }
 
 // paths are those of the items, the config's digest in them cut out.
-func paths(result job.Pruned) []string {
+func paths(result prune.Result) []string {
 	list := []string{}
 	for _, item := range result.Items {
 		if name, found := strings.CutPrefix(filepath.Base(item.Path), fixtureRelease+"-"); found && len(name) == 12 {

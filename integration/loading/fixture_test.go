@@ -156,7 +156,7 @@ func publish(ctx context.Context, top, version, from string, target kernel.Targe
 			return "", err
 		}
 	}
-	path, err := modules.Publish(ctx, modules.PublishOptions{Share: s, Scratch: scratch, Dir: from, Firmware: firmware, Manifest: m})
+	path, err := modules.Publish(ctx, modules.PublishOptions{Share: s, Scratch: scratch, Dir: from, Firmware: firmware, Exports: target.Exports, Manifest: m})
 	if err != nil {
 		return "", err
 	}

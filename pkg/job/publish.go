@@ -39,16 +39,13 @@ func (p project) publish(ctx context.Context, in laidOut) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if manifest.Exports, err = modules.DescribeExports(in.built.Dir, p.target.Exports); err != nil {
-		return Result{}, p.share.Explain(stage.Publish, stage.Wrap(stage.Publish, err, "what the kernel exports cannot be left beside the modules", "look at the cause, and run again"))
-	}
 	var firmware map[string]string
 	manifest.Firmware, firmware, err = modules.DescribeFirmware(in.driver.FirmwareFiles())
 	if err != nil {
 		return Result{}, stage.Wrap(stage.Publish, err, "the driver's firmware cannot be read", "look at the cause, and run again")
 	}
 	path, err := modules.Publish(ctx, modules.PublishOptions{
-		Share: p.share, Scratch: p.scratch, Dir: in.built.Dir, Firmware: firmware, Manifest: manifest,
+		Share: p.share, Scratch: p.scratch, Dir: in.built.Dir, Firmware: firmware, Exports: p.target.Exports, Manifest: manifest,
 	})
 	if err != nil {
 		return Result{}, err

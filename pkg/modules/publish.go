@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 
+	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/share"
 	"github.com/k8sp/cuda/pkg/share/publish"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -28,6 +29,9 @@ type PublishOptions struct {
 	// are given away: on the share's file system they become what is
 	// published, as a second copy of 100 MB would be a waste.
 	Firmware map[string]string
+	// Exports are what is known of those of the kernel.
+	Exports kernel.Exports
+	// Manifest is what to publish with; [Manifest.Exports] is filled in.
 	Manifest Manifest
 
 	// step is called before each change that others can see, for the test
@@ -46,6 +50,16 @@ func Publish(ctx context.Context, o PublishOptions) (string, error) {
 }
 
 func (o PublishOptions) publish(ctx context.Context) (string, error) {
+	temp, err := os.MkdirTemp(o.Scratch, "exports-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(temp)
+	exports, err := describeExports(temp, o.Exports)
+	if err != nil {
+		return "", err
+	}
+	o.Manifest.Exports = exports
 	text, err := o.Manifest.Encode()
 	if err != nil {
 		return "", err
@@ -63,6 +77,10 @@ func (o PublishOptions) publish(ctx context.Context) (string, error) {
 	for _, f := range o.Manifest.files() {
 		file := f.published()
 		file.From = filepath.Join(o.Dir, f.Name)
+		if f == exports {
+			file.From = filepath.Join(temp, ExportsFile)
+			file.Twins = []string{file.From} // made for this alone
+		}
 		if from, ok := o.Firmware[f.Name]; ok {
 			file.From, file.Twins = from, append(o.twins(f.Name), from)
 		}
@@ -98,7 +116,7 @@ func (o PublishOptions) twins(name string) []string {
 	}
 	var paths []string
 	for _, r := range releases {
-		paths = append(paths, filepath.Join(o.Share.Modules(), r.Name(), o.Manifest.Driver.Version, filepath.FromSlash(name)))
+		paths = append(paths, filepath.Join(o.Share.Result(r.Name(), o.Manifest.Driver.Version), filepath.FromSlash(name)))
 	}
 	return paths
 }
@@ -113,7 +131,7 @@ func location(s *share.Share, release, version string) (string, error) {
 			return "", stage.New(stage.Publish, fmt.Sprintf("%q cannot be the name of a folder, so the modules have no place", part), "")
 		}
 	}
-	return filepath.Join(s.Modules(), release, version), nil
+	return s.Result(release, version), nil
 }
 
 // Vacant refuses a place where modules cannot be published, since something else is

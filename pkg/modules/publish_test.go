@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/share"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -30,7 +31,20 @@ func shelf(t *testing.T) (*share.Share, PublishOptions) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s, PublishOptions{Share: s, Scratch: scratchOf(t, s), Dir: filepath.Join("testdata", "ko"), Manifest: manifest(t, driver(t)), Firmware: giveAway(t)}
+	return s, PublishOptions{
+		Share: s, Scratch: scratchOf(t, s), Dir: filepath.Join("testdata", "ko"), Exports: recordedExports(t),
+		Manifest: manifest(t, driver(t)), Firmware: giveAway(t),
+	}
+}
+
+// recordedExports are those that are listed beside the recorded modules.
+func recordedExports(t *testing.T) kernel.Exports {
+	t.Helper()
+	exports, err := Manifest{Exports: File{Name: ExportsFile}}.exports(filepath.Join("testdata", "ko"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return exports
 }
 
 // giveAway makes firmware for one publication.

@@ -79,7 +79,7 @@ func Versions(s *share.Share, release string) ([]string, error) {
 	if !component.MatchString(release) {
 		return nil, nil
 	}
-	return folders(filepath.Join(s.Modules(), release))
+	return folders(s.Release(release))
 }
 
 // folders are the names of those entries of a folder that can hold published

@@ -14,9 +14,9 @@ import (
 // their kernel's exports.
 const ExportsFile = "kernel-exports.tsv"
 
-// DescribeExports leaves what is known of a kernel's exports in a folder, for
+// describeExports leaves what is known of a kernel's exports in a folder, for
 // [Manifest.Exports].
-func DescribeExports(dir string, x kernel.Exports) (File, error) {
+func describeExports(dir string, x kernel.Exports) (File, error) {
 	var text strings.Builder
 	_ = x.WriteFacts(&text) // a builder takes every write
 	path := filepath.Join(dir, ExportsFile)

@@ -22,7 +22,7 @@ func TestOtherKernel(t *testing.T) {
 	}
 	known.Release.Full = release
 	dir := t.TempDir()
-	file, err := DescribeExports(dir, known.Exports)
+	file, err := describeExports(dir, known.Exports)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,7 +27,7 @@ func Superseded(s *share.Share) ([]string, error) {
 		if !release.IsDir() {
 			continue // nor is a link one
 		}
-		dir := filepath.Join(s.Modules(), release.Name())
+		dir := s.Release(release.Name())
 		names, err := publish.Unnamed(dir, links...)
 		if err != nil {
 			return nil, err

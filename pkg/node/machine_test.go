@@ -311,7 +311,7 @@ func publish(dir string) error {
 		return err
 	}
 	ctx := context.Background()
-	if _, err = modules.Publish(ctx, modules.PublishOptions{Share: s, Scratch: scratch, Dir: recorded, Firmware: firmware, Manifest: manifest}); err != nil {
+	if _, err = modules.Publish(ctx, modules.PublishOptions{Share: s, Scratch: scratch, Dir: recorded, Firmware: firmware, Exports: target.Exports, Manifest: manifest}); err != nil {
 		return err
 	}
 	return publishUserSpace(ctx, s, scratch)

@@ -59,12 +59,10 @@ type lockFolder struct {
 	file *os.File
 }
 
-func (s *Share) lockFolder() string { return filepath.Join(s.Private(), "lock.d") }
-
 // newLockFolder makes a folder with a holder's file in it, under a name of its
 // own; that name is its token.
 func (s *Share) newLockFolder(ctx context.Context) (string, error) {
-	dir, err := os.MkdirTemp(s.Private(), "lock-")
+	dir, err := os.MkdirTemp(s.Private(), minePrefix)
 	if err != nil {
 		return "", err
 	}
@@ -103,8 +101,7 @@ func (s *Share) evict(mine string) error {
 	if age < staleAfter {
 		return errHeld{by}
 	}
-	dead := filepath.Join(s.Private(), "dead-"+token)
-	if err := os.Rename(s.lockFolder(), dead); err != nil {
+	if err := os.Rename(s.lockFolder(), s.deadFolder(token)); err != nil {
 		return errHeld{} // another run was quicker
 	}
 	return nil
@@ -114,7 +111,7 @@ func (s *Share) evict(mine string) error {
 // clock, it was last heard of. mine tells that clock: its file is rewritten.
 func (s *Share) inspectLockFolder(mine string) (token string, by holder, age time.Duration, err error) {
 	// Other systems leave files of their own anywhere (.DS_Store, .nfs…).
-	found, err := filepath.Glob(filepath.Join(s.lockFolder(), "lock-*"))
+	found, err := filepath.Glob(filepath.Join(s.lockFolder(), minePrefix+"*"))
 	if err != nil {
 		return "", holder{}, 0, err
 	}
@@ -186,11 +183,11 @@ func (l *lockFolder) leave() error {
 		return nil // taken over while this run slept
 	}
 	lock := l.share.lockFolder()
-	dead, _ := filepath.Glob(filepath.Join(l.share.Private(), "dead-*"))
+	dead, _ := filepath.Glob(l.share.deadFolder("*"))
 	for _, dir := range dead {
 		_ = os.RemoveAll(dir)
 	}
-	gone := filepath.Join(l.share.Private(), "left-"+l.token)
+	gone := l.share.leftFolder(l.token)
 	if err := os.Rename(lock, gone); err != nil {
 		return fmt.Errorf("leave the share: %w", err)
 	}

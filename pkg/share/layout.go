@@ -1,64 +1,163 @@
 package share
 
-import "path/filepath"
+import (
+	"path/filepath"
+	"strconv"
+)
 
-// Dir is the share itself.
+// All that builder writes in a share has its path here, and [Identify] says of a
+// path what it is. What is named after a host's or a driver's words is named by
+// those who know them, in the folders below.
+
+// Dir is the share itself. What is in it and has no name here is the user's.
 func (s *Share) Dir() string { return s.dir }
 
 // CUDA is where the user puts the toolkit and the driver packages. builder
 // never writes there.
-func (s *Share) CUDA() string { return filepath.Join(s.dir, "cuda") }
+func (s *Share) CUDA() string { return filepath.Join(s.dir, cudaFolder) }
 
-// Linux is the kernel tree, clean, for the user to look at.
-func (s *Share) Linux() string { return filepath.Join(s.dir, "linux") }
+// Linux is the kernel tree, clean, for the user to look at. It is fetched again
+// when it is needed, unless somebody has worked in it.
+func (s *Share) Linux() string { return filepath.Join(s.dir, linuxFolder) }
 
-// Modules is where results are published, as REL/VER.
-func (s *Share) Modules() string { return filepath.Join(s.dir, "modules") }
+// Modules is where results are published, each as [Share.Result]. What is
+// published stays.
+func (s *Share) Modules() string { return filepath.Join(s.dir, modulesFolder) }
 
-// Drivers is where the drivers' user-space sides are published, by version.
-func (s *Share) Drivers() string { return filepath.Join(s.dir, "driver") }
+// Release is the part of Modules with the results for a kernel's release.
+func (s *Share) Release(release string) string { return filepath.Join(s.Modules(), release) }
+
+// Result is the link to the modules of a driver's version for a release.
+func (s *Share) Result(release, version string) string {
+	return filepath.Join(s.Release(release), version)
+}
+
+// Drivers is where the drivers' user-space sides are published, each as
+// [Share.Driver]. What is published stays.
+func (s *Share) Drivers() string { return filepath.Join(s.dir, driverFolder) }
+
+// Driver is the link to the user-space side of a driver's version.
+func (s *Share) Driver(version string) string { return filepath.Join(s.Drivers(), version) }
 
 // CDI is where a CDI specification is left for which no folder of the host's is
-// mounted.
-func (s *Share) CDI() string { return filepath.Join(s.dir, "cdi") }
+// mounted. A load writes it again.
+func (s *Share) CDI() string { return filepath.Join(s.dir, cdiFolder) }
 
 // Loaded is where it is recorded what loads changed on hosts, for unload. It is
 // not in Private, since what is recorded cannot be found out again.
-func (s *Share) Loaded() string { return filepath.Join(s.dir, "loaded") }
+func (s *Share) Loaded() string { return filepath.Join(s.dir, loadedFolder) }
+
+// LoadRecord is the record of what was changed on a host since a start of it,
+// which end with it: both are of no use when that boot is over.
+func (s *Share) LoadRecord(host, boot string) string {
+	return filepath.Join(s.Loaded(), host, boot+recordSuffix)
+}
+
+// LoadLock is the file by which loads of a host take turns, as long as a boot of
+// it lasts.
+func (s *Share) LoadLock(host, boot string) string {
+	return filepath.Join(s.Loaded(), host, boot+lockSuffix)
+}
 
 // Private is .builder: everything that is safe to delete when nothing runs.
-func (s *Share) Private() string { return filepath.Join(s.dir, ".builder") }
+func (s *Share) Private() string { return filepath.Join(s.dir, privateFolder) }
 
-// Logs is the part of Private that holds the logs of the installer.
-func (s *Share) Logs() string { return filepath.Join(s.Private(), "logs") }
+// Logs is the part of Private that holds the logs of what builds run.
+func (s *Share) Logs() string { return filepath.Join(s.Private(), logsFolder) }
+
+// Log is the last log of a tool's for a release and a driver's version. It cannot
+// be made again, as the next run writes another.
+func (s *Share) Log(tool, release, version string) string {
+	return filepath.Join(s.Logs(), tool+"-"+release+"-"+version+logSuffix)
+}
 
 // Exports is the part of Private that holds what hosts' modules were found to
-// export.
-func (s *Share) Exports() string { return filepath.Join(s.Private(), "exports") }
+// export, as RELEASE-DIGEST.symvers. It is read again from the modules.
+func (s *Share) Exports() string { return filepath.Join(s.Private(), exportsFolder) }
 
-// Downloads is the part of Private that holds what was fetched: driver packages
-// and kernel images.
-func (s *Share) Downloads() string { return filepath.Join(s.Private(), "downloads") }
+// Downloads is the part of Private that holds what was fetched: driver packages,
+// by the names that their maker gives them, and kernel images. It is fetched
+// again when it is needed.
+func (s *Share) Downloads() string { return filepath.Join(s.Private(), downloadsFolder) }
 
-// Prepared is the part of Private that holds the prepared kernel trees.
-func (s *Share) Prepared() string { return filepath.Join(s.Private(), "prepared") }
+// Image is where a kernel image of a SHA-256, in hexadecimal, is kept.
+func (s *Share) Image(digest string) string {
+	return filepath.Join(s.Downloads(), imagePrefix+digest)
+}
+
+// Prepared is the part of Private that holds the prepared kernel trees, as
+// RELEASE-DIGEST. They are made again in seconds.
+func (s *Share) Prepared() string { return filepath.Join(s.Private(), preparedFolder) }
 
 // Digests is the part of Private that holds what the driver packages' digests
-// were found to be.
-func (s *Share) Digests() string { return filepath.Join(s.Private(), "digests") }
+// were found to be. They are read again from the packages.
+func (s *Share) Digests() string { return filepath.Join(s.Private(), digestsFolder) }
+
+// Digest is where the digest of a package is noted that is at path. One that was
+// downloaded and one of the user's may have the same name.
+func (s *Share) Digest(path string) string {
+	return filepath.Join(s.Digests(), filepath.Base(filepath.Dir(path)), filepath.Base(path)+recordSuffix)
+}
 
 // Scratch is the part of Private that the run which holds the lock works in; see
-// [Lock.Scratch].
-func (s *Share) Scratch() string { return filepath.Join(s.Private(), "scratch") }
+// [Lock.Scratch]. The next run clears up what is left there.
+func (s *Share) Scratch() string { return filepath.Join(s.Private(), scratchFolder) }
 
-// LoadRecord is the part of Loaded that records what loads changed on a host
-// since it was started. Host tells it from others and boot from its other starts,
-// as package kernel does.
-func (s *Share) LoadRecord(host, boot string) string {
-	return filepath.Join(s.Loaded(), host, boot+".json")
+// The folders of a share, and of Private.
+const (
+	cudaFolder      = "cuda"
+	linuxFolder     = "linux"
+	modulesFolder   = "modules"
+	driverFolder    = "driver"
+	cdiFolder       = "cdi"
+	loadedFolder    = "loaded"
+	privateFolder   = ".builder"
+	logsFolder      = "logs"
+	exportsFolder   = "exports"
+	downloadsFolder = "downloads"
+	preparedFolder  = "prepared"
+	digestsFolder   = "digests"
+	scratchFolder   = "scratch"
+)
+
+// Content is the path of the folder that a published link leads to, after the
+// digest of what is in it; n counts those of the same digest that were damaged.
+func Content(link, digest string, n int) string {
+	name := "." + filepath.Base(link) + "-" + digest
+	if n > 0 {
+		name += "." + strconv.Itoa(n)
+	}
+	return filepath.Join(filepath.Dir(link), name)
 }
 
-// LoadLock is by which the loaders of a host take turns; see [Share.Turn].
-func (s *Share) LoadLock(host, boot string) string {
-	return filepath.Join(s.Loaded(), host, boot+".lock")
-}
+// DigestDigits is how many hexadecimal digits a digest has in a name.
+const DigestDigits = 12
+
+// What names of files begin or end with.
+const (
+	recordSuffix = ".json"
+	lockSuffix   = ".lock"
+	logSuffix    = ".log"
+	imagePrefix  = "kernel-image-"
+)
+
+// The locks of the share, in Private: see lock.go and folderlock.go. The two
+// files stay, as whoever waits for one has it open.
+const (
+	lockFile    = "lock"
+	rangeFile   = "lock.range"
+	heldFolder  = "lock.d"
+	minePrefix  = "lock-"
+	deadPrefix  = "dead-"
+	leftPrefix  = "left-"
+	probePrefix = "writable-"
+)
+
+func (s *Share) lockFile() string   { return filepath.Join(s.Private(), lockFile) }
+func (s *Share) rangeFile() string  { return filepath.Join(s.Private(), rangeFile) }
+func (s *Share) lockFolder() string { return filepath.Join(s.Private(), heldFolder) }
+
+// deadFolder is where a dead holder's folder is moved, and leftFolder where a
+// holder's own is when it leaves.
+func (s *Share) deadFolder(token string) string { return filepath.Join(s.Private(), deadPrefix+token) }
+func (s *Share) leftFolder(token string) string { return filepath.Join(s.Private(), leftPrefix+token) }

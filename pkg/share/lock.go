@@ -76,11 +76,11 @@ func (s *Share) Lock(ctx context.Context, o LockOptions) (*Lock, error) {
 
 // tryLock takes the lock or returns an errHeld.
 func (s *Share) tryLock(ctx context.Context) (*Lock, error) {
-	f, err := os.OpenFile(filepath.Join(s.Private(), "lock"), os.O_RDWR|os.O_CREATE, 0o644)
+	f, err := os.OpenFile(s.lockFile(), os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return nil, err
 	}
-	switch held, err := s.lockFile(f); {
+	switch held, err := s.tryFile(f); {
 	case held:
 		defer f.Close()
 		return nil, errHeld{readHolder(f)}
@@ -112,7 +112,7 @@ func (s *Share) tryLock(ctx context.Context) (*Lock, error) {
 // whatever it was asked for, and on the server itself that and flock do not
 // know of each other (flock(2)).
 func (s *Share) lockRange(ctx context.Context) (f *os.File, held bool, err error) {
-	f, err = os.OpenFile(filepath.Join(s.Private(), "lock.range"), os.O_RDWR|os.O_CREATE, 0o644)
+	f, err = os.OpenFile(s.rangeFile(), os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return nil, false, err
 	}
@@ -127,9 +127,9 @@ func (s *Share) lockRange(ctx context.Context) (f *os.File, held bool, err error
 	return f, false, nil
 }
 
-// lockFile tries to lock a file until it is closed; held says that another has
+// tryFile tries to lock a file until it is closed; held says that another has
 // it locked.
-func (s *Share) lockFile(f *os.File) (held bool, err error) {
+func (s *Share) tryFile(f *os.File) (held bool, err error) {
 	return lockTried(f, s.flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB))
 }
 
@@ -163,7 +163,7 @@ func (l *Lock) Scratch() (string, error) {
 	if err := os.RemoveAll(dir); err != nil {
 		return "", fmt.Errorf("remove what an earlier run left: %w", err)
 	}
-	left, err := filepath.Glob(filepath.Join(l.share.Private(), probeName))
+	left, err := filepath.Glob(filepath.Join(l.share.Private(), probePrefix+"*"))
 	for _, name := range left {
 		err = errors.Join(err, os.RemoveAll(name))
 	}

@@ -89,11 +89,8 @@ func (s *Share) MayBeWritten() error {
 	return s.notWritable(err)
 }
 
-// probeName is the pattern of the files by which runs try whether they can write.
-const probeName = "writable-*"
-
 func (s *Share) probe() error {
-	f, err := s.create(s.Private(), probeName)
+	f, err := s.create(s.Private(), probePrefix+"*")
 	if err != nil {
 		return err
 	}

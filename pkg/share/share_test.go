@@ -57,12 +57,41 @@ func TestOpenRefuses(t *testing.T) {
 
 func TestLayout(t *testing.T) {
 	s := &Share{dir: "/opt/share"}
-	got := []string{s.Dir(), s.CUDA(), s.Linux(), s.Modules(), s.Private(), s.Logs(), s.Exports(), s.Prepared(), s.Digests(), s.Scratch()}
-	want := []string{"/opt/share", "/opt/share/cuda", "/opt/share/linux", "/opt/share/modules", "/opt/share/.builder",
-		"/opt/share/.builder/logs", "/opt/share/.builder/exports", "/opt/share/.builder/prepared",
-		"/opt/share/.builder/digests", "/opt/share/.builder/scratch"}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
+	for want, got := range map[string]string{
+		"/opt/share":                  s.Dir(),
+		"/opt/share/cuda":             s.CUDA(),
+		"/opt/share/linux":            s.Linux(),
+		"/opt/share/modules":          s.Modules(),
+		"/opt/share/modules/6.1":      s.Release("6.1"),
+		"/opt/share/modules/6.1/535":  s.Result("6.1", "535"),
+		"/opt/share/driver":           s.Drivers(),
+		"/opt/share/driver/535":       s.Driver("535"),
+		"/opt/share/driver/.535-0a":   Content(s.Driver("535"), "0a", 0),
+		"/opt/share/driver/.535-0a.2": Content(s.Driver("535"), "0a", 2),
+		"/opt/share/cdi":              s.CDI(),
+		"/opt/share/loaded":           s.Loaded(),
+		"/opt/share/loaded/h/b.json":  s.LoadRecord("h", "b"),
+		"/opt/share/loaded/h/b.lock":  s.LoadLock("h", "b"),
+
+		"/opt/share/.builder":                           s.Private(),
+		"/opt/share/.builder/logs":                      s.Logs(),
+		"/opt/share/.builder/logs/make-6.1-535.log":     s.Log("make", "6.1", "535"),
+		"/opt/share/.builder/exports":                   s.Exports(),
+		"/opt/share/.builder/downloads":                 s.Downloads(),
+		"/opt/share/.builder/downloads/kernel-image-0a": s.Image("0a"),
+		"/opt/share/.builder/prepared":                  s.Prepared(),
+		"/opt/share/.builder/digests":                   s.Digests(),
+		"/opt/share/.builder/digests/cuda/535.run.json": s.Digest("/opt/share/cuda/535.run"),
+		"/opt/share/.builder/scratch":                   s.Scratch(),
+		"/opt/share/.builder/lock":                      s.lockFile(),
+		"/opt/share/.builder/lock.range":                s.rangeFile(),
+		"/opt/share/.builder/lock.d":                    s.lockFolder(),
+		"/opt/share/.builder/dead-1":                    s.deadFolder("1"),
+		"/opt/share/.builder/left-1":                    s.leftFolder("1"),
+	} {
+		if got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
 	}
 }
 

@@ -30,7 +30,7 @@ func (s *Share) Turn(ctx context.Context, file string) (done func(), err error) 
 	}
 	_ = s.Chown(ctx, f.Name())
 	for told := false; ; told = true {
-		held, err := s.lockFile(f)
+		held, err := s.tryFile(f)
 		switch {
 		case noLocks(err):
 			log.Debug().Err(err).Msg("the share has no file locks: no turns are taken")

@@ -160,7 +160,7 @@ func location(s *share.Share, version string) (string, error) {
 	if !component.MatchString(version) {
 		return "", stage.New(stage.Publish, fmt.Sprintf("%q is not a driver's version, so its user-space side has no place", version), "name a version such as 535.261.03")
 	}
-	return filepath.Join(s.Drivers(), version), nil
+	return s.Driver(version), nil
 }
 
 // Vacant refuses a place where a root cannot be published, since something else is

@@ -77,7 +77,11 @@ func (l *ladder) put(dir, old string, f found, tree Tree) (Tree, error) {
 			"name the right tag or branch with --source-ref")
 	}
 	tree.Version = v.String()
-	if err := writeRecord(dir, record{Tree: tree, URL: l.clone}); err != nil {
+	flush := l.flush
+	if flush == nil {
+		flush = flushAll
+	}
+	if err := settle(dir, record{Tree: tree, URL: l.clone}, flush); err != nil {
 		return Tree{}, l.cannot("check out", f, err)
 	}
 	if err := replace(l.dir, dir, old); err != nil {
@@ -97,7 +101,7 @@ func (l *ladder) checkOut(ctx context.Context, dir string, f found) (partial.Res
 	if !l.Full {
 		o.Choose, o.Patterns, o.Spare = l.needs.Match, l.needs.Patterns(), l.needs.Spare
 	}
-	if _, err := readRecord(l.dir); err == nil {
+	if r, err := readRecord(l.dir); err == nil && !r.Unsettled {
 		o.Earlier = l.dir
 	}
 	r, err := partial.Checkout(ctx, o)

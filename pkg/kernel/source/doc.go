@@ -13,7 +13,8 @@
 // git's own protocol, and is fetched as the object that it was then. Which files
 // are needed is known to package needs, and how to fetch no more than those to
 // package partial. They are checked out beside their destination, and renamed
-// into place only when they are whole and their Makefile says the version that
-// was asked for, so the destination holds a complete tree or none. A tree that
+// into place only when they are whole, their Makefile says the version that
+// was asked for, and they are on the disk, so the destination holds a complete
+// tree or none, after a power cut as well. A tree that
 // turns out to lack a file ([Missing]) is made whole by [Complete].
 package source

@@ -106,6 +106,9 @@ type Options struct {
 	// server failed at for the moment; it doubles with each after that. Zero
 	// means a second.
 	Pause time.Duration
+
+	// flush is [flushAll], where it is not nil, for the test of a power cut.
+	flush func(dir string) error
 }
 
 // Tree is a checked out kernel source.

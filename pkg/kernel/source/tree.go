@@ -14,14 +14,16 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/format/index"
+	"golang.org/x/sys/unix"
 
+	"github.com/k8sp/cuda/internal/atomicfile"
 	"github.com/k8sp/cuda/internal/download"
 	"github.com/k8sp/cuda/pkg/kernel/source/partial"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
-// recordName is the file, inside the tree's .git, that says the tree is whole
-// and ours. It is written last.
+// recordName is the file, inside the tree's .git, that says the tree is ours, and
+// whether it is whole; see settle.
 const recordName = ".git/builder.json"
 
 // record is what a tree says of itself.
@@ -29,6 +31,9 @@ type record struct {
 	Tree
 	// URL is where it came from, without credentials.
 	URL string `json:"url"`
+	// Unsettled says that not all of the tree may be on the disk: what a power
+	// cut has made of it is not somebody's work.
+	Unsettled bool `json:"unsettled,omitempty"`
 }
 
 func writeRecord(dir string, r record) error {
@@ -36,10 +41,45 @@ func writeRecord(dir string, r record) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, recordName), append(b, '\n'), 0o644)
+	return atomicfile.WriteFile(filepath.Join(dir, recordName), append(b, '\n'), 0o644)
 }
 
-// readRecord returns an error for a tree that is not ours.
+// settle has a tree of ours that is whole, in scratch, be on the disk with the
+// record that says so, and in an order that leaves no doubt whose it is: the
+// record of an unsettled tree, the tree, the record of a settled one. Whoever
+// moves the tree after that moves one that no power cut changes any more.
+func settle(dir string, r record, flush func(dir string) error) error {
+	for _, unsettled := range []bool{true, false} {
+		r.Unsettled = unsettled
+		if err := writeRecord(dir, r); err != nil {
+			return err
+		}
+		if unsettled {
+			if err := flush(dir); err != nil {
+				return fmt.Errorf("flush %s: %w", dir, err)
+			}
+		}
+	}
+	return nil
+}
+
+// flushAll has all that was written to the file system of dir be on the disk. The
+// thousands of files of a tree would take minutes one by one.
+func flushAll(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return unix.Syncfs(int(f.Fd()))
+}
+
+// errDamaged is for a record that makes no sense: builder alone writes one, and a
+// crash has cut it short.
+var errDamaged = errors.New("is damaged")
+
+// readRecord returns an error for a tree that is not ours, or, with errDamaged,
+// that was.
 func readRecord(dir string) (record, error) {
 	f, err := os.OpenInRoot(dir, recordName)
 	if err != nil {
@@ -48,7 +88,7 @@ func readRecord(dir string) (record, error) {
 	defer f.Close()
 	var r record
 	if err := json.NewDecoder(io.LimitReader(f, 1<<16)).Decode(&r); err != nil {
-		return record{}, fmt.Errorf("%s: %w", recordName, err)
+		return record{}, fmt.Errorf("%s %w: %w", recordName, errDamaged, err)
 	}
 	r.Dir = dir
 	return r, nil
@@ -63,6 +103,9 @@ func (l *ladder) reuse() (Tree, string) {
 	}
 	if err != nil {
 		return Tree{}, err.Error()
+	}
+	if r.Unsettled {
+		return Tree{}, "it was not on the disk yet when this machine stopped"
 	}
 	head, err := r.head()
 	v, versionErr := readVersion(l.dir)
@@ -152,7 +195,8 @@ func (l *ladder) checkVacant() error {
 // Occupied says why what is at dir is not ours to remove ("holds changes
 // (Makefile)"). It is "" where nothing is there, an empty folder, or a tree that
 // [Checkout] left and nobody has worked in: no file is changed or new, and there
-// is no commit, branch or stash that was not there then.
+// is no commit, branch or stash that was not there then. A tree that a power cut
+// has damaged before all of it was on the disk is ours as well.
 func Occupied(dir string) (why string, err error) {
 	info, err := os.Lstat(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -168,6 +212,9 @@ func Occupied(dir string) (why string, err error) {
 		return "", nil
 	}
 	r, err := readRecord(dir)
+	if errors.Is(err, errDamaged) || r.Unsettled {
+		return changedSince(dir), nil
+	}
 	if err != nil {
 		return "was not made by builder", nil
 	}
@@ -183,6 +230,45 @@ func Occupied(dir string) (why string, err error) {
 	}
 	return "", nil
 }
+
+// changedSince says what was done in a tree of ours since its record was written,
+// or is "". It is for one that was not settled, or whose record is damaged: then
+// what is not as it was checked out tells nothing, as a power cut may have lost
+// it, but what is newer is somebody's. Git writes its index anew for whoever only
+// looks.
+func changedSince(dir string) string {
+	last, err := os.Lstat(filepath.Join(dir, recordName))
+	if err != nil {
+		return "cannot be told from one with changes (" + err.Error() + ")"
+	}
+	var newer string
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(dir, path)
+		if !ofSystems(d.Name()) && name != ".git/index" && info.ModTime().After(last.ModTime()) {
+			newer = name
+			return fs.SkipAll
+		}
+		return err
+	})
+	if err != nil {
+		return "cannot be told from one with changes (" + err.Error() + ")"
+	}
+	if newer != "" {
+		return "was damaged by a power cut, or another crash, and holds changes (" + newer + ")"
+	}
+	return ""
+}
+
+// ofSystems says whether a file's name is one of those that macOS leaves in
+// folders that it shows.
+func ofSystems(name string) bool { return name == ".DS_Store" || strings.HasPrefix(name, "._") }
 
 // othersCommits says what the tree's repository has that Checkout did not put
 // there, and that no server may have, or is "".
@@ -244,7 +330,7 @@ func firstChange(dir string) (string, error) {
 		if err != nil {
 			return err
 		}
-		if name := d.Name(); name == ".DS_Store" || strings.HasPrefix(name, "._") {
+		if ofSystems(d.Name()) {
 			return nil
 		}
 		if !slices.ContainsFunc(entries[strings.ToLower(name)], func(e *index.Entry) bool { return unchanged(e, path, info) }) {
@@ -293,5 +379,5 @@ func replace(dir, next, old string) error {
 		}
 		return err
 	}
-	return nil
+	return atomicfile.SyncDir(filepath.Dir(dir))
 }

@@ -120,18 +120,18 @@ func (f Folder) step(name string) error {
 	return f.Step(name)
 }
 
+// mostDamaged bounds how many folders of one content may be damaged.
+const mostDamaged = 100
+
 // contentFolder is the name of the folder with the content, and whether it is
 // there and whole. A folder of that name that was damaged since is left alone,
 // because the link may still point at it, and the next free name is taken.
 func (f Folder) contentFolder() (name string, found bool, err error) {
-	digest := sha256.Sum256(f.Text)
-	base := "." + filepath.Base(f.Link) + "-" + hex.EncodeToString(digest[:6])
-	for n := 0; n < 100; n++ {
-		name = base
-		if n > 0 {
-			name = fmt.Sprintf("%s.%d", base, n)
-		}
-		dir := filepath.Join(filepath.Dir(f.Link), name)
+	sum := sha256.Sum256(f.Text)
+	digest := hex.EncodeToString(sum[:])[:share.DigestDigits]
+	for n := range mostDamaged {
+		dir := share.Content(f.Link, digest, n)
+		name = filepath.Base(dir)
 		if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
 			return name, false, nil
 		}

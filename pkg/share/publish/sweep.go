@@ -4,23 +4,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/k8sp/cuda/pkg/share"
 )
-
-// hidden is what [Folder.Publish] keeps beside its links: content folders, and
-// links that were not renamed yet. The first group is the link's name.
-var hidden = regexp.MustCompile(`^\.(.+?)(-[0-9a-f]{12}(?:\.[0-9]+)?|\.tmp-[0-9a-z]+)$`)
-
-// linkOf is the name of the link that a hidden entry belongs to; "" where it is
-// not one.
-func linkOf(name string) string {
-	if match := hidden.FindStringSubmatch(name); match != nil {
-		return match[1]
-	}
-	return ""
-}
 
 // Unnamed lists, sorted, the names of what [Folder.Publish] left in the folder
 // dir and no link leads to: results that others replaced, and links that a crash
@@ -45,7 +33,7 @@ func Unnamed(dir string, links ...string) ([]string, error) {
 func Targets(dir string, entries []fs.DirEntry) []string {
 	var list []string
 	for _, e := range entries {
-		if e.Type()&fs.ModeSymlink == 0 || linkOf(e.Name()) != "" {
+		if e.Type()&fs.ModeSymlink == 0 || share.LinkOf(e.Name()) != "" {
 			continue
 		}
 		if target, err := os.Readlink(filepath.Join(dir, e.Name())); err == nil {
@@ -58,7 +46,7 @@ func Targets(dir string, entries []fs.DirEntry) []string {
 // ours says whether Publish may have made an entry: a folder with its content's
 // digest in its name, or a link on its way.
 func ours(e fs.DirEntry) bool {
-	return linkOf(e.Name()) != "" && (e.IsDir() || strings.Contains(e.Name(), ".tmp-"))
+	return share.LinkOf(e.Name()) != "" && (e.IsDir() || strings.Contains(e.Name(), ".tmp-"))
 }
 
 // passes says whether a path leads to an entry or through it. A link may have
@@ -77,7 +65,7 @@ func (f Folder) sweep() error {
 		return err
 	}
 	for _, name := range names {
-		if linkOf(name) != base {
+		if share.LinkOf(name) != base {
 			continue
 		}
 		if err := f.step("remove " + name); err != nil {
