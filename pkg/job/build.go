@@ -2,8 +2,6 @@ package job
 
 import (
 	"context"
-	"path/filepath"
-	"strings"
 
 	"github.com/rs/zerolog"
 
@@ -81,7 +79,7 @@ func newSite(o Options, dry bool) (site, error) {
 		return site{}, err
 	}
 	o = o.withDefaults()
-	o.Host.images = imageCache{dir: s.Downloads(), keep: !dry}
+	o.Host.images = imageCache{share: s, keep: !dry}
 	if dry {
 		return site{Options: o, share: s, dry: true}, s.MayBeWritten()
 	}
@@ -229,7 +227,7 @@ func (s site) project(what setting, pkg choice) (project, error) {
 // logFile is where a stage's tools keep their log, one a release and driver,
 // so that the last of each can be read after the fact.
 func (p project) logFile(tool string) string {
-	return filepath.Join(p.share.Logs(), strings.Join([]string{tool, p.target.Release.Full, p.pkg.Version}, "-")+".log")
+	return p.share.Log(tool, p.target.Release.Full, p.pkg.Version)
 }
 
 func (s site) policy() modules.Policy { return modules.Policy{Strict: s.Strict, Allow: s.Allow} }

@@ -29,7 +29,7 @@ func (s site) digestOf(ctx context.Context, p cuda.Package) (string, error) {
 	if err != nil {
 		return "", stage.Wrap(stage.Driver, err, "the driver package "+p.Path+" cannot be read", "make it readable, or download it again")
 	}
-	if known, err := readDigest(s.digestFile(p)); err == nil && known.Fingerprint == fingerprint {
+	if known, err := readDigest(s.share.Digest(p.Path)); err == nil && known.Fingerprint == fingerprint {
 		return known.Digest, nil
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		zerolog.Ctx(ctx).Debug().Err(err).Msg("no digest is known")
@@ -45,15 +45,9 @@ func (s site) digestOf(ctx context.Context, p cuda.Package) (string, error) {
 func (s site) noteDigest(p cuda.Package, digest string) error {
 	fingerprint, err := p.Fingerprint()
 	if err == nil {
-		err = s.writeDigest(s.digestFile(p), knownDigest{fingerprint, digest})
+		err = s.writeDigest(s.share.Digest(p.Path), knownDigest{fingerprint, digest})
 	}
 	return stage.Wrap(stage.Driver, err, "the driver package's digest cannot be noted", "check that the share is writable")
-}
-
-// digestFile is where a package's digest is noted. One that was downloaded and
-// one of the user's may have the same name.
-func (s site) digestFile(p cuda.Package) string {
-	return filepath.Join(s.share.Digests(), filepath.Base(filepath.Dir(p.Path)), p.Name()+".json")
 }
 
 func readDigest(path string) (known knownDigest, err error) {

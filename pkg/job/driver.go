@@ -225,7 +225,7 @@ func (p project) unpack(ctx context.Context, pkg cuda.Package) (unpacked, error)
 	}
 	if d.Digest != p.digest {
 		// What was noted of it is not true any more.
-		err := os.Remove(p.digestFile(pkg))
+		err := os.Remove(p.share.Digest(pkg.Path))
 		return unpacked{}, errors.Join(stage.New(stage.Driver, fmt.Sprintf("the driver package %s was changed, and has the digest %s now", pkg.Name(), d.Digest), "run again"), err)
 	}
 	u := unpacked{pkg: pkg, driver: d}

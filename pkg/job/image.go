@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/rs/zerolog"
@@ -15,6 +14,7 @@ import (
 	"github.com/k8sp/cuda/internal/atomicfile"
 	"github.com/k8sp/cuda/internal/download"
 	"github.com/k8sp/cuda/pkg/kernel/image"
+	"github.com/k8sp/cuda/pkg/share"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -23,17 +23,17 @@ const imageHint = "name a kernel's image, as a boot loader loads it, by its file
 // imageCache keeps kernel images that were fetched against a digest, for runs
 // that ask for the same digest. The zero value keeps none.
 type imageCache struct {
-	dir string
+	share *share.Share
 	// keep adds to it; it is read in any case.
 	keep bool
 }
 
 // path is where an image of the digest is or would be; empty where none is kept.
 func (c imageCache) path(digest string) string {
-	if c.dir == "" || digest == "" {
+	if c.share == nil || digest == "" {
 		return ""
 	}
-	return filepath.Join(c.dir, "kernel-image-"+strings.ToLower(digest))
+	return c.share.Image(strings.ToLower(digest))
 }
 
 // add keeps the image in a file.
@@ -46,7 +46,7 @@ func (c imageCache) add(file, digest string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(c.dir, 0o755); err != nil {
+	if err := c.share.MkdirAll(c.share.Downloads()); err != nil {
 		return err
 	}
 	return atomicfile.WriteFile(path, content, 0o644)
@@ -140,7 +140,7 @@ func (h Host) offline() error {
 	reason := fmt.Sprintf("the kernel image %s was not fetched earlier, and --offline forbids to fetch it", shown)
 	hint := "run once without --offline, or name a file with --kernel-image"
 	switch {
-	case h.images.dir == "":
+	case h.images.share == nil:
 		reason = fmt.Sprintf("--offline forbids to fetch the kernel image %s", shown)
 		hint = "name a file with --kernel-image"
 	case h.ImageSHA256 == "":

@@ -2,7 +2,6 @@ package job
 
 import (
 	"context"
-	"path/filepath"
 
 	"github.com/rs/zerolog"
 
@@ -15,7 +14,7 @@ func (p project) publishing() step[laidOut, Result] {
 	return step[laidOut, Result]{
 		stage: stage.Publish,
 		plan: func(context.Context) ([]string, error) {
-			return []string{filepath.Join(p.share.Modules(), p.target.Release.Full, p.pkg.Version)},
+			return []string{p.share.Result(p.target.Release.Full, p.pkg.Version)},
 				modules.Vacant(p.share, p.target.Release.Full, p.pkg.Version)
 		},
 		do: p.publish,

@@ -128,7 +128,7 @@ func (p project) planLibraries(context.Context) ([]string, error) {
 	if p.libraries.done {
 		return nil, nil
 	}
-	return []string{fmt.Sprintf("the driver's user-space side (%s): %s", p.part(), filepath.Join(p.share.Drivers(), p.pkg.Version))},
+	return []string{fmt.Sprintf("the driver's user-space side (%s): %s", p.part(), p.share.Driver(p.pkg.Version))},
 		userspace.Vacant(p.share, p.pkg.Version)
 }
 
