@@ -35,8 +35,8 @@ func (p *part) accept(response *http.Response, o Options) error {
 		}
 		return err
 	}
-	if o.Room != nil && p.Size > p.size {
-		return o.Room(p.Size - p.size)
+	if o.Space != nil && p.Size > p.size {
+		return o.Space(p.Size - p.size)
 	}
 	return nil
 }

@@ -29,10 +29,10 @@ type Options struct {
 	// Pause is how long to wait before the second try of what failed for the
 	// moment; it doubles with each after that. Zero means a second.
 	Pause time.Duration
-	// Room is asked, with how many bytes are still to come, before any is
+	// Space is asked, with how many bytes are still to come, before any is
 	// written; its error ends the download. Nil does not ask, and neither does
 	// a server that does not say how many there are.
-	Room func(bytes int64) error
+	Space func(bytes int64) error
 
 	// came hears how many bytes are there, of how many, for tests that do
 	// something half way.

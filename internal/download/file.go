@@ -16,7 +16,7 @@ import (
 
 // File leaves what the server has at path, whole, and returns its SHA-256 in
 // hexadecimal. On an error, a [StatusError], a [SizeError], a [DigestError],
-// Room's, the context's, the network's or the disk's, nothing is at path that
+// Space's, the context's, the network's or the disk's, nothing is at path that
 // was not there before. What has arrived is kept in path.part, for another call
 // to go on from, unless it is of no use. Two calls must not share a path.
 func File(ctx context.Context, path string, o Options) (digest string, err error) {

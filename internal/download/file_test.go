@@ -55,8 +55,8 @@ func TestFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "vmlinuz")
 	digest, err := File(t.Context(), path, Options{
 		URL: secret(base), SHA256: strings.ToUpper(contentSHA256), Limit: int64(len(content)),
-		Room: func(bytes int64) error { room = bytes; return nil },
-		came: func(_, of int64) { total = of },
+		Space: func(bytes int64) error { room = bytes; return nil },
+		came:  func(_, of int64) { total = of },
 	})
 	if err != nil || digest != contentSHA256 {
 		t.Fatalf("digest %s, error %v", digest, err)
@@ -124,7 +124,7 @@ func TestFileFails(t *testing.T) {
 		{"a redirect to what is no server", func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "file:///etc/passwd", http.StatusFound)
 		}, Options{}, 1, "sends its callers around"},
-		{"no room", good, Options{Room: func(int64) error { return errors.New("the disk of /vmlinuz is full") }}, 1, "is full"},
+		{"no room", good, Options{Space: func(int64) error { return errors.New("the disk of /vmlinuz is full") }}, 1, "is full"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var asked atomic.Int32

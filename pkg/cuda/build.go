@@ -178,7 +178,7 @@ func queryOptions(ctx context.Context, d Driver, r command.Runner) (options, err
 	return parseOptions(strings.NewReader(out.String()))
 }
 
-// makeFolders makes room for the log, puts what the build reads into scratch,
+// makeFolders makes a folder for the log, puts what the build reads into scratch,
 // and returns a fresh folder for modules.
 func makeFolders(o BuildOptions) (string, error) {
 	once, err := askonce.Makefile(o.SourceDir)

@@ -38,9 +38,9 @@ type FetchOptions struct {
 	// SHA256 is what the package's digest must be, in hexadecimal; empty takes
 	// whatever the server has.
 	SHA256 string
-	// Pause and Room are download.Options's.
+	// Pause and Space are download.Options's.
 	Pause time.Duration
-	Room  func(bytes int64) error
+	Space func(bytes int64) error
 }
 
 // folders are those of NVIDIA's server that have packages for an architecture,
@@ -61,7 +61,7 @@ func Fetched(dir string, arch kernel.Arch, version string) (Package, bool) {
 
 // Fetch downloads the package of a driver into o.Dir, in place of one that is
 // there, and returns it with its digest, sha256:HEX. What a broken download has
-// brought serves the next call. Errors are of the driver stage, Room's, or the
+// brought serves the next call. Errors are of the driver stage, Space's, or the
 // context's.
 func Fetch(ctx context.Context, arch kernel.Arch, version string, o FetchOptions) (p Package, digest string, err error) {
 	addresses, err := o.addresses(arch, version)
@@ -76,7 +76,7 @@ func Fetch(ctx context.Context, arch kernel.Arch, version string, o FetchOptions
 	for _, address := range addresses {
 		zerolog.Ctx(ctx).Info().Str("from", download.Shown(address)).Msg("downloading the driver package")
 		digest, err := download.File(ctx, p.Path, download.Options{
-			URL: address, SHA256: o.SHA256, Limit: maxPackage, Pause: o.Pause, Room: o.Room,
+			URL: address, SHA256: o.SHA256, Limit: maxPackage, Pause: o.Pause, Space: o.Space,
 		})
 		switch {
 		case err == nil:

@@ -106,7 +106,7 @@ func TestFetch(t *testing.T) {
 	sum := fmt.Sprintf("%x", sha256.Sum256([]byte("a package")))
 	room := int64(0)
 	p, digest, err := Fetch(t.Context(), kernel.X86_64, "1.2", FetchOptions{
-		Dir: dir, BaseURL: server.URL, SHA256: sum, Room: func(bytes int64) error { room = bytes; return nil },
+		Dir: dir, BaseURL: server.URL, SHA256: sum, Space: func(bytes int64) error { room = bytes; return nil },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -134,7 +134,7 @@ func TestFetchWithoutRoom(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "a package") }))
 	defer server.Close()
 	full := stage.New(stage.Driver, "the share is full", "")
-	_, _, err := Fetch(t.Context(), kernel.X86_64, "1.2", FetchOptions{Dir: t.TempDir(), BaseURL: server.URL, Room: func(int64) error { return full }})
+	_, _, err := Fetch(t.Context(), kernel.X86_64, "1.2", FetchOptions{Dir: t.TempDir(), BaseURL: server.URL, Space: func(int64) error { return full }})
 	if !errors.Is(err, full) || err.Error() != full.Error() {
 		t.Errorf("error %v", err)
 	}

@@ -48,7 +48,7 @@ func Unpack(ctx context.Context, p Package, dst string) (Driver, error) {
 }
 
 const (
-	spaceHint = "make room on the share, and make it writable"
+	spaceHint = "free space on the share, and make it writable"
 	againHint = "download the package again from NVIDIA, as run.sh does, and put it in the place of this one"
 )
 

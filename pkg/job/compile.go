@@ -84,7 +84,7 @@ func (p project) signs() string {
 }
 
 func (p project) compile(ctx context.Context, in prepared) (compiled, error) {
-	if err := p.room(ctx, stage.Build, share.Space{}, p.libraries.space(in.libraries)); err != nil {
+	if err := p.needSpace(ctx, stage.Build, share.Space{}, p.libraries.space(in.libraries)); err != nil {
 		return compiled{}, err
 	}
 	built, err := cuda.Build(ctx, in.driver, cuda.BuildOptions{

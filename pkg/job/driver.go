@@ -138,8 +138,8 @@ func (s site) fetch(ctx context.Context, c choice) (choice, error) {
 	}
 	pkg, digest, err := cuda.Fetch(ctx, c.pkg.Arch, c.pkg.Version, cuda.FetchOptions{
 		Dir: s.share.Downloads(), BaseURL: s.DriverBaseURL, SHA256: strings.TrimPrefix(s.wantedDigest(c.pkg), "sha256:"), Pause: s.Pause,
-		Room: func(bytes int64) error {
-			return s.room(ctx, stage.Driver, share.Space{Bytes: uint64(bytes), Files: 3}, share.Space{})
+		Space: func(bytes int64) error {
+			return s.needSpace(ctx, stage.Driver, share.Space{Bytes: uint64(bytes), Files: 3}, share.Space{})
 		},
 	})
 	if err != nil {
@@ -205,7 +205,7 @@ func (p project) unpacking() step[cuda.Package, unpacked] {
 	return step[cuda.Package, unpacked]{
 		stage: stage.Driver,
 		plan: func(context.Context) ([]string, error) {
-			need, does := spent(stage.Driver, share.Space{}, p.libraries.space(userspace.Choice{}), p.Debug)
+			need, does := spaceFrom(stage.Driver, share.Space{}, p.libraries.space(userspace.Choice{}), p.Debug)
 			return nil, p.share.Need(stage.Driver, need, does)
 		},
 		do: p.unpack,
@@ -216,7 +216,7 @@ func (p project) unpack(ctx context.Context, pkg cuda.Package) (unpacked, error)
 	if err := modules.Ready(p.share, p.scratch, p.target.Release.Full, pkg.Version); err != nil {
 		return unpacked{}, err
 	}
-	if err := p.room(ctx, stage.Driver, share.Space{}, share.Space{}); err != nil {
+	if err := p.needSpace(ctx, stage.Driver, share.Space{}, share.Space{}); err != nil {
 		return unpacked{}, err
 	}
 	d, err := cuda.Unpack(ctx, pkg, filepath.Join(p.scratch, "driver"))

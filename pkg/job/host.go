@@ -57,7 +57,7 @@ func (h Host) open(ctx context.Context, use func(root *kernel.Root, imageFile st
 	if h.isArchive() || h.Image != "" {
 		var err error
 		if scratch, err = os.MkdirTemp("", "host-"); err != nil {
-			return stage.Wrap(stage.Detect, err, "there is no room to look at the host", "make the container's /tmp writable")
+			return stage.Wrap(stage.Detect, err, "there is no space to look at the host", "make the container's /tmp writable")
 		}
 		defer os.RemoveAll(scratch)
 	}

@@ -83,7 +83,7 @@ func (h Host) openImage(ctx context.Context, scratch string) (string, error) {
 	case errors.As(err, &other):
 		return "", stage.Wrap(stage.Detect, err, "the kernel image is another than was asked for", "fetch it again, or correct --kernel-image-sha256")
 	case errors.Is(err, unix.ENOSPC):
-		return "", stage.Wrap(stage.Detect, err, "there is no room for the kernel image", "make room in the container's /tmp")
+		return "", stage.Wrap(stage.Detect, err, "there is no space for the kernel image", "free space in the container's /tmp")
 	case err != nil:
 		return "", stage.Wrap(stage.Detect, err, "the kernel image cannot be had", imageHint)
 	}

@@ -52,7 +52,7 @@ func (p project) prepare(ctx context.Context, s sourced) (prepare.Tree, error) {
 	if p.compiler.Warning != "" {
 		zerolog.Ctx(ctx).Warn().Msg(p.compiler.Warning)
 	}
-	if err := p.room(ctx, stage.Prepare, share.Space{}, p.libraries.space(s.libraries)); err != nil {
+	if err := p.needSpace(ctx, stage.Prepare, share.Space{}, p.libraries.space(s.libraries)); err != nil {
 		return prepare.Tree{}, err
 	}
 	tree, err := prepare.Prepare(ctx, p.target, s.source, prepare.Options{

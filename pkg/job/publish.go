@@ -29,7 +29,7 @@ func (p project) publish(ctx context.Context, in laidOut) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if err := p.roomToPublish(ctx, manifest); err != nil {
+	if err := p.needToPublish(ctx, manifest); err != nil {
 		return Result{}, err
 	}
 	manifest.Indexes, err = modules.Index(ctx, modules.IndexOptions{

@@ -69,7 +69,7 @@ func (s site) sourceOf(t kernel.Target) step[share.Space, source.Tree] {
 			return says, err
 		},
 		do: func(ctx context.Context, libraries share.Space) (source.Tree, error) {
-			return s.took(ctx, func(ctx context.Context) (source.Tree, error) { return found.Take(ctx, s.sourceRoom(ctx, libraries)) })
+			return s.took(ctx, func(ctx context.Context) (source.Tree, error) { return found.Take(ctx, s.sourceSpace(ctx, libraries)) })
 		},
 	}
 }
@@ -81,10 +81,10 @@ func (s site) sourceOptions() source.Options {
 	return o
 }
 
-// sourceRoom says whether there is room for a source and what is left to do.
-func (s site) sourceRoom(ctx context.Context, libraries share.Space) source.Room {
+// sourceSpace says whether there is space for a source and what is left to do.
+func (s site) sourceSpace(ctx context.Context, libraries share.Space) source.Space {
 	return func(bytes, files uint64) error {
-		return s.room(ctx, stage.Source, share.Space{Bytes: bytes, Files: files}, libraries)
+		return s.needSpace(ctx, stage.Source, share.Space{Bytes: bytes, Files: files}, libraries)
 	}
 }
 
@@ -135,7 +135,7 @@ func (p project) completed(ctx context.Context, s sourced, tool string, cause er
 	zerolog.Ctx(ctx).Warn().Str("path", missing).Err(cause).Msg("the kernel source lacks a file that this build needs: completing it")
 	s.source, err = p.took(ctx, func(ctx context.Context) (source.Tree, error) {
 		o := p.sourceOptions()
-		o.Room = p.sourceRoom(ctx, p.libraries.space(s.libraries))
+		o.Space = p.sourceSpace(ctx, p.libraries.space(s.libraries))
 		return source.Complete(ctx, p.target, o)
 	})
 	return s, true, err

@@ -13,8 +13,8 @@ import (
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
-// spending is what a stage adds to the share's disk at its fullest.
-type spending struct {
+// stageSpace is what a stage adds to the share's disk at its fullest.
+type stageSpace struct {
 	stage stage.Name
 	does  string
 	// need was measured with 535.261.03, proprietary and open, on 6.1.192, but
@@ -23,9 +23,9 @@ type spending struct {
 	need, debug share.Space
 }
 
-// spendings are in the order of the stages. What the source takes is known to
+// stageSpaces are in the order of the stages. What the source takes is known to
 // package source, and nothing to those that find it there.
-var spendings = []spending{
+var stageSpaces = []stageSpace{
 	{stage: stage.Driver, does: "unpacking the driver", need: share.Space{Bytes: 270e6 + 115e6, Files: 1000}},
 	{stage: stage.Source, does: "fetching the kernel source"},
 	{stage: stage.Prepare, does: "preparing the kernel tree", need: share.Space{Bytes: 25e6, Files: 7000}},
@@ -33,24 +33,24 @@ var spendings = []spending{
 	{stage: stage.Publish, does: "publishing", need: share.Space{Bytes: 70e6, Files: 30}, debug: share.Space{Bytes: 140e6, Files: 30}},
 }
 
-// room is an error of the stage where the share has no room for what is left to
+// needSpace is an error of the stage where the share has no space for what is left to
 // do from it on, with the libraries to lay out, and before that for fetched: a
 // driver's package in the driver stage, the kernel's source in its own.
-func (s site) room(ctx context.Context, from stage.Name, fetched, libraries share.Space) error {
-	need, does := spent(from, fetched, libraries, s.Debug)
-	return s.needs(ctx, from, need, does)
+func (s site) needSpace(ctx context.Context, from stage.Name, fetched, libraries share.Space) error {
+	need, does := spaceFrom(from, fetched, libraries, s.Debug)
+	return s.need(ctx, from, need, does)
 }
 
-// spent is what the stages from one on will take, with the libraries to lay out
+// spaceFrom is what the stages from one on will take, with the libraries to lay out
 // in the end, and what they do. A third is added: drivers and kernels differ, and
 // others write to the disk as well.
-func spent(from stage.Name, fetched, libraries share.Space, debug bool) (need share.Space, does string) {
+func spaceFrom(from stage.Name, fetched, libraries share.Space, debug bool) (need share.Space, does string) {
 	var words []string
 	if from == stage.Driver && fetched != (share.Space{}) {
 		words = append(words, "downloading the driver")
 	}
 	need = fetched.Plus(libraries)
-	for _, s := range spendings[slices.IndexFunc(spendings, func(s spending) bool { return s.stage == from }):] {
+	for _, s := range stageSpaces[slices.IndexFunc(stageSpaces, func(s stageSpace) bool { return s.stage == from }):] {
 		if s.stage == stage.Source && from != stage.Source {
 			continue // it may be there
 		}
@@ -63,17 +63,17 @@ func spent(from stage.Name, fetched, libraries share.Space, debug bool) (need sh
 	return need.Times(4, 3), list(words)
 }
 
-// roomToPublish is the same for the last stage, when the sizes are known.
-func (s site) roomToPublish(ctx context.Context, m modules.Manifest) error {
+// needToPublish is the same for the last stage, when the sizes are known.
+func (s site) needToPublish(ctx context.Context, m modules.Manifest) error {
 	need := share.Space{Bytes: 2e6, Files: 30} // the manifest and the indexes, amply
 	for _, e := range m.Modules {
 		need.Bytes += uint64(e.Size)
 	}
-	return s.needs(ctx, stage.Publish, need, "publishing")
+	return s.need(ctx, stage.Publish, need, "publishing")
 }
 
-// needs says what is going to be spent, and is an error where it is not there.
-func (s site) needs(ctx context.Context, name stage.Name, need share.Space, what string) error {
+// need says what is going to be taken, and is an error where it is not there.
+func (s site) need(ctx context.Context, name stage.Name, need share.Space, what string) error {
 	if err := s.share.Need(name, need, what); err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ func TestSpent(t *testing.T) {
 		{"the end", stage.Publish, share.Space{}, share.Space{}, false, 93333333, 40, "publishing"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			need, does := spent(tt.from, tt.fetched, tt.libraries, tt.debug)
+			need, does := spaceFrom(tt.from, tt.fetched, tt.libraries, tt.debug)
 			if want := (share.Space{Bytes: tt.bytes, Files: tt.files}); need != want || does != tt.does {
 				t.Errorf("%+v for %q, want %+v for %q", need, does, want, tt.does)
 			}

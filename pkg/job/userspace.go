@@ -64,7 +64,7 @@ func (p project) findLibraries(ctx context.Context) libraries {
 func (p project) part() string { return cmp.Or(p.UserSpace, userspace.Compute) }
 
 // chooseLibraries decides what to take of the package, and whether the share
-// has room for it. The source stage asks for room for all that is still to come.
+// has space for it. The source stage asks for space for all that is still to come.
 func (p project) chooseLibraries(ctx context.Context, c cuda.Contents) (userspace.Choice, error) {
 	if p.libraries.done {
 		return userspace.Choice{}, nil
@@ -77,7 +77,7 @@ func (p project) chooseLibraries(ctx context.Context, c cuda.Contents) (userspac
 		zerolog.Ctx(ctx).Warn().Int("files", len(absent)).Str("first", absent[0]).
 			Msg("the driver package lacks libraries or programs that it lists: containers will be without them")
 	}
-	return chosen, p.needs(ctx, stage.Driver, p.libraries.space(chosen), "laying out the driver's libraries")
+	return chosen, p.need(ctx, stage.Driver, p.libraries.space(chosen), "laying out the driver's libraries")
 }
 
 // inspecting is for modules that are there, with a user-space side that is not.
@@ -108,7 +108,7 @@ func (p project) layingOutBeside() step[checked, laidOut] {
 		stage: stage.Publish,
 		plan:  p.planLibraries,
 		do: func(ctx context.Context, c checked) (laidOut, error) {
-			// What is laid out now shall not need room of its own.
+			// What is laid out now shall not need space of its own.
 			if err := c.driver.RemoveSources(); err != nil {
 				return laidOut{}, stage.Wrap(stage.Publish, err, "the sources of the modules, which are built, cannot be removed", "let the container's root write to the share")
 			}

@@ -135,15 +135,15 @@ func (l *ladder) cannot(do string, f found, err error) error {
 	return stage.Wrap(stage.Source, err, fmt.Sprintf("cannot %s %s of %s from %s", do, f.ref, cmp.Or(l.repository, "a kernel"), l.clone), hint)
 }
 
-// room is an error where the caller has none for the checkout.
-func (l *ladder) room() error {
-	if l.Room == nil {
+// needSpace is an error where the caller has none for it.
+func (l *ladder) needSpace() error {
+	if l.Space == nil {
 		return nil
 	}
 	if l.Full {
-		return l.Room(FullSize, FullFiles)
+		return l.Space(FullSize, FullFiles)
 	}
-	return l.Room(Size, Files)
+	return l.Space(Size, Files)
 }
 
 // size is about how much disk the checkout takes.

@@ -35,7 +35,7 @@ func Complete(ctx context.Context, t kernel.Target, o Options) (Tree, error) {
 	if err := l.mayAsk("it lacks a file that this build needs"); err != nil {
 		return Tree{}, err
 	}
-	if err := l.room(); err != nil {
+	if err := l.needSpace(); err != nil {
 		return Tree{}, err
 	}
 	zerolog.Ctx(ctx).Warn().Str("ref", r.Ref).Msg("fetching the whole kernel source, since a part of it does not do")

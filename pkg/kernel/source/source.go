@@ -95,8 +95,8 @@ type Options struct {
 	// sent to the API's host and, over HTTPS or to the API's very host, to
 	// the git server that belongs to it, and nowhere else.
 	Token string
-	// Room is for [Checkout] and [Complete].
-	Room Room
+	// Space is for [Checkout] and [Complete].
+	Space Space
 	// Runner runs the programs of the host's own tree, to see whether they run
 	// here. Nil runs them on this machine.
 	Runner command.Runner
@@ -147,22 +147,22 @@ type Found struct {
 	// Steps are the rungs that were looked at, in order.
 	Steps []Step
 	// take leaves the source there.
-	take func(context.Context, Room) (Tree, error)
+	take func(context.Context, Space) (Tree, error)
 }
 
-// Room is asked before anything is fetched, with how many bytes of disk and how
+// Space is asked before anything is fetched, with how many bytes of disk and how
 // many files that will take; its error ends the checkout. Nil does not ask.
-type Room func(bytes, files uint64) error
+type Space func(bytes, files uint64) error
 
 // Take leaves the source that was found in the folder that it was to go to,
 // unless it is there or the host's own tree serves: then there is nothing to
 // check out. Its errors are of stage source.
-func (f Found) Take(ctx context.Context, room Room) (Tree, error) { return f.take(ctx, room) }
+func (f Found) Take(ctx context.Context, space Space) (Tree, error) { return f.take(ctx, space) }
 
 // there is for a source that is there already.
 func (f Found) there(tree Tree, step Step) Found {
 	f.Steps = append(f.Steps, step)
-	f.take = func(context.Context, Room) (Tree, error) { return tree, nil }
+	f.take = func(context.Context, Space) (Tree, error) { return tree, nil }
 	return f
 }
 
@@ -215,7 +215,7 @@ func Find(ctx context.Context, t kernel.Target, o Options) (Found, error) {
 func (l *ladder) findElsewhere(ctx context.Context, so Found) (Found, error) {
 	if l.place == tarballPlace {
 		so.Steps = append(so.Steps, Step{RungTarball, l.clone, true, "would be unpacked"})
-		so.take = l.roomy(l.fetchTarball)
+		so.take = l.withSpace(l.fetchTarball)
 		return so, nil
 	}
 	f, err := l.find(ctx)
@@ -231,15 +231,15 @@ func (l *ladder) findElsewhere(ctx context.Context, so Found) (Found, error) {
 			Msg("only the upstream tag is there: this source lacks CoreOS's patches")
 	}
 	so.Steps = append(so.Steps, Step{rung, l.repository + " " + f.ref, true, "exists; would be checked out from " + l.clone})
-	so.take = l.roomy(func(ctx context.Context) (Tree, error) { return l.fetch(ctx, f) })
+	so.take = l.withSpace(func(ctx context.Context) (Tree, error) { return l.fetch(ctx, f) })
 	return so, nil
 }
 
-// roomy fetches where there is room for it.
-func (l *ladder) roomy(fetch func(context.Context) (Tree, error)) func(context.Context, Room) (Tree, error) {
-	return func(ctx context.Context, room Room) (Tree, error) {
-		l.Room = room
-		if err := l.room(); err != nil {
+// withSpace fetches where there is space for it.
+func (l *ladder) withSpace(fetch func(context.Context) (Tree, error)) func(context.Context, Space) (Tree, error) {
+	return func(ctx context.Context, space Space) (Tree, error) {
+		l.Space = space
+		if err := l.needSpace(); err != nil {
 			return Tree{}, err
 		}
 		return fetch(ctx)
@@ -252,7 +252,7 @@ func Checkout(ctx context.Context, t kernel.Target, o Options) (Tree, error) {
 	if err != nil {
 		return Tree{}, err
 	}
-	return found.Take(ctx, o.Room)
+	return found.Take(ctx, o.Space)
 }
 
 // mayAsk is an error where the source is not there, and only the network has it.
