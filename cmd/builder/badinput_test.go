@@ -32,6 +32,7 @@ type badInput struct {
 }
 
 func TestBadInput(t *testing.T) {
+	t.Parallel()
 	groups := map[string][]badInput{
 		"host": badHosts, "source": badSources, "driver": badDrivers, "download": badDownloads,
 		"installer": badInstallers, "share": badShares, "usage": badUsage,
@@ -40,6 +41,7 @@ func TestBadInput(t *testing.T) {
 	for group, inputs := range groups {
 		for _, tt := range inputs {
 			t.Run(group+"/"+tt.name, func(t *testing.T) {
+				t.Parallel()
 				f := newFixture(t)
 				f.build(t)
 				before := f.results(t)
@@ -199,6 +201,7 @@ func wholeRunFile(t *testing.T, f *fixture) string {
 
 // TestRunFile shows that the files that TestBadInput spoils are good ones.
 func TestRunFile(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	wholeRunFile(t, f)
 	f.build(t)

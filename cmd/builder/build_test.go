@@ -13,6 +13,7 @@ import (
 )
 
 func TestBuildPublishesAndARerunHasNothingToDo(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	first := f.build(t)
 	manifest := filepath.Join(f.share, "modules", fixtureRelease, fixtureDriver, "manifest.json")
@@ -59,6 +60,7 @@ func (f *fixture) writeInstallerTimeStamped(t *testing.T) {
 }
 
 func TestBuildAgainWhere(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name   string
 		change func(t *testing.T, f *fixture) []string
@@ -115,6 +117,7 @@ func TestBuildAgainWhere(t *testing.T) {
 // TestTwoSharesGiveTheSameBytes builds the same in two folders, the manifest
 // included. (That compilers give the same is integration's to see.)
 func TestTwoSharesGiveTheSameBytes(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.build(t)
 	want := files(t, filepath.Join(f.share, "modules"))
@@ -132,6 +135,7 @@ func TestTwoSharesGiveTheSameBytes(t *testing.T) {
 }
 
 func TestBuildOutputJSON(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.run(t, "--output", "json")
 	var result struct {
@@ -153,6 +157,7 @@ func TestBuildOutputJSON(t *testing.T) {
 // TestModules builds for a node that only computes. What the installer makes
 // beyond that is not published.
 func TestModules(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.build(t)
 	o := f.run(t, "--modules=nvidia_uvm", "--output=json")
@@ -195,6 +200,7 @@ func TestModules(t *testing.T) {
 }
 
 func TestDryRunSaysWhatEachStageWouldDoAndDoesNothing(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.run(t, "--dry-run")
 	if o.code != 0 {
@@ -218,6 +224,7 @@ func TestDryRunSaysWhatEachStageWouldDoAndDoesNothing(t *testing.T) {
 }
 
 func TestCaptureIsAHostRoot(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	tar := filepath.Join(t.TempDir(), "node.tar.gz")
 	if o := f.run(t, "capture", "--file", tar); o.code != 0 || o.stdout != tar+"\n" {
@@ -230,6 +237,7 @@ func TestCaptureIsAHostRoot(t *testing.T) {
 }
 
 func TestVerifyAgainstAnotherKernel(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	dir := filepath.Dir(strings.TrimSpace(f.build(t).stdout))
 	if o := f.run(t, "verify", dir); o.code != 0 || !strings.Contains(o.stdout, "passed") {
@@ -254,6 +262,7 @@ func TestVerifyAgainstAnotherKernel(t *testing.T) {
 // TestStricterTermsNeedNoSecondBuild asks for the verdict on what is published
 // already.
 func TestStricterTermsNeedNoSecondBuild(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.build(t)
 	before := f.results(t)
@@ -269,6 +278,7 @@ func TestStricterTermsNeedNoSecondBuild(t *testing.T) {
 // TestAllowIsOneCheckAndOnRecord lets kbuild change an option of the host's
 // config: that stops the job, unless the user lets just that pass.
 func TestAllowIsOneCheckAndOnRecord(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	script := filepath.Join(f.bin, "make")
 	write(t, script, 0o755, read(t, script)+`sed -i 's/^CONFIG_SMP=y/# CONFIG_SMP is not set/' "$out/.config"`+"\n")

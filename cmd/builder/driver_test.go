@@ -111,6 +111,7 @@ func driverDigest(t *testing.T, o outcome) (m modules.Manifest, c modules.Check)
 // TestDownload downloads a driver once: what was downloaded serves from then
 // on, also offline, and nothing is written to the user's folder.
 func TestDownload(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	s := newShelf(t, f)
 	args := s.args("--driver-sha256", strings.ToUpper(s.sha256()))
@@ -161,6 +162,7 @@ func TestDownload(t *testing.T) {
 // TestDownloadUnseen takes a driver that nobody vouches for, where the user
 // says so, and has it on record.
 func TestDownloadUnseen(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	s := newShelf(t, f)
 	m, c := driverDigest(t, f.run(t, s.args("--allow=driver-digest")...))
@@ -182,6 +184,7 @@ func TestDownloadUnseen(t *testing.T) {
 
 // TestOwnDriverFirst downloads nothing that the user has.
 func TestOwnDriverFirst(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	s := newShelf(t, f)
 	write(t, filepath.Join(f.share, "cuda", shelfName), 0o644, s.file)
@@ -198,6 +201,7 @@ func TestOwnDriverFirst(t *testing.T) {
 
 // TestDownloadGoesOn has a run go on where the one before had to give up.
 func TestDownloadGoesOn(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	s := newShelf(t, f)
 	whole := s.file
@@ -229,6 +233,7 @@ func TestDownloadGoesOn(t *testing.T) {
 // TestDamagedDownload downloads again what was damaged: on its way, as NVIDIA's
 // own checksums tell, or in the share, as the digest does.
 func TestDamagedDownload(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	s := newShelf(t, f)
 	good := s.file

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -92,7 +93,6 @@ echo `+fixtureRelease+` >"$out/include/config/kernel.release"
 	write(t, filepath.Join(f.bin, "depmod"), 0o755, `#!/bin/sh
 printf index >"$2/lib/modules/$3/modules.dep.bin"
 `)
-	t.Setenv("PATH", f.bin+":"+os.Getenv("PATH"))
 }
 
 var kernelRepository gittest.Template
@@ -175,6 +175,33 @@ type outcome struct {
 	stdout, stderr string
 }
 
+// options are what a run has beside its flags.
+func (f *fixture) options() job.Options {
+	return job.Options{Runner: tools{f.bin}, LookPath: tools{f.bin}.lookPath, StateDir: f.state}
+}
+
+// tools runs the fixture's programs, and those of this machine where there are
+// none. Tests would have to take turns if these were on the process's own PATH.
+type tools struct{ bin string }
+
+func (r tools) Run(ctx context.Context, c command.Command) error {
+	path, err := r.lookPath(c.Args[0])
+	if err == nil {
+		c.Args = append([]string{path}, c.Args[1:]...)
+	}
+	c.Env = append([]string{"PATH=" + r.bin + ":" + os.Getenv("PATH")}, c.Env...)
+	return command.Exec{}.Run(ctx, c)
+}
+
+func (r tools) lookPath(name string) (string, error) {
+	if path := filepath.Join(r.bin, name); !strings.Contains(name, "/") {
+		if _, err := os.Stat(path); err == nil {
+			return path, nil
+		}
+	}
+	return exec.LookPath(name)
+}
+
 func (f *fixture) run(t *testing.T, args ...string) outcome {
 	t.Helper()
 	return f.runContext(t, t.Context(), args...)
@@ -183,7 +210,7 @@ func (f *fixture) run(t *testing.T, args ...string) outcome {
 func (f *fixture) runContext(t *testing.T, ctx context.Context, args ...string) outcome {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	code := run(ctx, defaults{build: job.Options{Runner: command.Exec{}, StateDir: f.state}}, args, f.environ, &stdout, &stderr)
+	code := run(ctx, defaults{build: f.options()}, args, f.environ, &stdout, &stderr)
 	return outcome{code, stdout.String(), stderr.String()}
 }
 

@@ -43,6 +43,7 @@ func fixtureImage(t *testing.T) string {
 // TestBuildFromAKernelImage builds for a kernel that no host runs: there is no
 // more of it than its image, in a file or on a server.
 func TestBuildFromAKernelImage(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	content := fixtureImage(t)
 	file := filepath.Join(t.TempDir(), "flatcar_production_pxe.vmlinuz")
@@ -84,6 +85,7 @@ func TestBuildFromAKernelImage(t *testing.T) {
 // TestOfflineImage builds from an image that an earlier run fetched against the
 // same digest, and from no other that it might be.
 func TestOfflineImage(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	content := fixtureImage(t)
 	sum := fmt.Sprintf("%x", sha256.Sum256([]byte(content)))

@@ -13,8 +13,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
-	"github.com/k8sp/cuda/internal/command"
-	"github.com/k8sp/cuda/pkg/job"
 	"github.com/k8sp/cuda/pkg/node"
 	"github.com/k8sp/cuda/pkg/node/live/livetest"
 )
@@ -65,7 +63,7 @@ func (n *machine) run(t *testing.T, args ...string) outcome {
 
 func (n *machine) defaults() defaults {
 	return defaults{
-		build: job.Options{Runner: command.Exec{}, StateDir: n.state},
+		build: n.options(),
 		load:  node.LoadOptions{Kernel: n.kernel, OwnRoot: n.own},
 	}
 }
@@ -73,6 +71,7 @@ func (n *machine) defaults() defaults {
 // TestLoad is the commands load and unload: their options, what they print and
 // how they end. What they do is pkg/node's, whose tests have it.
 func TestLoad(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.gpu(t, "0x2330")
 	f.build(t)
@@ -227,6 +226,7 @@ func loadUsage(t *testing.T, n *machine) {
 // TestRefusalsHaveRows holds the README's table against the sentences: a row
 // for each, in their order.
 func TestRefusalsHaveRows(t *testing.T) {
+	t.Parallel()
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)

@@ -64,6 +64,7 @@ func paths(result prune.Result) []string {
 }
 
 func TestPrune(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.build(t)
 	results, cuda, logs := f.results(t), files(t, filepath.Join(f.share, "cuda")), files(t, filepath.Join(f.share, ".builder/logs"))
@@ -122,6 +123,7 @@ func TestPrune(t *testing.T) {
 }
 
 func TestPruneKeepsWhatIsNotBuilders(t *testing.T) {
+	t.Parallel()
 	const hidden = "." + fixtureDriver + "-0123456789ab"
 	outside := func(t *testing.T, at string) string {
 		dir := t.TempDir()
@@ -220,6 +222,7 @@ func TestPruneKeepsWhatIsNotBuilders(t *testing.T) {
 }
 
 func TestPruneRefuses(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.build(t)
 	t.Run("a share that is taken", func(t *testing.T) {
@@ -271,6 +274,7 @@ func (c *tiring) Err() error {
 // TestPruneInterrupted ends a run at each of its steps. What is there afterwards
 // is whole, and the next run and the next build take it from there.
 func TestPruneInterrupted(t *testing.T) {
+	t.Parallel()
 	for steps := 0; ; steps++ {
 		f := newFixture(t)
 		f.build(t)

@@ -18,6 +18,7 @@ func (f *fixture) signs(t *testing.T) {
 }
 
 func TestSignedModules(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.signs(t)
 	unsigned := f.run(t)
@@ -95,6 +96,7 @@ var badKeys = []badInput{
 
 // TestTheKeyItselfIsNotShown gives the key where a file's name belongs.
 func TestTheKeyItselfIsNotShown(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	key := read(t, signingKey)
 	environ := f.environ

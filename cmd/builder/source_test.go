@@ -26,6 +26,7 @@ func withNeglected(t *testing.T) (f *fixture, inShare string) {
 
 // What a build turns out to need beyond the lists is fetched, once.
 func TestSourceIsCompleted(t *testing.T) {
+	t.Parallel()
 	for name, lacking := range map[string]func(*testing.T, *fixture, string){
 		"where prepare lacks a file": func(t *testing.T, f *fixture, file string) {
 			make, err := os.ReadFile(filepath.Join(f.bin, "make"))
@@ -58,6 +59,7 @@ cp "$modules"/*.ko "$install"`, file, neglected))
 }
 
 func TestSourceIsNotCompletedForOthersFailures(t *testing.T) {
+	t.Parallel()
 	f, file := withNeglected(t)
 	f.writeInstaller(t, fixtureDriver, `echo "   nv.c:1:10: fatal error: nv.h: No such file or directory" >>"$log"; exit 1`)
 	if o := f.run(t); o.code != 14 || strings.Contains(o.stderr, "completing") {
@@ -69,6 +71,7 @@ func TestSourceIsNotCompletedForOthersFailures(t *testing.T) {
 }
 
 func TestSourceFlags(t *testing.T) {
+	t.Parallel()
 	f, file := withNeglected(t)
 	if o := f.run(t, "--offline"); o.code != 0 {
 		t.Errorf("a repository in a folder needs the network: %s", o.stderr)
@@ -87,6 +90,7 @@ func TestSourceFlags(t *testing.T) {
 }
 
 func TestSourceFromATree(t *testing.T) {
+	t.Parallel()
 	f, _ := withNeglected(t)
 	if err := os.RemoveAll(filepath.Join(f.repository, ".git")); err != nil {
 		t.Fatal(err)
@@ -111,6 +115,7 @@ func TestSourceFromATree(t *testing.T) {
 // TestSourceAlone leaves the source, without a driver package, and a build that
 // may not use the network then has it.
 func TestSourceAlone(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	drivers := filepath.Join(f.share, "cuda")
 	if err := os.Rename(drivers, drivers+".later"); err != nil {

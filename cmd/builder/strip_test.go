@@ -21,6 +21,7 @@ func (f *fixture) withDebug(t *testing.T) {
 }
 
 func TestDebuggingInformationGoes(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.withDebug(t)
 	dir := filepath.Dir(strings.TrimSpace(f.build(t).stdout))
@@ -30,6 +31,7 @@ func TestDebuggingInformationGoes(t *testing.T) {
 }
 
 func TestDebuggingInformationStaysWhereItIsAskedFor(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.withDebug(t)
 	o := f.run(t, "--debug-info")
@@ -42,6 +44,7 @@ func TestDebuggingInformationStaysWhereItIsAskedFor(t *testing.T) {
 }
 
 func TestStripThatFails(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.withDebug(t)
 	write(t, filepath.Join(f.bin, "strip"), 0o755, "#!/bin/sh\necho no such format\nexit 1\n")

@@ -9,9 +9,6 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/k8sp/cuda/internal/command"
-	"github.com/k8sp/cuda/pkg/job"
 )
 
 // terminal is one of the kernel's own, so many columns wide: what is written to
@@ -73,7 +70,7 @@ func TestBarOnATerminal(t *testing.T) {
 				}
 			}()
 			var stdout bytes.Buffer
-			code := run(t.Context(), defaults{build: job.Options{Runner: command.Exec{}, StateDir: f.state}}, []string{"--build-timeout=1m"}, f.environ, &stdout, stderr)
+			code := run(t.Context(), defaults{build: f.options()}, []string{"--build-timeout=1m"}, f.environ, &stdout, stderr)
 			stderr.Close()
 			seen := <-text
 			if code != 0 {
@@ -93,6 +90,7 @@ func TestBarOnATerminal(t *testing.T) {
 }
 
 func TestQuiet(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.environ = append(f.environ, "BUILDER_NO_SUCH_OPTION=1") // a warning otherwise
 	if o := f.run(t, "--quiet"); o.code != 0 || o.stderr != "" || !strings.HasSuffix(o.stdout, "manifest.json\n") {

@@ -16,6 +16,7 @@ import (
 // that died leave in one: nothing in it is a stranger, and prune leaves only what
 // is published, the user's, or listed as kept.
 func TestUsedShare(t *testing.T) {
+	t.Parallel()
 	const ended, lasting = "11111111-2222-3333-4444-555555555555", "0b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0"
 	f := newFixture(t)
 	f.build(t)

@@ -23,6 +23,7 @@ func (f *fixture) laidOut(t *testing.T) []string {
 }
 
 func TestUserSpaceIsLaidOut(t *testing.T) {
+	t.Parallel()
 	for part, want := range map[string]string{
 		"":        "nvidia-smi libcuda.so.1 libcuda.so." + fixtureDriver,
 		"compute": "nvidia-smi libcuda.so.1 libcuda.so." + fixtureDriver,
@@ -71,6 +72,7 @@ func TestUserSpaceIsLaidOut(t *testing.T) {
 // TestUserSpaceAlone changes what makes the user-space side be laid out again,
 // and nothing be built.
 func TestUserSpaceAlone(t *testing.T) {
+	t.Parallel()
 	libcuda := filepath.Join("driver", fixtureDriver, "usr/lib64/libcuda.so."+fixtureDriver)
 	for name, c := range map[string]struct {
 		spoil func(t *testing.T, f *fixture)
@@ -115,6 +117,7 @@ func TestUserSpaceAlone(t *testing.T) {
 // TestUserSpaceOfAThinnedPackage builds modules from a folder of which only
 // their sources were kept.
 func TestUserSpaceOfAThinnedPackage(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	for _, name := range []string{"nvidia-smi", "libcuda.so." + fixtureDriver} {
 		remove(t, filepath.Join(f.driver(fixtureDriver), name))
@@ -132,6 +135,7 @@ func TestUserSpaceOfAThinnedPackage(t *testing.T) {
 }
 
 func TestVerifyUserSpace(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.build(t)
 	dir := filepath.Join(f.share, "driver", fixtureDriver)
