@@ -2,6 +2,7 @@
 package pkg_test
 
 import (
+	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
@@ -124,5 +125,42 @@ func TestNVIDIAIsPkgCudas(t *testing.T) {
 	}
 	if looked < 50 {
 		t.Errorf("%d files are not those packages", looked)
+	}
+}
+
+// TestErrorsSayWhatToDo: a failure that a user reads ends with what to do next,
+// and "check" is not that.
+func TestErrorsSayWhatToDo(t *testing.T) {
+	hints := 0
+	for _, name := range sources(t) {
+		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", name), nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
+				return true
+			}
+			function, ok := call.Fun.(*ast.SelectorExpr)
+			if !ok || len(call.Args) == 0 || function.Sel.Name != "New" && function.Sel.Name != "Wrap" {
+				return true
+			}
+			if pkg, ok := function.X.(*ast.Ident); !ok || pkg.Name != "stage" {
+				return true
+			}
+			hint, ok := call.Args[len(call.Args)-1].(*ast.BasicLit)
+			if !ok {
+				return true // made of parts
+			}
+			hints++
+			if text, err := strconv.Unquote(hint.Value); err != nil || len(strings.Fields(text)) < 2 || text == "check the share" {
+				t.Errorf("%s: the hint %s says nothing", name, hint.Value)
+			}
+			return true
+		})
+	}
+	if hints < 50 {
+		t.Errorf("%d hints are not all", hints)
 	}
 }

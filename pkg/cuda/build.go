@@ -92,6 +92,9 @@ type Built struct {
 	Undefined []string
 }
 
+// writableHint is for what fails in the scratch folder.
+const writableHint = "let the container's root read and write the share, and run again"
+
 // Build runs the package's nvidia-installer in its kernel-modules-only mode
 // and returns the modules that came out. Success is judged by them: the
 // installer's exit status can be 0 with one missing. The error of a build that
@@ -108,7 +111,7 @@ func Build(ctx context.Context, d Driver, o BuildOptions) (Built, error) {
 	}
 	dir, err := makeFolders(o)
 	if err != nil {
-		return Built{}, stage.Wrap(stage.Build, err, "the build's folders cannot be made", "")
+		return Built{}, stage.Wrap(stage.Build, err, "the build's folders cannot be made", writableHint)
 	}
 	args, err := compose(known, d, o, dir)
 	if err != nil {
@@ -130,14 +133,14 @@ func Build(ctx context.Context, d Driver, o BuildOptions) (Built, error) {
 		b.InstallerFlags = append(b.InstallerFlags, a.record())
 	}
 	if b.Files, err = gatherModules(dir); err != nil {
-		return Built{}, stage.Wrap(stage.Build, err, "the built modules cannot be gathered", "")
+		return Built{}, stage.Wrap(stage.Build, err, "the built modules cannot be gathered", writableHint)
 	}
 	if b.Files, err = drop(b.Files, o.Exclude); err != nil {
-		return Built{}, stage.Wrap(stage.Build, err, "a module that was not asked for cannot be removed", "")
+		return Built{}, stage.Wrap(stage.Build, err, "a module that was not asked for cannot be removed", writableHint)
 	}
 	log, err := readLog(o.LogFile)
 	if err != nil {
-		return Built{}, stage.Wrap(stage.Build, err, "nvidia-installer's log cannot be read", "")
+		return Built{}, stage.Wrap(stage.Build, err, "nvidia-installer's log cannot be read", writableHint)
 	}
 	b.Undefined = log.Undefined
 	missing := missingModules(d.Modules(o.ModuleType), o.Exclude, b.Files)

@@ -68,7 +68,7 @@ func Capture(ctx context.Context, root *Root, w io.Writer, keep func(PCIDevice) 
 			return err
 		}
 		if err := c.add(ctx, name); err != nil {
-			return stage.Wrap(stage.Detect, err, "cannot capture the host", "")
+			return stage.Wrap(stage.Detect, err, "cannot capture the host", "let builder read the host root, and write the whole of the capture: free some space where it goes")
 		}
 	}
 	return c.archive.Close()

@@ -128,7 +128,8 @@ var component = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.+~-]*$`)
 func location(s *share.Share, release, version string) (string, error) {
 	for _, part := range []string{release, version} {
 		if !component.MatchString(part) {
-			return "", stage.New(stage.Publish, fmt.Sprintf("%q cannot be the name of a folder, so the modules have no place", part), "")
+			return "", stage.New(stage.Publish, fmt.Sprintf("%q cannot be the name of a folder, so the modules have no place", part),
+				"report this as a bug, with the kernel's release and the driver's version")
 		}
 	}
 	return s.Result(release, version), nil

@@ -175,7 +175,7 @@ func (m Manifest) Gate(dir string, target kernel.Target, cert *x509.Certificate)
 		mods, err = Authenticate(mods, cert)
 	}
 	if err != nil {
-		return nil, stage.Wrap(stage.Check, err, "a published module cannot be read", "check the share")
+		return nil, stage.Wrap(stage.Check, err, "a published module cannot be read", "let builder read all of the share, or build again")
 	}
 	return Gate(mods, target, m.expect(want)), nil
 }

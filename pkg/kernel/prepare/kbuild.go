@@ -62,7 +62,7 @@ type kbuild struct {
 func newKbuild(t kernel.Target, src source.Tree, out string, o Options) (*kbuild, error) {
 	arch, ok := kbuildArch[t.Arch]
 	if !ok {
-		return nil, stage.New(stage.Prepare, fmt.Sprintf("kbuild's name for the architecture %q is not known", t.Arch), "")
+		return nil, stage.New(stage.Prepare, fmt.Sprintf("kbuild's name for the architecture %q is not known", t.Arch), "build for a kernel of x86_64 or aarch64")
 	}
 	once, err := askonce.Makefile(src.Dir, changing...)
 	if err == nil {

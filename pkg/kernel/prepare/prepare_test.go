@@ -342,7 +342,7 @@ func TestPrepareFails(t *testing.T) {
 		{
 			name:   "an architecture kbuild was never asked for",
 			change: func(_ *fakeKbuild, k *kernel.Target, _ *source.Tree) { k.Arch = "vax" },
-			want:   `prepare: kbuild's name for the architecture "vax" is not known`,
+			want:   `prepare: kbuild's name for the architecture "vax" is not known. Build for a kernel of x86_64 or aarch64.`,
 		},
 		{
 			name: "the disk is full",

@@ -27,7 +27,8 @@ func Complete(ctx context.Context, t kernel.Target, o Options) (Tree, error) {
 	}
 	r, err := readRecord(l.dir)
 	if err != nil {
-		return Tree{}, stage.Wrap(stage.Source, err, "the kernel source cannot be completed: it is not ours", "")
+		return Tree{}, stage.Wrap(stage.Source, err, "the kernel source lacks a file that the build needs, and builder did not fetch it",
+			"complete it, or move it away and let builder fetch it")
 	}
 	if err := l.checkVacant(); err != nil {
 		return Tree{}, err

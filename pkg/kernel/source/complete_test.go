@@ -48,7 +48,7 @@ func TestCompleteRefuses(t *testing.T) {
 	r := newRepository(t)
 	o := r.options(t)
 	_, err := Complete(t.Context(), target(t, "4.7.3-coreos"), o)
-	wantError(t, err, stage.Source, "cannot be completed")
+	wantError(t, err, stage.Source, "builder did not fetch it", "move it away")
 	if _, err := Checkout(t.Context(), target(t, "4.7.3-coreos"), o); err != nil {
 		t.Fatal(err)
 	}

@@ -67,7 +67,7 @@ func newLadder(t kernel.Target, o Options) (*ladder, error) {
 	}
 	var err error
 	if l.needs, err = needs.For(t.Arch); err != nil {
-		return nil, stage.Wrap(stage.Source, err, "cannot choose the files of the kernel source", "")
+		return nil, stage.Wrap(stage.Source, err, "cannot choose the files of the kernel source", "fetch all of them with --full-source")
 	}
 	if l.refs, err = refsFor(t.Release, o.Ref); err != nil {
 		return nil, err

@@ -119,7 +119,7 @@ func (l *ladder) localTree() (Tree, error) {
 	}
 	digest, err := l.digestTree(l.From)
 	if err != nil {
-		return Tree{}, stage.Wrap(stage.Source, err, "the kernel source cannot be read", "")
+		return Tree{}, stage.Wrap(stage.Source, err, "the kernel source cannot be read", "let the container's root read all of the folder that --source names")
 	}
 	return Tree{Dir: l.From, Rung: RungLocal, Ref: filepath.Base(l.From), Commit: digest, Version: v.String(), Reused: true}, nil
 }
