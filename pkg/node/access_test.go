@@ -60,8 +60,8 @@ func TestAccessModules(t *testing.T) {
 					own[name] = text
 				}
 			}
-			a := Access{Host: root(t, tt.host), Own: root(t, own), Kernel: answers{try: tt.try}}
-			if diff := cmp.Diff(tt.want, a.Modules(live.Family)); diff != "" {
+			a := access{host: root(t, tt.host), own: root(t, own), kernel: answers{try: tt.try}}
+			if diff := cmp.Diff(tt.want, a.modules(live.Family)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -84,8 +84,8 @@ func TestAccessDevices(t *testing.T) {
 		{"no CAP_MKNOD", refusal("mknod", unix.EPERM), hosts, []Finding{NoMknod.Of("/dev")}},
 		{"read-only", refusal("mknod", unix.EROFS), hosts, []Finding{ReadOnlyDev.Of("/dev")}},
 	} {
-		a := Access{Own: root(t, map[string]string{"proc/self/mountinfo": tt.mounts}), Kernel: answers{opened: tt.opened}}
-		if diff := cmp.Diff(tt.want, a.Devices("/dev")); diff != "" {
+		a := access{own: root(t, map[string]string{"proc/self/mountinfo": tt.mounts}), kernel: answers{opened: tt.opened}}
+		if diff := cmp.Diff(tt.want, a.devices("/dev")); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
 		}
 	}
@@ -96,8 +96,8 @@ func TestAccessGPUs(t *testing.T) {
 	two := one
 	two.Address = "0000:02:00.0"
 	host := root(t, map[string]string{"sys/bus/pci/devices/0000:01:00.0/x": "", "sys/bus/pci/devices/0000:02:00.0/x": ""})
-	a := Access{Host: host}
-	if diff := cmp.Diff([]Finding{NoDevice.Of()}, a.GPUs(nil)); diff != "" {
+	a := access{host: host}
+	if diff := cmp.Diff([]Finding{NoDevice.Of()}, a.gpus(nil)); diff != "" {
 		t.Errorf("none (-want +got):\n%s", diff)
 	}
 	for _, step := range []struct {
@@ -110,7 +110,7 @@ func TestAccessGPUs(t *testing.T) {
 		if err := os.Symlink("../../../bus/pci/drivers/"+step.to, host.Dir()+"/sys/bus/pci/devices/"+step.bind+"/driver"); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(step.want, a.GPUs([]kernel.PCIDevice{one, two})); diff != "" {
+		if diff := cmp.Diff(step.want, a.gpus([]kernel.PCIDevice{one, two})); diff != "" {
 			t.Errorf("after %s (-want +got):\n%s", step.to, diff)
 		}
 	}
@@ -139,7 +139,7 @@ func TestExplain(t *testing.T) {
 		{"anything else", unix.ENOEXEC, []string{"nvidia: version magic 'a' should be 'b'"}, nil, Refused.Of("nvidia", "ENOEXEC (exec format error)")},
 		{"no number", errors.New("no such thing"), nil, nil, Refused.Of("nvidia", "no such thing")},
 	} {
-		if diff := cmp.Diff(tt.want, Explain(live.Main, tt.err, tt.log, tt.hidden)); diff != "" {
+		if diff := cmp.Diff(tt.want, explain(live.Main, tt.err, tt.log, tt.hidden)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
 		}
 	}

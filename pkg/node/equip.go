@@ -57,7 +57,7 @@ func (l *loader) finish(ctx context.Context) error {
 	if l.Check {
 		// A container that makes device files for others need not be one that
 		// may open them.
-		if l.access.IsHosts(l.Dev) {
+		if l.access.isHosts(l.Dev) {
 			return ofKind(filesKind, devices.Present(l.Dev, plan))
 		}
 		return ofKind(filesKind, devices.Check(l.Dev, plan))
@@ -101,7 +101,7 @@ func (hostFiles) Remove(ctx context.Context, dev string, files []devices.File) (
 // are changes of the host.
 func (l *loader) makeFiles(ctx context.Context, plan []devices.File) error {
 	changes := func(files []devices.File) (list []change) {
-		if l.access.IsHosts(l.Dev) {
+		if l.access.isHosts(l.Dev) {
 			for _, f := range files {
 				list = append(list, deviceFile{l.Dev, f})
 			}
@@ -125,10 +125,10 @@ func (l *loader) makeFiles(ctx context.Context, plan []devices.File) error {
 // own; nothing where its runtime has given it the GPUs, as --gpus and CDI do.
 // A load of modules has looked before it began.
 func (l *loader) mayUse(plan []devices.File) error {
-	if l.result.State == Loaded || l.access.IsHosts(l.Dev) {
+	if l.result.State == Loaded || l.access.isHosts(l.Dev) {
 		return nil
 	}
-	found := l.access.Devices(l.Dev)
+	found := l.access.devices(l.Dev)
 	control := slices.DeleteFunc(slices.Clone(plan), func(n devices.File) bool { return n.Path != devices.Control })
 	if len(found) == 0 || len(control) > 0 && devices.Check(l.Dev, control) == nil {
 		return nil
@@ -202,7 +202,7 @@ func (l *loader) specify(ctx context.Context, root userspace.Root, plan []device
 	dir, named := l.CDIDir, l.CDIDir != ""
 	if !named {
 		dir = filepath.Join(l.own.Dir(), cdi.Dir)
-		if !l.access.IsMount(dir) {
+		if !l.access.isMount(dir) {
 			dir = l.share.CDI()
 		}
 	}
@@ -213,7 +213,7 @@ func (l *loader) specify(ctx context.Context, root userspace.Root, plan []device
 			return nil
 		}
 	}
-	folder := cdiFolder{Dir: dir, Mounted: l.access.OnMount(dir)}
+	folder := cdiFolder{Dir: dir, Mounted: l.access.onMount(dir)}
 	if inShare {
 		folder = cdiFolder{Dir: cdiInShare}
 	}
@@ -236,7 +236,7 @@ func (l *loader) specify(ctx context.Context, root userspace.Root, plan []device
 			log.Warn().Err(err).Str("file", file).Msg("its owner stays root")
 		}
 	}
-	if !l.access.IsHosts(l.Dev) {
+	if !l.access.isHosts(l.Dev) {
 		log.Warn().Str("dev", l.Dev).Msg("the device files are this container's own: for others, mount the host's with -v /dev:/dev")
 	}
 	log.Info().Str("file", file).Msg("CDI specification")

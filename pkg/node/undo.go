@@ -113,7 +113,7 @@ func (c firmwarePath) undo(ctx context.Context, u *undoing) error {
 // undo removes the file from the host's /dev, wherever that is mounted now.
 func (c deviceFile) undo(ctx context.Context, u *undoing) error {
 	dirs := []string{c.Dev, u.Dev}
-	at := slices.IndexFunc(dirs, u.access.IsHosts)
+	at := slices.IndexFunc(dirs, u.access.isHosts)
 	if at < 0 {
 		return errors.New("device files are in the host's /dev, which is not mounted in this container")
 	}
@@ -133,7 +133,7 @@ func (c cdiFolder) undo(ctx context.Context, u *undoing) error {
 	if !filepath.IsAbs(dir) {
 		dir = filepath.Join(u.share.Dir(), dir)
 	}
-	if c.Mounted && !u.access.OnMount(dir) {
+	if c.Mounted && !u.access.onMount(dir) {
 		return fmt.Errorf("a CDI specification is in %s, which is not mounted in this container", dir)
 	}
 	if err := cdi.Remove(dir); err != nil {

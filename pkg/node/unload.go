@@ -131,10 +131,10 @@ func (l *loader) whyItStays(driver, module string, err error, mark live.Mark) er
 	case errors.Is(err, unix.ENOSYS):
 		return refuse([]Finding{NoUnload.Of()}, nil)
 	case errors.Is(err, unix.EPERM):
-		return refuse(l.access.Modules(nil), err)
+		return refuse(l.access.modules(nil), err)
 	}
 	said, hidden := mark.Since()
-	return refuse([]Finding{Refused.Of("to unload "+module, err.Error())}, LogError(said, hidden))
+	return refuse([]Finding{Refused.Of("to unload "+module, err.Error())}, logError(said, hidden))
 }
 
 // takeOutOther unloads the driver that is loaded for another one.
