@@ -89,16 +89,11 @@ func (l *loader) takeOutOurs(ctx context.Context, result *UnloadResult) error {
 	}
 	removed, err := l.takeOut(ctx, result.Driver, ours)
 	result.Modules = append(result.Modules, removed...)
-	if err != nil {
-		l.journal.forgetModules(removed)
-		l.journal.keep(ctx)
-		return err
-	}
-	l.journal.forget(is[driverModule])
-	return nil
+	return err
 }
 
-// takeOut takes modules of the driver out if nobody uses any of them. They are
+// takeOut takes modules of the driver, all that are loaded of those that the
+// journal has, out if nobody uses any of them, and has the journal say so. They are
 // in an order in which they can be loaded.
 func (l *loader) takeOut(ctx context.Context, driver string, list []live.Module) (removed []string, err error) {
 	if slices.ContainsFunc(list, func(m live.Module) bool { return m.References < 0 }) {
@@ -117,9 +112,12 @@ func (l *loader) takeOut(ctx context.Context, driver string, list []live.Module)
 			zerolog.Ctx(ctx).Info().Str("module", m.Name).Msg("unloaded")
 		case errors.Is(err, unix.ENOENT):
 		default:
+			l.journal.forgetModules(removed)
+			l.journal.keep(ctx)
 			return removed, l.whyItStays(driver, m.Name, err, mark)
 		}
 	}
+	l.journal.forget(is[driverModule])
 	return removed, nil
 }
 
@@ -140,8 +138,6 @@ func (l *loader) whyItStays(driver, module string, err error, mark live.Mark) er
 // takeOutOther unloads the driver that is loaded for another one.
 func (l *loader) takeOutOther(ctx context.Context) error {
 	removed, err := l.takeOut(ctx, l.state.Version(), l.state.Driver())
-	l.journal.forgetModules(removed)
-	l.journal.keep(ctx)
 	if err != nil {
 		return err
 	}
