@@ -68,10 +68,13 @@ func (l *loader) rollBack(ctx context.Context) {
 
 // undo takes the module out.
 func (c driverModule) undo(_ context.Context, u *undoing) error {
-	if err := u.Kernel.Remove(c.Name); err != nil && !errors.Is(err, unix.ENOENT) {
+	err := u.Kernel.Remove(c.Name)
+	switch {
+	case err == nil:
+		u.result.Modules = append(u.result.Modules, c.Name)
+	case !errors.Is(err, unix.ENOENT):
 		return fmt.Errorf("the module %s is loaded (%w)", c.Name, err)
 	}
-	u.result.Modules = append(u.result.Modules, c.Name)
 	return nil
 }
 
