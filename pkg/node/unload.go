@@ -51,7 +51,7 @@ func (l *loader) takeBack(ctx context.Context, result *UnloadResult) error {
 	loaded := l.state.Version()
 	if len(l.journal.entries) == 0 {
 		if loaded != "" {
-			log.Info().Str("driver", loaded).Msg("a driver is loaded, and not by builder; it is left as it is")
+			log.Info().Str("driver", loaded).Msg("a driver is loaded, and not by builder, unless load had another share or " + runDir + " mounted; it is left as it is")
 		} else {
 			log.Info().Msg("no driver is loaded, and there is nothing to undo")
 		}
