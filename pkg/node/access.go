@@ -15,30 +15,30 @@ import (
 	"github.com/k8sp/cuda/pkg/node/live"
 )
 
-// Access is what is looked at to tell what this process may do.
-type Access struct {
-	// Host is the host, Own the root that this process itself has: its
-	// capabilities and its mounts are in Own's proc/self.
-	Host, Own *kernel.Root
-	Kernel    live.Kernel
+// access is what is looked at to tell what this process may do.
+type access struct {
+	// host is the host, own the root that this process itself has: its
+	// capabilities and its mounts are in own's proc/self.
+	host, own *kernel.Root
+	kernel    live.Kernel
 }
 
-// Modules says what stands in the way of loading modules at all.
-func (a Access) Modules(names []string) []Finding {
-	try := a.Kernel.Try()
+// modules says what stands in the way of loading modules at all.
+func (a access) modules(names []string) []Finding {
+	try := a.kernel.Try()
 	// A container's limits may answer before the kernel does, and by either
 	// number, so /proc tells as well.
-	without := errors.Is(try, unix.EPERM) && a.Host.Exists("proc/sys/kernel/osrelease") && !a.Host.Exists("proc/modules") ||
-		errors.Is(try, unix.ENOSYS) && !(a.Host.Exists("proc/modules") && a.Own.Exists("proc/modules"))
+	without := errors.Is(try, unix.EPERM) && a.host.Exists("proc/sys/kernel/osrelease") && !a.host.Exists("proc/modules") ||
+		errors.Is(try, unix.ENOSYS) && !(a.host.Exists("proc/modules") && a.own.Exists("proc/modules"))
 	if without {
-		return []Finding{NoModules.Of(a.Kernel.Release())}
+		return []Finding{NoModules.Of(a.kernel.Release())}
 	}
 	var found []Finding
-	disabled := a.Host.Text("proc/sys/kernel/modules_disabled") == "1"
+	disabled := a.host.Text("proc/sys/kernel/modules_disabled") == "1"
 	if disabled {
 		found = append(found, Disabled.Of())
 	}
-	if list := a.Blacklisted(names); len(list) > 0 {
+	if list := a.blacklisted(names); len(list) > 0 {
 		found = append(found, Blacklisted.Of(strings.Join(list, ", ")))
 	}
 	switch {
@@ -54,8 +54,8 @@ func (a Access) Modules(names []string) []Finding {
 
 // can says whether this process has a capability; true where that is not to be
 // seen.
-func (a Access) can(capability int) bool {
-	for line := range strings.Lines(a.Own.Text("proc/self/status")) {
+func (a access) can(capability int) bool {
+	for line := range strings.Lines(a.own.Text("proc/self/status")) {
 		if hex, ok := strings.CutPrefix(line, "CapEff:"); ok {
 			set, err := strconv.ParseUint(strings.TrimSpace(hex), 16, 64)
 			return err != nil || set>>capability&1 == 1
@@ -66,20 +66,20 @@ func (a Access) can(capability int) bool {
 
 // inUserNamespace says whether this process is in another user namespace than
 // the first, in which everybody is who they are.
-func (a Access) inUserNamespace() bool {
-	line := a.Own.Text("proc/self/uid_map")
+func (a access) inUserNamespace() bool {
+	line := a.own.Text("proc/self/uid_map")
 	return line != "" && !slices.Equal(strings.Fields(line), []string{"0", "0", "4294967295"})
 }
 
-// Blacklisted are those of the modules that the kernel's command line has the
+// blacklisted are those of the modules that the kernel's command line has the
 // kernel refuse.
-func (a Access) Blacklisted(names []string) []string {
-	return blacklisted(a.Host.Text("proc/cmdline"), names)
+func (a access) blacklisted(names []string) []string {
+	return blacklistedBy(a.host.Text("proc/cmdline"), names)
 }
 
-// blacklisted are those of the modules that module_blacklist= on a kernel's
+// blacklistedBy are those of the modules that module_blacklist= on a kernel's
 // command line names (kernel/module/main.c, blacklisted).
-func blacklisted(line string, names []string) []string {
+func blacklistedBy(line string, names []string) []string {
 	var found []string
 	for word := range strings.FieldsSeq(line) {
 		if word == "--" {
@@ -98,16 +98,16 @@ func blacklisted(line string, names []string) []string {
 	return found
 }
 
-// GPUs says what stands in the way of a driver with the graphics devices on the
+// gpus says what stands in the way of a driver with the graphics devices on the
 // host's bus: that there is none, or that all of them have another driver.
-func (a Access) GPUs(gpus []kernel.PCIDevice) []Finding {
+func (a access) gpus(gpus []kernel.PCIDevice) []Finding {
 	if len(gpus) == 0 {
 		return []Finding{NoDevice.Of()}
 	}
 	var found []Finding
 	for _, gpu := range gpus {
 		if driver := a.driver(gpu); driver != "" && driver != live.Main {
-			found = append(found, HeldDevice.Of(Describe(gpu), driver))
+			found = append(found, HeldDevice.Of(describe(gpu), driver))
 		}
 	}
 	if len(found) < len(gpus) {
@@ -116,14 +116,14 @@ func (a Access) GPUs(gpus []kernel.PCIDevice) []Finding {
 	return found
 }
 
-// Describe names a device for people.
-func Describe(d kernel.PCIDevice) string {
+// describe names a device for people.
+func describe(d kernel.PCIDevice) string {
 	return fmt.Sprintf("%04x:%04x at %s", d.Vendor, d.Device, d.Address)
 }
 
 // driver is what a device of the bus is bound to; "" where it is to nothing.
-func (a Access) driver(d kernel.PCIDevice) string {
-	target := a.Host.Link("sys/bus/pci/devices/" + d.Address + "/driver")
+func (a access) driver(d kernel.PCIDevice) string {
+	target := a.host.Link("sys/bus/pci/devices/" + d.Address + "/driver")
 	if target == "" {
 		return ""
 	}
@@ -137,20 +137,20 @@ const (
 	controlMinor = 255
 )
 
-// Devices says what stands in the way of making device files in a folder, and
+// devices says what stands in the way of making device files in a folder, and
 // of opening them where they are only for this container.
-func (a Access) Devices(dir string) []Finding {
+func (a access) devices(dir string) []Finding {
 	if err := unix.Access(dir, unix.W_OK); errors.Is(err, unix.EROFS) {
 		return []Finding{ReadOnlyDev.Of(dir)}
 	}
-	err := a.Kernel.Open(dir, nvidiaMajor, controlMinor)
+	err := a.kernel.Open(dir, nvidiaMajor, controlMinor)
 	var path *fs.PathError
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, unix.EROFS):
 		return []Finding{ReadOnlyDev.Of(dir)}
-	case errors.As(err, &path) && path.Op == "open" && a.IsHosts(dir):
+	case errors.As(err, &path) && path.Op == "open" && a.isHosts(dir):
 		return nil
 	case path != nil && path.Op == "open":
 		return []Finding{DeviceCgroup.Of(dir)}
@@ -160,29 +160,29 @@ func (a Access) Devices(dir string) []Finding {
 	return nil // nothing of this container's: making the files will tell
 }
 
-// IsHosts says whether a folder is the host's /dev, whose files are for other
+// isHosts says whether a folder is the host's /dev, whose files are for other
 // containers as well: a container's own is a tmpfs.
-func (a Access) IsHosts(dir string) bool {
+func (a access) isHosts(dir string) bool {
 	mount, ok := a.mount(dir)
 	return ok && mount.Type == "devtmpfs"
 }
 
-// IsMount says whether something is mounted at a folder.
-func (a Access) IsMount(dir string) bool {
+// isMount says whether something is mounted at a folder.
+func (a access) isMount(dir string) bool {
 	mount, ok := a.mount(dir)
 	return ok && mount.Point == dir && dir != "/"
 }
 
-// OnMount says whether a folder is on anything that is mounted, which in a
+// onMount says whether a folder is on anything that is mounted, which in a
 // container is not its own.
-func (a Access) OnMount(dir string) bool {
+func (a access) onMount(dir string) bool {
 	mount, ok := a.mount(dir)
 	return ok && mount.Point != "/"
 }
 
 // mount is the mount of this process that a folder is on.
-func (a Access) mount(dir string) (live.Mount, bool) {
-	text, err := a.Own.ReadFile("proc/self/mountinfo")
+func (a access) mount(dir string) (live.Mount, bool) {
+	text, err := a.own.ReadFile("proc/self/mountinfo")
 	if err != nil {
 		return live.Mount{}, false
 	}

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"errors"
 	"io/fs"
 	"os"
 	"strings"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/node/live"
-	"github.com/k8sp/cuda/pkg/stage"
 )
 
 // answers is a kernel that only answers.
@@ -60,8 +58,8 @@ func TestAccessModules(t *testing.T) {
 					own[name] = text
 				}
 			}
-			a := Access{Host: root(t, tt.host), Own: root(t, own), Kernel: answers{try: tt.try}}
-			if diff := cmp.Diff(tt.want, a.Modules(live.Family)); diff != "" {
+			a := access{host: root(t, tt.host), own: root(t, own), kernel: answers{try: tt.try}}
+			if diff := cmp.Diff(tt.want, a.modules(live.Family)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -84,8 +82,8 @@ func TestAccessDevices(t *testing.T) {
 		{"no CAP_MKNOD", refusal("mknod", unix.EPERM), hosts, []Finding{NoMknod.Of("/dev")}},
 		{"read-only", refusal("mknod", unix.EROFS), hosts, []Finding{ReadOnlyDev.Of("/dev")}},
 	} {
-		a := Access{Own: root(t, map[string]string{"proc/self/mountinfo": tt.mounts}), Kernel: answers{opened: tt.opened}}
-		if diff := cmp.Diff(tt.want, a.Devices("/dev")); diff != "" {
+		a := access{own: root(t, map[string]string{"proc/self/mountinfo": tt.mounts}), kernel: answers{opened: tt.opened}}
+		if diff := cmp.Diff(tt.want, a.devices("/dev")); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
 		}
 	}
@@ -96,8 +94,8 @@ func TestAccessGPUs(t *testing.T) {
 	two := one
 	two.Address = "0000:02:00.0"
 	host := root(t, map[string]string{"sys/bus/pci/devices/0000:01:00.0/x": "", "sys/bus/pci/devices/0000:02:00.0/x": ""})
-	a := Access{Host: host}
-	if diff := cmp.Diff([]Finding{NoDevice.Of()}, a.GPUs(nil)); diff != "" {
+	a := access{host: host}
+	if diff := cmp.Diff([]Finding{NoDevice.Of()}, a.gpus(nil)); diff != "" {
 		t.Errorf("none (-want +got):\n%s", diff)
 	}
 	for _, step := range []struct {
@@ -110,60 +108,8 @@ func TestAccessGPUs(t *testing.T) {
 		if err := os.Symlink("../../../bus/pci/drivers/"+step.to, host.Dir()+"/sys/bus/pci/devices/"+step.bind+"/driver"); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(step.want, a.GPUs([]kernel.PCIDevice{one, two})); diff != "" {
+		if diff := cmp.Diff(step.want, a.gpus([]kernel.PCIDevice{one, two})); diff != "" {
 			t.Errorf("after %s (-want +got):\n%s", step.to, diff)
 		}
-	}
-}
-
-func TestExplain(t *testing.T) {
-	for _, tt := range []struct {
-		name   string
-		err    error
-		log    []string
-		hidden error
-		want   Finding
-	}{
-		{"no GPU", unix.ENODEV, []string{"nvidia: loading out-of-tree module taints kernel.", "NVRM: No NVIDIA GPU found."}, nil, NoDevice.Of()},
-		{"no GPU, and no log", unix.ENODEV, nil, unix.EPERM, NoDevice.Of()},
-		{"a GPU of later drivers", unix.ENODEV, []string{
-			"NVRM: The NVIDIA GPU 0000:65:00.0 (PCI ID: 10de:2bb5)", "NVRM: installed in this system is not supported by the", "NVRM: NVIDIA 535.261.03 driver release.",
-		}, nil, NotServed.Of("10de:2bb5 at 0000:65:00.0", "the GPU installed in this system is not supported by the NVIDIA 535.261.03 driver release")},
-		{"a GPU of earlier drivers", unix.ENODEV, []string{ // recorded, of 535.261.03
-			"NVRM: The NVIDIA GeForce 9500 GT GPU installed in this system is", "NVRM:  supported through the NVIDIA 340.xx Legacy drivers. Please",
-			"NVRM:  visit http://www.nvidia.com/object/unix.html for more", "NVRM:  information.  The 535.261.03 NVIDIA driver will ignore",
-			"NVRM:  this GPU.  Continuing probe...", "NVRM: No NVIDIA GPU found.",
-		}, nil, NotServed.Of("GeForce 9500 GT", "it runs with the legacy drivers 340.xx only")},
-		{"an unsigned module", unix.EKEYREJECTED, []string{"Loading of unsigned module is rejected"}, nil,
-			Unsigned.Of("as its log says", "Loading of unsigned module is rejected")},
-		{"anything else", unix.ENOEXEC, []string{"nvidia: version magic 'a' should be 'b'"}, nil, Refused.Of("nvidia", "ENOEXEC (exec format error)")},
-		{"no number", errors.New("no such thing"), nil, nil, Refused.Of("nvidia", "no such thing")},
-	} {
-		if diff := cmp.Diff(tt.want, Explain(live.Main, tt.err, tt.log, tt.hidden)); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
-		}
-	}
-}
-func TestError(t *testing.T) {
-	if err := refuse(nil, nil); err != nil {
-		t.Errorf("%v", err)
-	}
-	err := refuse([]Finding{NoMknod.Of("/dev"), HeldDevice.Of("a", "nouveau"), NoDevice.Of(), HeldDevice.Of("b", "nouveau")}, errors.New("cause"))
-	var e *stage.Error
-	if !errors.As(err, &e) || e.Kind != "no-device" || stage.ExitCode(err) != 17 {
-		t.Fatalf("%+v", e)
-	}
-	if !strings.HasPrefix(e.Sentence(), "4 things stand in the way: (1) "+NoDevice.Says+"; (2) the GPU a is held") || !strings.HasSuffix(e.Sentence(), ": cause") {
-		t.Errorf("%s", e.Sentence())
-	}
-	if want := strings.Join([]string{NoDevice.Do, HeldDevice.Do, NoMknod.Do}, "; "); e.Hint != want {
-		t.Errorf("%q, want %q", e.Hint, want)
-	}
-	names := map[string]bool{}
-	for _, r := range Refusals() {
-		if names[r.Name] || r.Name == "" || r.Says == "" || r.Do == "" {
-			t.Errorf("%+v", r)
-		}
-		names[r.Name] = true
 	}
 }

@@ -78,7 +78,7 @@ func (l *loader) provider() string {
 	if loaded := l.state.Version(); loaded != "" && loaded == l.journal.driver() {
 		return ""
 	}
-	return Provider(l.host)
+	return broughtBy(l.host)
 }
 
 // The modules that CUDA needs, and those that it can do without.

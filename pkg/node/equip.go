@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -57,7 +58,7 @@ func (l *loader) finish(ctx context.Context) error {
 	if l.Check {
 		// A container that makes device files for others need not be one that
 		// may open them.
-		if l.access.IsHosts(l.Dev) {
+		if l.access.isHosts(l.Dev) {
 			return ofKind(filesKind, devices.Present(l.Dev, plan))
 		}
 		return ofKind(filesKind, devices.Check(l.Dev, plan))
@@ -101,7 +102,7 @@ func (hostFiles) Remove(ctx context.Context, dev string, files []devices.File) (
 // are changes of the host.
 func (l *loader) makeFiles(ctx context.Context, plan []devices.File) error {
 	changes := func(files []devices.File) (list []change) {
-		if l.access.IsHosts(l.Dev) {
+		if l.access.isHosts(l.Dev) {
 			for _, f := range files {
 				list = append(list, deviceFile{l.Dev, f})
 			}
@@ -125,10 +126,10 @@ func (l *loader) makeFiles(ctx context.Context, plan []devices.File) error {
 // own; nothing where its runtime has given it the GPUs, as --gpus and CDI do.
 // A load of modules has looked before it began.
 func (l *loader) mayUse(plan []devices.File) error {
-	if l.result.State == Loaded || l.access.IsHosts(l.Dev) {
+	if l.result.State == Loaded || l.access.isHosts(l.Dev) {
 		return nil
 	}
-	found := l.access.Devices(l.Dev)
+	found := l.access.devices(l.Dev)
 	control := slices.DeleteFunc(slices.Clone(plan), func(n devices.File) bool { return n.Path != devices.Control })
 	if len(found) == 0 || len(control) > 0 && devices.Check(l.Dev, control) == nil {
 		return nil
@@ -174,73 +175,77 @@ func (l *loader) findUserSpace(ctx context.Context) userspace.Root {
 	return root
 }
 
-// cdiInShare is the share's folder for a CDI specification. It is recorded as
-// this, since the share may lie elsewhere in the container that unloads.
-const cdiInShare = "cdi"
-
 // specify writes the CDI specification. Whoever named no folder for it may
 // have no use for it: then what prevents it is only said.
 func (l *loader) specify(ctx context.Context, root userspace.Root, plan []devices.File) error {
 	log := zerolog.Ctx(ctx)
-	hostDir := "/"
-	if root.Dir != l.host.Dir() {
-		dir, sure, found := l.hostPath(root.Dir)
-		if found != nil {
-			log.Warn().Str("next", found.Do).Msg("no CDI specification: where the share lies on the host is not to be seen")
-			return nil
-		}
-		if !sure {
-			l.warnUnsure(ctx, dir)
-		}
-		hostDir = dir
+	hostDir, found := l.rootOnHost(ctx, root)
+	if found != nil {
+		log.Warn().Str("next", found.Do).Msg("no CDI specification: where the share lies on the host is not to be seen")
+		return nil
 	}
 	gpus, err := devices.GPUs(l.host)
 	if err != nil {
 		return err
 	}
-	spec := cdi.Spec(cdi.Options{Root: root, HostDir: hostDir, Files: plan, GPUs: gpus, Arch: kernel.ArchOf(runtime.GOARCH)})
-	dir, named := l.CDIDir, l.CDIDir != ""
-	if !named {
-		dir = filepath.Join(l.own.Dir(), cdi.Dir)
-		if !l.access.IsMount(dir) {
-			dir = l.share.CDI()
-		}
-	}
-	inShare := dir == l.share.CDI()
-	if inShare {
-		if err := l.share.MkdirAll(dir); err != nil {
-			log.Warn().Err(err).Msg("no CDI specification: the share cannot be written")
-			return nil
-		}
-	}
-	folder := cdiFolder{Dir: dir, Mounted: l.access.OnMount(dir)}
-	if inShare {
-		folder = cdiFolder{Dir: cdiInShare}
-	}
-	var file string
-	err = l.journal.makeOne(ctx, folder, func() (made bool, err error) {
-		file, err = cdi.Write(dir, spec)
-		return err == nil, err
-	})
+	file, err := l.writeSpec(ctx, cdi.Options{Root: root, HostDir: hostDir, Files: plan, GPUs: gpus, Arch: kernel.ArchOf(runtime.GOARCH)})
 	switch {
 	case err == nil:
-	case named && !errors.Is(err, fs.ErrExist):
+	case l.CDIDir != "" && !errors.Is(err, fs.ErrExist):
 		return err
 	default:
 		log.Warn().Err(err).Msg("no CDI specification")
 		return nil
 	}
 	l.result.CDI = file
-	if inShare {
-		if err := l.share.Chown(ctx, file); err != nil {
-			log.Warn().Err(err).Str("file", file).Msg("its owner stays root")
-		}
-	}
-	if !l.access.IsHosts(l.Dev) {
+	if !l.access.isHosts(l.Dev) {
 		log.Warn().Str("dev", l.Dev).Msg("the device files are this container's own: for others, mount the host's with -v /dev:/dev")
 	}
 	log.Info().Str("file", file).Msg("CDI specification")
 	return nil
+}
+
+// rootOnHost is where the driver's user-space side lies on the host.
+func (l *loader) rootOnHost(ctx context.Context, root userspace.Root) (dir string, none *Finding) {
+	if root.Dir == l.host.Dir() {
+		return "/", nil
+	}
+	dir, sure, none := l.hostPath(root.Dir)
+	if none == nil && !sure {
+		l.warnUnsure(ctx, dir)
+	}
+	return dir, none
+}
+
+// cdiInShare is the share's folder for a CDI specification. It is recorded as
+// this, since the share may lie elsewhere in the container that unloads.
+const cdiInShare = "cdi"
+
+// writeSpec writes a specification where it is to be: in the folder that was
+// named, else in /etc/cdi where that is mounted, else in the share.
+func (l *loader) writeSpec(ctx context.Context, o cdi.Options) (file string, err error) {
+	dir := cmp.Or(l.CDIDir, filepath.Join(l.own.Dir(), cdi.Dir))
+	if l.CDIDir == "" && !l.access.isMount(dir) {
+		dir = l.share.CDI()
+	}
+	folder := cdiFolder{Dir: dir, Mounted: l.access.onMount(dir)}
+	inShare := dir == l.share.CDI()
+	if inShare {
+		folder = cdiFolder{Dir: cdiInShare}
+		if err := l.share.MkdirAll(dir); err != nil {
+			return "", stage.Wrap(stage.Load, err, "the share's folder for it cannot be made", "let the container's root write to the share, or mount /etc/cdi")
+		}
+	}
+	err = l.journal.makeOne(ctx, folder, func() (made bool, err error) {
+		file, err = cdi.Write(dir, cdi.Spec(o))
+		return err == nil, err
+	})
+	if err == nil && inShare {
+		if err := l.share.Chown(ctx, file); err != nil {
+			zerolog.Ctx(ctx).Warn().Err(err).Str("file", file).Msg("its owner stays root")
+		}
+	}
+	return file, err
 }
 
 // hostPath is where a folder of the share lies on the host. Sure is false where

@@ -173,6 +173,31 @@ func TestLoadRecordsCDI(t *testing.T) {
 		t.Errorf("%+v, recorded: %+v", got, folder())
 	}
 	remove(t, filepath.Join(dir, "theirs.json"))
+	// Another specification, which is read before ours is written.
+	other := filepath.Join(dir, "other.json")
+	if err := unix.Mkfifo(other, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	place, before := m.place(t), make(chan []entry, 1)
+	go func() {
+		f, err := os.OpenFile(other, os.O_WRONLY, 0) // waits for who reads it
+		if err != nil {
+			return
+		}
+		entries, _ := place.read()
+		before <- entries
+		_ = f.Close()
+	}()
+	m.load(t, named)
+	select {
+	case entries := <-before:
+		if !slices.ContainsFunc(entries, func(e entry) bool { return e.change == change(cdiFolder{dir, true}) }) {
+			t.Errorf("recorded before: %+v", entries)
+		}
+	default:
+		t.Error("the other specification was not read")
+	}
+	remove(t, other)
 	for range 2 {
 		if got := m.load(t, named); got.CDI != filepath.Join(dir, "nvidia.com-gpu.json") || !slices.Equal(folder(), []change{cdiFolder{dir, true}}) {
 			t.Errorf("%+v, recorded: %+v", got, folder())

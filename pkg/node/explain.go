@@ -32,9 +32,9 @@ var said = []struct {
 // logLines is how much of the kernel's log goes into an error.
 const logLines = 8
 
-// Explain is what the kernel meant by refusing a module: as its log tells,
+// explain is what the kernel meant by refusing a module: as its log tells,
 // where it can be read, else by the number of its error.
-func Explain(module string, err error, log []string, hidden error) Finding {
+func explain(module string, err error, log []string, hidden error) Finding {
 	text := strings.Join(log, "\n")
 	for _, s := range said {
 		if match := s.pattern.FindStringSubmatch(text); match != nil {
@@ -65,9 +65,9 @@ func (l *KernelLog) Error() string {
 	return "the kernel's log: " + strings.Join(l.Lines, " | ")
 }
 
-// LogError is what the kernel's log says of a refusal, a [KernelLog], or why it
+// logError is what the kernel's log says of a refusal, a [KernelLog], or why it
 // cannot be read; nil where it says nothing.
-func LogError(log []string, hidden error) error {
+func logError(log []string, hidden error) error {
 	switch {
 	case hidden != nil:
 		return fmt.Errorf("what the kernel's log says of it is not to be seen (%w): add --cap-add SYSLOG to docker run", hidden)

@@ -17,12 +17,17 @@ func TestLoadRemindsOfFirmware(t *testing.T) {
 	if got := m.firmwarePath(t); got != want {
 		t.Errorf("the search path is %q, want %q", got, want)
 	}
-	m.setFirmware(t, "")
+	m.setFirmware(t, "/theirs")
 	if got := m.load(t, nil); got.State != AlreadyLoaded || got.Firmware != want {
 		t.Errorf("%+v", got)
 	}
 	if got := m.firmwarePath(t); got != want {
 		t.Errorf("the search path is %q, want %q", got, want)
+	}
+	// What was before the first load is somebody else's to know.
+	all := slices.DeleteFunc(m.recorded(t), func(c change) bool { return !is[firmwarePath](c) })
+	if !slices.Equal(all, []change{firmwarePath{want, "/theirs"}}) {
+		t.Errorf("recorded: %+v", all)
 	}
 }
 

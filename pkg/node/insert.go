@@ -63,13 +63,13 @@ func (l *loader) insert(ctx context.Context, entries []modules.Entry, replace bo
 func (i *insertion) look(ctx context.Context) []Finding {
 	found := i.lookAtGPUs()
 	i.leaveBlacklisted(ctx)
-	modules := i.access.Modules(names(i.entries))
+	modules := i.access.modules(names(i.entries))
 	found = append(found, modules...)
 	if slices.ContainsFunc(modules, func(f Finding) bool { return f.Name == NoModules.Name }) {
 		return found // nothing else matters then
 	}
 	found = append(found, i.lookAtTree(ctx)...)
-	found = append(found, i.access.Devices(i.Dev)...)
+	found = append(found, i.access.devices(i.Dev)...)
 	found = append(found, i.lookAtUserSpace()...)
 	found = append(found, i.lookAtFirmware(ctx)...)
 	return append(found, i.gate(ctx)...)
@@ -80,14 +80,14 @@ func (l *loader) lookAtGPUs() []Finding {
 	if len(l.gpus) == 0 && l.TryWithoutDevice {
 		return nil
 	}
-	found := l.access.GPUs(l.gpus)
+	found := l.access.gpus(l.gpus)
 	if l.found.Manifest.Driver.Version == "" {
 		return found
 	}
 	var unserved []Finding
 	for _, gpu := range l.gpus {
 		if why := cuda.Serves(l.found.Manifest.Driver.ModuleType, l.version, gpu); why != "" {
-			unserved = append(unserved, NotServed.Of(Describe(gpu), why))
+			unserved = append(unserved, NotServed.Of(describe(gpu), why))
 		}
 	}
 	if len(unserved) == len(l.gpus) {
@@ -99,7 +99,7 @@ func (l *loader) lookAtGPUs() []Finding {
 // leaveBlacklisted leaves out what the kernel was told to refuse and may be
 // left out, with what needs it.
 func (i *insertion) leaveBlacklisted(ctx context.Context) {
-	refused := i.access.Blacklisted(optional)
+	refused := i.access.blacklisted(optional)
 	i.leaveOut(ctx, "the kernel's command line has module_blacklist= with it", func(e modules.Entry) bool {
 		return slices.Contains(refused, e.Name)
 	})
@@ -291,12 +291,12 @@ func (i *insertion) give(ctx context.Context, name string, file *os.File, parame
 		return false, nil
 	}
 	if err != nil {
-		why := Explain(name, err, log, hidden)
+		why := explain(name, err, log, hidden)
 		if why.Name == NoDevice.Name && len(i.gpus) > 0 {
 			// There is one, and the driver will not have it.
-			why = NotServed.Of(Describe(i.gpus[0]), "nvidia says that it found none")
+			why = NotServed.Of(describe(i.gpus[0]), "nvidia says that it found none")
 		}
-		return false, refuse([]Finding{why}, LogError(log, hidden))
+		return false, refuse([]Finding{why}, logError(log, hidden))
 	}
 	zerolog.Ctx(ctx).Info().Str("module", name).Str("parameters", parameters).Msg("loaded")
 	return true, nil

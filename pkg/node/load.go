@@ -103,7 +103,7 @@ type loader struct {
 	host, own *kernel.Root
 	release   string
 	boot      string // identifies the host until it is started again; empty where nothing does
-	access    Access
+	access    access
 	state     live.State
 	journal   *journal
 	gpus      []kernel.PCIDevice
@@ -172,7 +172,7 @@ func newLoader(ctx context.Context, o LoadOptions) (*loader, func(), error) {
 	if is, err := l.host.ReadFile("proc/sys/kernel/osrelease"); err == nil && strings.TrimSpace(string(is)) != l.release {
 		return nil, nil, refuse([]Finding{OtherHost.Of(strings.TrimSpace(string(is)), l.release)}, nil)
 	}
-	l.access = Access{Host: l.host, Own: l.own, Kernel: o.Kernel}
+	l.access = access{host: l.host, own: l.own, kernel: o.Kernel}
 	done, err := l.openJournal(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -236,7 +236,7 @@ func (l *loader) bring(ctx context.Context) error {
 	}
 	if len(found) > 0 {
 		// What else would be refused is said at the same time.
-		found = append(found, l.access.Modules(required)...)
+		found = append(found, l.access.modules(required)...)
 		return refuse(append(found, l.lookAtGPUs()...), nil)
 	}
 	if l.wanted, err = l.chosen(); err != nil {

@@ -279,16 +279,35 @@ func TestLoadLeavesOthersAlone(t *testing.T) {
 	m.called(t)
 }
 
+// TestLoadReplaces has another driver go for the share's, and be known no longer.
 func TestLoadReplaces(t *testing.T) {
 	t.Parallel()
-	m := newMachine(t)
-	m.kernel.Have("nvidia", "550.1", "")
-	m.kernel.Have("nvidia_uvm", "550.1", "")
-	m.kernel.Hold("nvidia", "nvidia_uvm")
-	if got := m.load(t, func(o *LoadOptions) { o.Replace = true }); got.State != Loaded || got.Driver != testDriver {
+	replace := func(o *LoadOptions) { o.Replace = true }
+	of := func(t *testing.T) *machine {
+		m := newMachine(t)
+		m.kernel.Have("nvidia", "550.1", "")
+		m.kernel.Have("nvidia_uvm", "550.1", "")
+		m.kernel.Hold("nvidia", "nvidia_uvm")
+		// Somebody has taken a module out since.
+		m.record(t, driverModule{"nvidia", "550.1"}, driverModule{"nvidia_uvm", "550.1"}, driverModule{"nvidia_peermem", "550.1"})
+		return m
+	}
+	m := of(t)
+	if got := m.load(t, replace); got.State != Loaded || got.Driver != testDriver {
 		t.Errorf("%+v", got)
 	}
 	m.called(t, "-nvidia_uvm", "-nvidia", "+nvidia", "+nvidia_modeset", "+nvidia_drm", "+nvidia_uvm")
+	for _, c := range m.recorded(t) {
+		if c, ok := c.(driverModule); ok && c.Driver != testDriver {
+			t.Errorf("recorded: %+v", c)
+		}
+	}
+	failing := of(t)
+	failing.kernel.Refuse["nvidia"] = unix.EIO
+	if names, said := failing.loadRefused(t, replace); !slices.Equal(names, []string{"refused"}) || !strings.Contains(said, "is taken out, and no other is loaded") {
+		t.Errorf("%q\n%s", names, said)
+	}
+	failing.recordedOnly(t)
 }
 
 // TestLoadWithoutWhatCUDANeedsNot has a driver of which modules are left out

@@ -43,7 +43,7 @@ type place struct {
 // mounted, else the share.
 func (l *loader) placeOf() place {
 	p := place{share: l.share, run: filepath.Join(l.own.Dir(), runDir), boot: l.boot}
-	if l.access.IsMount(p.run) {
+	if l.access.isMount(p.run) {
 		p.file = filepath.Join(p.run, l.boot+".json")
 	} else {
 		p.file, p.inShare = l.share.LoadRecord(l.hostID(), l.boot), true

@@ -8,7 +8,7 @@ import (
 	"github.com/k8sp/cuda/pkg/kernel"
 )
 
-// Provider says who else than builder brings a driver to a host, as far as its
+// broughtBy says who else than builder brings a driver to a host, as far as its
 // files tell: "Flatcar's nvidia.service"; "" where there is nobody.
 //
 // Flatcar's prebuilt drivers are a system extension, flatcar-nvidia-drivers-*,
@@ -16,7 +16,7 @@ import (
 // nvidia.service builds the driver below /opt/nvidia, and has
 // /run/extensions/nvidia-driver lead there to be merged, too (setup-nvidia of
 // the overlay's x11-drivers/nvidia-drivers-service).
-func Provider(host *kernel.Root) string {
+func broughtBy(host *kernel.Root) string {
 	for _, dir := range []string{"usr/lib/extension-release.d", "run/extensions", "etc/extensions"} {
 		for _, name := range host.List(dir) {
 			name = strings.TrimSuffix(strings.TrimPrefix(name, "extension-release."), ".raw")

@@ -13,7 +13,7 @@ func TestProvider(t *testing.T) {
 		{map[string]string{"etc/extensions/nvidia-runtime.raw": "", "etc/extensions/docker.raw": ""}, ""},
 		{map[string]string{"run/extensions/nvidia-driver/README": ""}, "Flatcar's nvidia.service"},
 	} {
-		if got := Provider(root(t, tt.files)); got != tt.want {
+		if got := broughtBy(root(t, tt.files)); got != tt.want {
 			t.Errorf("%v: %q, want %q", tt.files, got, tt.want)
 		}
 	}

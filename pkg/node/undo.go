@@ -68,10 +68,13 @@ func (l *loader) rollBack(ctx context.Context) {
 
 // undo takes the module out.
 func (c driverModule) undo(_ context.Context, u *undoing) error {
-	if err := u.Kernel.Remove(c.Name); err != nil && !errors.Is(err, unix.ENOENT) {
+	err := u.Kernel.Remove(c.Name)
+	switch {
+	case err == nil:
+		u.result.Modules = append(u.result.Modules, c.Name)
+	case !errors.Is(err, unix.ENOENT):
 		return fmt.Errorf("the module %s is loaded (%w)", c.Name, err)
 	}
-	u.result.Modules = append(u.result.Modules, c.Name)
 	return nil
 }
 
@@ -113,7 +116,7 @@ func (c firmwarePath) undo(ctx context.Context, u *undoing) error {
 // undo removes the file from the host's /dev, wherever that is mounted now.
 func (c deviceFile) undo(ctx context.Context, u *undoing) error {
 	dirs := []string{c.Dev, u.Dev}
-	at := slices.IndexFunc(dirs, u.access.IsHosts)
+	at := slices.IndexFunc(dirs, u.access.isHosts)
 	if at < 0 {
 		return errors.New("device files are in the host's /dev, which is not mounted in this container")
 	}
@@ -133,7 +136,7 @@ func (c cdiFolder) undo(ctx context.Context, u *undoing) error {
 	if !filepath.IsAbs(dir) {
 		dir = filepath.Join(u.share.Dir(), dir)
 	}
-	if c.Mounted && !u.access.OnMount(dir) {
+	if c.Mounted && !u.access.onMount(dir) {
 		return fmt.Errorf("a CDI specification is in %s, which is not mounted in this container", dir)
 	}
 	if err := cdi.Remove(dir); err != nil {

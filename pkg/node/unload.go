@@ -51,7 +51,7 @@ func (l *loader) takeBack(ctx context.Context, result *UnloadResult) error {
 	loaded := l.state.Version()
 	if len(l.journal.entries) == 0 {
 		if loaded != "" {
-			log.Info().Str("driver", loaded).Msg("a driver is loaded, and not by builder; it is left as it is")
+			log.Info().Str("driver", loaded).Msg("a driver is loaded, and not by builder, unless load had another share or " + runDir + " mounted; it is left as it is")
 		} else {
 			log.Info().Msg("no driver is loaded, and there is nothing to undo")
 		}
@@ -89,16 +89,11 @@ func (l *loader) takeOutOurs(ctx context.Context, result *UnloadResult) error {
 	}
 	removed, err := l.takeOut(ctx, result.Driver, ours)
 	result.Modules = append(result.Modules, removed...)
-	if err != nil {
-		l.journal.forgetModules(removed)
-		l.journal.keep(ctx)
-		return err
-	}
-	l.journal.forget(is[driverModule])
-	return nil
+	return err
 }
 
-// takeOut takes modules of the driver out if nobody uses any of them. They are
+// takeOut takes modules of the driver, all that are loaded of those that the
+// journal has, out if nobody uses any of them, and has the journal say so. They are
 // in an order in which they can be loaded.
 func (l *loader) takeOut(ctx context.Context, driver string, list []live.Module) (removed []string, err error) {
 	if slices.ContainsFunc(list, func(m live.Module) bool { return m.References < 0 }) {
@@ -117,9 +112,12 @@ func (l *loader) takeOut(ctx context.Context, driver string, list []live.Module)
 			zerolog.Ctx(ctx).Info().Str("module", m.Name).Msg("unloaded")
 		case errors.Is(err, unix.ENOENT):
 		default:
+			l.journal.forgetModules(removed)
+			l.journal.keep(ctx)
 			return removed, l.whyItStays(driver, m.Name, err, mark)
 		}
 	}
+	l.journal.forget(is[driverModule])
 	return removed, nil
 }
 
@@ -131,17 +129,15 @@ func (l *loader) whyItStays(driver, module string, err error, mark live.Mark) er
 	case errors.Is(err, unix.ENOSYS):
 		return refuse([]Finding{NoUnload.Of()}, nil)
 	case errors.Is(err, unix.EPERM):
-		return refuse(l.access.Modules(nil), err)
+		return refuse(l.access.modules(nil), err)
 	}
 	said, hidden := mark.Since()
-	return refuse([]Finding{Refused.Of("to unload "+module, err.Error())}, LogError(said, hidden))
+	return refuse([]Finding{Refused.Of("to unload "+module, err.Error())}, logError(said, hidden))
 }
 
 // takeOutOther unloads the driver that is loaded for another one.
 func (l *loader) takeOutOther(ctx context.Context) error {
 	removed, err := l.takeOut(ctx, l.state.Version(), l.state.Driver())
-	l.journal.forgetModules(removed)
-	l.journal.keep(ctx)
 	if err != nil {
 		return err
 	}

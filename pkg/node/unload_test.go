@@ -21,7 +21,7 @@ import (
 // the one that builder had loaded.
 func TestUnloadLeavesOthersAlone(t *testing.T) {
 	t.Parallel()
-	m := newMachine(t)
+	m, files := withFiles(t)
 	m.load(t, nil)
 	for _, name := range slices.Backward(testModules) {
 		if err := m.kernel.Remove(name); err != nil {
@@ -29,11 +29,17 @@ func TestUnloadLeavesOthersAlone(t *testing.T) {
 		}
 	}
 	m.kernel.Have("nvidia", "580.159.04", "")
+	m.setFirmware(t, "/theirs")
 	m.kernel.Calls = nil
-	if m.unload(t); !strings.Contains(m.log.String(), "left as they are") {
-		t.Errorf("%s", m.log.String())
+	got := m.unload(t)
+	if said := m.log.String(); !strings.Contains(said, "left as they are") || !strings.Contains(said, "somebody else has set the kernel's search path") {
+		t.Errorf("%s", said)
+	}
+	if len(got.Files) > 0 || len(files.there) != 3 || m.firmwarePath(t) != "/theirs" || got.Firmware != "/theirs" {
+		t.Errorf("%+v, left: %v, the search path is %q", got, files.there, m.firmwarePath(t))
 	}
 	m.called(t)
+	m.recordedOnly(t)
 }
 
 // TestUnloadRefuses has a driver stay whole that is in use, or cannot go.
@@ -228,6 +234,11 @@ func TestLoadKilled(t *testing.T) {
 func TestLoadStopped(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
+	if os.Getuid() == 0 { // then a share is somebody else's, who is given what is written
+		if err := os.Chown(m.share, 1, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
 	ctx, stop := context.WithCancel(m.context(t))
 	var atStop []change
 	m.kernel.Before = func(name string) {
@@ -242,6 +253,9 @@ func TestLoadStopped(t *testing.T) {
 	m.kernel.Refuse["-nvidia"] = unix.EBUSY
 	if _, err := Load(ctx, m.options(nil)); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
+	}
+	if said := m.log.String(); strings.Contains(said, "cannot be recorded") {
+		t.Errorf("%s", said)
 	}
 	if !slices.Contains(atStop, change(driverModule{"nvidia", testDriver})) {
 		t.Errorf("recorded as it was stopped: %+v", atStop)

@@ -90,7 +90,7 @@ func (t Tree) Needed(s State, names []string) (order, missing []string) {
 	return order, missing
 }
 
-// Take is a module of the tree in memory, as [Unpack] leaves it.
+// Take is a module of the tree in memory, as unpack leaves it.
 func (t Tree) Take(name string) (*os.File, error) {
 	file := t.files[name]
 	if file == "" {
@@ -101,5 +101,5 @@ func (t Tree) Take(name string) (*os.File, error) {
 		return nil, err
 	}
 	defer from.Close()
-	return Unpack(from, path.Base(file))
+	return unpack(from, path.Base(file))
 }

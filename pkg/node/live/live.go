@@ -100,17 +100,17 @@ func (s State) Version() string {
 	if m.Version != "" {
 		return m.Version
 	}
-	if v := ProcVersion(s.root.Text("proc/driver/nvidia/version")); v != "" {
+	if v := procVersion(s.root.Text("proc/driver/nvidia/version")); v != "" {
 		return v
 	}
 	return "unknown"
 }
 
-// ProcVersion takes the driver's version out of /proc/driver/nvidia/version:
+// procVersion takes the driver's version out of /proc/driver/nvidia/version:
 //
 //	NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.159.04  Release Build  (user@host)
 //	NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.261.03  Thu Jan  1 00:00:00 UTC 1970
-func ProcVersion(text string) string {
+func procVersion(text string) string {
 	line, _, _ := strings.Cut(text, "\n")
 	if !strings.HasPrefix(line, "NVRM version:") {
 		return ""

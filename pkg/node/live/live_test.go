@@ -73,7 +73,7 @@ func TestProcVersion(t *testing.T) {
 		"NVRM version: NVIDIA UNIX x86_64 Kernel Module  390.157  Wed\n":                                                               "390.157",
 		"GCC version: gcc version 12.2.0\n": "", "": "", "NVRM version:": "", "NVRM version: a.b 1.x": "",
 	} {
-		if got := ProcVersion(text); got != want {
+		if got := procVersion(text); got != want {
 			t.Errorf("%q: %q, want %q", text, got, want)
 		}
 	}

@@ -38,5 +38,3 @@ func TestLog(t *testing.T) {
 		t.Errorf("a hidden log: %v", err)
 	}
 }
-
-// TestError has findings in the order of the table, each hint once.

@@ -93,3 +93,30 @@ func TestParseMountsPassesOverWhatItCannotRead(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// TestAt has mounts cover each other: the last of a place is the one that is seen.
+func TestAt(t *testing.T) {
+	mounts := ParseMounts(`25 1 8:9 / / rw - ext4 /dev/sda9 rw
+26 25 0:5 / /dev rw - devtmpfs udev rw
+27 25 8:17 /share /srv rw - xfs /dev/sdb1 rw
+28 25 0:99 / /dev rw - tmpfs tmpfs rw
+29 28 0:44 / /dev/shm rw - tmpfs shm rw
+`)
+	for name, want := range map[string]struct{ device, inside string }{
+		"/":            {"8:9", "/"},
+		"/etc/cdi":     {"8:9", "/etc/cdi"},
+		"/dev":         {"0:99", "/"}, // not the one before it
+		"/dev/nvidia0": {"0:99", "/nvidia0"},
+		"/dev/shm/x":   {"0:44", "/x"},
+		"/device":      {"8:9", "/device"},
+		"/srv/modules": {"8:17", "/share/modules"},
+	} {
+		mount, inside, ok := mounts.At(name)
+		if !ok || mount.Device != want.device || inside != want.inside {
+			t.Errorf("%s is %s of %s, want %s of %s", name, inside, mount.Device, want.inside, want.device)
+		}
+	}
+	if mount, _, ok := (Mounts{}).At("/"); ok {
+		t.Errorf("%+v of none", mount)
+	}
+}

@@ -37,9 +37,9 @@ func Take(path, digest string) (*os.File, error) {
 	return module, nil
 }
 
-// Unpack copies a module of the kernel's own into memory, without whatever
+// unpack copies a module of the kernel's own into memory, without whatever
 // compression it has.
-func Unpack(file io.Reader, name string) (*os.File, error) {
+func unpack(file io.Reader, name string) (*os.File, error) {
 	inside, _, err := decompress.Reader(bufio.NewReader(file))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)

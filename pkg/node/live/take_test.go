@@ -58,7 +58,7 @@ func TestUnpack(t *testing.T) {
 	w.Write([]byte("the module"))
 	w.Close()
 	for _, in := range []string{"the module", packed.String()} {
-		f, err := Unpack(strings.NewReader(in), "m.ko.gz")
+		f, err := unpack(strings.NewReader(in), "m.ko.gz")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -67,7 +67,7 @@ func TestUnpack(t *testing.T) {
 		}
 		f.Close()
 	}
-	if _, err := Unpack(strings.NewReader(packed.String()[:12]), "m.ko.gz"); err == nil || !strings.Contains(err.Error(), "m.ko.gz") {
+	if _, err := unpack(strings.NewReader(packed.String()[:12]), "m.ko.gz"); err == nil || !strings.Contains(err.Error(), "m.ko.gz") {
 		t.Errorf("a damaged one: %v", err)
 	}
 }
