@@ -147,10 +147,9 @@ func (c *checkout) capture(t *testing.T, host lab.Host) string {
 // binary is builder's own, as the image has it.
 func (c *checkout) binary(t *testing.T) string { return c.fromImage(t, "/usr/local/bin/builder") }
 
-// load has builder itself load what it published, on a machine that has its
-// binary and the share and no GPU: it sees that on the bus, and nvidia finds the same.
-// All that came first goes again.
-func (c *checkout) load(t *testing.T, host lab.Host, made built) {
+// node is a machine that runs a host's kernel and has its modules, builder's binary
+// and what was published for it.
+func (c *checkout) node(t *testing.T, host lab.Host, made built) lab.Machine {
 	machine := lab.Machine{Kernel: host.Image(), Memory: 2048, Files: map[string]string{"/builder": c.binary(t)}}
 	published, err := filepath.EvalSymlinks(made.dir)
 	if err != nil {
@@ -164,6 +163,14 @@ func (c *checkout) load(t *testing.T, host lab.Host, made built) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return machine
+}
+
+// load has builder itself load what it published, on a machine that has its
+// binary and the share and no GPU: it sees that on the bus, and nvidia finds the same.
+// All that came first goes again.
+func (c *checkout) load(t *testing.T, host lab.Host, made built) {
+	machine := c.node(t, host, made)
 	outcome, err := c.lab.Boot(t.Context(), machine, plan.Plan{
 		{Run: []string{"/builder", "load", "--log-format=json"}, Read: []string{"/proc/modules"}},
 		{Run: []string{"/builder", "load", "--log-format=json", "--try-without-device"}, Read: []string{"/proc/modules"}},

@@ -28,25 +28,14 @@ var compilerFiles = []string{"/usr/bin/gcc-12", "/lib64/ld-linux-x86-64.so.2", "
 // be let: with the host's root and without, with the right to see the addresses in
 // kallsyms and without.
 func (c *checkout) serves(t *testing.T, host lab.Host, made built) {
-	machine := lab.Machine{
-		Kernel: host.Image(), Memory: 2048,
-		Files: map[string]string{"/builder": c.binary(t), "/boot/" + filepath.Base(host.Image()): host.Image(), "/etc/os-release": filepath.Join(host.Dir, "etc/os-release")},
+	machine := c.node(t, host, made)
+	for inside, file := range map[string]string{"/boot/" + filepath.Base(host.Image()): host.Image(), "/etc/os-release": filepath.Join(host.Dir, "etc/os-release")} {
+		machine.Files[inside] = file
 	}
 	for _, name := range compilerFiles {
 		machine.Files[name] = c.fromImage(t, name)
 	}
-	published, err := filepath.EvalSymlinks(made.dir)
-	if err != nil {
-		t.Fatal(err)
-	}
 	m := made.manifest
-	err = errors.Join(
-		machine.Folder("/opt/share/modules/"+m.Target.Release+"/"+m.Driver.Version, published),
-		machine.Folder("/lib/modules", filepath.Join(host.Dir, "lib/modules")),
-	)
-	if err != nil {
-		t.Fatal(err)
-	}
 	names := []string{"with neither", "without the host's root", "without CAP_SYSLOG", "with both"}
 	var steps plan.Plan
 	for i := range names {

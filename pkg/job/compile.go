@@ -34,37 +34,27 @@ func (p project) compiling() step[prepared, compiled] {
 			return []string{fmt.Sprintf("nvidia-installer --kernel-module-only of %s, %s modules%s%s", p.pkg.Name(), p.preference.Type, p.without(), p.signs())}, nil
 		},
 		do: func(ctx context.Context, in prepared) (compiled, error) {
-			c, err := p.compile(ctx, in)
-			if err == nil {
-				return c, nil
-			}
-			whole, ok, failed := p.completed(ctx, in.sourced, installerTool, err)
-			if failed != nil || !ok {
-				return compiled{}, firstOf(failed, err)
-			}
-			if in, err = p.again(ctx, whole); err != nil {
-				return compiled{}, err
-			}
-			return p.compile(ctx, in)
+			compile := func(ctx context.Context, _ sourced) (compiled, error) { return p.compile(ctx, in) }
+			return completing(ctx, p, in.sourced, installerTool, compile, p.compileAnew)
 		},
 	}
 }
 
-// again has a tree of the whole source be prepared, and the driver be as it was:
-// the installer compiles in its folder, and would take what it made there for
-// good.
-func (p project) again(ctx context.Context, whole sourced) (prepared, error) {
-	tree, err := p.prepare(ctx, whole)
+// compileAnew prepares a tree of the whole source, and compiles with the driver as
+// it was: the installer compiles in its folder, and would take what it made there
+// for good.
+func (p project) compileAnew(ctx context.Context, whole sourced) (compiled, error) {
+	in, err := p.prepare(ctx, whole)
 	if err != nil {
-		return prepared{}, err
+		return compiled{}, err
 	}
-	if err := os.RemoveAll(whole.driver.Dir); err != nil {
-		return prepared{}, stage.Wrap(stage.Build, err, "the driver cannot be unpacked anew", "let the container's root write to the share")
+	if err := os.RemoveAll(in.driver.Dir); err != nil {
+		return compiled{}, stage.Wrap(stage.Build, err, "the driver cannot be unpacked anew", "let the container's root write to the share")
 	}
-	if whole.driver, err = cuda.Unpack(ctx, whole.pkg, whole.driver.Dir); err != nil {
-		return prepared{}, p.share.Explain(stage.Build, err)
+	if in.driver, err = cuda.Unpack(ctx, in.pkg, in.driver.Dir); err != nil {
+		return compiled{}, p.share.Explain(stage.Build, err)
 	}
-	return prepared{whole, tree}, nil
+	return p.compile(ctx, in)
 }
 
 // without says of a plan which modules it leaves out.

@@ -26,42 +26,25 @@ func (p project) preparing() step[sourced, prepared] {
 			return []string{fmt.Sprintf("an output tree beneath %s, with %s", p.share.Prepared(), p.compiler.Command)}, nil
 		},
 		do: func(ctx context.Context, s sourced) (prepared, error) {
-			tree, err := p.prepare(ctx, s)
-			if err == nil {
-				return prepared{s, tree}, nil
-			}
-			whole, ok, failed := p.completed(ctx, s, prepareTool, err)
-			if failed != nil || !ok {
-				return prepared{}, firstOf(failed, err)
-			}
-			tree, err = p.prepare(ctx, whole)
-			return prepared{whole, tree}, err
+			return completing(ctx, p, s, prepareTool, p.prepare, p.prepare)
 		},
 	}
 }
 
-// firstOf is the first of two errors that is one.
-func firstOf(a, b error) error {
-	if a != nil {
-		return a
-	}
-	return b
-}
-
-func (p project) prepare(ctx context.Context, s sourced) (prepare.Tree, error) {
+func (p project) prepare(ctx context.Context, s sourced) (prepared, error) {
 	if p.compiler.Warning != "" {
 		zerolog.Ctx(ctx).Warn().Msg(p.compiler.Warning)
 	}
 	if err := p.needSpace(ctx, stage.Prepare, share.Space{}, p.libraries.space(s.libraries)); err != nil {
-		return prepare.Tree{}, err
+		return prepared{}, err
 	}
 	tree, err := prepare.Prepare(ctx, p.target, s.source, prepare.Options{
 		Runner: p.Runner, Dir: p.share.Prepared(), Compiler: p.compiler.Command, Jobs: p.Jobs,
 		LogFile: p.logFile(prepareTool), AllowDrift: slices.Contains(p.Allow, prepare.DriftCheck),
 	})
 	if err != nil {
-		return prepare.Tree{}, p.share.Explain(stage.Prepare, err)
+		return prepared{}, p.share.Explain(stage.Prepare, err)
 	}
 	zerolog.Ctx(ctx).Info().Str("compiler", tree.CompilerVersion).Bool("reused", tree.Reused).Msg("kernel tree prepared")
-	return tree, nil
+	return prepared{s, tree}, nil
 }

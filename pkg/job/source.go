@@ -121,24 +121,28 @@ func (p project) checkingOut() step[unpacked, sourced] {
 	}
 }
 
-// completed is a source that lacked a file that the build needs, as a tool's log
-// complains, with all of its files; ok is false where it lacked none. It happens
-// once: a whole source lacks nothing.
-func (p project) completed(ctx context.Context, s sourced, tool string, cause error) (whole sourced, ok bool, err error) {
-	if ctx.Err() != nil {
-		return s, false, nil
+// completing does something that needs the kernel's source. Where it fails for want
+// of a file that was not checked out, as its tool's log complains, the source is
+// completed and it is done anew. It happens once: a whole source lacks nothing.
+func completing[Out any](ctx context.Context, p project, s sourced, tool string, do, anew func(context.Context, sourced) (Out, error)) (Out, error) {
+	out, err := do(ctx, s)
+	if err == nil || ctx.Err() != nil {
+		return out, err
 	}
 	missing := p.missing(ctx, s.source, tool)
 	if missing == "" {
-		return s, false, nil
+		return out, err
 	}
-	zerolog.Ctx(ctx).Warn().Str("path", missing).Err(cause).Msg("the kernel source lacks a file that this build needs: completing it")
+	zerolog.Ctx(ctx).Warn().Str("path", missing).Err(err).Msg("the kernel source lacks a file that this build needs: completing it")
 	s.source, err = p.took(ctx, func(ctx context.Context) (source.Tree, error) {
 		o := p.sourceOptions()
 		o.Space = p.sourceSpace(ctx, p.libraries.space(s.libraries))
 		return source.Complete(ctx, p.target, o)
 	})
-	return s, true, err
+	if err != nil {
+		return out, err
+	}
+	return anew(ctx, s)
 }
 
 // missing is the file of the kernel source that a tool's log complains of and
