@@ -135,14 +135,14 @@ func TestDownload(t *testing.T) {
 		t.Error("there is a folder cuda")
 	}
 	s.Close()
-	for _, more := range []string{"--no-wait", "--offline", "--dry-run"} {
+	for _, more := range []string{"--jobs=3", "--offline", "--dry-run"} {
 		if o := f.run(t, append(args, more)...); o.code != 0 || !strings.Contains(o.stdout+o.stderr, "nothing to build") && !strings.Contains(o.stdout, "nothing: ") {
 			t.Errorf("%s: exit code %d\n%s%s", more, o.code, o.stdout, o.stderr)
 		}
 	}
 	// What is published needs no package any more.
 	remove(t, filepath.Join(f.share, ".builder/downloads"))
-	for _, more := range []string{"--no-wait", "--offline", "--dry-run"} {
+	for _, more := range []string{"--jobs=3", "--offline", "--dry-run"} {
 		if o := f.run(t, append(args, more)...); o.code != 0 || !strings.Contains(o.stdout+o.stderr, "nothing to build") && !strings.Contains(o.stdout, "nothing: ") {
 			t.Errorf("%s, without the package: exit code %d\n%s%s", more, o.code, o.stdout, o.stderr)
 		}

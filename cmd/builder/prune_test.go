@@ -230,7 +230,7 @@ func TestPruneRefuses(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		lock, err := s.Lock(t.Context(), share.LockOptions{NoWait: true})
+		lock, err := s.Lock(t.Context(), share.LockOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}

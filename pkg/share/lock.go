@@ -21,7 +21,8 @@ type LockOptions struct {
 	// NoWait refuses at once, with exit code 75, when another run holds the
 	// share.
 	NoWait bool
-	// Poll is how often a waiting run tries again; zero means a second.
+	// Poll is how often a waiting run tries again, after some quicker tries; zero
+	// means a second.
 	Poll time.Duration
 }
 
@@ -38,6 +39,10 @@ type errHeld struct{ by holder }
 
 func (e errHeld) Error() string { return "held by " + e.by.String() }
 
+// firstPoll is when a waiting run tries again for the first time: a holder may be
+// about to leave.
+const firstPoll = 20 * time.Millisecond
+
 // Lock takes the share for this run. It waits while another run has it, until
 // ctx ends. A run that died does not block it: the lock is the kernel's, which
 // ends with its holder; only where the file system has none is it a folder with
@@ -50,7 +55,7 @@ func (s *Share) Lock(ctx context.Context, o LockOptions) (*Lock, error) {
 		return nil, err
 	}
 	told := false
-	for {
+	for pause := firstPoll; ; pause = min(2*pause, o.Poll) {
 		lock, err := s.tryLock(ctx)
 		var held errHeld
 		switch {
@@ -69,7 +74,7 @@ func (s *Share) Lock(ctx context.Context, o LockOptions) (*Lock, error) {
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-time.After(o.Poll):
+		case <-time.After(min(pause, o.Poll)):
 		}
 	}
 }
