@@ -54,6 +54,9 @@ type Expect struct {
 	Firmware []string
 	// Debug says that sections of debugging information were asked for.
 	Debug bool
+	// InTree are the modules of the kernel's own that are known to come before
+	// a module, beside those that its depends: names, by that module's name.
+	InTree map[string][]string
 }
 
 // Gate holds the modules against the kernel that must load them. It returns

@@ -194,8 +194,10 @@ func (m Manifest) expect(names []string) Expect {
 	recorded := func(check, module string, v Verdict) bool {
 		return slices.ContainsFunc(m.Checks, func(c Check) bool { return c.Name == check && c.Module == module && c.Verdict == v })
 	}
-	x := Expect{Modules: names}
+	x := Expect{Modules: names, InTree: map[string][]string{}}
 	for _, e := range m.Modules {
+		// What was not to be seen at the build was assumed, and may be seen now.
+		x.InTree[e.Name] = e.InTree
 		if recorded("firmware", e.Name, Passed) {
 			x.Firmware = append(x.Firmware, e.Firmware...)
 		}

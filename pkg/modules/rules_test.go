@@ -515,6 +515,26 @@ func TestRulesFind(t *testing.T) {
 				func(s *scene) { s.mods[1].Depends = nil },
 				[]string{"depends nvidia_uvm failed (nvidia-uvm.ko uses symbols of modules that its depends: does not name: nvidia)"},
 			},
+			"one of the kernel's own not named": {
+				func(s *scene) { s.mods = s.mods[:1]; s.symbol("_printk").Module = "drm" },
+				[]string{"depends nvidia failed (nvidia.ko uses symbols of modules that its depends: does not name: drm)"},
+			},
+			"one of the kernel's own that was assumed before it was seen": {
+				func(s *scene) {
+					s.mods = s.mods[:1]
+					s.symbol("_printk").Module = "drm"
+					s.expect.InTree = map[string][]string{"nvidia": {"drm"}}
+				},
+				nil,
+			},
+			"one of the kernel's own where another was assumed": {
+				func(s *scene) {
+					s.mods = s.mods[:1]
+					s.symbol("_printk").Module = "drm"
+					s.expect.InTree = map[string][]string{"nvidia": {"video"}, "nvidia_uvm": {"drm"}}
+				},
+				[]string{"depends nvidia failed (nvidia.ko uses symbols of modules that its depends: does not name: drm)"},
+			},
 			"one that is not there": {
 				func(s *scene) { s.mods[0].Depends = []string{"i2c_core"} },
 				[]string{"depends nvidia failed (nvidia.ko depends on modules that are not there: i2c_core)"},
