@@ -25,6 +25,13 @@ type LockOptions struct {
 	Poll time.Duration
 }
 
+func (o LockOptions) poll() time.Duration {
+	if o.Poll <= 0 {
+		return time.Second
+	}
+	return o.Poll
+}
+
 // Lock is the right to write to the share, and the scratch that comes with it.
 type Lock struct {
 	share   *Share
@@ -43,9 +50,6 @@ func (e errHeld) Error() string { return "held by " + e.by.String() }
 // ends with its holder; only where the file system has none is it a folder with
 // a heartbeat (see folderlock.go).
 func (s *Share) Lock(ctx context.Context, o LockOptions) (*Lock, error) {
-	if o.Poll <= 0 {
-		o.Poll = time.Second
-	}
 	if err := s.Writable(); err != nil {
 		return nil, err
 	}
@@ -69,7 +73,7 @@ func (s *Share) Lock(ctx context.Context, o LockOptions) (*Lock, error) {
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-time.After(o.Poll):
+		case <-time.After(o.poll()):
 		}
 	}
 }
