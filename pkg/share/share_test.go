@@ -158,6 +158,20 @@ func TestSpace(t *testing.T) {
 	}
 }
 
+func TestMayBeWritten(t *testing.T) {
+	s := open(t)
+	if err := s.MayBeWritten(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(s.Private()); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it was tried by writing: %v", err)
+	}
+	if err := os.Remove(s.Dir()); err != nil {
+		t.Fatal(err)
+	}
+	failure(t, s.MayBeWritten(), 16, "cannot be written", s.Dir())
+}
+
 func TestExplainLeavesOtherErrors(t *testing.T) {
 	s := open(t)
 	err := errors.New("other")
