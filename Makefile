@@ -95,6 +95,10 @@ lint: ## Check format, vet, staticcheck and that each go.mod is tidy
 fuzz: ## Fuzz every parser, FUZZTIME (10m) each
 	@scripts/fuzz.sh $(FUZZTIME)
 
+.PHONY: mutate
+mutate: ## Change the program in small ways, and count what of that the unit tests notice, in FOLDERS
+	@scripts/mutate.sh $(FOLDERS)
+
 .PHONY: clean
 clean: ## Remove what the build and the tests left in the checkout (not the share's results)
 	rm -rf .builder/bin $(RESULTS)

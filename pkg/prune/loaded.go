@@ -39,10 +39,11 @@ func (p *pruning) listLoaded(context.Context) error {
 		if err != nil {
 			return err
 		}
-		if place.Kind != share.Folder {
-			err = p.listRecord(path, place)
-		} else {
+		switch place.Kind {
+		case share.Folder:
 			err = p.listRecords(path)
+		case share.Stranger:
+			err = p.keep(path, stranger)
 		}
 		if err != nil {
 			return err
@@ -89,14 +90,14 @@ func (p *pruning) listRecord(path string, place share.Place) error {
 // needed says why a record, or its lock, cannot go, or is "".
 func (p *pruning) needed(path string, of share.Place) (why string, err error) {
 	switch {
+	case of.Boot == p.boot.boot: // whatever an earlier run saw of the host
+		return "is of this host as it runs now: unload needs it", nil
 	case of.Host == "":
 		return "is of a host that says nothing of itself, and whether that boot is over is not to be seen here", nil
 	case p.boot.host == "" || p.boot.boot == "":
 		return "may be this host's, which does not say who it is and since when it runs", nil
 	case of.Host != p.boot.host:
 		return "is another host's, and whether that boot is over is not to be seen here", nil
-	case of.Boot == p.boot.boot:
-		return "is of this host as it runs now: unload needs it", nil
 	}
 	if info, err := os.Lstat(path); err != nil || !info.Mode().IsRegular() {
 		return "is not a file of builder's", err

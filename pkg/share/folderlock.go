@@ -41,7 +41,7 @@ func (s *Share) tryFolderLock(ctx context.Context) (*Lock, error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		taken.beat(heartbeat, stop)
+		taken.beat(s.heartbeat, stop)
 	}()
 	return &Lock{share: s, held: taken.held, release: func() error {
 		close(stop)

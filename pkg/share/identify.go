@@ -48,7 +48,7 @@ const (
 	word    = `[A-Za-z0-9_][A-Za-z0-9_.+~-]*`
 	twelve  = `[0-9a-f]{12}`
 	boot    = `(?P<boot>[0-9a-f-]{36})`
-	host    = `(?P<host>[0-9a-f]{16})`
+	host    = `((?P<host>[0-9a-f]{16})|` + unknownHost + `)`
 	content = `\.` + word + `-` + twelve + `(\.[0-9]+)?`
 	private = `\.builder`
 	held    = `(lock\.d|(` + minePrefix + `|` + deadPrefix + `|` + leftPrefix + `|` + probePrefix + `).+)`
@@ -81,7 +81,7 @@ var known = concat(
 	rules(Held, false, private+`/lock(\.range)?`),
 	rules(Published, true, driverFolder+`/`+content, modulesFolder+`/`+word+`/`+content),
 	rules(Published, false, driverFolder+`/`+word, modulesFolder+`/`+word+`/`+word, cdiFolder+`/`+word+`\.json`),
-	rules(Record, false, loadedFolder+`/(`+host+`/)?`+boot+`\.(json|lock)`),
+	rules(Record, false, loadedFolder+`/`+host+`/`+boot+`\.(json|lock)`),
 	rules(Log, false, private+`/`+logsFolder+`/`+word+`\.log`),
 	rules(Cache, false,
 		private+`/`+exportsFolder+`/`+word+`-`+twelve+`\.symvers`,

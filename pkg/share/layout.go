@@ -1,6 +1,7 @@
 package share
 
 import (
+	"cmp"
 	"path/filepath"
 	"strconv"
 )
@@ -47,17 +48,21 @@ func (s *Share) CDI() string { return filepath.Join(s.dir, cdiFolder) }
 // not in Private, since what is recorded cannot be found out again.
 func (s *Share) Loaded() string { return filepath.Join(s.dir, loadedFolder) }
 
-// LoadRecord is the record of what was changed on a host since a start of it,
-// which end with it: both are of no use when that boot is over.
-func (s *Share) LoadRecord(host, boot string) string {
-	return filepath.Join(s.Loaded(), host, boot+recordSuffix)
-}
+// LoadRecord is the record of what was changed on a host since it was started,
+// which is of no use when that boot is over. Host is empty where nothing tells
+// the host from others.
+func (s *Share) LoadRecord(host, boot string) string { return s.loaded(host, boot+recordSuffix) }
 
 // LoadLock is the file by which loads of a host take turns, as long as a boot of
 // it lasts.
-func (s *Share) LoadLock(host, boot string) string {
-	return filepath.Join(s.Loaded(), host, boot+lockSuffix)
+func (s *Share) LoadLock(host, boot string) string { return s.loaded(host, boot+lockSuffix) }
+
+func (s *Share) loaded(host, name string) string {
+	return filepath.Join(s.Loaded(), cmp.Or(host, unknownHost), name)
 }
+
+// unknownHost is the name of a host that nothing tells from others.
+const unknownHost = "unknown"
 
 // Private is .builder: everything that is safe to delete when nothing runs.
 func (s *Share) Private() string { return filepath.Join(s.dir, privateFolder) }

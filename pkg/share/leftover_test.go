@@ -132,6 +132,37 @@ func TestLeftoversOfAShareThatIsFull(t *testing.T) {
 	}
 }
 
+func TestStale(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "lock-1")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	at := func(path string, when time.Time) {
+		if err := os.Chtimes(path, when, when); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, tt := range map[string]struct {
+		file, dir time.Duration // how long ago
+		want      bool
+	}{
+		"both are old":     {staleAfter, staleAfter, true},
+		"the file is not":  {staleAfter - time.Nanosecond, time.Hour, false},
+		"the folder's not": {time.Hour, staleAfter - time.Nanosecond, false},
+	} {
+		at(file, now.Add(-tt.file))
+		at(dir, now.Add(-tt.dir))
+		if got := stale(dir, now); got != tt.want {
+			t.Errorf("%s: stale: %v", name, got)
+		}
+	}
+	if stale(filepath.Join(dir, "absent"), now) {
+		t.Error("what is gone is somebody's who cleared up")
+	}
+}
+
 func TestBusy(t *testing.T) {
 	s := open(t)
 	path := leave(t, s, "loaded/"+aHost+"/"+aBoot+".lock")

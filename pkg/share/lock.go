@@ -26,6 +26,13 @@ type LockOptions struct {
 	Poll time.Duration
 }
 
+func (o LockOptions) poll() time.Duration {
+	if o.Poll <= 0 {
+		return time.Second
+	}
+	return o.Poll
+}
+
 // Lock is the right to write to the share, and the scratch that comes with it.
 type Lock struct {
 	share   *Share
@@ -48,14 +55,11 @@ const firstPoll = 20 * time.Millisecond
 // ends with its holder; only where the file system has none is it a folder with
 // a heartbeat (see folderlock.go).
 func (s *Share) Lock(ctx context.Context, o LockOptions) (*Lock, error) {
-	if o.Poll <= 0 {
-		o.Poll = time.Second
-	}
 	if err := s.Writable(); err != nil {
 		return nil, err
 	}
 	told := false
-	for pause := firstPoll; ; pause = min(2*pause, o.Poll) {
+	for pause := firstPoll; ; pause = min(2*pause, o.poll()) {
 		lock, err := s.tryLock(ctx)
 		var held errHeld
 		switch {
@@ -74,7 +78,7 @@ func (s *Share) Lock(ctx context.Context, o LockOptions) (*Lock, error) {
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-time.After(min(pause, o.Poll)):
+		case <-time.After(min(pause, o.poll())):
 		}
 	}
 }

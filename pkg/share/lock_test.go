@@ -355,34 +355,38 @@ func TestLockKnowsThatOfAnNFSClient(t *testing.T) {
 	}
 }
 
+// TestFolderLockHeartbeat: whoever has the lock is heard of for as long.
 func TestFolderLockHeartbeat(t *testing.T) {
 	s := noFlock(t, t.TempDir())
-	if err := s.Writable(); err != nil {
-		t.Fatal(err)
-	}
-	mine, err := s.newLockFolder(t.Context())
+	s.heartbeat = time.Millisecond
+	lock, err := s.Lock(t.Context(), quick)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := s.enterLockFolder(mine)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ageFolderLock(t, s)
-	stop, done := make(chan struct{}), make(chan struct{})
-	go func() { defer close(done); l.beat(time.Millisecond, stop) }()
-	defer func() { close(stop); <-done }()
-	for range 1000 {
-		info, err := l.file.Stat()
-		if err != nil {
-			t.Fatal(err)
+	for range 2 { // it does not end with the first
+		age(t, time.Hour, s.lockFolder()) // its file counts
+		ageFolderLock(t, s)
+		for tries := 0; stale(s.lockFolder(), time.Now()); tries++ {
+			if tries == 1000 {
+				t.Fatal("no heartbeat was seen")
+			}
+			time.Sleep(time.Millisecond)
 		}
-		if time.Since(info.ModTime()) < time.Minute {
-			return
-		}
-		time.Sleep(time.Millisecond)
 	}
-	t.Error("no heartbeat was seen")
+	if _, err := noFlock(t, s.Dir()).Lock(t.Context(), LockOptions{NoWait: true}); stage.ExitCode(err) != 75 {
+		t.Errorf("a second run: %v", err)
+	}
+	if err := lock.Unlock(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestLockPoll(t *testing.T) {
+	for given, want := range map[time.Duration]time.Duration{-1: time.Second, 0: time.Second, 1: 1, time.Minute: time.Minute} {
+		if got := (LockOptions{Poll: given}).poll(); got != want {
+			t.Errorf("%v polls every %v, want %v", given, got, want)
+		}
+	}
 }
 
 func TestFolderLockIgnoresOthersFiles(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -28,6 +29,8 @@ type Share struct {
 	lchown func(path string, uid, gid int) error
 	statfs func(path string, st *unix.Statfs_t) error
 	flock  func(fd, how int) error
+	// heartbeat is how often the holder of a lock's folder is heard of.
+	heartbeat time.Duration
 }
 
 // Open returns the share at dir, [DefaultDir] where it is empty. The folder
@@ -51,7 +54,7 @@ func Open(dir string) (*Share, error) {
 	case !info.IsDir():
 		return nil, stage.New(stage.Usage, fmt.Sprintf("the share %s is not a folder", dir), "mount a folder there, or name another with --share")
 	}
-	s := &Share{dir: dir, create: os.CreateTemp, lchown: os.Lchown, statfs: unix.Statfs, flock: unix.Flock}
+	s := &Share{dir: dir, create: os.CreateTemp, lchown: os.Lchown, statfs: unix.Statfs, flock: unix.Flock, heartbeat: heartbeat}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		s.uid, s.gid = int(st.Uid), int(st.Gid)
 	}

@@ -1,6 +1,7 @@
 package share
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -58,20 +59,21 @@ func TestOpenRefuses(t *testing.T) {
 func TestLayout(t *testing.T) {
 	s := &Share{dir: "/opt/share"}
 	for want, got := range map[string]string{
-		"/opt/share":                  s.Dir(),
-		"/opt/share/cuda":             s.CUDA(),
-		"/opt/share/linux":            s.Linux(),
-		"/opt/share/modules":          s.Modules(),
-		"/opt/share/modules/6.1":      s.Release("6.1"),
-		"/opt/share/modules/6.1/535":  s.Result("6.1", "535"),
-		"/opt/share/driver":           s.Drivers(),
-		"/opt/share/driver/535":       s.Driver("535"),
-		"/opt/share/driver/.535-0a":   Content(s.Driver("535"), "0a", 0),
-		"/opt/share/driver/.535-0a.2": Content(s.Driver("535"), "0a", 2),
-		"/opt/share/cdi":              s.CDI(),
-		"/opt/share/loaded":           s.Loaded(),
-		"/opt/share/loaded/h/b.json":  s.LoadRecord("h", "b"),
-		"/opt/share/loaded/h/b.lock":  s.LoadLock("h", "b"),
+		"/opt/share":                       s.Dir(),
+		"/opt/share/cuda":                  s.CUDA(),
+		"/opt/share/linux":                 s.Linux(),
+		"/opt/share/modules":               s.Modules(),
+		"/opt/share/modules/6.1":           s.Release("6.1"),
+		"/opt/share/modules/6.1/535":       s.Result("6.1", "535"),
+		"/opt/share/driver":                s.Drivers(),
+		"/opt/share/driver/535":            s.Driver("535"),
+		"/opt/share/driver/.535-0a":        Content(s.Driver("535"), "0a", 0),
+		"/opt/share/driver/.535-0a.2":      Content(s.Driver("535"), "0a", 2),
+		"/opt/share/cdi":                   s.CDI(),
+		"/opt/share/loaded":                s.Loaded(),
+		"/opt/share/loaded/h/b.json":       s.LoadRecord("h", "b"),
+		"/opt/share/loaded/h/b.lock":       s.LoadLock("h", "b"),
+		"/opt/share/loaded/unknown/b.json": s.LoadRecord("", "b"),
 
 		"/opt/share/.builder":                           s.Private(),
 		"/opt/share/.builder/logs":                      s.Logs(),
@@ -145,6 +147,29 @@ func TestWritableWhereNothingCanBeMade(t *testing.T) {
 		t.Fatal(err)
 	}
 	failure(t, s.Writable(), 16, "cannot be written")
+}
+
+func TestSpace(t *testing.T) {
+	if diff := cmp.Diff(Space{Bytes: 11, Files: 22}, Space{1, 2}.Plus(Space{10, 20})); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(Space{Bytes: 15, Files: 30}, Space{10, 20}.Times(3, 2)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestMayBeWritten(t *testing.T) {
+	s := open(t)
+	if err := s.MayBeWritten(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(s.Private()); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it was tried by writing: %v", err)
+	}
+	if err := os.Remove(s.Dir()); err != nil {
+		t.Fatal(err)
+	}
+	failure(t, s.MayBeWritten(), 16, "cannot be written", s.Dir())
 }
 
 func TestExplainLeavesOtherErrors(t *testing.T) {
@@ -272,6 +297,62 @@ func TestChownIsBestEffort(t *testing.T) {
 	s.lchown = func(string, int, int) error { return unix.EIO }
 	if err := s.Chown(t.Context(), s.Dir()); !errors.Is(err, unix.EIO) {
 		t.Errorf("a broken disk went unnoticed: %v", err)
+	}
+	if err := s.MkdirAll(filepath.Join(s.Dir(), "another")); !errors.Is(err, unix.EIO) {
+		t.Errorf("a broken disk went unnoticed: %v", err)
+	}
+}
+
+// TestChownWhatIsAnothers gives away what differs in its user or its group, and
+// nothing else, in a share of root's as in any.
+func TestChownWhatIsAnothers(t *testing.T) {
+	uid, gid := os.Getuid(), os.Getgid()
+	for name, tt := range map[string]struct {
+		uid, gid int
+		want     bool
+	}{
+		"another user and group":  {uid + 4001, gid + 4002, true},
+		"another user":            {uid + 4001, gid, true},
+		"another group":           {uid, gid + 4002, true},
+		"the same":                {uid, gid, false},
+		"root, of another group":  {0, gid + 4002, true},
+		"a user of root's group":  {uid + 4001, 0, true},
+		"root, who keeps all his": {0, 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t)
+			s.uid, s.gid = tt.uid, tt.gid
+			var got []string
+			s.lchown = func(path string, uid, gid int) error {
+				if uid != tt.uid || gid != tt.gid {
+					t.Errorf("given to %d:%d", uid, gid)
+				}
+				got = append(got, filepath.Base(path))
+				return nil
+			}
+			var want []string
+			if tt.want {
+				want = []string{"made", "made"}
+			}
+			dir := filepath.Join(s.Dir(), "made")
+			if err := errors.Join(s.MkdirAll(dir), s.Chown(t.Context(), dir)); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestChownEndsWithItsContext(t *testing.T) {
+	s := open(t)
+	s.uid++
+	s.lchown = func(path string, _, _ int) error { t.Errorf("%s was given away", path); return nil }
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Chown(ctx, s.Dir()); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
 	}
 }
 
