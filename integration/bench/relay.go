@@ -13,8 +13,10 @@ import (
 type relay struct {
 	listener net.Listener
 	server   string
-	passed   atomic.Int64
-	open     sync.WaitGroup
+	mu       sync.Mutex // guards what follows
+	ended    sync.Cond  // of one of those that are open
+	open     int        // connections that were accepted and have not ended
+	passed   int64      // bytes of those that have ended
 }
 
 // newRelay listens on 127.0.0.1 for a server at HOST:PORT.
@@ -24,6 +26,7 @@ func newRelay(server string) (*relay, error) {
 		return nil, err
 	}
 	r := &relay{listener: listener, server: server}
+	r.ended.L = &r.mu
 	go r.accept()
 	return r, nil
 }
@@ -33,8 +36,12 @@ func (r *relay) url() string { return "http://" + r.listener.Addr().String() }
 // bytes is what has gone through. It is exact once the client's process has
 // ended and its connections with it.
 func (r *relay) bytes() float64 {
-	r.open.Wait()
-	return float64(r.passed.Load())
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for r.open > 0 {
+		r.ended.Wait()
+	}
+	return float64(r.passed)
 }
 
 func (r *relay) close() { r.listener.Close() }
@@ -45,29 +52,45 @@ func (r *relay) accept() {
 		if err != nil {
 			return // closed
 		}
-		r.open.Add(1)
+		r.begin()
 		go func() {
-			defer r.open.Done()
 			defer client.Close()
-			r.pass(client)
+			r.end(r.pass(client))
 		}()
 	}
 }
 
-func (r *relay) pass(client net.Conn) {
+func (r *relay) begin() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.open++
+}
+
+func (r *relay) end(passed int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.open--
+	r.passed += passed
+	r.ended.Broadcast()
+}
+
+// pass passes one connection on to its end, and returns the bytes of both ways.
+func (r *relay) pass(client net.Conn) int64 {
 	server, err := net.Dial("tcp", r.server)
 	if err != nil {
-		return
+		return 0
 	}
 	defer server.Close()
+	var passed atomic.Int64
 	var both sync.WaitGroup
 	for _, way := range [][2]net.Conn{{client, server}, {server, client}} {
 		both.Go(func() {
 			n, _ := io.Copy(way[1], way[0])
-			r.passed.Add(n)
+			passed.Add(n)
 			// The other side learns of the end, and may still have words.
 			way[1].(*net.TCPConn).CloseWrite()
 		})
 	}
 	both.Wait()
+	return passed.Load()
 }
