@@ -39,9 +39,6 @@ func TestReuse(t *testing.T) {
 			f.write(t, "host/proc/kallsyms", inModule)
 			f.write(t, "host/proc/modules", "drm 65536 0 - Live 0x0000000000000000\n")
 		}, nil, ""},
-		{"keys that are to be seen now", func(t *testing.T, f *fixture) {
-			f.write(t, "host/proc/keys", "0b0e9d3f I------     1 perm 1f0b0000     0     0 keyring   .builtin_trusted_keys: 1\n")
-		}, nil, ""},
 		{"the kernel's image", func(t *testing.T, f *fixture) {
 			f.write(t, "host/boot/vmlinuz-"+testRelease, string(kernelImage(t, nil)))
 		}, nil, ""},
@@ -105,6 +102,20 @@ func (f *fixture) remove(t *testing.T, name string) {
 	t.Helper()
 	if err := os.RemoveAll(filepath.Join(f.host, name)); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestReuseWithKeys: which keys a kernel is seen to hold makes no other modules.
+func TestReuseWithKeys(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.write(t, "host/proc/config.gz", testConfig+"CONFIG_MODULE_SIG=y\n")
+	f.mustBuild(t)
+	f.write(t, "host/proc/keys", `02be5da6 I------     1 perm 1f030000     0     0 asymmetri mine: 27599812c5aeb519ccc0af3a284876029627c485: X509.rsa 9627c485 []
+0b0e9d3f I------     1 perm 1f0b0000     0     0 keyring   .builtin_trusted_keys: 1
+`)
+	if o := f.mustBuild(t); !o.Reused {
+		t.Errorf("built again:\n%s", o.log)
 	}
 }
 

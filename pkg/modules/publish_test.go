@@ -601,3 +601,23 @@ func TestVerifyNothing(t *testing.T) {
 	_, err = Verify(dir, target(t), nil)
 	failure(t, err, 15, "cannot be read", "Publish again")
 }
+
+// TestExpectation: of what only the driver package could tell, what was found good
+// when it was at hand counts, and what was not does not.
+func TestExpectation(t *testing.T) {
+	entry := Entry{Name: "nvidia", Firmware: []string{"nvidia/1/a.bin"}, InTree: []string{"drm"}}
+	for verdict, want := range map[Verdict]Expect{
+		Passed:       {Firmware: []string{"nvidia/1/a.bin"}, Debug: true},
+		Failed:       {},
+		NotCheckable: {},
+	} {
+		m := Manifest{Modules: []Entry{entry}, Checks: []Check{
+			{Name: "firmware", Module: "nvidia", Verdict: verdict}, {Name: "debug", Module: "nvidia", Verdict: verdict},
+			{Name: "firmware", Module: "nvidia_uvm", Verdict: Passed}, {Name: "debug", Module: "nvidia_uvm", Verdict: Passed},
+		}}
+		want.Modules, want.InTree = []string{"nvidia"}, map[string][]string{"nvidia": {"drm"}}
+		if diff := cmp.Diff(want, m.expect([]string{"nvidia"})); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", verdict, diff)
+		}
+	}
+}

@@ -289,6 +289,15 @@ func TestRulesFind(t *testing.T) {
 				func(s *scene) { s.versions(); s.mods[0].ELF.Exports[0].CRC = 0xbeef },
 				[]string{"crcs nvidia_uvm failed (nvidia-uvm.ko was built against other versions of nvUvmInterfaceRegisterGpu (0x00000019, and nvidia has 0x0000beef))"},
 			},
+			"an extended version differs, which earlier kernels do not look at": {
+				func(s *scene) {
+					s.versions()
+					at(s, &s.target, "6.13.12")
+					s.mods[0].ELF.HasExtendedVersions = true
+					s.mods[0].ELF.ExtendedVersions = []ko.Version{{Name: "module_layout", CRC: 0xbeef}}
+				},
+				nil,
+			},
 			"an extended version differs, since 6.14": {
 				func(s *scene) {
 					s.versions()
