@@ -154,9 +154,10 @@ func (p project) make(ctx context.Context, b *brackets, served Result) ([]Step, 
 	}
 	unpacked := then(begin(p.fetching()), p.unpacking())
 	prepared := then(then(unpacked, p.checkingOut()), p.preparing())
-	checked := then(then(prepared, p.compiling()), p.checking())
-	// The modules come last: who finds their manifest finds all.
-	return run(ctx, b, p.site, then(then(checked, p.layingOutBeside()), p.publishing()), nothing{})
+	described := then(then(then(prepared, p.compiling()), p.checking()), p.describing())
+	// What can fail comes before anything is published, and the modules come last:
+	// who finds their manifest finds all.
+	return run(ctx, b, p.site, then(then(described, p.layingOutBeside()), p.publishing()), nothing{})
 }
 
 // run plans the steps of a build and, unless the run is dry, does them.

@@ -272,6 +272,95 @@ func TestFailureLeavesWhatWasPublished(t *testing.T) {
 	}
 }
 
+// TestFailureAfterAnotherPackage: a build of another package that fails at its end
+// leaves the libraries of the one before.
+func TestFailureAfterAnotherPackage(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.mustBuild(t)
+	published := f.published(t)
+	for name, text := range map[string]string{"kernel/nvidia/nv.c": "/* another */\n", "libcuda.so." + testDriver: "another libcuda\n"} {
+		f.write(t, "share/cuda/NVIDIA-Linux-x86_64-"+testDriver+"/"+name, text)
+	}
+	f.tools.fail = map[string]error{"depmod": errors.New("it fails")}
+	if o := f.build(t); stage.ExitCode(o.err) != 16 {
+		t.Errorf("%v", o.err)
+	}
+	if f.published(t) != published {
+		t.Error("what was published is another now")
+	}
+}
+
+// TestAcceptedOnceOnly: what only the package can tell, and was accepted on record,
+// stops the next run on other terms, which builds nothing for that.
+func TestAcceptedOnceOnly(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	if err := os.Remove(filepath.Join(f.driver(), "firmware/gsp_tu10x.bin")); err != nil {
+		t.Fatal(err)
+	}
+	manifest := filepath.Join(f.driver(), ".manifest")
+	text, err := os.ReadFile(manifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := slices.DeleteFunc(strings.SplitAfter(string(text), "\n"), func(line string) bool { return strings.Contains(line, "gsp_tu10x") })
+	f.write(t, "share/cuda/NVIDIA-Linux-x86_64-"+testDriver+"/.manifest", strings.Join(lines, ""))
+	if o := f.build(t); stage.ExitCode(o.err) != 15 || !strings.Contains(o.err.Error(), "gsp_tu10x") {
+		t.Fatalf("without firmware: %v", o.err)
+	}
+	allow := func(o *Options) { o.Allow = []string{"firmware"} }
+	f.mustBuild(t, allow)
+	if o := f.build(t); stage.ExitCode(o.err) != 15 || o.compiled() {
+		t.Errorf("on other terms: %v, compiled: %v", o.err, o.compiled())
+	}
+	if o := f.mustBuild(t, allow); !o.Reused {
+		t.Error("what was accepted is built again on the same terms")
+	}
+}
+
+// TestAllowedNowIsOnRecord: a load takes what the manifest says was allowed, so
+// what is allowed only at a rerun has to get there.
+func TestAllowedNowIsOnRecord(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.write(t, "host/proc/config.gz", testConfig+"CONFIG_MODULE_SIG=y\n")
+	f.mustBuild(t)
+	f.write(t, "host/proc/cmdline", "module.sig_enforce=1\n")
+	f.mustBuild(t, func(o *Options) { o.Allow = []string{"signature"} })
+	if m := f.manifest(t); !slices.Equal(m.Overridden, []string{"signature"}) {
+		t.Errorf("overridden: %q", m.Overridden)
+	}
+}
+
+// TestLibrariesThatCameLater: a folder that is still being unpacked lacks some.
+func TestLibrariesThatCameLater(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	name := "libcuda.so." + testDriver
+	if err := os.Remove(filepath.Join(f.driver(), name)); err != nil {
+		t.Fatal(err)
+	}
+	f.mustBuild(t)
+	f.write(t, "share/cuda/NVIDIA-Linux-x86_64-"+testDriver+"/"+name, "libcuda\n")
+	o := f.mustBuild(t)
+	if !o.Reused {
+		t.Error("the modules are built again")
+	}
+	if _, err := os.Stat(filepath.Join(f.share, "driver", testDriver, "usr/lib64", name)); err != nil {
+		t.Error(err)
+	}
+	if o := f.mustBuild(t); !strings.Contains(o.log, "nothing to build") || strings.Contains(o.log, "laying it out again") {
+		t.Errorf("the third run:\n%s", o.log)
+	}
+	// What else changed there is laid out where somebody asks for it.
+	f.write(t, "share/cuda/NVIDIA-Linux-x86_64-"+testDriver+"/"+name, "another libcuda\n")
+	f.mustBuild(t, rebuild)
+	if data, err := os.ReadFile(filepath.Join(f.share, "driver", testDriver, "usr/lib64", name)); err != nil || string(data) != "another libcuda\n" {
+		t.Errorf("%q, %v", data, err)
+	}
+}
+
 // TestTermsOfAnEarlierResult: what would be found again and would not do stops a run,
 // which builds nothing for that.
 func TestTermsOfAnEarlierResult(t *testing.T) {
@@ -286,7 +375,7 @@ func TestTermsOfAnEarlierResult(t *testing.T) {
 	f = newFixture(t)
 	f.write(t, "host/proc/version", strings.Replace(testBanner, "12.2.0", "11.2.0", 1))
 	f.write(t, "host/lib/modules/"+testRelease+"/kernel/crc7.ko", "")
-	path := f.write(t, "host/proc/cmdline", "module.sig_enforce=1\n")
+	f.write(t, "host/proc/cmdline", "module.sig_enforce=1\n")
 	f.write(t, "host/proc/config.gz", testConfig+"CONFIG_MODULE_SIG=y\n")
 	allow := func(o *Options) { o.Allow = []string{"signature"} }
 	if o := f.build(t); stage.ExitCode(o.err) != 15 || !strings.Contains(o.err.Error(), "signature") {
@@ -302,9 +391,8 @@ func TestTermsOfAnEarlierResult(t *testing.T) {
 	if o := f.build(t); stage.ExitCode(o.err) != 15 || o.compiled() {
 		t.Errorf("on other terms: %v, compiled: %v", o.err, o.compiled())
 	}
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
-	}
+	f.write(t, "host/proc/cmdline", "quiet\n")
+	f.write(t, "host/sys/module/module/parameters/sig_enforce", "N\n")
 	if o := f.build(t); o.err != nil || !o.Reused {
 		t.Errorf("for a kernel that accepts them: %v, reused: %v", o.err, o.Reused)
 	}

@@ -51,8 +51,8 @@ func (p project) compileAnew(ctx context.Context, whole sourced) (compiled, erro
 	if err := os.RemoveAll(in.driver.Dir); err != nil {
 		return compiled{}, stage.Wrap(stage.Build, err, "the driver cannot be unpacked anew", "let the container's root write to the share")
 	}
-	if in.driver, err = cuda.Unpack(ctx, in.pkg, in.driver.Dir); err != nil {
-		return compiled{}, p.share.Explain(stage.Build, err)
+	if in.driver, err = p.unpackTo(ctx, stage.Build, in.pkg, in.driver.Dir); err != nil {
+		return compiled{}, err
 	}
 	return p.compile(ctx, in)
 }
@@ -74,7 +74,7 @@ func (p project) signs() string {
 }
 
 func (p project) compile(ctx context.Context, in prepared) (compiled, error) {
-	if err := p.needSpace(ctx, stage.Build, share.Space{}, p.libraries.space(in.libraries)); err != nil {
+	if err := p.needSpace(ctx, stage.Build, share.Space{}, p.libraries.space(in.toLayOut)); err != nil {
 		return compiled{}, err
 	}
 	built, err := cuda.Build(ctx, in.driver, cuda.BuildOptions{

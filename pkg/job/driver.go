@@ -196,8 +196,8 @@ type unpacked struct {
 	driver cuda.Driver
 	// moduleType is the form of its modules that is built.
 	moduleType string
-	// libraries are what to lay out of it.
-	libraries userspace.Choice
+	// toLayOut are the libraries and programs to lay out of it.
+	toLayOut userspace.Choice
 }
 
 // unpacking unpacks as much of the package as a build needs.
@@ -219,20 +219,15 @@ func (p project) unpack(ctx context.Context, pkg cuda.Package) (unpacked, error)
 	if err := p.needSpace(ctx, stage.Driver, share.Space{}, share.Space{}); err != nil {
 		return unpacked{}, err
 	}
-	d, err := cuda.Unpack(ctx, pkg, filepath.Join(p.scratch, "driver"))
+	d, err := p.unpackTo(ctx, stage.Driver, pkg, filepath.Join(p.scratch, "driver"))
 	if err != nil {
-		return unpacked{}, p.share.Explain(stage.Driver, err)
-	}
-	if d.Digest != p.digest {
-		// What was noted of it is not true any more.
-		err := os.Remove(p.share.Digest(pkg.Path))
-		return unpacked{}, errors.Join(stage.New(stage.Driver, fmt.Sprintf("the driver package %s was changed, and has the digest %s now", pkg.Name(), d.Digest), "run again"), err)
+		return unpacked{}, err
 	}
 	u := unpacked{pkg: pkg, driver: d}
 	if u.moduleType, err = p.preference.Resolve(d); err != nil {
 		return unpacked{}, err
 	}
-	if u.libraries, err = p.chooseLibraries(ctx, d.Contents()); err != nil {
+	if u.toLayOut, err = p.chooseLibraries(ctx, d.Contents()); err != nil {
 		return unpacked{}, err
 	}
 	why := p.preference.Why
@@ -241,4 +236,18 @@ func (p project) unpack(ctx context.Context, pkg cuda.Package) (unpacked, error)
 	}
 	zerolog.Ctx(ctx).Info().Str("type", u.moduleType).Str("why", why).Msg("form of the modules")
 	return u, nil
+}
+
+// unpackTo unpacks the package for a stage, if it is still the one that was chosen.
+func (p project) unpackTo(ctx context.Context, name stage.Name, pkg cuda.Package, dir string) (cuda.Driver, error) {
+	d, err := cuda.Unpack(ctx, pkg, dir)
+	if err != nil {
+		return cuda.Driver{}, p.share.Explain(name, err)
+	}
+	if d.Digest != p.digest {
+		// What was noted of it is not true any more.
+		err := os.Remove(p.share.Digest(pkg.Path))
+		return cuda.Driver{}, errors.Join(stage.New(name, fmt.Sprintf("the driver package %s was changed, and has the digest %s now", pkg.Name(), d.Digest), "run again"), err)
+	}
+	return d, nil
 }

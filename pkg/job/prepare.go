@@ -35,7 +35,7 @@ func (p project) prepare(ctx context.Context, s sourced) (prepared, error) {
 	if p.compiler.Warning != "" {
 		zerolog.Ctx(ctx).Warn().Msg(p.compiler.Warning)
 	}
-	if err := p.needSpace(ctx, stage.Prepare, share.Space{}, p.libraries.space(s.libraries)); err != nil {
+	if err := p.needSpace(ctx, stage.Prepare, share.Space{}, p.libraries.space(s.toLayOut)); err != nil {
 		return prepared{}, err
 	}
 	tree, err := prepare.Prepare(ctx, p.target, s.source, prepare.Options{

@@ -9,6 +9,42 @@ import (
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
+// described are modules with all that is published beside them.
+type described struct {
+	checked
+	manifest modules.Manifest
+	firmware map[string]string // where each of the manifest's files is
+}
+
+// describing makes what is published beside the modules.
+func (p project) describing() step[checked, described] {
+	return step[checked, described]{
+		stage: stage.Publish,
+		plan:  func(context.Context) ([]string, error) { return nil, nil },
+		do: func(ctx context.Context, in checked) (d described, err error) {
+			d.checked = in
+			// What is published shall not need space of its own.
+			if err := in.driver.RemoveSources(); err != nil {
+				return described{}, stage.Wrap(stage.Publish, err, "the sources of the modules, which are built, cannot be removed", "let the container's root write to the share")
+			}
+			if d.manifest, err = p.describe(in); err != nil {
+				return described{}, err
+			}
+			d.manifest.Indexes, err = modules.Index(ctx, modules.IndexOptions{
+				Runner: p.Runner, Scratch: p.scratch, Dir: in.built.Dir, Release: p.target.Release.Full, Modules: d.manifest.Modules,
+			})
+			if err != nil {
+				return described{}, err
+			}
+			d.manifest.Firmware, d.firmware, err = modules.DescribeFirmware(in.driver.FirmwareFiles())
+			if err != nil {
+				return described{}, stage.Wrap(stage.Publish, err, "the driver's firmware cannot be read", "look at the cause, and run again")
+			}
+			return d, p.needToPublish(ctx, d.manifest, p.libraries.space(in.toLayOut))
+		},
+	}
+}
+
 // publishing leaves the modules in the share.
 func (p project) publishing() step[laidOut, Result] {
 	return step[laidOut, Result]{
@@ -25,37 +61,19 @@ func (p project) publish(ctx context.Context, in laidOut) (Result, error) {
 	if err := p.lock.Check(); err != nil {
 		return Result{}, err
 	}
-	manifest, err := p.describe(in.checked)
-	if err != nil {
-		return Result{}, err
-	}
-	if err := p.needToPublish(ctx, manifest); err != nil {
-		return Result{}, err
-	}
-	manifest.Indexes, err = modules.Index(ctx, modules.IndexOptions{
-		Runner: p.Runner, Scratch: p.scratch, Dir: in.built.Dir, Release: p.target.Release.Full, Modules: manifest.Modules,
-	})
-	if err != nil {
-		return Result{}, err
-	}
-	var firmware map[string]string
-	manifest.Firmware, firmware, err = modules.DescribeFirmware(in.driver.FirmwareFiles())
-	if err != nil {
-		return Result{}, stage.Wrap(stage.Publish, err, "the driver's firmware cannot be read", "look at the cause, and run again")
-	}
 	path, err := modules.Publish(ctx, modules.PublishOptions{
-		Share: p.share, Scratch: p.scratch, Dir: in.built.Dir, Firmware: firmware, Exports: p.target.Exports, Manifest: manifest,
+		Share: p.share, Scratch: p.scratch, Dir: in.built.Dir, Firmware: in.firmware, Exports: p.target.Exports, Manifest: in.manifest,
 	})
 	if err != nil {
 		return Result{}, err
 	}
-	for _, m := range manifest.Modules {
+	for _, m := range in.manifest.Modules {
 		zerolog.Ctx(ctx).Info().Str("name", m.Name).Int64("bytes", m.Size).Str("vermagic", m.Vermagic).Msg("module")
 	}
-	for _, f := range manifest.Firmware {
+	for _, f := range in.manifest.Firmware {
 		zerolog.Ctx(ctx).Info().Str("file", f.Name).Int64("bytes", f.Size).Msg("firmware")
 	}
-	result := resultOf(path, manifest, false)
+	result := resultOf(path, in.manifest, false)
 	result.UserSpace = in.libraries.manifest()
 	return result, nil
 }

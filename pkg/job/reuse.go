@@ -10,6 +10,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/kernel/prepare"
 	"github.com/k8sp/cuda/pkg/kernel/source"
 	"github.com/k8sp/cuda/pkg/modules"
@@ -57,7 +58,7 @@ func (p project) listInputs() (map[string]string, error) {
 		inputKey:         p.signedBy(),
 		inputCertificate: p.certificateDigest(), // its issuer and serial number are in each signature
 		inputSource:      local,
-		inputRepository:  p.Source.Repository,
+		inputRepository:  source.Repository(p.target, p.Source),
 		inputRef:         p.Source.Ref,
 		inputCommit:      p.Source.Commit,
 	}
@@ -124,7 +125,11 @@ func (p project) differences(found modules.Found) ([]modules.Difference, error) 
 	}
 	var others []modules.Difference
 	for name := range names {
-		if was, is := found.Manifest.Inputs[name], p.inputs[name]; was != is {
+		was, is := found.Manifest.Inputs[name], p.inputs[name]
+		if name == inputForm && p.preference.Required {
+			was = found.Manifest.Driver.ModuleType // the package may have had only this one
+		}
+		if was != is {
 			others = append(others, modules.Difference{What: name, Was: was, Is: is})
 		}
 	}
@@ -132,9 +137,14 @@ func (p project) differences(found modules.Found) ([]modules.Difference, error) 
 	return append(list, others...), nil
 }
 
+// packageRules are the checks that only the driver's package can answer: of a
+// published result the recorded findings are the ones that count.
+var packageRules = []string{"built", "firmware", "debug"}
+
 // judgeEarlier holds an earlier result against the target as it is now, on this
 // run's terms. What was found when it was made and would be found again is an
-// error where it would not do: to build it again would end there too.
+// error where it would not do: to build it again would end there too. What is
+// allowed only now serves no load before it is on record, and is built again.
 func (p project) judgeEarlier(ctx context.Context, found modules.Found) (serves bool, err error) {
 	log := zerolog.Ctx(ctx).With().Str("manifest", found.Path()).Logger()
 	m := found.Manifest
@@ -150,10 +160,12 @@ func (p project) judgeEarlier(ctx context.Context, found modules.Found) (serves 
 		log.Warn().Err(err).Msg("an earlier result cannot be held against this kernel, building again")
 		return false, nil
 	}
-	var again, anew []modules.Check
-	for _, c := range slices.Concat(p.vouched, now) {
+	ofPackage := func(c modules.Check) bool { return slices.Contains(packageRules, c.Name) }
+	again := slices.Concat(p.vouched, slices.DeleteFunc(slices.Clone(m.Checks), func(c modules.Check) bool { return !ofPackage(c) }))
+	var anew []modules.Check
+	for _, c := range slices.DeleteFunc(now, ofPackage) {
 		before := func(b modules.Check) bool { return b.Name == c.Name && b.Module == c.Module && b.Verdict == c.Verdict }
-		if slices.ContainsFunc(m.Checks, before) || slices.Contains(p.vouched, c) || c.Verdict == modules.NotCheckable {
+		if slices.ContainsFunc(m.Checks, before) || c.Verdict == modules.NotCheckable {
 			again = append(again, c)
 		} else {
 			anew = append(anew, c)
@@ -162,6 +174,12 @@ func (p project) judgeEarlier(ctx context.Context, found modules.Found) (serves 
 	if err := modules.Judge(anew, p.policy()); err != nil {
 		log.Warn().Err(err).Msg("an earlier result would not do for this kernel any more, building again")
 		return false, nil
+	}
+	for _, name := range modules.Overridden(slices.Concat(again, anew), p.policy()) {
+		if name != cuda.DigestCheck && !slices.Contains(m.Overridden, name) {
+			log.Info().Str("check", name).Msg("what is allowed now is not on record in an earlier result, building again")
+			return false, nil
+		}
 	}
 	return true, modules.Judge(again, p.policy())
 }

@@ -58,6 +58,7 @@ func TestReuse(t *testing.T) {
 		{"debugging information", nil, func(o *Options) { o.Debug = true }, "debugging information (was nothing, is kept)"},
 		{"another source", func(t *testing.T, f *fixture) { f.write(t, "source/Kconfig", "# one\n") }, nil, "source (was "},
 		{"a ref of the source", nil, func(o *Options) { o.Source.Ref = "v6.1.192-coreos" }, "source ref (was nothing, is v6.1.192-coreos)"},
+		{"the default repository, by name", nil, func(o *Options) { o.Source.Repository = "coreos/linux" }, ""},
 		{"another config", func(t *testing.T, f *fixture) { f.write(t, "host/proc/config.gz", testConfig+"CONFIG_KSM=y\n") }, nil, "kernel config (was sha256:"},
 		{"another export", func(t *testing.T, f *fixture) {
 			f.write(t, "host/proc/kallsyms", kallsyms("_printk", "device_del"))
@@ -102,6 +103,34 @@ func (f *fixture) remove(t *testing.T, name string) {
 	t.Helper()
 	if err := os.RemoveAll(filepath.Join(f.host, name)); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestForm: the form that is asked for is the one that was built, not the one that
+// was preferred.
+func TestForm(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	text, err := os.ReadFile(filepath.Join(f.driver(), ".manifest"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	only := strings.Replace(string(text), "kernel/nvidia/nv.c 0644 KERNEL_MODULE_SRC INHERIT_PATH_DEPTH:1 MODULE:resman\n", "", 1)
+	f.write(t, "share/cuda/NVIDIA-Linux-x86_64-"+testDriver+"/.manifest", only)
+	if err := os.RemoveAll(filepath.Join(f.driver(), "kernel")); err != nil {
+		t.Fatal(err)
+	}
+	if o := f.mustBuild(t); o.ModuleType != "open" {
+		t.Fatalf("built %s", o.ModuleType)
+	}
+	if o := f.mustBuild(t); !o.Reused {
+		t.Errorf("built again:\n%s", o.log)
+	}
+	if o := f.mustBuild(t, func(o *Options) { o.ModuleType = "open" }); !o.Reused {
+		t.Errorf("what was built is asked for, and built again:\n%s", o.log)
+	}
+	if o := f.build(t, func(o *Options) { o.ModuleType = "proprietary" }); stage.ExitCode(o.err) != 11 {
+		t.Errorf("what the package has not is asked for: %v, reused: %v", o.err, o.Reused)
 	}
 }
 

@@ -115,7 +115,7 @@ func (p project) checkingOut() step[unpacked, sourced] {
 		stage: s.stage,
 		plan:  s.plan,
 		do: func(ctx context.Context, u unpacked) (sourced, error) {
-			tree, err := s.do(ctx, p.libraries.space(u.libraries))
+			tree, err := s.do(ctx, p.libraries.space(u.toLayOut))
 			return sourced{u, tree}, err
 		},
 	}
@@ -125,9 +125,10 @@ func (p project) checkingOut() step[unpacked, sourced] {
 // of a file that was not checked out, as its tool's log complains, the source is
 // completed and it is done anew. It happens once: a whole source lacks nothing.
 func completing[Out any](ctx context.Context, p project, s sourced, tool string, do, anew func(context.Context, sourced) (Out, error)) (Out, error) {
+	before := p.logged(tool)
 	out, err := do(ctx, s)
-	if err == nil || ctx.Err() != nil {
-		return out, err
+	if err == nil || ctx.Err() != nil || p.logged(tool) == before {
+		return out, err // it is done, or failed before its tool said a word
 	}
 	missing := p.missing(ctx, s.source, tool)
 	if missing == "" {
@@ -136,13 +137,22 @@ func completing[Out any](ctx context.Context, p project, s sourced, tool string,
 	zerolog.Ctx(ctx).Warn().Str("path", missing).Err(err).Msg("the kernel source lacks a file that this build needs: completing it")
 	s.source, err = p.took(ctx, func(ctx context.Context) (source.Tree, error) {
 		o := p.sourceOptions()
-		o.Space = p.sourceSpace(ctx, p.libraries.space(s.libraries))
+		o.Space = p.sourceSpace(ctx, p.libraries.space(s.toLayOut))
 		return source.Complete(ctx, p.target, o)
 	})
 	if err != nil {
 		return out, err
 	}
 	return anew(ctx, s)
+}
+
+// logged tells one log of a tool from the next.
+func (p project) logged(tool string) string {
+	info, err := os.Stat(p.logFile(tool))
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf("%d bytes at %s", info.Size(), info.ModTime())
 }
 
 // missing is the file of the kernel source that a tool's log complains of and

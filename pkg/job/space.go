@@ -64,12 +64,12 @@ func spaceFrom(from stage.Name, fetched, libraries share.Space, debug bool) (nee
 }
 
 // needToPublish is the same for the last stage, when the sizes are known.
-func (s site) needToPublish(ctx context.Context, m modules.Manifest) error {
+func (s site) needToPublish(ctx context.Context, m modules.Manifest, libraries share.Space) error {
 	need := share.Space{Bytes: 2e6, Files: 30} // the manifest and the indexes, amply
 	for _, e := range m.Modules {
 		need.Bytes += uint64(e.Size)
 	}
-	return s.need(ctx, stage.Publish, need, "publishing")
+	return s.need(ctx, stage.Publish, need.Plus(libraries), "publishing")
 }
 
 // need says what is going to be taken, and is an error where it is not there.

@@ -8,7 +8,7 @@ import (
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
-func TestSpent(t *testing.T) {
+func TestSpaceFrom(t *testing.T) {
 	checkout := share.Space{Bytes: source.Size, Files: source.Files}
 	for _, tt := range []struct {
 		name      string

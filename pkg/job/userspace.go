@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/rs/zerolog"
 
@@ -53,12 +55,24 @@ func (p project) findLibraries(ctx context.Context) libraries {
 		log.Debug().Err(err).Msg("the driver's user-space side is not laid out, or not whole")
 	case err != nil:
 		log.Warn().Err(err).Msg("the driver's user-space side is damaged, laying it out again")
+	case p.Rebuild:
+		log.Info().Msg("laying out the driver's user-space side again, as --rebuild asks")
+	case p.hasNow(m.Absent):
+		log.Info().Str("dir", root.Dir).Msg("the driver's user-space side lacks what the package has by now, laying it out again")
 	case m.Package != p.digest || m.Part != p.part():
 		log.Info().Str("dir", root.Dir).Str("part", m.Part).Msg("the driver's user-space side is of another package or part, laying it out again")
 	default:
 		return libraries{root: root, done: true}
 	}
 	return libraries{}
+}
+
+// hasNow says whether an unpacked package has any of these files.
+func (p project) hasNow(files []string) bool {
+	return p.pkg.Kind == cuda.Folder && slices.ContainsFunc(files, func(name string) bool {
+		_, err := os.Lstat(filepath.Join(p.pkg.Path, filepath.FromSlash(name)))
+		return err == nil
+	})
 }
 
 func (p project) part() string { return cmp.Or(p.UserSpace, userspace.Compute) }
@@ -91,7 +105,7 @@ func (p project) inspecting() step[cuda.Package, unpacked] {
 				return unpacked{}, p.share.Explain(stage.Driver, err)
 			}
 			u := unpacked{pkg: pkg}
-			u.libraries, err = p.chooseLibraries(ctx, c)
+			u.toLayOut, err = p.chooseLibraries(ctx, c)
 			return u, err
 		},
 	}
@@ -103,24 +117,20 @@ func (p project) layingOut() step[unpacked, libraries] {
 }
 
 // layingOutBeside is the same beside modules that are to be published.
-func (p project) layingOutBeside() step[checked, laidOut] {
-	return step[checked, laidOut]{
+func (p project) layingOutBeside() step[described, laidOut] {
+	return step[described, laidOut]{
 		stage: stage.Publish,
 		plan:  p.planLibraries,
-		do: func(ctx context.Context, c checked) (laidOut, error) {
-			// What is laid out now shall not need space of its own.
-			if err := c.driver.RemoveSources(); err != nil {
-				return laidOut{}, stage.Wrap(stage.Publish, err, "the sources of the modules, which are built, cannot be removed", "let the container's root write to the share")
-			}
-			l, err := p.layOut(ctx, c.unpacked)
-			return laidOut{checked: c, libraries: l}, err
+		do: func(ctx context.Context, d described) (laidOut, error) {
+			l, err := p.layOut(ctx, d.unpacked)
+			return laidOut{d, l}, err
 		},
 	}
 }
 
-// laidOut is the user-space side beside modules that were found good.
+// laidOut is the user-space side beside modules that are ready to be published.
 type laidOut struct {
-	checked
+	described
 	libraries libraries
 }
 
@@ -140,7 +150,7 @@ func (p project) layOut(ctx context.Context, u unpacked) (libraries, error) {
 		return libraries{}, err
 	}
 	root, err := userspace.Publish(ctx, userspace.Options{
-		Share: p.share, Scratch: p.scratch, Package: u.pkg, Digest: p.digest, Choice: u.libraries,
+		Share: p.share, Scratch: p.scratch, Package: u.pkg, Digest: p.digest, Choice: u.toLayOut,
 	})
 	return libraries{root: root, done: true}, err
 }

@@ -83,20 +83,22 @@ func parseFacts(line string) (s Symbol, ok bool) {
 // Contradictions says in what two lists of a kernel's exports contradict each
 // other, a clause each: the lists are of two kernels then. Of a symbol that is in
 // both only what both know counts, wherever it came from. Of one that is in one of
-// them the other says that there is none where it lists all of that kind: every
-// list has all of the kernel's own, and a complete one those of its modules.
+// them the other says that there is none where it lists all of the same exporter:
+// every list has all of the kernel's own, and a complete one all of each module
+// that it has. Which modules a host has installed makes no other kernel.
 func (x Exports) Contradictions(y Exports) []string {
 	var list []string
+	mine, others := x.wholeExporters(), y.wholeExporters()
 	a, b := x.Symbols, y.Symbols
 	for len(a) > 0 || len(b) > 0 {
 		switch {
 		case len(b) == 0 || len(a) > 0 && a[0].Name < b[0].Name:
-			if y.wouldHave(a[0]) {
+			if others[a[0].Module] {
 				list = append(list, a[0].Name+" was exported, and is not")
 			}
 			a = a[1:]
 		case len(a) == 0 || b[0].Name < a[0].Name:
-			if x.wouldHave(b[0]) {
+			if mine[b[0].Module] {
 				list = append(list, b[0].Name+" was not exported, and is")
 			}
 			b = b[1:]
@@ -110,8 +112,16 @@ func (x Exports) Contradictions(y Exports) []string {
 	return list
 }
 
-// wouldHave says whether a list that lacks a symbol says that there is none.
-func (x Exports) wouldHave(s Symbol) bool { return s.Module == vmlinux || x.Complete }
+// wholeExporters are those of which a list has all symbols.
+func (x Exports) wholeExporters() map[string]bool {
+	whole := map[string]bool{vmlinux: true}
+	if x.Complete {
+		for _, s := range x.Symbols {
+			whole[s.Module] = true
+		}
+	}
+	return whole
+}
 
 // contradicts says how what is known of a symbol differs from what else is
 // known of it; "" where it does not.

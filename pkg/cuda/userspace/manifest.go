@@ -33,6 +33,9 @@ type Manifest struct {
 	Part  string `json:"part"`
 	Files []File `json:"files"` // sorted by path
 	Links []Link `json:"links"` // sorted by path
+	// Absent are files that the package lists and did not have; one that is
+	// unpacked may have them later.
+	Absent []string `json:"absent,omitempty"`
 }
 
 // File is a file of a root.

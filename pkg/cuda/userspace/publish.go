@@ -57,7 +57,7 @@ func (o Options) publish(ctx context.Context) (Root, error) {
 	if err != nil {
 		return Root{}, err
 	}
-	m := Manifest{Schema: SchemaVersion, Version: o.Package.Version, Package: o.Digest, Part: o.Choice.Part, Links: o.Choice.Links}
+	m := Manifest{Schema: SchemaVersion, Version: o.Package.Version, Package: o.Digest, Part: o.Choice.Part, Links: o.Choice.Links, Absent: o.Choice.Absent}
 	for _, f := range o.Choice.Files {
 		described, err := describe(paths[f.Member], f)
 		if err != nil {

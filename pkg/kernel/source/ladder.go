@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
 	"path/filepath"
@@ -49,15 +50,12 @@ var (
 )
 
 func newLadder(t kernel.Target, o Options) (*ladder, error) {
-	l := &ladder{Options: o, release: t.Release, repository: o.Repository, dir: filepath.Clean(o.Dir), scratch: o.Scratch}
+	l := &ladder{Options: o, release: t.Release, repository: cmp.Or(o.Repository, repositoryOf(t)), dir: filepath.Clean(o.Dir), scratch: o.Scratch}
 	if o.Dir == "" {
 		return nil, usage("no folder was given for the kernel source")
 	}
 	if l.scratch == "" {
 		l.scratch = filepath.Dir(l.dir)
-	}
-	if l.repository == "" {
-		l.repository = repositoryOf(t)
 	}
 	if !ownerAndName.MatchString(l.repository) {
 		return nil, usage("%q is not a repository: it has to be owner/name", l.repository)

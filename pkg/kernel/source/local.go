@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -122,6 +123,15 @@ func (l *ladder) localTree() (Tree, error) {
 		return Tree{}, stage.Wrap(stage.Source, err, "the kernel source cannot be read", "let the container's root read all of the folder that --source names")
 	}
 	return Tree{Dir: l.From, Rung: RungLocal, Ref: filepath.Base(l.From), Commit: digest, Version: v.String(), Reused: true}, nil
+}
+
+// Repository is "owner/name" of the repository that the source of a target's kernel
+// is looked for in; "" where Options.From names something else.
+func Repository(t kernel.Target, o Options) string {
+	if o.From != "" {
+		return ""
+	}
+	return cmp.Or(o.Repository, repositoryOf(t))
 }
 
 // Fingerprint is a digest of what Options.From holds, where that is a tree or a

@@ -21,6 +21,14 @@ func EncodeIndex(index any) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
+// SchemaError is an index of another format than this builder's.
+type SchemaError struct{ Has, Reads int }
+
+// Error says which.
+func (e *SchemaError) Error() string {
+	return fmt.Sprintf("a manifest of schema %d, and this builder reads %d", e.Has, e.Reads)
+}
+
 // DecodeIndex reads what [EncodeIndex] wrote into index. It refuses more than
 // limit bytes, and any other format than the number schema that the text has as
 // its "schema": a later one means something else by the same words.
@@ -41,7 +49,7 @@ func DecodeIndex(r io.Reader, limit int64, schema int, index any) error {
 		}
 	}
 	if format.Schema != schema {
-		return fmt.Errorf("a manifest of schema %d, and this builder reads %d", format.Schema, schema)
+		return &SchemaError{format.Schema, schema}
 	}
 	return nil
 }
