@@ -14,6 +14,7 @@ import (
 	"github.com/k8sp/cuda/pkg/kernel/prepare"
 	"github.com/k8sp/cuda/pkg/kernel/source"
 	"github.com/k8sp/cuda/pkg/modules"
+	"github.com/k8sp/cuda/pkg/share/publish"
 )
 
 // recipe is raised by hand whenever builder would make something else of the same
@@ -80,6 +81,9 @@ func (p project) findEarlier(ctx context.Context) (Result, error) {
 	found, err := modules.Find(p.share, p.target.Release.Full, p.pkg.Version)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
+		return Result{}, nil
+	case errors.As(err, new(*publish.SchemaError)):
+		log.Info().Err(err).Msg("an earlier result is of another builder's format, building again")
 		return Result{}, nil
 	case err != nil:
 		log.Warn().Err(err).Msg("an earlier result is damaged, building again")

@@ -203,6 +203,19 @@ func TestGateRunsNow(t *testing.T) {
 	}
 }
 
+// TestResultOfAnotherFormat is built again, and not called damaged.
+func TestResultOfAnotherFormat(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	o := f.mustBuild(t)
+	if err := os.WriteFile(o.Manifest, []byte(`{"schema": 1, "inputs": "sha256:00", "modules": []}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if o := f.mustBuild(t); o.Reused || !strings.Contains(o.log, "another builder's format") || strings.Contains(o.log, "damaged") {
+		t.Errorf("reused: %v\n%s", o.Reused, o.log)
+	}
+}
+
 // TestDamagedResult is built again.
 func TestDamagedResult(t *testing.T) {
 	t.Parallel()

@@ -204,12 +204,19 @@ func (s *sources) buildID() BuildID {
 	if s.image != nil && s.image.BuildID != "" {
 		return BuildID{s.image.BuildID, s.image.from}
 	}
-	if notes, err := s.root.ReadFile(notesFile); err == nil {
-		if id := image.BuildID(notes); id != "" {
-			return BuildID{id, notesFile}
-		}
+	if id := runningBuildID(s.root); id != "" {
+		return BuildID{id, notesFile}
 	}
 	return BuildID{}
+}
+
+// runningBuildID is what the kernel that runs says; "" where it says nothing.
+func runningBuildID(root *Root) string {
+	notes, err := root.ReadFile(notesFile)
+	if err != nil {
+		return ""
+	}
+	return image.BuildID(notes)
 }
 
 // structModule asks whoever can tell without a large file to decompress first.

@@ -2,10 +2,13 @@ package kernel
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/k8sp/cuda/pkg/kernel/image/imagetest"
 )
 
 // notes are a kernel's, with a build ID of two bytes behind a note of Xen's.
@@ -25,6 +28,22 @@ func TestDetectBuildID(t *testing.T) {
 	for _, h := range members(t, bytes.NewReader(capture(t, host))) {
 		if h.Name == notesFile && h.Size != 20 {
 			t.Errorf("%d bytes of %s are captured, more or less than the build ID's note", h.Size, notesFile)
+		}
+	}
+}
+
+// TestImageOfAnotherBuild: an update may have replaced the image under the running
+// kernel by one whose banner is the same, as reproducible builds have it.
+func TestImageOfAnotherBuild(t *testing.T) {
+	k := smallKernel()
+	for id, from := range map[string]string{k.BuildID: "boot/vmlinuz-" + k.Release, "\x0f\x1e\x2d\x3d": kallsymsFile} {
+		files := hostFiles(k)
+		files["boot/vmlinuz-"+k.Release] = string(k.BzImage(t))
+		files[kallsymsFile] = kallsymsText(k)
+		files[notesFile] = string(imagetest.Notes(id))
+		target := mustDetect(t, openFiles(t, files), DetectOptions{})
+		if target.Exports.From != from || target.BuildID.Hex != fmt.Sprintf("%x", id) {
+			t.Errorf("running %x: exports from %s, build ID %s", id, target.Exports.From, target.BuildID.Hex)
 		}
 	}
 }

@@ -63,7 +63,7 @@ func findImage(ctx context.Context, root *Root, r Release, b banner) kernelImage
 			log.Warn().Err(err).Msg("a kernel image of the host's is passed over")
 		case img.Release != r.Full:
 			log.Debug().Str("image", name).Str("release", img.Release).Msg("a kernel image of another kernel")
-		case !(kernelImage{img, name}).hasBanner(b):
+		case !(kernelImage{img, name}).isBuild(b, runningBuildID(root)):
 			log.Info().Str("image", name).Str("banner", img.Banner).Msg("a kernel image of another build than the kernel that runs")
 		default:
 			return kernelImage{img, name}
@@ -109,6 +109,13 @@ func (i kernelImage) symbols() []Symbol {
 	return symbols
 }
 
+// isBuild says whether the image is of a build, by its banner and by its
+// identifier, as far as both sides know them: two builds may have one banner, where
+// their times are set to be the same.
+func (i kernelImage) isBuild(b banner, buildID string) bool {
+	return i.hasBanner(b) && (i.BuildID == "" || buildID == "" || i.BuildID == buildID)
+}
+
 // hasBanner says whether the image's banner is b, where both are known. Ubuntu's
 // kernels have their package's version in parentheses behind it, and leave that
 // out of proc/version.
@@ -124,7 +131,7 @@ func (i kernelImage) rootFor(ctx context.Context, root *Root, r Release) *Root {
 		return &Root{}
 	}
 	runs, banner, err := readRelease(root)
-	if err == nil && runs.Full == r.Full && i.hasBanner(banner) {
+	if err == nil && runs.Full == r.Full && i.isBuild(banner, runningBuildID(root)) {
 		return root
 	}
 	event := zerolog.Ctx(ctx).Info().Str("image", r.Full)

@@ -2,8 +2,8 @@
 // kernel will accept them, and how they reach the user.
 //
 // [Read] takes a .ko apart. [Gate] holds modules against the kernel that must
-// load them and returns every finding, not only the first; [Judge] turns the
-// findings into a verdict. [Publish] leaves the modules and a [Manifest], which
+// load them and returns every finding, not only the first; [Rules] lists what it
+// looks at, and [Judge] turns the findings into a verdict. [Publish] leaves the modules and a [Manifest], which
 // says exactly what they are, in SHARE/modules/REL/VER, all at once or not at
 // all; [Published] reads them back and believes nothing that it did not
 // digest, and [Verify] runs the gate again over them, against any kernel.

@@ -3,6 +3,7 @@ package node
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/node/live"
+	"github.com/k8sp/cuda/pkg/share/publish"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -50,6 +52,9 @@ func (l *loader) choose(ctx context.Context) ([]Finding, error) {
 		return []Finding{NotBuilt.Of(l.release, cmp.Or(strings.Join(releases, ", "), "none at all"))}, nil
 	}
 	if l.found, err = modules.Find(l.share, l.release, l.version); err != nil {
+		if errors.As(err, new(*publish.SchemaError)) {
+			return []Finding{Foreign.Of(err.Error())}, nil
+		}
 		return []Finding{Damaged.Of(err.Error())}, nil
 	}
 	l.result.Manifest, l.result.Driver = filepath.Join(l.found.Link, modules.ManifestFile), l.version

@@ -152,6 +152,9 @@ func TestLoadRefuses(t *testing.T) {
 			data[len(data)-1] ^= 1
 			write(t, path, string(data))
 		}, nil, "damaged", []string{"nvidia-uvm.ko"}, nil},
+		{"modules of an earlier builder's format", func(t *testing.T, m *machine) {
+			write(t, m.published("manifest.json"), `{"schema": 1, "inputs": "sha256:00", "modules": []}`)
+		}, nil, "damaged", []string{"another builder's format", "build again with this builder"}, nil},
 		{"a module that goes as others are loaded", func(t *testing.T, m *machine) {
 			m.kernel.Before = func(name string) {
 				if name == "nvidia" {

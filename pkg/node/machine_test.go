@@ -251,7 +251,7 @@ func published(t *testing.T) string {
 	t.Helper()
 	modulesPublished.Do(func() {
 		if modulesPublished.dir, modulesPublished.err = os.MkdirTemp("", "published-*"); modulesPublished.err == nil {
-			modulesPublished.err = publish(modulesPublished.dir)
+			modulesPublished.err = publishRecorded(modulesPublished.dir)
 		}
 	})
 	if modulesPublished.err != nil {
@@ -274,8 +274,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// publish leaves the recorded modules in a share as a build does.
-func publish(dir string) error {
+// publishRecorded leaves the recorded modules in a share as a build does.
+func publishRecorded(dir string) error {
 	s, err := share.Open(dir)
 	if err != nil {
 		return err

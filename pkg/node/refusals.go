@@ -87,6 +87,10 @@ var (
 		"look at what its log says, and build again for this kernel"}
 )
 
+// Foreign is [Damaged] where nothing is wrong with the share: an earlier or a later
+// builder has published.
+var Foreign = Refusal{Damaged.Name, "the published modules are of another builder's format: %s", "build again with this builder, and load that"}
+
 // Anew is [Damaged] where nothing is wrong with the share: a build has replaced
 // the modules since they were chosen.
 var Anew = Refusal{Damaged.Name, "the modules were published anew meanwhile", "load again"}

@@ -30,8 +30,8 @@ func (e *SchemaError) Error() string {
 }
 
 // DecodeIndex reads what [EncodeIndex] wrote into index. It refuses more than
-// limit bytes, and any other format than the number schema that the text has as
-// its "schema": a later one means something else by the same words.
+// limit bytes, and with a [SchemaError] any other format than the number schema that
+// the text has as its "schema": a later one means something else by the same words.
 func DecodeIndex(r io.Reader, limit int64, schema int, index any) error {
 	data, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err != nil {
@@ -43,13 +43,14 @@ func DecodeIndex(r io.Reader, limit int64, schema int, index any) error {
 	var format struct {
 		Schema int `json:"schema"`
 	}
-	for _, into := range []any{index, &format} {
-		if err := json.Unmarshal(data, into); err != nil {
-			return fmt.Errorf("not a manifest: %w", err)
-		}
+	if err := json.Unmarshal(data, &format); err != nil {
+		return fmt.Errorf("not a manifest: %w", err)
 	}
 	if format.Schema != schema {
 		return &SchemaError{format.Schema, schema}
+	}
+	if err := json.Unmarshal(data, index); err != nil {
+		return fmt.Errorf("not a manifest: %w", err)
 	}
 	return nil
 }
