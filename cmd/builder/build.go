@@ -1,9 +1,7 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -45,22 +43,6 @@ func checksHelp() string {
 	_ = table.Flush() // a strings.Builder takes everything
 	return strings.TrimRight(b.String(), "\n")
 }
-
-// output is the form of a command's result on stdout.
-type output string
-
-var outputs = []output{"text", "json"}
-
-// Set, String and Type make an output a flag.
-func (o *output) Set(text string) error {
-	if !slices.Contains(outputs, output(text)) {
-		return fmt.Errorf("%q is neither text nor json", text)
-	}
-	*o = output(text)
-	return nil
-}
-func (o *output) String() string { return string(*o) }
-func (o *output) Type() string   { return "format" }
 
 func newBuildCommand(io streams, options job.Options) *cobra.Command {
 	options.Builder = version()
@@ -161,11 +143,4 @@ func printPlan(io streams, plan []job.Step, format output) error {
 		}
 	}
 	return nil
-}
-
-func printJSON(io streams, value any) error {
-	encoder := json.NewEncoder(io.out)
-	encoder.SetIndent("", "  ")
-	encoder.SetEscapeHTML(false)
-	return encoder.Encode(value)
 }

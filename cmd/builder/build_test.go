@@ -154,6 +154,25 @@ func TestBuildOutputJSON(t *testing.T) {
 	}
 }
 
+// TestFailureOutputJSON: whoever reads stdout finds there what was in the way, also of
+// a dry run.
+func TestFailureOutputJSON(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	for _, args := range [][]string{{"--dry-run"}, nil} {
+		o := f.run(t, append(args, "--output=json", "--driver-version=1.2")...)
+		var out struct {
+			Failures []struct{ Name, Says, Do string }
+		}
+		if err := json.Unmarshal([]byte(o.stdout), &out); err != nil || o.code != 11 || len(out.Failures) != 1 {
+			t.Fatalf("%q: exit code %d, %v\n%s", args, o.code, err, o.stdout)
+		}
+		if got := out.Failures[0]; got.Name != "driver" || !strings.Contains(got.Says, "driver 1.2") || got.Do == "" {
+			t.Errorf("%q: %+v", args, got)
+		}
+	}
+}
+
 // TestModules builds for a node that only computes. What the installer makes
 // beyond that is not published.
 func TestModules(t *testing.T) {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/rs/zerolog"
@@ -10,7 +9,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/k8sp/cuda/pkg/node"
-	"github.com/k8sp/cuda/pkg/stage"
 )
 
 const loadHelp = `Load a driver that was built before into the running kernel, and have it ready
@@ -46,13 +44,6 @@ unload.
 
 On stdout: the version of the driver that was unloaded, nothing where none was,
 or with --output json the result, also that of a failure.`
-
-// loadFailure is what --output json has of a failure.
-type loadFailure struct {
-	Failures []node.Finding `json:"failures"`
-	// Log is what the kernel's log says of it.
-	Log []string `json:"log,omitempty"`
-}
 
 func newLoadCommand(io streams, options node.LoadOptions) *cobra.Command {
 	format := outputs[0]
@@ -125,25 +116,6 @@ func loadFlags(flags *pflag.FlagSet, o *node.LoadOptions) {
 	flags.SortFlags = false
 	flags.StringVar(&o.Share, "share", defaultShare, "`folder` with the published modules")
 	flags.StringVar(&o.HostRoot, "host-root", "", "`folder` that is this host's root (default: /host where it is mounted, else /)")
-}
-
-// printFailure adds a failure's findings to stdout where programs read it, and
-// returns the failure.
-func printFailure(io streams, err error, format output) error {
-	var failure *stage.Error
-	if format != "json" || !errors.As(err, &failure) {
-		return err
-	}
-	var found *node.FindingsError
-	list := []node.Finding{{Name: failure.Kind, Says: failure.Sentence(), Do: failure.Hint}}
-	if errors.As(err, &found) {
-		list = found.Findings
-	}
-	var log *node.KernelLog
-	if !errors.As(err, &log) {
-		log = &node.KernelLog{}
-	}
-	return errors.Join(err, printJSON(io, loadFailure{list, log.Lines}))
 }
 
 // wait waits for the signal that ends the program.

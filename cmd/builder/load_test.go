@@ -178,21 +178,21 @@ func loadRefused(t *testing.T, n *machine) {
 	n.kernel.Refuse["nvidia"] = unix.ENOEXEC
 	n.kernel.Says["nvidia"] = "<4>[1.0] nvidia: frobnicated\n<4>[1.1] nvidia: twice\n"
 	refused := node.Refused.Of("nvidia", "ENOEXEC (exec format error)")
-	n.fails(t, "load", loadFailure{Failures: []node.Finding{refused}, Log: []string{"nvidia: frobnicated", "nvidia: twice"}})
+	n.fails(t, "load", failed{Failures: []node.Finding{refused}, Log: []string{"nvidia: frobnicated", "nvidia: twice"}})
 	clear(n.kernel.Refuse)
 	n.run(t, "load")
 	n.kernel.Hold("nvidia", "gdrdrv")
-	n.fails(t, "unload", loadFailure{Failures: []node.Finding{node.InUse.Of(fixtureDriver, "the module gdrdrv")}})
+	n.fails(t, "unload", failed{Failures: []node.Finding{node.InUse.Of(fixtureDriver, "the module gdrdrv")}})
 }
 
 // fails expects a command to fail.
-func (n *machine) fails(t *testing.T, command string, want loadFailure) {
+func (n *machine) fails(t *testing.T, command string, want failed) {
 	t.Helper()
 	o := n.run(t, command, "--output", "json")
 	if o.code != 17 {
 		t.Errorf("%s: exit code %d, want 17\n%s", command, o.code, o.stderr)
 	}
-	var got loadFailure
+	var got failed
 	if err := json.Unmarshal([]byte(o.stdout), &got); err != nil {
 		t.Fatalf("%s: %v: %s%s", command, err, o.stdout, o.stderr)
 	}

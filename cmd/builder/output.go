@@ -1,0 +1,63 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/k8sp/cuda/pkg/node"
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+// output is the form of a command's result on stdout.
+type output string
+
+var outputs = []output{"text", "json"}
+
+// Set, String and Type make an output a flag.
+func (o *output) Set(text string) error {
+	if !slices.Contains(outputs, output(text)) {
+		return fmt.Errorf("%q is neither text nor json", text)
+	}
+	*o = output(text)
+	return nil
+}
+func (o *output) String() string { return string(*o) }
+func (o *output) Type() string   { return "format" }
+
+func printJSON(io streams, value any) error {
+	encoder := json.NewEncoder(io.out)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(value)
+}
+
+// failed is what --output json has of a failure.
+type failed struct {
+	// Failures are what stood in the way; their names are the log's kind, or where
+	// that has none the stage.
+	Failures []node.Finding `json:"failures"`
+	// Log is what the kernel's log says of a load's.
+	Log []string `json:"log,omitempty"`
+}
+
+// printFailure adds a failure's findings to stdout where programs read it, and
+// returns the failure.
+func printFailure(io streams, err error, format output) error {
+	var failure *stage.Error
+	if format != "json" || !errors.As(err, &failure) {
+		return err
+	}
+	var found *node.FindingsError
+	list := []node.Finding{{Name: cmp.Or(failure.Kind, string(failure.Stage)), Says: failure.Sentence(), Do: failure.Hint}}
+	if errors.As(err, &found) {
+		list = found.Findings
+	}
+	var log *node.KernelLog
+	if !errors.As(err, &log) {
+		log = &node.KernelLog{}
+	}
+	return errors.Join(err, printJSON(io, failed{list, log.Lines}))
+}
