@@ -26,11 +26,13 @@ type LockOptions struct {
 	Poll time.Duration
 }
 
-func (o LockOptions) poll() time.Duration {
-	if o.Poll <= 0 {
-		return time.Second
+// pause is how long to wait after a try; the first is 0.
+func (o LockOptions) pause(try int) time.Duration {
+	most := o.Poll
+	if most <= 0 {
+		most = time.Second
 	}
-	return o.Poll
+	return min(firstPoll<<min(try, 16), most)
 }
 
 // Lock is the right to write to the share, and the scratch that comes with it.
@@ -59,7 +61,7 @@ func (s *Share) Lock(ctx context.Context, o LockOptions) (*Lock, error) {
 		return nil, err
 	}
 	told := false
-	for pause := firstPoll; ; pause = min(2*pause, o.poll()) {
+	for try := 0; ; try++ {
 		lock, err := s.tryLock(ctx)
 		var held errHeld
 		switch {
@@ -78,7 +80,7 @@ func (s *Share) Lock(ctx context.Context, o LockOptions) (*Lock, error) {
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-time.After(min(pause, o.poll())):
+		case <-time.After(o.pause(try)):
 		}
 	}
 }

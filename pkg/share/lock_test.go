@@ -381,10 +381,23 @@ func TestFolderLockHeartbeat(t *testing.T) {
 	}
 }
 
-func TestLockPoll(t *testing.T) {
-	for given, want := range map[time.Duration]time.Duration{-1: time.Second, 0: time.Second, 1: 1, time.Minute: time.Minute} {
-		if got := (LockOptions{Poll: given}).poll(); got != want {
-			t.Errorf("%v polls every %v, want %v", given, got, want)
+func TestLockPause(t *testing.T) {
+	for _, tt := range []struct {
+		poll time.Duration
+		try  int
+		want time.Duration
+	}{
+		{0, 0, firstPoll},
+		{0, 1, 2 * firstPoll},
+		{0, 2, 4 * firstPoll},
+		{0, 1000, time.Second},
+		{-1, 1000, time.Second},
+		{1, 0, 1},
+		{time.Minute, 1, 2 * firstPoll},
+		{time.Minute, 1000, time.Minute},
+	} {
+		if got := (LockOptions{Poll: tt.poll}).pause(tt.try); got != tt.want {
+			t.Errorf("polling every %v waits for %v after try %d, want %v", tt.poll, got, tt.try, tt.want)
 		}
 	}
 }
