@@ -4,6 +4,8 @@ import (
 	"crypto/x509"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/k8sp/cuda/pkg/kernel"
@@ -98,5 +100,47 @@ func TestAuthenticateWithoutTheFile(t *testing.T) {
 	}
 	if _, err := Authenticate(mods, cert); err == nil {
 		t.Error("a signature was verified of a file that is not there")
+	}
+}
+
+// TestGateOfPublished holds a published module's signature against the
+// certificate that is given, where one is.
+func TestGateOfPublished(t *testing.T) {
+	for name, c := range map[string]struct {
+		damaged, certificate bool
+		verdict              Verdict
+		detail               string
+	}{
+		"as it was signed":             {false, true, NotCheckable, "the keys that the kernel holds are not to be seen"},
+		"changed since":                {true, true, Failed, "changed after it was signed"},
+		"changed, without certificate": {true, false, NotCheckable, "there is no certificate here"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path, cert := signedModule(t)
+			if c.damaged {
+				data, err := os.ReadFile(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				data[len(data)/4] ^= 1
+				if err := os.WriteFile(path, data, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if !c.certificate {
+				cert = nil
+			}
+			host := target(t)
+			host.Signing = kernel.Signing{Checked: true, Hash: "sha256"}
+			m := Manifest{Modules: []Entry{{Name: "nvidia", File: filepath.Base(path)}}}
+			checks, err := m.Gate(filepath.Dir(path), host, cert)
+			if err != nil {
+				t.Fatal(err)
+			}
+			i := slices.IndexFunc(checks, func(c Check) bool { return c.Name == "signature" })
+			if i < 0 || checks[i].Verdict != c.verdict || !strings.Contains(checks[i].Detail, c.detail) {
+				t.Errorf("%+v, want %s: %s", checks, c.verdict, c.detail)
+			}
+		})
 	}
 }
