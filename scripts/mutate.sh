@@ -7,11 +7,14 @@
 # A FOLDER is taken with the packages below it, whose mutants have to be noticed
 # by tests of their own package. It fails where fewer than $LEAST percent of a
 # package's are. WORKERS (1) of them are tried at once; each worker has a copy of
-# the sources, in $TMPDIR.
+# the sources, in $TMPDIR. A mutant is out of time, and counts for neither, after
+# $PATIENCE times as long as the tests took without: on a busy machine even those
+# that do not hang may be.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 LEAST=${LEAST:-85}
 WORKERS=${WORKERS:-1}
+PATIENCE=${PATIENCE:-20}
 gremlins=github.com/go-gremlins/gremlins/cmd/gremlins@v0.6.0
 if [ $# -eq 0 ]; then
     set -- pkg/job pkg/node pkg/modules pkg/cuda pkg/share
@@ -45,7 +48,7 @@ for folder; do
     folder=${folder#./}
     echo "== $folder" >&2
     GOFLAGS="$(go env GOFLAGS) -p=$WORKERS" PATH=$work/bin:$PATH \
-        gremlins unleash "./$folder" --workers "$WORKERS" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
+        gremlins unleash "./$folder" --workers "$WORKERS" --timeout-coefficient "$PATIENCE" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
     awk -v folder="$folder" '/ at [^ ]+\.go:[0-9]+:[0-9]+$/ { print }
         /^(ERROR|Usage)/ { print > "/dev/stderr" }' "$work/log" |
         sed "s|^ *||; s| at | at $folder/|" >>"$work/mutants"
