@@ -14,8 +14,7 @@ import (
 // TestDeviceFilesInContainers makes real device files where a container may do
 // all that it takes, and less.
 func TestDeviceFilesInContainers(t *testing.T) {
-	share(t) // which made the base image
-	dir := t.TempDir()
+	base, dir := needTrixie(t), t.TempDir()
 	program := filepath.Join(dir, "devnodes")
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./devnodes")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -54,7 +53,7 @@ func TestDeviceFilesInContainers(t *testing.T) {
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			args := slices.Concat([]string{"run", "--rm", "--network", "none", "-v", program + ":/devnodes:ro"}, tt.docker, []string{"debian:trixie-slim", "/devnodes", tt.dev})
+			args := slices.Concat([]string{"run", "--rm", "--network", "none", "-v", program + ":/devnodes:ro"}, tt.docker, []string{base, "/devnodes", tt.dev})
 			lines := strings.Split(docker(t, args...), "\n")
 			if len(lines) != len(tt.want) {
 				t.Fatalf("it says %q", lines)

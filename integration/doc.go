@@ -3,5 +3,6 @@
 //
 // Its tests have the build tag integration and fail, not skip, where they lack
 // what they need: Docker, and Debian's packages and Go's modules over HTTP.
-// Package lab makes the parts; demo runs them for people to look at.
+// Package lab makes the parts, and lab/shared has each made by the first test
+// that needs it; demo runs them for people to look at.
 package integration

@@ -13,10 +13,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/k8sp/cuda/integration/lab"
+	"github.com/k8sp/cuda/integration/lab/shared"
 	"github.com/k8sp/cuda/pkg/modules"
 )
 
@@ -24,73 +24,63 @@ import (
 // builder in its container is root.
 const owner = 500
 
+// What tests share. TestMain makes nothing: see package shared.
+var (
+	needImage  = shared.Image(image, (*lab.Lab).MakeCUDAImage)
+	needTrixie = shared.Debian("trixie")
+	needDriver = shared.Thing((*lab.Lab).Driver)
+	needHost   = shared.Thing((*lab.Lab).Host)
+	needKernel = shared.Thing((*lab.Lab).Kernel)
+	needServer = shared.Thing(serve)
+	needDemo   = shared.Thing(makeCheckout)
+)
+
+func TestMain(m *testing.M) { shared.Main(m) }
+
+// image is the one under test, of this checkout; its compilers also build the
+// small kernel.
+const image = lab.CUDAImage
+
+func serve(l *lab.Lab, ctx context.Context) (*lab.Server, error) {
+	kernel, err := l.Kernel(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s, err := l.Serve(ctx, kernel)
+	if err == nil {
+		shared.AtEnd(func() { s.Close() })
+	}
+	return s, err
+}
+
 // checkout is a copy of this repository that is at once the share, as a
-// user's is, after `make demo` in it. All tests use the one: what it took
-// minutes to make is reused by the cases that come after it, as on a real
-// share, and each asserts that it left the results alone.
+// user's is, after `make demo` in it. All tests that need one use the one: what
+// it took minutes to make is reused by the cases that come after it, as on a
+// real share, and each asserts that it left the results alone.
 type checkout struct {
-	lab    *lab.Lab
-	parts  lab.Parts
-	server *lab.Server
-	dir    string
-	demo   string // what the demo printed
+	dir  string
+	demo string // what the demo printed
 }
 
-var shared = sync.OnceValues(makeCheckout)
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if c, _ := shared(); c != nil {
-		c.close()
-	}
-	os.Exit(code)
-}
-
-func share(t *testing.T) *checkout {
-	t.Helper()
-	c, err := shared()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
-// close leaves nothing running and nothing on the disk.
-func (c *checkout) close() {
-	c.server.Close()
-	os.RemoveAll(c.dir)
-}
-
-// makeCheckout returns what it has made, too, where it fails half way.
-func makeCheckout() (*checkout, error) {
-	// Not a test's context: it is for all of them.
-	ctx := context.Background()
-	l, err := lab.Open(ctx, os.Stderr)
+func makeCheckout(l *lab.Lab, ctx context.Context) (*checkout, error) {
+	dir, err := os.MkdirTemp("", "k8sp-cuda-")
 	if err != nil {
 		return nil, err
 	}
-	c := &checkout{lab: l}
-	if c.parts, err = l.Make(ctx); err != nil {
-		return nil, err
-	}
-	if c.server, err = l.Serve(ctx, c.parts.Kernel); err != nil {
-		return nil, err
-	}
-	if c.dir, err = os.MkdirTemp("", "k8sp-cuda-"); err != nil {
-		return c, err
-	}
+	shared.AtEnd(func() { os.RemoveAll(dir) })
+	c := &checkout{dir: dir}
 	if err := copyCheckout(c.dir, l.Checkout); err != nil {
-		return c, err
+		return nil, err
 	}
 	if err := c.fill(); err != nil {
-		return c, err
+		return nil, err
 	}
 	var out bytes.Buffer
 	cmd := exec.CommandContext(ctx, "go", "run", "./integration/demo")
 	cmd.Dir = c.dir
 	cmd.Stdout, cmd.Stderr = io.MultiWriter(&out, os.Stderr), os.Stderr
 	if err := cmd.Run(); err != nil {
-		return c, fmt.Errorf("make demo: %w (what it said is above)", err)
+		return nil, fmt.Errorf("make demo: %w (what it said is above)", err)
 	}
 	c.demo = out.String()
 	return c, nil
@@ -164,13 +154,31 @@ func (c *checkout) manifest(t *testing.T) modules.Manifest {
 
 // builder is a run on the share as the demo made it, so that without further
 // arguments there is nothing left to do.
-func (c *checkout) builder(args ...string) lab.Builder {
+func (c *checkout) builder(t *testing.T, args ...string) lab.Builder {
+	t.Helper()
+	b := online(t, args...)
+	b.Share, b.HostRoot = c.dir, needHost(t).Dir
+	return b
+}
+
+// online is a run that has the lab's server for GitHub, and neither share nor
+// host yet.
+func online(t *testing.T, args ...string) lab.Builder {
+	t.Helper()
+	return job(t, needServer(t).APIURL(), args)
+}
+
+// offline is the same with nobody to ask.
+func offline(t *testing.T, args ...string) lab.Builder {
+	t.Helper()
+	return job(t, nowhere, args)
+}
+
+func job(t *testing.T, api string, args []string) lab.Builder {
+	t.Helper()
 	return lab.Builder{
-		Image: image,
-		Share: c.dir, HostRoot: c.parts.Host.Dir,
-		Name:    lab.ContainerName("test"),
-		Environ: append(c.server.Environ(), "BUILDER_LOG_FORMAT=json", "BUILDER_RETRY_PAUSE=100ms"),
-		Args:    args,
+		Image: needImage(t), Name: lab.ContainerName("test"), Args: args,
+		Environ: []string{"BUILDER_LOG_FORMAT=json", "BUILDER_RETRY_PAUSE=100ms", "BUILDER_GITHUB_API_URL=" + api},
 	}
 }
 
@@ -198,10 +206,12 @@ func run(t *testing.T, b lab.Builder) outcome {
 
 // results describes every file below modules, so that a test can tell that
 // none was touched.
-func (c *checkout) results(t *testing.T) string {
+func (c *checkout) results(t *testing.T) string { return results(t, c.dir) }
+
+func results(t *testing.T, share string) string {
 	t.Helper()
 	var out strings.Builder
-	err := filepath.WalkDir(filepath.Join(c.dir, "modules"), func(path string, entry fs.DirEntry, err error) error {
+	err := filepath.WalkDir(filepath.Join(share, "modules"), func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}

@@ -11,9 +11,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestBadInstaller puts a second driver package beside the demo's, an unpacked
+// TestBadInstaller puts a second driver package beside the first, an unpacked
 // one whose build goes wrong.
 func TestBadInstaller(t *testing.T) {
+	share := usedShare(t)
 	// The folder is the lab's driver under this version, with the stand-in
 	// for nvidia-installer at kernel/installer.
 	const version = "1.2.3"
@@ -39,10 +40,11 @@ func TestBadInstaller(t *testing.T) {
 		}, nil, []string{"not executable"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c := share(t)
-			before := c.results(t)
-			tt.spoil(t, c.secondDriver(t, version))
-			o := run(t, c.builder(append(tt.args, "--driver-version="+version)...))
+			before := results(t, share)
+			tt.spoil(t, secondDriver(t, share, version))
+			b := online(t, append(tt.args, "--driver-version="+version)...)
+			b.Share, b.HostRoot = share, needHost(t).Dir
+			o := run(t, b)
 			if o.code != 14 {
 				t.Errorf("exit code %d, want 14", o.code)
 			}
@@ -51,7 +53,7 @@ func TestBadInstaller(t *testing.T) {
 					t.Errorf("the error does not say %q", want)
 				}
 			}
-			if after := c.results(t); after != before {
+			if after := results(t, share); after != before {
 				t.Errorf("results changed (-before +after):\n%s", cmp.Diff(before, after))
 			}
 		})
@@ -60,18 +62,19 @@ func TestBadInstaller(t *testing.T) {
 
 // secondDriver adds an unpacked driver package to the share, until the test
 // ends.
-func (c *checkout) secondDriver(t *testing.T, version string) string {
+func secondDriver(t *testing.T, share, version string) string {
 	t.Helper()
-	folder := filepath.Join(c.dir, "cuda", "NVIDIA-Linux-x86_64-"+version)
+	driver := needDriver(t)
+	folder := filepath.Join(share, "cuda", "NVIDIA-Linux-x86_64-"+version)
 	t.Cleanup(func() { os.RemoveAll(folder) })
-	if err := os.CopyFS(folder, os.DirFS(c.parts.Driver.Folder)); err != nil {
+	if err := os.CopyFS(folder, os.DirFS(driver.Folder)); err != nil {
 		t.Fatal(err)
 	}
 	manifest, err := os.ReadFile(filepath.Join(folder, ".manifest"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	edited := strings.Replace(string(manifest), "\n"+c.parts.Driver.Version+"\n", "\n"+version+"\n", 1)
+	edited := strings.Replace(string(manifest), "\n"+driver.Version+"\n", "\n"+version+"\n", 1)
 	// What the manifest does not list is not the package's, and not copied.
 	edited += "kernel/installer 0644 KERNEL_MODULE_SRC INHERIT_PATH_DEPTH:1 MODULE:resman\n"
 	write(t, filepath.Join(folder, ".manifest"), []byte(edited))

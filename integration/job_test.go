@@ -27,7 +27,7 @@ import (
 // TestDemo is `make demo` in a fresh copy of the checkout: the two docker
 // lines, the stages, the modules, and the manifest as the last line.
 func TestDemo(t *testing.T) {
-	c := share(t)
+	c := needDemo(t)
 	for _, want := range []string{
 		"    docker build -t cuda .\n    docker run -v \"$PWD\":/opt/share cuda\n",
 		"$ docker build -t cuda .\n",
@@ -46,14 +46,14 @@ func TestDemo(t *testing.T) {
 		}
 		from += finished[1]
 	}
-	want := filepath.Join(c.dir, "modules", c.parts.Host.Release)
+	want := filepath.Join(c.dir, "modules", needHost(t).Release)
 	if got := filepath.Dir(c.published()); got != want {
 		t.Errorf("the last line names a folder in %s, want %s", got, want)
 	}
 }
 
 func TestModulesAreTheTargets(t *testing.T) {
-	c := share(t)
+	c := needDemo(t)
 	m := c.manifest(t)
 	var names []string
 	for _, module := range m.Modules {
@@ -65,8 +65,8 @@ func TestModulesAreTheTargets(t *testing.T) {
 		if sum := sha256.Sum256(content); hex.EncodeToString(sum[:]) != strings.TrimPrefix(module.SHA256, "sha256:") {
 			t.Errorf("%s: its SHA-256 is %x, the manifest says %s", module.File, sum, module.SHA256)
 		}
-		if !strings.HasPrefix(module.Vermagic, c.parts.Host.Release+" ") {
-			t.Errorf("%s: vermagic %q, want one of %s", module.File, module.Vermagic, c.parts.Host.Release)
+		if !strings.HasPrefix(module.Vermagic, needHost(t).Release+" ") {
+			t.Errorf("%s: vermagic %q, want one of %s", module.File, module.Vermagic, needHost(t).Release)
 		}
 	}
 	// Every module has objects that were compiled here, by the compiler that the
@@ -88,7 +88,7 @@ func TestModulesAreTheTargets(t *testing.T) {
 	if diff := cmp.Diff([]string{"nvidia", "nvidia_drm", "nvidia_modeset", "nvidia_peermem", "nvidia_uvm"}, names); diff != "" {
 		t.Errorf("modules (-want +got):\n%s", diff)
 	}
-	if got, want := m.Source.Ref, "v"+c.parts.Kernel.Version+"-coreos"; filepath.Base(got) != want {
+	if got, want := m.Source.Ref, "v"+needKernel(t).Version+"-coreos"; filepath.Base(got) != want {
 		t.Errorf("built from %s, want %s", got, want)
 	}
 }
@@ -97,9 +97,9 @@ func TestModulesAreTheTargets(t *testing.T) {
 // then fetches the rest of it: with the file that go-git refuses to check out
 // by default, and those that differ in case only.
 func TestKernelIsARepository(t *testing.T) {
-	c := share(t)
+	c := needDemo(t)
 	out := docker(t, "run", "--rm", "--network", "host", "--volume", filepath.Join(c.dir, "linux")+":/linux:ro",
-		"--env", "URL="+c.server.Repository("coreos/linux"), lab.Image, "bash", "-euc", `
+		"--env", "URL="+needServer(t).Repository("coreos/linux"), lab.Image, "bash", "-euc", `
 		cp -a /linux /tmp/linux && cd /tmp/linux
 		git config --global safe.directory '*'
 		git log -1 --format='commit %H'
@@ -122,7 +122,7 @@ net/netfilter/xt_tcpmss.c`
 }
 
 func TestShareKeepsItsOwnerAndItsInputs(t *testing.T) {
-	c := share(t)
+	c := needDemo(t)
 	want := uint32(os.Getuid())
 	if want == 0 {
 		want = owner
@@ -150,11 +150,11 @@ func TestShareKeepsItsOwnerAndItsInputs(t *testing.T) {
 	if left, _ := os.ReadDir(filepath.Join(c.dir, ".builder", "scratch")); len(left) > 0 {
 		t.Errorf("left in scratch: %v", left)
 	}
-	given, err := os.ReadFile(c.parts.Driver.Run)
+	given, err := os.ReadFile(needDriver(t).Run)
 	if err != nil {
 		t.Fatal(err)
 	}
-	kept, err := os.ReadFile(filepath.Join(c.dir, "cuda", filepath.Base(c.parts.Driver.Run)))
+	kept, err := os.ReadFile(filepath.Join(c.dir, "cuda", filepath.Base(needDriver(t).Run)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +166,7 @@ func TestShareKeepsItsOwnerAndItsInputs(t *testing.T) {
 // TestContext builds the image again where the share holds a whole kernel
 // tree, a result, and a toolkit of a gigabyte.
 func TestContext(t *testing.T) {
-	c := share(t)
+	c := needDemo(t)
 	cmd := exec.CommandContext(t.Context(), "docker", "build", "-t", "cuda", ".")
 	cmd.Dir = c.dir
 	cmd.Env = append(os.Environ(), "DOCKER_BUILDKIT=0")
@@ -193,9 +193,9 @@ func TestContext(t *testing.T) {
 // TestRerun runs the job again, with nothing but the share and the host: no
 // network and no capability of root's.
 func TestRerun(t *testing.T) {
-	c := share(t)
+	c := needDemo(t)
 	before := c.results(t)
-	b := c.builder()
+	b := c.builder(t)
 	b.Docker = []string{"--cap-drop", "ALL", "--read-only"}
 	if os.Getuid() == 0 {
 		b.Docker = append(b.Docker, "--user", fmt.Sprint(owner))
@@ -220,7 +220,7 @@ func TestRerun(t *testing.T) {
 // TestOtherCommands runs, on the share and the host that are there, what a
 // user looks around with.
 func TestOtherCommands(t *testing.T) {
-	c := share(t)
+	c := needDemo(t)
 	published := "/opt/share/" + strings.TrimPrefix(c.published(), c.dir+"/")
 	for _, tt := range []struct {
 		args []string
@@ -233,7 +233,7 @@ func TestOtherCommands(t *testing.T) {
 	} {
 		t.Run(tt.args[0], func(t *testing.T) {
 			before := c.results(t)
-			o := run(t, c.builder(tt.args...))
+			o := run(t, c.builder(t, tt.args...))
 			if o.code != 0 || !strings.Contains(o.stdout, tt.want) {
 				t.Errorf("exit code %d, want 0 and %q on stdout", o.code, tt.want)
 			}
@@ -247,8 +247,8 @@ func TestOtherCommands(t *testing.T) {
 // TestCapturedHost does the job for a host that was captured to a tar and is
 // not mounted.
 func TestCapturedHost(t *testing.T) {
-	c := share(t)
-	captured := run(t, c.builder("capture"))
+	c := needDemo(t)
+	captured := run(t, c.builder(t, "capture"))
 	if captured.code != 0 {
 		t.Fatalf("exit code %d, want 0", captured.code)
 	}
@@ -256,7 +256,7 @@ func TestCapturedHost(t *testing.T) {
 	if err := os.WriteFile(tar, []byte(captured.stdout), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	b := c.builder("--host-root=/node.tar", "--output=json")
+	b := c.builder(t, "--host-root=/node.tar", "--output=json")
 	b.HostRoot = ""
 	b.Docker = []string{"-v", tar + ":/node.tar:ro"}
 	o := run(t, b)

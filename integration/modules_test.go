@@ -15,10 +15,10 @@ import (
 // the module that the demo built among five, to the byte, and nothing of the
 // others was compiled but nvidia-modeset, which no installer can leave out.
 func TestOneModule(t *testing.T) {
-	c := share(t)
-	b := c.builder("--modules=nvidia")
-	b.Share, b.At = c.newShare(t), elsewhere
-	built := c.build(t, b)
+	c := needDemo(t)
+	b := c.builder(t, "--modules=nvidia")
+	b.Share, b.At = newShare(t), elsewhere
+	built := build(t, b)
 	if diff := cmp.Diff(c.manifest(t).Modules[:1], built.manifest.Modules); diff != "" {
 		t.Errorf("modules (-the demo's first +got):\n%s", diff)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/k8sp/cuda/integration/guest/plan"
 	"github.com/k8sp/cuda/integration/lab"
+	"github.com/k8sp/cuda/integration/lab/shared"
 	"github.com/k8sp/cuda/pkg/modules"
 )
 
@@ -22,49 +23,43 @@ import (
 // a compiler writes of paths differs.
 const elsewhere = "/srv/elsewhere"
 
-// image is the one under test, as the demo built it; its compilers also build
-// the small kernel.
-const image = "cuda"
-
 // TestProofCoreOS is the whole way of a CoreOS node, on a kernel that was built
 // as CoreOS built its own: recorded on the node by builder's binary alone,
 // built for elsewhere from the tag, and loaded by the node's kernel. The kernel's
 // image alone then gives the same bytes, in another folder at another path, and these
 // serve the node as they are.
 func TestProofCoreOS(t *testing.T) {
-	c := share(t)
-	host, err := c.lab.CoreOS(t.Context(), image)
+	host, err := shared.Lab(t).CoreOS(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := c.newShare(t)
-	captured := c.capture(t, host)
+	dir := newShare(t)
+	captured := capture(t, host)
 
-	b := c.builder("--host-root=/node.tar", "--module-type=proprietary")
-	b.Share, b.HostRoot, b.Docker = dir, "", []string{"-v", captured + ":/node.tar:ro"}
-	built := c.build(t, b)
-	if got, want := filepath.Base(built.manifest.Source.Ref), "v"+c.parts.Kernel.Version+"-coreos"; got != want {
+	b := online(t, "--host-root=/node.tar", "--module-type=proprietary")
+	b.Share, b.Docker = dir, []string{"-v", captured + ":/node.tar:ro"}
+	built := build(t, b)
+	if got, want := filepath.Base(built.manifest.Source.Ref), "v"+needKernel(t).Version+"-coreos"; got != want {
 		t.Errorf("built from %s, want %s", got, want)
 	}
-	t.Run("loads", func(t *testing.T) { c.prove(t, host, built) })
-	t.Run("builder load", func(t *testing.T) { c.load(t, host, built) })
+	t.Run("loads", func(t *testing.T) { prove(t, host, built) })
+	t.Run("builder load", func(t *testing.T) { load(t, host, built) })
 
 	t.Run("image", func(t *testing.T) {
-		b := c.builder("--kernel-image=/vmlinuz", "--module-type=proprietary", "--github-repository=coreos/linux")
-		b.Share, b.At, b.HostRoot, b.Docker = c.newShare(t), elsewhere, "", []string{"-v", host.Image() + ":/vmlinuz:ro"}
-		again := c.build(t, b)
+		b := online(t, "--kernel-image=/vmlinuz", "--module-type=proprietary", "--github-repository=coreos/linux")
+		b.Share, b.At, b.Docker = newShare(t), elsewhere, []string{"-v", host.Image() + ":/vmlinuz:ro"}
+		again := build(t, b)
 		if diff := cmp.Diff(digests(built.manifest), digests(again.manifest)); diff != "" {
 			t.Errorf("modules (-capture +image):\n%s", diff)
 		}
-		t.Run("serves the node", func(t *testing.T) { c.serves(t, host, again) })
-		t.Run("serves no other", func(t *testing.T) { c.servesNot(t, again, captured) })
+		t.Run("serves the node", func(t *testing.T) { serves(t, host, again) })
+		t.Run("serves no other", func(t *testing.T) { servesNot(t, again, captured) })
 	})
 }
 
 // TestProofDebian builds on the trees that a distribution has for its own
 // kernels, with symbol versions, and the open form of the modules on one of them.
 func TestProofDebian(t *testing.T) {
-	c := share(t)
 	for _, tt := range []struct {
 		suite, line, form string
 	}{
@@ -73,35 +68,37 @@ func TestProofDebian(t *testing.T) {
 		{"bookworm", "6.1.", "open"},
 	} {
 		t.Run(tt.suite+"-"+tt.form, func(t *testing.T) {
-			host, err := c.lab.Debian(t.Context(), tt.suite)
+			host, err := shared.Lab(t).Debian(t.Context(), tt.suite)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if !strings.HasPrefix(host.Release, tt.line) {
 				t.Fatalf("the kernel is %s, want one of %s", host.Release, tt.line)
 			}
-			b := c.builder("--module-type=" + tt.form)
-			b.Share, b.HostRoot = c.newShare(t), host.Dir
-			built := c.build(t, b)
+			b := offline(t, "--module-type="+tt.form)
+			b.Share, b.HostRoot = newShare(t), host.Dir
+			built := build(t, b)
 			if got := built.manifest.Source.Rung; got != "host-tree" {
 				t.Errorf("built from %s, want the host's tree", got)
 			}
 			if got := built.manifest.Driver.ModuleType; got != tt.form {
 				t.Errorf("the modules are %s, want %s", got, tt.form)
 			}
-			c.prove(t, host, built)
+			prove(t, host, built)
 		})
 	}
 }
 
 // newShare is a share with nothing in it but the driver's package.
-func (c *checkout) newShare(t *testing.T) string {
+func newShare(t *testing.T) string {
+	t.Helper()
+	driver := needDriver(t)
 	dir := t.TempDir()
-	name := filepath.Join(dir, "cuda", filepath.Base(c.parts.Driver.Run))
+	name := filepath.Join(dir, "cuda", filepath.Base(driver.Run))
 	if err := os.Mkdir(filepath.Dir(name), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	from, err := os.Open(c.parts.Driver.Run)
+	from, err := os.Open(driver.Run)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,15 +116,15 @@ func (c *checkout) newShare(t *testing.T) string {
 
 // capture records a host from the inside: its kernel runs, with builder's
 // binary and os-release, and nothing else.
-func (c *checkout) capture(t *testing.T, host lab.Host) string {
+func capture(t *testing.T, host lab.Host) string {
 	machine := lab.Machine{
 		Kernel: host.Image(),
 		Files: map[string]string{
-			"/builder":        c.binary(t),
+			"/builder":        binary(t),
 			"/etc/os-release": filepath.Join(host.Dir, "etc/os-release"),
 		},
 	}
-	outcome, err := c.lab.Boot(t.Context(), machine, plan.Plan{
+	outcome, err := shared.Lab(t).Boot(t.Context(), machine, plan.Plan{
 		{Run: []string{"/builder", "capture", "--file=/node.tar"}, Read: []string{"/node.tar"}},
 	})
 	if err != nil {
@@ -145,12 +142,12 @@ func (c *checkout) capture(t *testing.T, host lab.Host) string {
 }
 
 // binary is builder's own, as the image has it.
-func (c *checkout) binary(t *testing.T) string { return c.fromImage(t, "/usr/local/bin/builder") }
+func binary(t *testing.T) string { return fromImage(t, "/usr/local/bin/builder") }
 
 // node is a machine that runs a host's kernel and has its modules, builder's binary
 // and what was published for it.
-func (c *checkout) node(t *testing.T, host lab.Host, made built) lab.Machine {
-	machine := lab.Machine{Kernel: host.Image(), Memory: 2048, Files: map[string]string{"/builder": c.binary(t)}}
+func node(t *testing.T, host lab.Host, made built) lab.Machine {
+	machine := lab.Machine{Kernel: host.Image(), Memory: 2048, Files: map[string]string{"/builder": binary(t)}}
 	published, err := filepath.EvalSymlinks(made.dir)
 	if err != nil {
 		t.Fatal(err)
@@ -169,9 +166,9 @@ func (c *checkout) node(t *testing.T, host lab.Host, made built) lab.Machine {
 // load has builder itself load what it published, on a machine that has its
 // binary and the share and no GPU: it sees that on the bus, and nvidia finds the same.
 // All that came first goes again.
-func (c *checkout) load(t *testing.T, host lab.Host, made built) {
-	machine := c.node(t, host, made)
-	outcome, err := c.lab.Boot(t.Context(), machine, plan.Plan{
+func load(t *testing.T, host lab.Host, made built) {
+	machine := node(t, host, made)
+	outcome, err := shared.Lab(t).Boot(t.Context(), machine, plan.Plan{
 		{Run: []string{"/builder", "load", "--log-format=json"}, Read: []string{"/proc/modules"}},
 		{Run: []string{"/builder", "load", "--log-format=json", "--try-without-device"}, Read: []string{"/proc/modules"}},
 	})
@@ -197,7 +194,7 @@ type built struct {
 	manifest modules.Manifest
 }
 
-func (c *checkout) build(t *testing.T, b lab.Builder) built {
+func build(t *testing.T, b lab.Builder) built {
 	o := run(t, b)
 	if o.code != 0 {
 		t.Fatalf("exit code %d, want 0", o.code)
@@ -226,9 +223,9 @@ func digests(m modules.Manifest) map[string]string {
 // prove has a host's kernel load what was built for it, in the manifest's
 // order. There is no GPU: nvidia gets as far as to say so and leaves, and the
 // others are loaded over a stub that exports what it would.
-func (c *checkout) prove(t *testing.T, host lab.Host, made built) {
+func prove(t *testing.T, host lab.Host, made built) {
 	if made.manifest.Driver.ModuleType == "proprietary" { // for integration/agreement
-		if err := c.lab.KeepModules(t.Context(), c.parts.Driver, host, made.dir); err != nil {
+		if err := shared.Lab(t).KeepModules(t.Context(), needDriver(t), host, made.dir); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -236,14 +233,14 @@ func (c *checkout) prove(t *testing.T, host lab.Host, made built) {
 	steps := plan.Plan{
 		{Load: machine.Install(inTree(t, host, made.manifest))},
 		{Load: machine.Install([]string{filepath.Join(made.dir, "nvidia.ko")})},
-		{Load: machine.Install([]string{c.stub(t, host, made)})},
+		{Load: machine.Install([]string{stub(t, host, made)})},
 	}
 	for _, m := range made.manifest.Modules {
 		if m.Name != "nvidia" {
 			steps = append(steps, plan.Step{Load: machine.Install([]string{filepath.Join(made.dir, m.File)})})
 		}
 	}
-	outcome, err := c.lab.Boot(t.Context(), machine, steps)
+	outcome, err := shared.Lab(t).Boot(t.Context(), machine, steps)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,11 +279,11 @@ func inTree(t *testing.T, host lab.Host, m modules.Manifest) []string {
 }
 
 // stub makes the module that stays in nvidia's place.
-func (c *checkout) stub(t *testing.T, host lab.Host, made built) string {
+func stub(t *testing.T, host lab.Host, made built) string {
 	compiler, _, _ := strings.Cut(made.manifest.Build.Compiler, " ") // "gcc-12 (Debian …"
 	stub, err := lab.Stub{
 		By: made.by, Release: host.Release,
-		NVIDIA: filepath.Join(made.dir, "nvidia.ko"), Driver: c.parts.Driver, Compiler: compiler,
+		NVIDIA: filepath.Join(made.dir, "nvidia.ko"), Driver: needDriver(t), Compiler: compiler,
 	}.Build(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)

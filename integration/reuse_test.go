@@ -17,6 +17,7 @@ import (
 
 	"github.com/k8sp/cuda/integration/guest/plan"
 	"github.com/k8sp/cuda/integration/lab"
+	"github.com/k8sp/cuda/integration/lab/shared"
 )
 
 // compilerFiles are what the image's compiler needs to say what it is.
@@ -27,13 +28,13 @@ var compilerFiles = []string{"/usr/bin/gcc-12", "/lib64/ld-linux-x86-64.so.2", "
 // package and no network, and looks at itself in each way in which a container may
 // be let: with the host's root and without, with the right to see the addresses in
 // kallsyms and without.
-func (c *checkout) serves(t *testing.T, host lab.Host, made built) {
-	machine := c.node(t, host, made)
+func serves(t *testing.T, host lab.Host, made built) {
+	machine := node(t, host, made)
 	for inside, file := range map[string]string{"/boot/" + filepath.Base(host.Image()): host.Image(), "/etc/os-release": filepath.Join(host.Dir, "etc/os-release")} {
 		machine.Files[inside] = file
 	}
 	for _, name := range compilerFiles {
-		machine.Files[name] = c.fromImage(t, name)
+		machine.Files[name] = fromImage(t, name)
 	}
 	m := made.manifest
 	names := []string{"with neither", "without the host's root", "without CAP_SYSLOG", "with both"}
@@ -50,7 +51,7 @@ func (c *checkout) serves(t *testing.T, host lab.Host, made built) {
 		}
 		steps = append(steps, step)
 	}
-	outcome, err := c.lab.Boot(t.Context(), machine, steps)
+	outcome, err := shared.Lab(t).Boot(t.Context(), machine, steps)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +73,7 @@ func (c *checkout) serves(t *testing.T, host lab.Host, made built) {
 
 // servesNot: a kernel of the same release that has another option, or exports
 // something else, has to be built for. The captured node is edited to be one.
-func (c *checkout) servesNot(t *testing.T, made built, captured string) {
+func servesNot(t *testing.T, made built, captured string) {
 	for _, tt := range []struct {
 		name, file string
 		edit       func([]byte) []byte
@@ -89,8 +90,8 @@ func (c *checkout) servesNot(t *testing.T, made built, captured string) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			node := edited(t, captured, tt.file, tt.edit)
-			b := c.builder("--dry-run", "--host-root=/node.tar", "--module-type=proprietary", "--github-repository=coreos/linux")
-			b.Share, b.At, b.HostRoot, b.Docker = made.by.Share, elsewhere, "", []string{"-v", node + ":/node.tar:ro"}
+			b := online(t, "--dry-run", "--host-root=/node.tar", "--module-type=proprietary", "--github-repository=coreos/linux")
+			b.Share, b.At, b.Docker = made.by.Share, elsewhere, []string{"-v", node + ":/node.tar:ro"}
 			o := run(t, b)
 			builds := strings.Contains(o.stdout, "nvidia-installer --kernel-module-only")
 			if o.code != 0 || builds == (tt.says == "nothing to build") || !strings.Contains(o.stderr, tt.says) {
@@ -166,13 +167,13 @@ func gzipped(t *testing.T, text []byte) []byte {
 }
 
 // fromImage is a copy of one of the image's files.
-func (c *checkout) fromImage(t *testing.T, name string) string {
+func fromImage(t *testing.T, name string) string {
 	file, err := os.Create(filepath.Join(t.TempDir(), filepath.Base(name)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	cat := lab.Builder{Image: image, Docker: []string{"--entrypoint", "cat"}, Args: []string{name}, Stdout: file, Stderr: os.Stderr}
+	cat := lab.Builder{Image: needImage(t), Docker: []string{"--entrypoint", "cat"}, Args: []string{name}, Stdout: file, Stderr: os.Stderr}
 	if code, err := cat.Run(t.Context()); err != nil || code != 0 {
 		t.Fatalf("exit code %d, %v", code, err)
 	}

@@ -16,8 +16,8 @@ import (
 // TestNoStrangers walks the share that all tests use: builder left nothing in it
 // that it does not know for its own, and prune lists all that can be made again.
 func TestNoStrangers(t *testing.T) {
-	c := share(t)
-	o := run(t, c.builder("prune", "--output=json"))
+	c := needDemo(t)
+	o := run(t, c.builder(t, "prune", "--output=json"))
 	var pruned prune.Result
 	if err := json.Unmarshal([]byte(o.stdout), &pruned); o.code != 0 || err != nil {
 		t.Fatalf("exit code %d, %v", o.code, err)

@@ -23,10 +23,10 @@ import (
 func TestStop(t *testing.T) {
 	for name, signal := range map[string]string{"docker stop": "TERM", "Ctrl-C": "INT"} {
 		t.Run(name, func(t *testing.T) {
-			c := share(t)
+			c := needDemo(t)
 			before := c.results(t)
 			// Other modules than those that are published.
-			b := c.builder("--exclude-modules=nvidia-peermem", "--jobs=2")
+			b := c.builder(t, "--exclude-modules=nvidia-peermem", "--jobs=2")
 			running := start(t, b)
 			running.waitFor(t, "kernel interfaces tested") // each by a run of the compiler
 			if signal == "TERM" {
@@ -51,7 +51,7 @@ func TestStop(t *testing.T) {
 			if left, _ := os.ReadDir(filepath.Join(c.dir, ".builder", "scratch")); len(left) > 0 {
 				t.Errorf("left in scratch: %v", left)
 			}
-			if o := run(t, c.builder()); o.code != 0 {
+			if o := run(t, c.builder(t)); o.code != 0 {
 				t.Errorf("the run after it ends with exit code %d, want 0", o.code)
 			}
 		})
@@ -61,7 +61,7 @@ func TestStop(t *testing.T) {
 // turnedAway runs the job while another holds the share.
 func turnedAway(t *testing.T, c *checkout) {
 	t.Helper()
-	o := run(t, c.builder("--no-wait"))
+	o := run(t, c.builder(t, "--no-wait"))
 	if o.code != 75 {
 		t.Errorf("with the share taken and --no-wait the exit code is %d, want 75", o.code)
 	}

@@ -52,13 +52,13 @@ func same(t *testing.T, got, want string) {
 // TestFirmwareAndUserSpace holds what the job left beside the modules against
 // the driver package that it was given.
 func TestFirmwareAndUserSpace(t *testing.T) {
-	c := share(t)
-	version := c.manifest(t).Driver.Version
+	c := needDemo(t)
+	driver, version := needDriver(t), c.manifest(t).Driver.Version
 	var firmware []string
 	for _, f := range c.manifest(t).Firmware {
 		firmware = append(firmware, f.Name)
-		if version == c.parts.Driver.Version {
-			same(t, filepath.Join(c.published(), f.Name), filepath.Join(c.parts.Driver.Folder, "firmware", path.Base(f.Name)))
+		if version == driver.Version {
+			same(t, filepath.Join(c.published(), f.Name), filepath.Join(driver.Folder, "firmware", path.Base(f.Name)))
 		}
 	}
 	prefix := "firmware/nvidia/" + version + "/gsp_"
@@ -72,8 +72,8 @@ func TestFirmwareAndUserSpace(t *testing.T) {
 		for _, name := range item.Names {
 			names[name] = filepath.Join(root.Dir, item.Path)
 		}
-		if version == c.parts.Driver.Version {
-			same(t, filepath.Join(root.Dir, item.Path), filepath.Join(c.parts.Driver.Folder, path.Base(item.Path)))
+		if version == driver.Version {
+			same(t, filepath.Join(root.Dir, item.Path), filepath.Join(driver.Folder, path.Base(item.Path)))
 		}
 	}
 	for name, file := range map[string]string{
@@ -96,7 +96,7 @@ func TestFirmwareAndUserSpace(t *testing.T) {
 // of CI. The loaders of two distributions must find each library by each of its
 // names, and NVIDIA's own nvidia-smi get as far as to miss the driver.
 func TestContainersFindTheDriver(t *testing.T) {
-	c := share(t)
+	c := needDemo(t)
 	root := c.driverRoot(t)
 	var mounts, names []string
 	for _, m := range cdi.Spec(cdi.Options{Root: root, HostDir: root.Dir, Arch: kernel.X86_64}).ContainerEdits.Mounts {

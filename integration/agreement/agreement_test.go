@@ -4,47 +4,24 @@ package main
 
 import (
 	"context"
-	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 	"testing"
 
 	"github.com/k8sp/cuda/integration/lab"
+	"github.com/k8sp/cuda/integration/lab/shared"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/modules"
 )
 
-// bench are the lab and the kernels, made once.
-type bench struct {
-	lab      *lab.Lab
-	subjects []Subject
-}
-
-var shared = sync.OnceValues(func() (bench, error) {
-	ctx := context.Background() // not a test's: it is for all of them
-	l, err := lab.Open(ctx, os.Stderr)
-	if err != nil {
-		return bench{}, err
-	}
-	subjects, err := kernels(ctx, l, "cuda")
-	return bench{l, subjects}, err
+var needSubjects = shared.Thing(func(l *lab.Lab, ctx context.Context) ([]Subject, error) {
+	return kernels(ctx, l, lab.CUDAImage)
 })
-
-func open(t testing.TB) bench {
-	t.Helper()
-	b, err := shared()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
 
 // TestAgreement is `make agreement`. The rows say whether gate and kernel
 // agree; that they say it of enough, and by every check, is seen to here.
 func TestAgreement(t *testing.T) {
-	b := open(t)
-	report, err := compare(t.Context(), b.lab, b.subjects)
+	report, err := compare(t.Context(), shared.Lab(t), needSubjects(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +51,7 @@ func TestAgreement(t *testing.T) {
 // five are a driver's modules, all of them, and the kernel that they are for.
 func five(t testing.TB) ([]modules.Module, kernel.Target) {
 	t.Helper()
-	subjects := open(t).subjects
+	subjects := needSubjects(t)
 	s := subjects[len(subjects)-1] // one with symbol versions
 	paths, err := filepath.Glob(filepath.Join(filepath.Dir(s.Modules["nvidia"]), "*.ko"))
 	if err != nil || len(paths) != 5 {

@@ -26,7 +26,7 @@ func kernels(ctx context.Context, l *lab.Lab, image string) ([]Subject, error) {
 	}
 	defer server.Close()
 
-	host, err := l.CoreOS(ctx, image)
+	host, err := l.CoreOS(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -3,26 +3,16 @@
 package deploy
 
 import (
-	"context"
 	"errors"
-	"os"
 	"os/exec"
 	"path/filepath"
-	"sync"
 	"testing"
 
 	"github.com/k8sp/cuda/integration/lab"
+	"github.com/k8sp/cuda/integration/lab/shared"
 )
 
-var image = sync.OnceValue(func() error {
-	// Not a test's context: the image is for all of them.
-	ctx := context.Background()
-	l, err := lab.Open(ctx, os.Stderr)
-	if err != nil {
-		return err
-	}
-	return l.MakeSystemdImage(ctx)
-})
+var systemdImage = shared.Image(lab.SystemdImage, (*lab.Lab).MakeSystemdImage)
 
 // result is what a script left behind.
 type result struct {
@@ -34,9 +24,7 @@ type result struct {
 // at /checkout, and able to mount. Mounts are "/machine:/container".
 func host(t *testing.T, mounts []string, script string) result {
 	t.Helper()
-	if err := image(); err != nil {
-		t.Fatal(err)
-	}
+	image := systemdImage(t)
 	checkout, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
@@ -48,7 +36,7 @@ func host(t *testing.T, mounts []string, script string) result {
 	for _, m := range mounts {
 		args = append(args, "--volume", m)
 	}
-	cmd := exec.CommandContext(t.Context(), "docker", append(args, lab.SystemdImage, "bash", "-euo", "pipefail", "-c", script)...)
+	cmd := exec.CommandContext(t.Context(), "docker", append(args, image, "bash", "-euo", "pipefail", "-c", script)...)
 	cmd.Cancel = func() error { lab.Kill(name); return nil }
 	output, err := cmd.CombinedOutput()
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {

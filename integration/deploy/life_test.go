@@ -47,9 +47,7 @@ type life struct {
 // start boots a host.
 func start(t *testing.T, recorded flatcar) life {
 	t.Helper()
-	if err := image(); err != nil {
-		t.Fatal(err)
-	}
+	image := systemdImage(t)
 	checkout, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +58,7 @@ func start(t *testing.T, recorded flatcar) life {
 		"--volume", filepath.Join(checkout, "deploy")+":/checkout/deploy:ro",
 		"--volume", filepath.Join(checkout, "integration/deploy/testdata/bin")+":/stand-ins:ro",
 		"--volume", h.dir+"/recorded:/recorded", "--volume", h.dir+"/boot:/boot:ro", "--volume", h.dir+"/bus:/sys/bus:ro",
-		lab.SystemdImage, "bash", "-euo", "pipefail", "-c", boot)
+		image, "bash", "-euo", "pipefail", "-c", boot)
 	t.Cleanup(func() {
 		if t.Failed() {
 			out, _ := exec.Command("docker", "logs", h.name).CombinedOutput()

@@ -3,7 +3,6 @@
 package example
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -13,7 +12,12 @@ import (
 	"testing"
 
 	"github.com/k8sp/cuda/integration/lab"
+	"github.com/k8sp/cuda/integration/lab/shared"
 )
+
+// needBookworm is what the example's image starts from, and the stand-in for
+// builder's.
+var needBookworm = shared.Debian("bookworm")
 
 // run runs a program and returns its exit status and what it wrote.
 func run(t *testing.T, environ []string, args ...string) (status int, stdout, stderr string) {
@@ -74,15 +78,12 @@ func checkout(t *testing.T) string {
 // returns its name, the share it was built from and what build.sh wrote.
 func buildImage(t *testing.T) (image, share, output string) {
 	t.Helper()
-	l, err := lab.Open(context.Background(), os.Stderr)
-	must(t, err)
-	must(t, l.ToolsImage(t.Context())) // and with it debian:bookworm-slim
-
+	base := needBookworm(t)
 	builder, image := lab.ContainerName("builder"), lab.ContainerName("example")
 	t.Cleanup(func() { _ = exec.Command("docker", "rmi", "--force", builder, image).Run() })
 	dir := t.TempDir()
 	write(t, dir+"/builder", read(t, "testdata/builder"), 0o755)
-	write(t, dir+"/Dockerfile", "FROM debian:bookworm-slim\nCOPY builder /usr/local/bin/builder\n", 0o644)
+	write(t, dir+"/Dockerfile", "FROM "+base+"\nCOPY builder /usr/local/bin/builder\n", 0o644)
 	if status, _, stderr := run(t, nil, "docker", "build", "--tag", builder, dir); status != 0 {
 		t.Fatal(stderr)
 	}
@@ -136,7 +137,7 @@ func TestExample(t *testing.T) {
 		})
 	}
 	t.Run("size", func(t *testing.T) {
-		_, base, _ := run(t, nil, "docker", "image", "inspect", "--format", "{{.Size}}", "debian:bookworm-slim")
+		_, base, _ := run(t, nil, "docker", "image", "inspect", "--format", "{{.Size}}", needBookworm(t))
 		_, size, _ := run(t, nil, "docker", "image", "inspect", "--format", "{{.Size}}", image)
 		var bytes, of int64
 		if _, err := fmt.Sscan(base+size, &of, &bytes); err != nil || bytes-of > 1<<20 {

@@ -15,7 +15,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
-	"github.com/k8sp/cuda/integration/lab"
+	"github.com/k8sp/cuda/integration/lab/shared"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/kernel/source/needs"
 )
@@ -33,10 +33,7 @@ var defconfigs = map[kernel.Arch]string{
 // TestSourceNeeds prepares and compiles a module on trees that have exactly
 // what the lists name.
 func TestSourceNeeds(t *testing.T) {
-	l, err := lab.Open(t.Context(), os.Stderr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := shared.Lab(t)
 	for _, test := range []struct{ suite, name string }{
 		{"bullseye", "linux-source-5.10"},
 		{"bookworm", "linux-source-6.1"},

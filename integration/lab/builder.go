@@ -25,7 +25,7 @@ type Builder struct {
 	Environ []string
 	// Docker are further options of docker run, Args builder's own.
 	Docker, Args []string
-	// Image is "cuda" where it is empty.
+	// Image is [CUDAImage] where it is empty.
 	Image string
 
 	Stdout, Stderr io.Writer
@@ -53,10 +53,7 @@ func (b Builder) Argv() []string {
 func (b Builder) Mounted() string { return cmp.Or(b.At, "/opt/share") }
 
 func (b Builder) image() string {
-	if b.Image == "" {
-		return "cuda"
-	}
-	return b.Image
+	return cmp.Or(b.Image, CUDAImage)
 }
 
 // Run runs it to its end and returns builder's exit code. When the context

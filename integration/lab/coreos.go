@@ -16,30 +16,30 @@ var (
 	coreosConfig string
 )
 
-// coreosCompiler is a compiler of the image cuda that the kernel's line has
+// coreosCompiler is a compiler of the image under test that the kernel's line has
 // seen in its time.
 const coreosCompiler = "gcc-12"
 
 // CoreOS makes the root of a CoreOS host that can be booted: a small kernel of
 // the source in the git repository, with the modules and the signing key of its
-// build. The image is one that has kbuild's programs and compilers, such as
-// cuda.
-func (l *Lab) CoreOS(ctx context.Context, image string) (Host, error) {
-	if err := l.ToolsImage(ctx); err != nil {
-		return Host{}, err
-	}
-	from, err := l.packages(ctx)
+// build. Where it is not in the cache, it is built in the image under test, which
+// has kbuild's programs and compilers.
+func (l *Lab) CoreOS(ctx context.Context) (Host, error) {
+	from, err := l.ingredients(ctx)
 	if err != nil {
 		return Host{}, err
 	}
 	recipe := from.recipe() + coreosTreeScript + coreosScript + coreosConfig + coreosCompiler + osRelease
 	dir, err := l.part(ctx, "coreos", recipe, func(dir string) error {
+		if err := l.MakeCUDAImage(ctx); err != nil {
+			return err
+		}
 		config := filepath.Join(dir, "fragment")
 		if err := os.WriteFile(config, []byte(coreosConfig), 0o644); err != nil {
 			return err
 		}
 		build := container{
-			image:  image,
+			image:  CUDAImage,
 			script: "compiler=" + coreosCompiler + "\n" + coreosTreeScript + coreosScript,
 			out:    dir,
 			mounts: []string{from.Dir + ":/packages", config + ":/coreos.config"},

@@ -23,6 +23,9 @@ const Image = "k8sp-cuda-lab"
 // and scripts are tested on.
 const SystemdImage = "k8sp-cuda-systemd"
 
+// CUDAImage is the one under test.
+const CUDAImage = "cuda"
+
 // labelKey marks an image as the lab's, with a digest of its recipe. An image
 // without it is the user's own or a registry's, and is taken as it is.
 const labelKey = "com.github.k8sp.cuda.lab"
@@ -50,6 +53,21 @@ func (l *Lab) BaseImages(ctx context.Context) error {
 	return l.image(ctx, "golang:1.26-trixie", recipe, true, func(label string) error {
 		return buildGolang(ctx, "golang:1.26-trixie", label)
 	})
+}
+
+// MakeCUDAImage makes the image named [CUDAImage] from the checkout, and what it
+// starts from.
+func (l *Lab) MakeCUDAImage(ctx context.Context) error {
+	if err := l.BaseImages(ctx); err != nil {
+		return err
+	}
+	return BuildImage(ctx, l.Checkout, CUDAImage)
+}
+
+// DebianImage makes the image debian:SUITE-slim, where Docker has none and no
+// registry answers, and returns its name.
+func (l *Lab) DebianImage(ctx context.Context, suite string) (string, error) {
+	return "debian:" + suite + "-slim", l.debianImage(ctx, suite)
 }
 
 func (l *Lab) debianImage(ctx context.Context, suite string) error {

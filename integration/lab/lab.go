@@ -23,11 +23,45 @@ func (l *Lab) Make(ctx context.Context) (Parts, error) {
 	return parts, err
 }
 
-func (l *Lab) parts(ctx context.Context) (Parts, error) {
-	if err := l.ToolsImage(ctx); err != nil {
-		return Parts{}, err
+// Kernel makes the source that the server serves, and nothing but what it is
+// made of; so do Driver and Host.
+func (l *Lab) Kernel(ctx context.Context) (Kernel, error) {
+	from, err := l.ingredients(ctx)
+	if err != nil {
+		return Kernel{}, err
 	}
-	from, err := l.packages(ctx)
+	return l.kernel(ctx, from)
+}
+
+// Driver makes the driver package.
+func (l *Lab) Driver(ctx context.Context) (Driver, error) {
+	from, err := l.ingredients(ctx)
+	if err != nil {
+		return Driver{}, err
+	}
+	return l.driver(ctx, from)
+}
+
+// Host makes the root of a recorded CoreOS host.
+func (l *Lab) Host(ctx context.Context) (Host, error) {
+	from, err := l.ingredients(ctx)
+	if err != nil {
+		return Host{}, err
+	}
+	return l.host(ctx, from)
+}
+
+// ingredients are the packages that parts are made of, and the image that they
+// are made in.
+func (l *Lab) ingredients(ctx context.Context) (packages, error) {
+	if err := l.ToolsImage(ctx); err != nil {
+		return packages{}, err
+	}
+	return l.packages(ctx)
+}
+
+func (l *Lab) parts(ctx context.Context) (Parts, error) {
+	from, err := l.ingredients(ctx)
 	if err != nil {
 		return Parts{}, err
 	}

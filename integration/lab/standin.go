@@ -19,13 +19,13 @@ var (
 var StandinVersions = []string{"990.10", "990.20"}
 
 // Standins makes modules that stand in for NVIDIA's on the host that
-// [Lab.CoreOS] makes with the same image, and returns a folder that has them by
+// [Lab.CoreOS] makes, and in the same image, and returns a folder that has them by
 // [StandinVersions]: nvidia.ko and its siblings register the same devices, show
 // themselves in /proc as NVIDIA's do and ask for the same firmware;
 // standin_pci.ko is a PCI bus with a graphics card for them, and nouveau.ko
 // takes it.
-func (l *Lab) Standins(ctx context.Context, image string) (string, error) {
-	from, err := l.packages(ctx)
+func (l *Lab) Standins(ctx context.Context) (string, error) {
+	from, err := l.ingredients(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -44,6 +44,9 @@ func (l *Lab) Standins(ctx context.Context, image string) (string, error) {
 		recipe += e.Name() + string(content)
 	}
 	return l.part(ctx, "standins", recipe, func(dir string) error {
+		if err := l.MakeCUDAImage(ctx); err != nil {
+			return err
+		}
 		scratch, err := os.MkdirTemp("", "k8sp-cuda-standin-")
 		if err != nil {
 			return err
@@ -59,7 +62,7 @@ func (l *Lab) Standins(ctx context.Context, image string) (string, error) {
 			}
 		}
 		return container{
-			image: image,
+			image: CUDAImage,
 			script: "compiler=" + coreosCompiler + "\nversions='" + strings.Join(StandinVersions, " ") + "'\n" +
 				coreosTreeScript + standinScript,
 			out:    dir,

@@ -22,11 +22,10 @@ import (
 // so where nothing hides it, and for all else there is a host root whose /proc
 // says that it has. Nothing is ever loaded: the modules are of another kernel.
 func TestDocker(t *testing.T) {
-	b := open(t)
 	release := live.Running{}.Release()
 	dir := t.TempDir()
 	target := kernel.Target{Release: kernel.Release{Full: release}}
-	if _, err := publish(t.Context(), filepath.Join(dir, "share"), older, b.standin, target); err != nil {
+	if _, err := publish(t.Context(), filepath.Join(dir, "share"), older, filepath.Join(needStandins(t), older), target); err != nil {
 		t.Fatal(err)
 	}
 	const profile = `{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["finit_module", "init_module"], "action": "SCMP_ACT_ERRNO"}]}`
@@ -71,7 +70,7 @@ func TestDocker(t *testing.T) {
 		{"read-only", append(slices.Clip(filtered), modules, parameters, "--read-only", "--env=BUILDER_DEV=/"), []string{"seccomp", "read-only-dev"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got := b.docker(t, filepath.Join(dir, "share"), tt.docker...)
+			got := dockerLoad(t, filepath.Join(dir, "share"), tt.docker...)
 			if !slices.Equal(got, tt.want) {
 				t.Errorf("%q, want %q", got, tt.want)
 			}
@@ -84,12 +83,12 @@ func TestDocker(t *testing.T) {
 		if !exists("/proc/modules") {
 			want = []string{"no-modules"}
 		}
-		if got := b.docker(t, filepath.Join(dir, "share"), append(slices.Clip(node), modules, devices, parameters)...); !slices.Equal(got, want) {
+		if got := dockerLoad(t, filepath.Join(dir, "share"), append(slices.Clip(node), modules, devices, parameters)...); !slices.Equal(got, want) {
 			t.Errorf("%q, want %q", got, want)
 		}
 	})
 	t.Run("this machine", func(t *testing.T) {
-		got := b.docker(t, filepath.Join(dir, "share"))
+		got := dockerLoad(t, filepath.Join(dir, "share"))
 		if want := !exists("/proc/modules"); slices.Contains(got, "no-modules") != want {
 			t.Errorf("%q; no-modules is wanted: %t", got, want)
 		}
@@ -101,14 +100,14 @@ func exists(name string) bool {
 	return err == nil
 }
 
-// docker runs a load in a container and returns the names of what refused it.
+// dockerLoad runs a load in a container and returns the names of what refused it.
 // That the modules are of another kernel is no news.
-func (b *bench) docker(t *testing.T, share string, options ...string) []string {
+func dockerLoad(t *testing.T, share string, options ...string) []string {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	run := lab.Builder{
-		Image: "debian:trixie-slim", Share: share, Args: []string{"load", "--output=json", "--log-format=json"},
-		Docker: append([]string{"-v", b.machine.Files["/builder"] + ":/builder:ro", "--entrypoint", "/builder"}, options...),
+		Image: needTrixie(t), Share: share, Args: []string{"load", "--output=json", "--log-format=json"},
+		Docker: append([]string{"-v", needBuilder(t) + ":/builder:ro", "--entrypoint", "/builder"}, options...),
 		Stdout: &stdout, Stderr: &stderr,
 	}
 	code, err := run.Run(t.Context())

@@ -10,19 +10,27 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/k8sp/cuda/integration/guest/plan"
 	"github.com/k8sp/cuda/integration/lab"
+	"github.com/k8sp/cuda/integration/lab/shared"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/node"
 	"github.com/k8sp/cuda/pkg/share"
 )
 
-// image is the one under test.
-const image = "cuda"
+// What tests share. Nothing of it is made in the image under test unless the
+// cache lacks it.
+var (
+	needTrixie   = shared.Debian("trixie")
+	needStandins = shared.Thing((*lab.Lab).Standins)
+	needBuilder  = shared.Thing((*lab.Lab).Program)
+	needBench    = shared.Thing(makeBench)
+)
+
+func TestMain(m *testing.M) { shared.Main(m) }
 
 // The versions of the stand-ins, and one of which there is no firmware.
 const (
@@ -35,67 +43,37 @@ type bench struct {
 	lab     *lab.Lab
 	host    lab.Host
 	machine lab.Machine // what all are made from
-	standin string      // the folder of the older stand-ins
 	dir     string
 }
 
-var shared = sync.OnceValues(makeBench)
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if b, _ := shared(); b != nil {
-		os.RemoveAll(b.dir)
-	}
-	os.Exit(code)
-}
-
-func open(t *testing.T) *bench {
-	t.Helper()
-	b, err := shared()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
-func makeBench() (*bench, error) {
-	ctx := context.Background() // not a test's: it is for all of them
-	l, err := lab.Open(ctx, os.Stderr)
-	if err != nil {
-		return nil, err
-	}
-	if err := l.BaseImages(ctx); err != nil {
-		return nil, err
-	}
-	if err := lab.BuildImage(ctx, l.Checkout, image); err != nil {
-		return nil, err
-	}
+func makeBench(l *lab.Lab, ctx context.Context) (*bench, error) {
 	b := &bench{lab: l}
-	if b.host, err = l.CoreOS(ctx, image); err != nil {
+	var err error
+	if b.host, err = l.CoreOS(ctx); err != nil {
 		return nil, err
 	}
 	b.machine.Kernel = b.host.Image()
-	standins, err := l.Standins(ctx, image)
+	standins, err := l.Standins(ctx)
 	if err != nil {
 		return nil, err
 	}
-	b.standin = filepath.Join(standins, older)
 	if b.dir, err = os.MkdirTemp("", "k8sp-cuda-loading-"); err != nil {
 		return nil, err
 	}
+	shared.AtEnd(func() { os.RemoveAll(b.dir) })
 	for version, from := range map[string]string{older: older, newer: newer, bare: older} {
 		// What has no firmware is in a share of its own.
 		if err := b.publish(ctx, "share-"+version, version, filepath.Join(standins, from)); err != nil {
-			return b, err
+			return nil, err
 		}
 	}
 	program, err := l.Program(ctx)
 	if err != nil {
-		return b, err
+		return nil, err
 	}
 	b.machine.Files["/builder"] = program
 	for _, name := range []string{"standin_pci", "nouveau"} {
-		b.machine.Files["/standin/"+name+".ko"] = filepath.Join(b.standin, name+".ko")
+		b.machine.Files["/standin/"+name+".ko"] = filepath.Join(standins, older, name+".ko")
 	}
 	return b, b.machine.Folder("/lib/modules", filepath.Join(b.host.Dir, "lib/modules"))
 }

@@ -51,7 +51,7 @@ func loadedModules(r plan.Result) (list []string) {
 // TestLife is a driver's way from the share into a kernel and out again, on one
 // machine that is never started again.
 func TestLife(t *testing.T) {
-	b := open(t)
+	b := needBench(t)
 	all := []string{"nvidia", "nvidia_drm", "nvidia_modeset", "nvidia_uvm"}
 	look := func(s plan.Step) plan.Step {
 		s.Read, s.Stat = []string{"/proc/modules", firmwarePath}, names(devices)

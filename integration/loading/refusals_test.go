@@ -27,7 +27,7 @@ func says(name, part string) func(*testing.T, plan.Result) {
 // TestRefusals has every refusal that a machine can stage, one after the other
 // on one that has a card. What cannot be taken back comes last.
 func TestRefusals(t *testing.T) {
-	b := open(t)
+	b := needBench(t)
 	run := func(words string, c plan.Confined) plan.Step {
 		return plan.Step{Run: builder(words), Confined: c}
 	}
@@ -93,7 +93,7 @@ func TestRefusals(t *testing.T) {
 
 // TestCommandLine has what a kernel's command line refuses, all told at once.
 func TestCommandLine(t *testing.T) {
-	b := open(t)
+	b := needBench(t)
 	m := b.with(t, nil)
 	m.Append = "module.sig_enforce=1 module_blacklist=nvidia_uvm,nouveau"
 	b.boot(t, m, []step{{"all of it", plan.Step{Run: builder("load")}, func(t *testing.T, r plan.Result) {

@@ -17,17 +17,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/k8sp/cuda/integration/lab"
+	"github.com/k8sp/cuda/integration/lab/shared"
 )
 
 // TestUpToModules is a laptop's whole run: download, unpack, and the two
 // docker lines, up to the modules. What is in the VM's place is this machine's
 // Docker, without --privileged, and the lab's recorded CoreOS host.
 func TestUpToModules(t *testing.T) {
-	l, err := lab.Open(t.Context(), os.Stderr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := shared.Lab(t)
 	parts, err := l.Make(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -16,6 +16,7 @@ const (
 )
 
 func TestCopy(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name    string
 		options Options
@@ -40,6 +41,7 @@ func TestCopy(t *testing.T) {
 }
 
 func TestShown(t *testing.T) {
+	t.Parallel()
 	for address, want := range map[string]string{
 		"https://me:hunter2@example.com/a/b?token=hunter2#c": "https://example.com/a/b",
 		"https://me:%zz@example.com":                         "the address",
@@ -51,6 +53,7 @@ func TestShown(t *testing.T) {
 }
 
 func TestIsURL(t *testing.T) {
+	t.Parallel()
 	for text, want := range map[string]bool{
 		"https://example.com/a": true, "HTTP://example.com": true,
 		"http": false, "/http://a": false, "s3://a/b": false, "": false,
@@ -62,6 +65,7 @@ func TestIsURL(t *testing.T) {
 }
 
 func TestBare(t *testing.T) {
+	t.Parallel()
 	const secret = "https://me:hunter2@example.com/a?token=hunter2"
 	for name, test := range map[string]struct {
 		err  error
@@ -84,6 +88,7 @@ func TestBare(t *testing.T) {
 }
 
 func TestIsSHA256(t *testing.T) {
+	t.Parallel()
 	for text, want := range map[string]bool{
 		contentSHA256: true, strings.ToUpper(contentSHA256): true,
 		"": false, contentSHA256[2:]: false, "../" + contentSHA256[3:]: false,

@@ -104,6 +104,7 @@ func wantFile(t *testing.T, m *mirror, path string) {
 // callers that are stopped at random points. What comes of it is always the
 // file or nothing.
 func TestSoak(t *testing.T) {
+	t.Parallel()
 	drops, stops := 0, 0
 	for seed := range uint64(80) {
 		dice, callers := rand.New(rand.NewPCG(seed, 5)), rand.New(rand.NewPCG(seed, 6))
@@ -171,6 +172,7 @@ func TestSoak(t *testing.T) {
 
 // TestResumes asks only for what is missing, in one run and in the next.
 func TestResumes(t *testing.T) {
+	t.Parallel()
 	m := newMirror(100_000)
 	m.breaks = func(m *mirror) int { return []int{40_000, 10_000, -1}[min(len(m.asked)-1, 2)] }
 	path, o := m.options(t)
@@ -186,6 +188,7 @@ func TestResumes(t *testing.T) {
 // TestResumesUnrepeated has a server that answers with a part without saying
 // again which file it is of, as it need not.
 func TestResumesUnrepeated(t *testing.T) {
+	t.Parallel()
 	m := newMirror(100_000)
 	m.breaks = func(m *mirror) int { return []int{40_000, -1}[min(len(m.asked)-1, 1)] }
 	m.before = func(m *mirror, w http.ResponseWriter, r *http.Request) bool {
@@ -208,6 +211,7 @@ func TestResumesUnrepeated(t *testing.T) {
 }
 
 func TestResumesAnotherRuns(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name string
 		// between two runs, the first of which has had 40,000 of 100,000 bytes
@@ -294,6 +298,7 @@ func TestResumesAnotherRuns(t *testing.T) {
 // TestDoesNotResume begins anew where nothing tells a later file from the one
 // that has arrived in part.
 func TestDoesNotResume(t *testing.T) {
+	t.Parallel()
 	for name, tag := range map[string]string{"no validator": "", "a weak one": `W/"v1"`} {
 		t.Run(name, func(t *testing.T) {
 			m := newMirror(100_000)
@@ -313,6 +318,7 @@ func TestDoesNotResume(t *testing.T) {
 
 // TestAnotherFileInBetween never mixes two files, whatever the server answers.
 func TestAnotherFileInBetween(t *testing.T) {
+	t.Parallel()
 	m := newMirror(100_000)
 	m.breaks = func(m *mirror) int { return []int{40_000, -1}[min(len(m.asked)-1, 1)] }
 	m.before = func(m *mirror, w http.ResponseWriter, r *http.Request) bool {
@@ -336,6 +342,7 @@ func TestAnotherFileInBetween(t *testing.T) {
 // TestAnotherAddressWithoutTheFile leaves what came from the first address for
 // the next try there.
 func TestAnotherAddressWithoutTheFile(t *testing.T) {
+	t.Parallel()
 	m := newMirror(100_000)
 	m.before = func(_ *mirror, w http.ResponseWriter, r *http.Request) bool {
 		if absent := r.URL.Path == "/absent/driver.run"; absent {

@@ -22,6 +22,26 @@ import (
 func gitsPack(t *testing.T, flags ...string) ([]byte, map[string]string) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "r")
+	similar.Copy(t, dir, func() { makeSimilar(t, dir) })
+	cmd := exec.Command("git", append([]string{"pack-objects", "--all", "--stdout", "-q"}, flags...)...)
+	cmd.Dir, cmd.Stdin = dir, strings.NewReader("")
+	pack, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cat := exec.Command("git", "cat-file", "--batch-all-objects", "--batch")
+	cat.Dir = dir
+	all, err := cat.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pack, objects(t, all)
+}
+
+// similar is a repository of files that differ in a line.
+var similar gittest.Template
+
+func makeSimilar(t *testing.T, dir string) {
 	gittest.Init(t, dir, "main")
 	for i := range 20 {
 		var b strings.Builder
@@ -34,24 +54,24 @@ func gitsPack(t *testing.T, flags ...string) ([]byte, map[string]string) {
 	}
 	gittest.Run(t, dir, "add", "--all")
 	gittest.Run(t, dir, "commit", "--quiet", "-m", "x")
-	cmd := exec.Command("git", append([]string{"pack-objects", "--all", "--stdout", "-q"}, flags...)...)
-	cmd.Dir, cmd.Stdin = dir, strings.NewReader("")
-	pack, err := cmd.Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := map[string]string{}
-	for line := range strings.Lines(gittest.Run(t, dir, "cat-file", "--batch-all-objects", "--batch-check=%(objectname) %(objecttype)")) {
-		name, kind, _ := strings.Cut(strings.TrimSpace(line), " ")
-		cat := exec.Command("git", "cat-file", kind, name)
-		cat.Dir = dir
-		content, err := cat.Output()
-		if err != nil {
-			t.Fatal(err)
+}
+
+// objects reads what git cat-file --batch prints: "NAME TYPE SIZE", and the
+// content, on lines.
+func objects(t *testing.T, all []byte) map[string]string {
+	t.Helper()
+	contents := map[string]string{}
+	for len(all) > 0 {
+		line, rest, _ := bytes.Cut(all, []byte("\n"))
+		var name, kind string
+		var size int
+		if _, err := fmt.Sscan(string(line), &name, &kind, &size); err != nil {
+			t.Fatalf("git cat-file says %q: %v", line, err)
 		}
-		want[name] = kind + " " + string(content)
+		contents[name] = kind + " " + string(rest[:size])
+		all = rest[size+1:]
 	}
-	return pack, want
+	return contents
 }
 
 // collect is an Each that keeps all.
@@ -63,6 +83,7 @@ func collect(into map[string]string) func(Object) error {
 }
 
 func TestStore(t *testing.T) {
+	t.Parallel()
 	for name, flags := range map[string][]string{
 		"deltas by offset": {"--delta-base-offset"},
 		"deltas by name":   nil,
@@ -104,6 +125,7 @@ func wantSound(t *testing.T, dir string, want map[string]string) {
 
 // Wherever a stream breaks off, what is saved is a sound pack or nothing.
 func TestSalvage(t *testing.T) {
+	t.Parallel()
 	for name, flags := range map[string][]string{"by offset": {"--delta-base-offset"}, "by name": nil, "whole": {"--window=0"}} {
 		t.Run(name, func(t *testing.T) {
 			pack, all := gitsPack(t, flags...)
@@ -139,6 +161,7 @@ func TestSalvage(t *testing.T) {
 }
 
 func TestStoreRefuses(t *testing.T) {
+	t.Parallel()
 	pack, _ := gitsPack(t, "--delta-base-offset")
 	damaged := bytes.Clone(pack)
 	damaged[len(damaged)/2] ^= 1
@@ -170,6 +193,7 @@ func TestStoreRefuses(t *testing.T) {
 }
 
 func TestResultSize(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		delta []byte
 		want  int64

@@ -98,6 +98,7 @@ func buildOptions(t *testing.T, r command.Runner) BuildOptions {
 var allModules = []string{"nvidia", "nvidia-uvm", "nvidia-modeset", "nvidia-drm", "nvidia-peermem"}
 
 func TestBuild(t *testing.T) {
+	t.Parallel()
 	r := &fakeInstaller{t: t, options: "535.216.01", modules: []string{"nvidia", "nvidia-modeset", "sub/nvidia-drm", "nvidia-peermem"},
 		log: "-> Building kernel modules\n   WARNING: modpost: \"drm_open\" [x.ko] undefined!\n-> done.\n"}
 	o := buildOptions(t, r)
@@ -148,6 +149,7 @@ func TestBuild(t *testing.T) {
 }
 
 func TestBuildPutsAnotherDriversRecordBack(t *testing.T) {
+	t.Parallel()
 	o := buildOptions(t, &fakeInstaller{t: t, options: "535.216.01", modules: allModules})
 	path := filepath.Join(o.StateDir, "log")
 	if err := os.MkdirAll(o.StateDir, 0o700); err != nil {
@@ -168,6 +170,7 @@ func TestBuildPutsAnotherDriversRecordBack(t *testing.T) {
 // An installer that would load the modules into the kernel that runs here must
 // not learn that it is the one.
 func TestBuildForTheRunningKernel(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		options string
 		want    []string
@@ -192,6 +195,7 @@ func TestBuildForTheRunningKernel(t *testing.T) {
 }
 
 func TestBuildFails(t *testing.T) {
+	t.Parallel()
 	realLog := func(name string) string {
 		text, err := os.ReadFile(filepath.Join("testdata", "installer", "log-"+name+".txt"))
 		if err != nil {
@@ -254,6 +258,7 @@ func TestBuildFails(t *testing.T) {
 }
 
 func TestBuildInterrupted(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	o := buildOptions(t, &fakeInstaller{t: t, options: "535.216.01", hang: true, during: cancel})
 	_, err := Build(ctx, driver("535.261.03", Proprietary), o)
@@ -264,6 +269,7 @@ func TestBuildInterrupted(t *testing.T) {
 
 // With the real runner: files that cannot be run.
 func TestBuildInstallerThatCannotRun(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name    string
 		content string
@@ -311,6 +317,7 @@ func (c *counting) Run(_ context.Context, call command.Command) error {
 
 // What is to be compiled is what the package says, or not known.
 func TestObjects(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name, says string
 		err        error

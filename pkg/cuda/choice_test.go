@@ -10,6 +10,7 @@ import (
 )
 
 func TestLeave(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name          string
 		only, exclude []string
@@ -36,6 +37,7 @@ func TestLeave(t *testing.T) {
 }
 
 func TestLeaveRefuses(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name          string
 		only, exclude []string
@@ -58,6 +60,7 @@ func TestLeaveRefuses(t *testing.T) {
 
 // A module that was built and not asked for is not among the result's.
 func TestBuildDropsWhatNoInstallerLeavesOut(t *testing.T) {
+	t.Parallel()
 	r := &fakeInstaller{t: t, options: "535.216.01", modules: []string{"nvidia", "nvidia-modeset"}}
 	o := buildOptions(t, r)
 	o.Exclude = []string{"nvidia-drm", "nvidia-modeset", "nvidia-peermem", "nvidia-uvm"}

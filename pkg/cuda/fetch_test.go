@@ -22,6 +22,7 @@ import (
 // TestKnownDigests holds every line of the table against the form that the
 // rest of the package takes it to have.
 func TestKnownDigests(t *testing.T) {
+	t.Parallel()
 	last := Package{Version: "99999.0"}
 	for line := range strings.Lines(knownDigests) {
 		digest, file, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "  ")
@@ -48,6 +49,7 @@ func TestKnownDigests(t *testing.T) {
 }
 
 func TestAddresses(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name, base string
 		arch       kernel.Arch
@@ -86,6 +88,7 @@ func TestAddresses(t *testing.T) {
 }
 
 func TestFetch(t *testing.T) {
+	t.Parallel()
 	var asked []string
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked = append(asked, r.URL.Path)
@@ -131,6 +134,7 @@ func TestFetch(t *testing.T) {
 
 // TestFetchWithoutRoom passes on the caller's own words.
 func TestFetchWithoutRoom(t *testing.T) {
+	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "a package") }))
 	defer server.Close()
 	full := stage.New(stage.Driver, "the share is full", "")

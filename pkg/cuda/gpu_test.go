@@ -9,6 +9,7 @@ import (
 )
 
 func TestPrefer(t *testing.T) {
+	t.Parallel()
 	const p100, t4, a100, gtx1650, h100, gh200, l40, b200, rtx5090 = 0x15f8, 0x1eb8, 0x20b0, 0x2182, 0x2330, 0x2342, 0x26b5, 0x2901, 0x2b85
 	tests := []struct {
 		name, asked, version string
@@ -53,6 +54,7 @@ func devices(ids []uint16) []kernel.PCIDevice {
 }
 
 func TestPreferForGuests(t *testing.T) {
+	t.Parallel()
 	const a10, b200 = 0x2236, 0x2901
 	for _, tt := range []struct {
 		variant, version string
@@ -74,6 +76,7 @@ func TestPreferForGuests(t *testing.T) {
 }
 
 func TestPreferenceResolve(t *testing.T) {
+	t.Parallel()
 	source := func(folders ...string) Driver {
 		d := Driver{Version: "535.261.03"}
 		for _, folder := range folders {
@@ -109,6 +112,7 @@ func TestPreferenceResolve(t *testing.T) {
 }
 
 func TestServes(t *testing.T) {
+	t.Parallel()
 	volta := kernel.PCIDevice{Address: "0000:01:00.0", Vendor: 0x10de, Device: 0x1db4}
 	graceHopper := kernel.PCIDevice{Address: "0000:01:00.0", Vendor: 0x10de, Device: 0x2342}
 	hopper := kernel.PCIDevice{Address: "0000:01:00.0", Vendor: 0x10de, Device: 0x2330}

@@ -43,6 +43,7 @@ func driver(version string, types ...string) Driver {
 }
 
 func TestParseOptions(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		version string
 		count   int
@@ -75,6 +76,7 @@ func TestParseOptions(t *testing.T) {
 }
 
 func TestCompose(t *testing.T) {
+	t.Parallel()
 	options := BuildOptions{
 		LogFile:   "/share/.builder/logs/build.log",
 		Release:   "6.1.192-coreos-r1",
@@ -145,6 +147,7 @@ func TestCompose(t *testing.T) {
 }
 
 func TestComposeRefuses(t *testing.T) {
+	t.Parallel()
 	without := func(name string) options {
 		known := knownTo(t, "535.216.01")
 		delete(known, name)
@@ -175,6 +178,7 @@ func TestComposeRefuses(t *testing.T) {
 // Without a number of jobs there is one for each processor that Go may use,
 // which is what a container's quota leaves of them.
 func TestJobsOfTheContainer(t *testing.T) {
+	t.Parallel()
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(3))
 	args, err := compose(knownTo(t, "535.216.01"), driver("535.261.03", Proprietary), BuildOptions{ModuleType: Proprietary}, "/m")
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 )
 
 func TestFindingsOfRealLogs(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		log  string
 		want findings
@@ -45,6 +46,7 @@ func TestFindingsOfRealLogs(t *testing.T) {
 
 // A cause in the midst of what make prints beside it.
 func TestCause(t *testing.T) {
+	t.Parallel()
 	causes := []string{
 		"kernel/nvidia/nv-caps.c:625:5: error: implicit declaration of function 'sys_close'",
 		"kernel/nvidia/nv.c:12:10: fatal error: linux/gone.h: No such file or directory",
@@ -92,6 +94,7 @@ func TestCause(t *testing.T) {
 }
 
 func TestComplaintIsTheInstallersFirstThatSaysWhy(t *testing.T) {
+	t.Parallel()
 	const log = `-> Installing NVIDIA driver version 535.261.03.
 ERROR: An error occurred while performing the step: "Building kernel modules". See the log.
 ERROR: The Xen sanity check failed:
@@ -111,6 +114,7 @@ ERROR: Installation has failed.  Please see the log.
 }
 
 func TestUndefinedSymbols(t *testing.T) {
+	t.Parallel()
 	const log = `   WARNING: modpost: "drm_open" [/d/kernel/nvidia-drm.ko] undefined!
    WARNING: modpost: "drm_ioctl" [/d/kernel/nvidia-drm.ko] undefined!
    WARNING: "drm_open" [/d/kernel/nvidia-drm.ko] undefined!
@@ -125,6 +129,7 @@ func TestUndefinedSymbols(t *testing.T) {
 }
 
 func TestFindingsAreBounded(t *testing.T) {
+	t.Parallel()
 	huge := strings.Repeat("x", 1<<20)
 	got, err := readFindings(strings.NewReader("ERROR: a\n" + huge + "\n" + huge + "\n   a.c:1:1: error: " + huge))
 	if err != nil {

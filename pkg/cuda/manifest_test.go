@@ -22,6 +22,7 @@ func readManifest440(t testing.TB) []byte {
 }
 
 func TestParseManifest(t *testing.T) {
+	t.Parallel()
 	m, err := ParseManifest(bytes.NewReader(readManifest440(t)))
 	if err != nil {
 		t.Fatal(err)
@@ -64,6 +65,7 @@ func TestParseManifest(t *testing.T) {
 const head = "NVIDIA Accelerated Graphics Driver for Linux-x86_64\n535.261.03\n \nnvidia nvidia-uvm \n \n \n./kernel/\n./kernel/precompiled/\n"
 
 func TestParseManifestNewer(t *testing.T) {
+	t.Parallel()
 	m, err := ParseManifest(strings.NewReader(head + `kernel/Makefile 0644 KERNEL_MODULE_SRC INHERIT_PATH_DEPTH:1 MODULE:resman
 ./kernel-open/Makefile 0644 KERNEL_MODULE_SRC INHERIT_PATH_DEPTH:1 MODULE:resman-open
 firmware/gsp_ga10x.bin 0644 FIRMWARE INHERIT_PATH_DEPTH:1 MODULE:gsp
@@ -95,6 +97,7 @@ what follows the first empty line is not read
 }
 
 func TestDriverOfOneType(t *testing.T) {
+	t.Parallel()
 	m, err := ParseManifest(bytes.NewReader(readManifest440(t)))
 	if err != nil {
 		t.Fatal(err)
@@ -109,6 +112,7 @@ func TestDriverOfOneType(t *testing.T) {
 }
 
 func TestParseManifestRefuses(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ name, text, want string }{
 		{"empty", "", "ends at line 0"},
 		{"cut", "NVIDIA\n535.261.03\n", "ends at line 2"},

@@ -33,6 +33,7 @@ func put(t *testing.T, names ...string) string {
 }
 
 func TestFind(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name, version string
 		arch          kernel.Arch
@@ -113,6 +114,7 @@ func TestFind(t *testing.T) {
 }
 
 func TestFindParses(t *testing.T) {
+	t.Parallel()
 	dir := put(t, "NVIDIA-Linux-x86_64-535.261.03-no-compat32.run")
 	got, err := Find(t.Context(), dir, kernel.X86_64, "535.261.03")
 	if err != nil {
@@ -128,6 +130,7 @@ func TestFindParses(t *testing.T) {
 }
 
 func TestFindErrors(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name, version string
 		present       []string

@@ -134,6 +134,7 @@ func write(t *testing.T, name, content string, mode fs.FileMode) {
 }
 
 func TestUnpackRun(t *testing.T) {
+	t.Parallel()
 	tarball := makeselftest.Tar(t, members()...)
 	for name, payload := range map[string][]byte{
 		"gzip": makeselftest.Gzip(t, tarball), "xz": makeselftest.XZ(t, tarball), "zstd": makeselftest.Zstd(t, tarball),
@@ -178,6 +179,7 @@ func runSizes() map[string]int64 {
 }
 
 func TestInspect(t *testing.T) {
+	t.Parallel()
 	m, err := ParseManifest(strings.NewReader(manifest535))
 	if err != nil {
 		t.Fatal(err)
@@ -214,6 +216,7 @@ func TestInspect(t *testing.T) {
 }
 
 func TestMembers(t *testing.T) {
+	t.Parallel()
 	const library = "libcuda.so.535.261.03"
 	for name, p := range map[string]Package{
 		"run":    writeRun(t, run(t, members()...), nil),
@@ -242,6 +245,7 @@ func TestMembers(t *testing.T) {
 // TestMembersStayInTheFolder has a folder whose owner would have root read what
 // is elsewhere.
 func TestMembersStayInTheFolder(t *testing.T) {
+	t.Parallel()
 	secret := filepath.Join(t.TempDir(), "shadow")
 	write(t, secret, "secret", 0o600)
 	p := writeFolder(t)
@@ -267,6 +271,7 @@ func TestMembersStayInTheFolder(t *testing.T) {
 }
 
 func TestUnpackFolder(t *testing.T) {
+	t.Parallel()
 	p := writeFolder(t)
 	// An installer that ran in the folder left these.
 	write(t, filepath.Join(p.Path, "kernel/nvidia/nv.o"), "another kernel's", 0)
@@ -299,6 +304,7 @@ func TestUnpackFolder(t *testing.T) {
 
 // An installer that may not be executed is for the build to report.
 func TestUnpackKeepsModes(t *testing.T) {
+	t.Parallel()
 	p := writeFolder(t)
 	if err := os.Chmod(filepath.Join(p.Path, installerName), 0o644); err != nil {
 		t.Fatal(err)
@@ -313,6 +319,7 @@ func TestUnpackKeepsModes(t *testing.T) {
 }
 
 func TestDigestFollowsContent(t *testing.T) {
+	t.Parallel()
 	p := writeFolder(t)
 	digest := func() string {
 		t.Helper()
@@ -341,6 +348,7 @@ func TestDigestFollowsContent(t *testing.T) {
 }
 
 func TestFingerprint(t *testing.T) {
+	t.Parallel()
 	for _, p := range []Package{writeFolder(t), writeRun(t, run(t, members()...), nil)} {
 		t.Run(string(p.Kind), func(t *testing.T) {
 			first, err := p.Fingerprint()
@@ -367,6 +375,7 @@ func TestFingerprint(t *testing.T) {
 }
 
 func TestUnpackBadRun(t *testing.T) {
+	t.Parallel()
 	const name = "the driver package NVIDIA-Linux-x86_64-535.261.03.run "
 	with := func(extra ...makeselftest.Member) makeselftest.Run { return run(t, append(members(), extra...)...) }
 	without := func(name string) makeselftest.Run {
@@ -449,6 +458,7 @@ func TestUnpackBadRun(t *testing.T) {
 }
 
 func TestUnpackBadFolder(t *testing.T) {
+	t.Parallel()
 	const name = "the driver package NVIDIA-Linux-x86_64-535.261.03 "
 	for _, c := range []struct {
 		name          string
@@ -512,6 +522,7 @@ func hintOf(err error) string {
 }
 
 func TestUnpackCanceled(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for _, p := range []Package{writeFolder(t), writeRun(t, run(t, members()...), nil)} {
@@ -527,6 +538,7 @@ func TestUnpackCanceled(t *testing.T) {
 }
 
 func TestRemoveSources(t *testing.T) {
+	t.Parallel()
 	d, err := Unpack(t.Context(), writeFolder(t), filepath.Join(t.TempDir(), "driver"))
 	if err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package kernel
 import "testing"
 
 func TestBootID(t *testing.T) {
+	t.Parallel()
 	const boot = "0e8ac4a1-6b0c-4b2e-9d43-0f6a4c1e7b55"
 	for text, ok := range map[string]bool{boot + "\n": true, "": false, "../../x": false, boot + "0": false} {
 		got, err := BootID(openFiles(t, map[string]string{"proc/sys/kernel/random/boot_id": text}))
@@ -13,6 +14,7 @@ func TestBootID(t *testing.T) {
 }
 
 func TestHostID(t *testing.T) {
+	t.Parallel()
 	const dmi = "sys/class/dmi/id/"
 	one := map[string]string{dmi + "product_uuid": "4c4c4544-0042\n", dmi + "board_serial": "B1\n", "proc/version": "x", "etc/machine-id": "aaa\n"}
 	id := func(host map[string]string) string { return HostID(openFiles(t, host)) }

@@ -17,10 +17,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/k8sp/cuda/internal/testkit"
 	"github.com/k8sp/cuda/internal/untar"
 )
 
 func TestCapture(t *testing.T) {
+	t.Parallel()
 	first, second := capture(t, recorded(t, "debian")), capture(t, recorded(t, "debian"))
 	if !bytes.Equal(first, second) {
 		t.Error("two captures of one host differ")
@@ -50,6 +52,7 @@ func TestCapture(t *testing.T) {
 // TestCaptureIsTheHost is the promise of a capture: nothing that detect knows
 // of a host is lost in it.
 func TestCaptureIsTheHost(t *testing.T) {
+	t.Parallel()
 	live := map[string]*Root{}
 	for _, host := range hosts {
 		live[host] = recorded(t, host)
@@ -110,6 +113,7 @@ func mutedHost(t *testing.T) map[string]string {
 // TestCaptureMovesAddresses shows what is left of them: each module's begin at 1,
 // whether an export or a section is its first, and those that were hidden are.
 func TestCaptureMovesAddresses(t *testing.T) {
+	t.Parallel()
 	k := smallKernel()
 	root := openFiles(t, change(hostFiles(k), map[string]string{
 		smallSymvers: symversText(k),
@@ -142,6 +146,7 @@ func TestCaptureMovesAddresses(t *testing.T) {
 // TestCaptureGivesNothingAway captures a host twice, booted at other addresses,
 // on which people have secrets.
 func TestCaptureGivesNothingAway(t *testing.T) {
+	t.Parallel()
 	k := smallKernel()
 	host := change(hostFiles(k), loadedDrm(k, map[string]string{
 		"sys/module/drm/sections/__ksymtab":     "0xffffffffc0001000\n",
@@ -174,6 +179,7 @@ func TestCaptureGivesNothingAway(t *testing.T) {
 }
 
 func TestCaptureNeedsAKernel(t *testing.T) {
+	t.Parallel()
 	root, err := OpenRoot(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -184,6 +190,7 @@ func TestCaptureNeedsAKernel(t *testing.T) {
 }
 
 func TestOpenRootArchiveUnpacksWhatPeopleHave(t *testing.T) {
+	t.Parallel()
 	plain := capture(t, recorded(t, "flatcar"))
 	var gz, zs bytes.Buffer
 	z := gzip.NewWriter(&gz)
@@ -209,6 +216,7 @@ func TestOpenRootArchiveUnpacksWhatPeopleHave(t *testing.T) {
 }
 
 func TestOpenRootArchiveRefuses(t *testing.T) {
+	t.Parallel()
 	var climbing bytes.Buffer
 	w := tar.NewWriter(&climbing)
 	if err := w.WriteHeader(&tar.Header{Name: "../escaped", Typeflag: tar.TypeReg, Mode: 0o644, Size: 1}); err != nil {
@@ -260,6 +268,7 @@ func members(t *testing.T, r *bytes.Reader) iter.Seq2[int, *tar.Header] {
 // TestOpenRootArchiveRefusesABrokenOffCapture cuts where a reader of tars takes
 // the end of a file for the end of the archive.
 func TestOpenRootArchiveRefusesABrokenOffCapture(t *testing.T) {
+	t.Parallel()
 	whole := capture(t, recorded(t, "debian"))
 	cuts := []int{0}
 	for start, h := range members(t, bytes.NewReader(whole)) {
@@ -284,6 +293,7 @@ func TestOpenRootArchiveRefusesABrokenOffCapture(t *testing.T) {
 
 // TestCaptureKeepsDevices: what else is on a node's bus is nobody's business.
 func TestCaptureKeepsDevices(t *testing.T) {
+	t.Parallel()
 	var archive bytes.Buffer
 	display := func(d PCIDevice) bool { return d.Vendor == 0x10de && d.Class>>16 == 0x03 }
 	if err := Capture(t.Context(), openFiles(t, hostWithDevices()), &archive, display); err != nil {
@@ -333,12 +343,28 @@ func writeFile(t *testing.T, data []byte) string {
 
 // TestCaptureOfALargeImage: an image may be larger than any other file.
 func TestCaptureOfALargeImage(t *testing.T) {
+	t.Parallel()
 	k := smallKernel()
-	padded := append(k.BzImage(t), make([]byte, fileLimit)...)
-	files := hostFiles(k)
-	files["boot/vmlinuz-"+k.Release] = string(padded)
-	var archive bytes.Buffer
-	if err := Capture(t.Context(), openFiles(t, files), &archive, everyDevice); err != nil || archive.Len() < len(padded) {
-		t.Errorf("%d bytes, error %v", archive.Len(), err)
+	image := string(k.BzImage(t))
+	dir := testkit.WriteTree(t, change(hostFiles(k), map[string]string{"boot/vmlinuz-" + k.Release: image}))
+	large := int64(len(image)) + fileLimit
+	if err := os.Truncate(filepath.Join(dir, "boot/vmlinuz-"+k.Release), large); err != nil {
+		t.Fatal(err)
 	}
+	root, err := OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var archive counter
+	if err := Capture(t.Context(), root, &archive, everyDevice); err != nil || int64(archive) < large {
+		t.Errorf("%d bytes, error %v", archive, err)
+	}
+}
+
+// counter counts what is written to it.
+type counter int64
+
+func (c *counter) Write(p []byte) (int, error) {
+	*c += counter(len(p))
+	return len(p), nil
 }

@@ -7,6 +7,7 @@ import (
 )
 
 func TestParseProcVersion(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name, text      string
 		release, banner string
@@ -98,6 +99,7 @@ func TestParseProcVersion(t *testing.T) {
 }
 
 func TestParseCompilerRefuses(t *testing.T) {
+	t.Parallel()
 	for _, banner := range []string{"", "gcc", "icc 12.1.0", "gcc (13.2.0)", "((((", "))))gcc", "gcc version x.y"} {
 		if got, err := ParseCompiler(banner); err == nil {
 			t.Errorf("%q: no error, got %+v", banner, got)
@@ -106,6 +108,7 @@ func TestParseCompilerRefuses(t *testing.T) {
 }
 
 func TestParseProcVersionWithoutBanner(t *testing.T) {
+	t.Parallel()
 	v, err := parseBanner("Linux version 6.1.0 (a@b) (gcc 12.2.0 #1 SMP")
 	if err != nil || v.release != "6.1.0" || v.compiler != "" {
 		t.Errorf("got %+v, %v", v, err)

@@ -21,6 +21,7 @@ CONFIG_DRM_KMS_HELPER=m
 `
 
 func TestConfigGet(t *testing.T) {
+	t.Parallel()
 	c, err := ParseConfig([]byte(smallConfig))
 	if err != nil {
 		t.Fatal(err)
@@ -50,6 +51,7 @@ func TestConfigGet(t *testing.T) {
 }
 
 func TestConfigDigest(t *testing.T) {
+	t.Parallel()
 	plain, err := ParseConfig([]byte(smallConfig))
 	if err != nil {
 		t.Fatal(err)
@@ -74,6 +76,7 @@ func TestConfigDigest(t *testing.T) {
 }
 
 func TestParseConfigRefuses(t *testing.T) {
+	t.Parallel()
 	for name, data := range map[string][]byte{
 		"empty":          nil,
 		"comments only":  []byte("# Linux/x86 6.1.174 Kernel Configuration\n"),
@@ -91,6 +94,7 @@ func TestParseConfigRefuses(t *testing.T) {
 }
 
 func TestConfigMatches(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		version, release string
 		want             bool

@@ -17,6 +17,7 @@ import (
 var hosts = []string{"coreos", "debian", "flatcar"}
 
 func TestDetect(t *testing.T) {
+	t.Parallel()
 	for _, host := range hosts {
 		t.Run(host, func(t *testing.T) {
 			got, err := detect(t.Context(), recorded(t, host), DetectOptions{}, "4.19")
@@ -38,6 +39,7 @@ func TestDetect(t *testing.T) {
 }
 
 func TestDetectRefusesOlderLines(t *testing.T) {
+	t.Parallel()
 	_, err := Detect(t.Context(), recorded(t, "coreos"), DetectOptions{})
 	wantError(t, err, "detect: kernel 4.19.25-coreos is older than "+OldestTried+
 		", the oldest kernel line that was tried. Use a host whose kernel is "+OldestTried+" or later.")
@@ -46,6 +48,7 @@ func TestDetectRefusesOlderLines(t *testing.T) {
 // TestDetectRefuses changes one file of a good host at a time. HOST in the
 // wanted sentence stands for the root's folder.
 func TestDetectRefuses(t *testing.T) {
+	t.Parallel()
 	const (
 		config  = "proc/config.gz"
 		release = "proc/sys/kernel/osrelease"
@@ -134,6 +137,7 @@ func change(files, with map[string]string) map[string]string {
 }
 
 func TestDetectDoesWithout(t *testing.T) {
+	t.Parallel()
 	full := Target{
 		Distribution: Distribution{ID: "coreos", VersionID: "9999.0.0", From: "etc/os-release"},
 		Compiler: Compiler{Name: "gcc", Major: 12, Version: "12.2.0",
@@ -181,6 +185,7 @@ func TestDetectDoesWithout(t *testing.T) {
 // TestLoadedDriverIsNoPartOfTheKernel holds a rerun's key steady: loading what
 // was built must not make the next run build again.
 func TestLoadedDriverIsNoPartOfTheKernel(t *testing.T) {
+	t.Parallel()
 	digests := map[string]string{}
 	for name, modules := range map[string]string{
 		"not loaded": "",
@@ -208,6 +213,7 @@ func TestLoadedDriverIsNoPartOfTheKernel(t *testing.T) {
 // TestContainerWithoutMount: a container's own root has the host kernel's proc
 // and the image's files, and those must not be taken for the host's.
 func TestContainerWithoutMount(t *testing.T) {
+	t.Parallel()
 	dir := testkit.WriteTree(t, change(coreosHost, map[string]string{
 		"proc/config.gz":                "",
 		"boot/config-6.1.174-coreos-r1": coreosConfig,
@@ -229,6 +235,7 @@ func TestContainerWithoutMount(t *testing.T) {
 }
 
 func TestCheckArch(t *testing.T) {
+	t.Parallel()
 	for goarch, arch := range map[string]Arch{"amd64": X86_64, "arm64": AArch64} {
 		if err := CheckArch(Target{Arch: arch}, goarch); err != nil {
 			t.Error(err)
@@ -239,6 +246,7 @@ func TestCheckArch(t *testing.T) {
 }
 
 func TestDetectLogsWhatItFound(t *testing.T) {
+	t.Parallel()
 	var log bytes.Buffer
 	ctx := zerolog.New(&log).WithContext(t.Context())
 	root, err := OpenRoot(testkit.WriteTree(t, coreosHost))

@@ -130,6 +130,7 @@ func imageCases() []exportsCase {
 }
 
 func TestKernelExports(t *testing.T) {
+	t.Parallel()
 	for _, c := range slices.Concat(kernelCases(), imageCases()) {
 		t.Run(c.name, func(t *testing.T) {
 			got := mustDetect(t, openFiles(t, c.host(t)), DetectOptions{}).Exports
@@ -247,6 +248,7 @@ func moduleCases() []exportsCase {
 }
 
 func TestModuleExports(t *testing.T) {
+	t.Parallel()
 	for _, c := range moduleCases() {
 		t.Run(c.name, func(t *testing.T) {
 			got := mustDetect(t, openFiles(t, c.host(t)), DetectOptions{}).Exports
@@ -263,6 +265,7 @@ func TestModuleExports(t *testing.T) {
 // TestKernelExportsAreAsGood holds that the two sources that know everything of
 // a kernel give targets that compare as one.
 func TestKernelExportsAreAsGood(t *testing.T) {
+	t.Parallel()
 	k := versionedKernel()
 	digests := map[string]string{}
 	for name, files := range map[string]map[string]string{
@@ -279,6 +282,7 @@ func TestKernelExportsAreAsGood(t *testing.T) {
 // TestKernelsOwnExportComesFirst: a kernel refuses a module that exports what
 // it does itself.
 func TestKernelsOwnExportComesFirst(t *testing.T) {
+	t.Parallel()
 	k := smallKernel()
 	root := openFiles(t, change(hostFiles(k), map[string]string{
 		smallSymvers: "0x00000000\t_printk\ta_module\tEXPORT_SYMBOL_GPL\t\n" + symversText(k, "0x00000000\tyield\tb\tEXPORT_SYMBOL\t\n", "0x00000000\tyield\ta\tEXPORT_SYMBOL\t\n"),
@@ -293,6 +297,7 @@ func TestKernelsOwnExportComesFirst(t *testing.T) {
 }
 
 func TestModversionsNeedCRCs(t *testing.T) {
+	t.Parallel()
 	const refused = "detect: kernel 6.12.103-flatcar checks a checksum of every symbol that a module uses (CONFIG_MODVERSIONS=y), and none were found: " +
 		"they are in its build tree's Module.symvers and in its image, not in proc/kallsyms. " +
 		"Mount the host's root read-only, -v /:/host:ro, with its /boot or /lib/modules/6.12.103-flatcar/build, or name the kernel's image with --kernel-image."

@@ -35,6 +35,7 @@ func cacheFiles(t *testing.T, cache string) []string {
 }
 
 func TestModulesAreReadOnce(t *testing.T) {
+	t.Parallel()
 	root, module := cachedHost(t)
 	o := DetectOptions{Cache: filepath.Join(t.TempDir(), "a", "cache")}
 	first := mustDetect(t, root, o)
@@ -95,6 +96,7 @@ func TestModulesAreReadOnce(t *testing.T) {
 }
 
 func TestDamagedCacheIsReadAnew(t *testing.T) {
+	t.Parallel()
 	root, _ := cachedHost(t)
 	o := DetectOptions{Cache: t.TempDir()}
 	want := mustDetect(t, root, o)
@@ -117,6 +119,7 @@ func TestDamagedCacheIsReadAnew(t *testing.T) {
 }
 
 func TestCacheThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
 	root, _ := cachedHost(t)
 	file := writeFile(t, nil)
 	o := DetectOptions{Cache: filepath.Join(file, "cache")} // below what is no folder
@@ -127,6 +130,7 @@ func TestCacheThatCannotBeWritten(t *testing.T) {
 
 // TestIncompleteIsNotKept: what could not be read today may be tomorrow.
 func TestIncompleteIsNotKept(t *testing.T) {
+	t.Parallel()
 	root, module := cachedHost(t)
 	bad := filepath.Join(filepath.Dir(module), "zzz.ko")
 	if err := os.WriteFile(bad, []byte("damaged"), 0o644); err != nil {
@@ -142,6 +146,7 @@ func TestIncompleteIsNotKept(t *testing.T) {
 }
 
 func TestReadingModulesIsInterrupted(t *testing.T) {
+	t.Parallel()
 	root, _ := cachedHost(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -156,6 +161,7 @@ func TestReadingModulesIsInterrupted(t *testing.T) {
 
 // TestModuleLinksAreNotFollowed: they could lead out of the host's root.
 func TestModuleLinksAreNotFollowed(t *testing.T) {
+	t.Parallel()
 	root, module := cachedHost(t)
 	if err := os.Symlink(module, filepath.Join(filepath.Dir(module), "linked.ko")); err != nil {
 		t.Fatal(err)
@@ -180,6 +186,7 @@ func (l locked) ReadDir(name string) ([]fs.DirEntry, error) {
 
 // TestModulesThatMayNotBeListed: who knows what they export.
 func TestModulesThatMayNotBeListed(t *testing.T) {
+	t.Parallel()
 	root, module := cachedHost(t)
 	data := []byte(richModule(t))
 	folder := fstest.MapFS{"drivers/rich-one.ko": {Data: data}, "lib/other.ko": {Data: data}}

@@ -9,6 +9,7 @@ import (
 )
 
 func TestParseKallsyms(t *testing.T) {
+	t.Parallel()
 	const text = `ffffffff81000000 T _text
 ffffffff82000000 R __start___ksymtab
 ffffffff82000000 r __ksymtab_zeta
@@ -56,6 +57,7 @@ ffffffffc0002000 t bpf_prog_1	[bpf]
 }
 
 func TestLoadedModuleLicense(t *testing.T) {
+	t.Parallel()
 	at := func(address uint64) *uint64 { return &address }
 	for _, c := range []struct {
 		name   string
@@ -89,6 +91,7 @@ func hideAddresses(text string) string {
 }
 
 func TestParseKallsymsRefuses(t *testing.T) {
+	t.Parallel()
 	for name, text := range map[string]string{
 		"no address":  "zzzz r __ksymtab_a\n",
 		"two fields":  "0 __ksymtab_a\n",
@@ -109,6 +112,7 @@ func TestParseKallsymsRefuses(t *testing.T) {
 }
 
 func TestWriteSymvers(t *testing.T) {
+	t.Parallel()
 	x := Exports{Symbols: []Symbol{
 		{Name: "alpha", Module: "vmlinux", License: LicenseAny},
 		{Name: "beta", Module: "drm"},

@@ -12,6 +12,7 @@ import (
 // TestParseKeys reads the /proc/keys of Debian's kernel 6.1.0-56, booted in
 // QEMU. The key in it is the one that signed that kernel's own modules.
 func TestParseKeys(t *testing.T) {
+	t.Parallel()
 	text := readTestdata(t, "proc-keys")
 	got, err := ParseKeys(bytes.NewReader(text))
 	if err != nil {
@@ -27,6 +28,7 @@ func TestParseKeys(t *testing.T) {
 }
 
 func TestParseKeysLeavesOutWhatIsNotInUse(t *testing.T) {
+	t.Parallel()
 	const skid = "8963f707e289edc09df337a240938134371a5bb8"
 	line := func(flags, expiry, kind, description string) string {
 		return "02be5da6 " + flags + "     1 " + expiry + " 1f030000     0     0 " + kind + " " + description + "\n"
@@ -65,6 +67,7 @@ func TestParseKeysLeavesOutWhatIsNotInUse(t *testing.T) {
 }
 
 func TestKernelKeysLeavesOutUsers(t *testing.T) {
+	t.Parallel()
 	const usersOwn = "1f0c1e2a I--Q---     1 perm 3f010000  1000  1000 asymmetri me@home: 00c0ffee: X509.rsa 00c0ffee []\n" +
 		"2f0c1e2a I--Q---     1 perm 3f010000  1000  1000 keyring   .mine: 1\n" +
 		"3f0c1e2a I--Q---     1 perm 3f010000     0     0 user      a-password: 12\n"

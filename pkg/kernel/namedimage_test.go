@@ -24,6 +24,7 @@ func imageFile(t *testing.T, data []byte) DetectOptions {
 
 // TestImageIsEnough is a target of a kernel that nobody has booted.
 func TestImageIsEnough(t *testing.T) {
+	t.Parallel()
 	k := versionedKernel()
 	got := mustDetect(t, nil, imageFile(t, k.BzImage(t)))
 	config, err := ParseConfig([]byte(k.Config))
@@ -53,6 +54,7 @@ func TestImageIsEnough(t *testing.T) {
 
 // TestImageOfEitherKind reads the other forms in which kernels are published.
 func TestImageOfEitherKind(t *testing.T) {
+	t.Parallel()
 	k := smallKernel()
 	arm := k
 	arm.Config = strings.Replace(k.Config, "X86_64", "ARM64", 1)
@@ -97,6 +99,7 @@ func richHost(t *testing.T, k imagetest.Kernel) map[string]string {
 // TestImageWithAHost: of the host that is named beside an image, what is of the
 // image's kernel counts.
 func TestImageWithAHost(t *testing.T) {
+	t.Parallel()
 	k := smallKernel()
 	k.Config += "CONFIG_DRM=m\n" + sigConfig
 	k.StructModule = 0 // the host tells
@@ -149,6 +152,7 @@ func TestImageWithAHost(t *testing.T) {
 // TestImageWithOnesOwnRoot: a container's own root shows the kernel of its host,
 // which need not be the image's, and files of no host.
 func TestImageWithOnesOwnRoot(t *testing.T) {
+	t.Parallel()
 	k := smallKernel()
 	k.Config += sigConfig
 	other := k
@@ -170,6 +174,7 @@ func TestImageWithOnesOwnRoot(t *testing.T) {
 }
 
 func TestConfigOfAnImage(t *testing.T) {
+	t.Parallel()
 	k := smallKernel()
 	mute := k
 	mute.Config = ""
@@ -202,6 +207,7 @@ func TestConfigOfAnImage(t *testing.T) {
 // TestConfigOfTheHostsImage: where no file of the host has its kernel's config,
 // the kernel's image may.
 func TestConfigOfTheHostsImage(t *testing.T) {
+	t.Parallel()
 	k := smallKernel()
 	files := map[string]string{"proc/config.gz": "", "usr/boot/vmlinuz-a": string(k.BzImage(t)), smallSymvers: symversText(k)}
 	if got := mustDetect(t, openFiles(t, change(hostFiles(k), files)), DetectOptions{}); got.Config.From != "usr/boot/vmlinuz-a" || got.Exports.From != smallSymvers {
@@ -216,6 +222,7 @@ func TestConfigOfTheHostsImage(t *testing.T) {
 // TestImageAgainstModuleSymvers: the build tree of the host beside an image is
 // believed where it is of the image's kernel.
 func TestImageAgainstModuleSymvers(t *testing.T) {
+	t.Parallel()
 	const drmLine = "0x0000beef\tdrm_open\tdrivers/gpu/drm/drm\tEXPORT_SYMBOL\t\n"
 	k := versionedKernel()
 	rebuilt, mute := versionedKernel(), versionedKernel()
@@ -249,6 +256,7 @@ func TestImageAgainstModuleSymvers(t *testing.T) {
 }
 
 func TestImageWithoutExports(t *testing.T) {
+	t.Parallel()
 	k := smallKernel()
 	mute := k
 	mute.Exports = nil
@@ -267,6 +275,7 @@ func TestImageWithoutExports(t *testing.T) {
 }
 
 func TestImageWithoutABanner(t *testing.T) {
+	t.Parallel()
 	k := smallKernel()
 	k.Banner = ""
 	k.Config += "CONFIG_CC_VERSION_TEXT=\"gcc (Debian 12.2.0-14) 12.2.0\"\n"
@@ -278,6 +287,7 @@ func TestImageWithoutABanner(t *testing.T) {
 }
 
 func TestImageIsRefused(t *testing.T) {
+	t.Parallel()
 	const name = " Name a vmlinuz, a vmlinux or an arm64 Image, as a boot loader loads it."
 	k := smallKernel()
 	arm, nameless, old := k, k, k

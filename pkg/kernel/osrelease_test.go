@@ -3,6 +3,7 @@ package kernel
 import "testing"
 
 func TestParseOSRelease(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name, text string
 		want       Distribution

@@ -29,6 +29,7 @@ func hostWithDevices() map[string]string {
 }
 
 func TestPCIDevices(t *testing.T) {
+	t.Parallel()
 	got := mustDetect(t, openFiles(t, hostWithDevices()), DetectOptions{}).PCI
 	want := []PCIDevice{
 		{Address: "0000:00:02.0", Vendor: 0x8086, Device: 0x3e92, Class: 0x030000},

@@ -11,6 +11,7 @@ import (
 )
 
 func TestParseRelease(t *testing.T) {
+	t.Parallel()
 	for _, want := range []Release{
 		{Full: "4.7.3-coreos-r2", Version: "4.7.3", Flavour: "coreos", Package: 2},
 		{Full: "4.19.25-coreos-r1", Version: "4.19.25", Flavour: "coreos", Package: 1},
@@ -42,6 +43,7 @@ func TestParseRelease(t *testing.T) {
 }
 
 func TestParseReleaseRefuses(t *testing.T) {
+	t.Parallel()
 	for _, s := range []string{
 		"", "6", "linux", "6.1.x", "v6.1.0", "../6.1.0", "6.1.0/../..", "6.1.0..", "6.1.0-a..b", "6.1.0-",
 		"6.1.0 x", "6.1.0\n", "6.1.0-é", "99999.1.0", "6.1.0-" + strings.Repeat("a", 64),
@@ -56,6 +58,7 @@ func TestParseReleaseRefuses(t *testing.T) {
 }
 
 func TestAtLeast(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		release      string
 		major, minor int
@@ -74,6 +77,7 @@ func TestAtLeast(t *testing.T) {
 }
 
 func TestOlderThanTriedIsRefused(t *testing.T) {
+	t.Parallel()
 	err := checkLine(mustRelease(t, "4.7.3-coreos-r2"), "5.10")
 	want := "detect: kernel 4.7.3-coreos-r2 is older than 5.10, the oldest kernel line that was tried. " +
 		"Use a host whose kernel is 5.10 or later."

@@ -13,6 +13,7 @@ import (
 )
 
 func TestFindRoot(t *testing.T) {
+	t.Parallel()
 	host := testkit.WriteTree(t, map[string]string{"proc/version": "Linux version 6.1.0\n"})
 	unmounted := testkit.WriteTree(t, map[string]string{"etc/os-release": "ID=x\n"})
 	if err := os.Mkdir(filepath.Join(unmounted, "proc"), 0o755); err != nil {
@@ -47,6 +48,7 @@ func TestFindRoot(t *testing.T) {
 }
 
 func TestOwnRootShowsTheKernelOnly(t *testing.T) {
+	t.Parallel()
 	r, err := FindRoot("", filepath.Join(t.TempDir(), "absent"))
 	if err != nil {
 		t.Fatal(err)
@@ -65,6 +67,7 @@ func TestOwnRootShowsTheKernelOnly(t *testing.T) {
 }
 
 func TestSymlinksStayInsideTheRoot(t *testing.T) {
+	t.Parallel()
 	outside := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(outside, []byte("secret"), 0o600); err != nil {
 		t.Fatal(err)
@@ -97,6 +100,7 @@ func TestSymlinksStayInsideTheRoot(t *testing.T) {
 }
 
 func TestReadFileRefusesWhatIsNoFile(t *testing.T) {
+	t.Parallel()
 	dir := testkit.WriteTree(t, map[string]string{"proc/version": "x"})
 	if err := unix.Mkfifo(filepath.Join(dir, "fifo"), 0o600); err != nil {
 		t.Fatal(err)

@@ -62,6 +62,7 @@ func signingCases() []signingCase {
 }
 
 func TestSigning(t *testing.T) {
+	t.Parallel()
 	for _, c := range signingCases() {
 		t.Run(c.name, func(t *testing.T) {
 			got := mustDetect(t, openFiles(t, c.host()), DetectOptions{}).Signing
@@ -79,6 +80,7 @@ func TestSigning(t *testing.T) {
 // TestOtherKeyrings: a key that one of these holds is in /proc/keys, and is not
 // one for modules.
 func TestOtherKeyrings(t *testing.T) {
+	t.Parallel()
 	recorded := string(readTestdata(t, "proc-keys"))
 	keyring := func(description string) string {
 		return "0b0e9d3f I------     1 perm 1f0b0000     0     0 keyring   " + description + "\n"
@@ -103,6 +105,7 @@ func TestOtherKeyrings(t *testing.T) {
 }
 
 func TestKeys(t *testing.T) {
+	t.Parallel()
 	recorded := string(readTestdata(t, "proc-keys"))
 	const skid = "8963f707e289edc09df337a240938134371a5bb8"
 	for _, c := range []struct {

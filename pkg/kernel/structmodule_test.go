@@ -40,6 +40,7 @@ func structModuleHosts(t *testing.T) map[string]map[string]string {
 }
 
 func TestStructModule(t *testing.T) {
+	t.Parallel()
 	want := map[string]StructModule{
 		"none":                      {},
 		"the image":                 {1024, "boot/vmlinuz"},
@@ -59,6 +60,7 @@ func TestStructModule(t *testing.T) {
 
 // TestSample takes the smallest of the host's modules that can be read.
 func TestSample(t *testing.T) {
+	t.Parallel()
 	k := smallKernel()
 	files := map[string]string{
 		smallSymvers:             symversText(k),

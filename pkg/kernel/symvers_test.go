@@ -11,6 +11,7 @@ import (
 
 // TestParseSymvers reads the three forms that the file has had.
 func TestParseSymvers(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		since, line string
 		want        Symbol
@@ -42,6 +43,7 @@ func TestParseSymvers(t *testing.T) {
 }
 
 func TestParseSymversRefuses(t *testing.T) {
+	t.Parallel()
 	for name, text := range map[string]string{
 		"nothing":                   "\n",
 		"three columns":             "0x1\ta\tvmlinux\n",
@@ -69,6 +71,7 @@ func TestParseSymversRefuses(t *testing.T) {
 // TestExportsThatNoListCanHold: an export of a made-up name must not add lines
 // of its own to the list that the driver is built against.
 func TestExportsThatNoListCanHold(t *testing.T) {
+	t.Parallel()
 	for _, e := range []ko.Export{{Name: "a\nb"}, {Name: "a\tvmlinux"}, {Name: "a", Namespace: "N S"}, {Name: ""}} {
 		if got, err := exportsOf(ko.File{Exports: []ko.Export{{Name: "good"}, e}}, "m"); err == nil {
 			t.Errorf("%+v: %+v", e, got)
@@ -82,6 +85,7 @@ func TestExportsThatNoListCanHold(t *testing.T) {
 }
 
 func TestHostTree(t *testing.T) {
+	t.Parallel()
 	k := smallKernel()
 	const build, source = smallModules + "build", smallModules + "source"
 	whole := map[string]string{build + "/Makefile": "x", build + "/include/generated/autoconf.h": "x"}

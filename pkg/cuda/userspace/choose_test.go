@@ -51,6 +51,7 @@ func show(c Choice) []string {
 
 // TestChoose440 takes its part of NVIDIA's own list of an old package.
 func TestChoose440(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile(filepath.Join("..", "testdata", "manifest-440.44.txt"))
 	if err != nil {
 		t.Fatal(err)
@@ -117,6 +118,7 @@ func TestChoose440(t *testing.T) {
 // TestChooseLater has lines as later packages have them, and some that none has
 // yet.
 func TestChooseLater(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ name, line, compute, all string }{
 		{"firmware", "firmware/gsp_ga10x.bin 0644 FIRMWARE INHERIT_PATH_DEPTH:1 MODULE:gsp", "", ""},
 		{"a unit", "systemd/system/nvidia-persistenced.service 0644 SYSTEMD_UNIT INHERIT_PATH_DEPTH:2 MODULE:powermgmt", "", ""},
@@ -157,6 +159,7 @@ func TestChooseLater(t *testing.T) {
 }
 
 func TestChooseTellsOfTheUnknown(t *testing.T) {
+	t.Parallel()
 	var log bytes.Buffer
 	ctx := zerolog.New(&log).WithContext(t.Context())
 	Choose(ctx, contents(t, fmt.Sprintf(head, "580.1")+"nvidia-quantum 0755 UTILITY_BINARY MODULE:quantum\nnvidia-smi 0755 UTILITY_BINARY MODULE:nvml\n"), Compute)
@@ -166,6 +169,7 @@ func TestChooseTellsOfTheUnknown(t *testing.T) {
 }
 
 func TestCheckPart(t *testing.T) {
+	t.Parallel()
 	for part, ok := range map[string]bool{"": true, "compute": true, "all": true, "none": true, "display": false} {
 		if err := CheckPart(part); (err == nil) != ok {
 			t.Errorf("%q: %v", part, err)

@@ -22,6 +22,7 @@ func host(t *testing.T, files map[string]string) *kernel.Root {
 }
 
 func TestDiscover(t *testing.T) {
+	t.Parallel()
 	const v = "580.159.04"
 	cache, err := os.ReadFile(filepath.Join("testdata", "ld.so.cache"))
 	if err != nil {
@@ -98,6 +99,7 @@ func TestDiscover(t *testing.T) {
 }
 
 func TestCachedPaths(t *testing.T) {
+	t.Parallel()
 	cache, err := os.ReadFile(filepath.Join("testdata", "ld.so.cache"))
 	if err != nil {
 		t.Fatal(err)

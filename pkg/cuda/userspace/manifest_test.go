@@ -14,6 +14,7 @@ import (
 )
 
 func TestSchema(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile("schema.json")
 	if err != nil {
 		t.Fatal(err)

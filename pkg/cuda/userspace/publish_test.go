@@ -141,6 +141,7 @@ var laidOut = []string{
 }
 
 func TestPublish(t *testing.T) {
+	t.Parallel()
 	want := append([]string{}, laidOut...)
 	want[6] = "usr/lib64/libnvidia-nvvm.so.4 -> libnvidia-nvvm.so.535.261.03" // by its soname
 	items := []Item{
@@ -182,6 +183,7 @@ func TestPublish(t *testing.T) {
 }
 
 func TestPublishAll(t *testing.T) {
+	t.Parallel()
 	o := choose(t, shelf(t, cuda.RunFile, files(t)), All)
 	r := lay(t, o)
 	if !strings.Contains(fmt.Sprint(r.Items), "libGLX_nvidia") {
@@ -197,6 +199,7 @@ func TestPublishAll(t *testing.T) {
 }
 
 func TestPublishOfAThinnedFolder(t *testing.T) {
+	t.Parallel()
 	thin := files(t)
 	delete(thin, "libcuda.so."+version)
 	o := shelf(t, cuda.Folder, thin)
@@ -212,6 +215,7 @@ func TestPublishOfAThinnedFolder(t *testing.T) {
 }
 
 func TestFindRefuses(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		spoil func(dir string) error
 		want  string
@@ -255,6 +259,7 @@ func manifestIs(text string) func(string) error {
 }
 
 func TestPublishRefuses(t *testing.T) {
+	t.Parallel()
 	o := shelf(t, cuda.RunFile, files(t))
 	lay(t, o)
 	before := tree(t, o.Share.Drivers())

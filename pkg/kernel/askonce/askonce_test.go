@@ -128,6 +128,7 @@ func ask(t *testing.T, makefile string, ours bool, changing ...string) (said str
 // TestProbes holds make's answers with each question asked once against those
 // of kbuild alone.
 func TestProbes(t *testing.T) {
+	t.Parallel()
 	want, each := ask(t, questions, false)
 	got, once := ask(t, questions, true)
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -139,6 +140,7 @@ func TestProbes(t *testing.T) {
 }
 
 func TestVariables(t *testing.T) {
+	t.Parallel()
 	alone, each := ask(t, kernelMakefile, false)
 	got, once := ask(t, kernelMakefile, true, "KERNELRELEASE")
 	number := regexp.MustCompile(`a=b \d+`) // the script's process is another each time
@@ -157,6 +159,7 @@ func TestVariables(t *testing.T) {
 }
 
 func TestNoMakefile(t *testing.T) {
+	t.Parallel()
 	content, err := Makefile(t.TempDir())
 	if err != nil || string(content) != fixed {
 		t.Errorf("of a folder without a makefile: %v\n%s", err, content)

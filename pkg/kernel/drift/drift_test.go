@@ -9,6 +9,7 @@ import (
 )
 
 func TestCompare(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name, host, tree string
 		want             []string
@@ -86,6 +87,7 @@ func TestCompare(t *testing.T) {
 // Configs of Debian's kernels, as the lines in which they differ from what
 // kbuild of another Debian made of them; testdata/README says how.
 func TestNoFalseAlarms(t *testing.T) {
+	t.Parallel()
 	names, err := filepath.Glob("testdata/*.host")
 	if err != nil || len(names) == 0 {
 		t.Fatalf("no recorded configs: %v", err)

@@ -24,6 +24,7 @@ func read(t testing.TB, data []byte) (image.Image, error) {
 }
 
 func TestRead(t *testing.T) {
+	t.Parallel()
 	k := imagetest.Flatcar()
 	x86 := k.Vmlinux(t)
 	arm := k
@@ -73,6 +74,7 @@ func TestRead(t *testing.T) {
 // What an image does not tell is unknown, and no failure: the rest is as good
 // as ever.
 func TestReadLeavesUnknown(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name   string
 		change func(*imagetest.Kernel)
@@ -114,6 +116,7 @@ func TestReadLeavesUnknown(t *testing.T) {
 }
 
 func TestReadRefuses(t *testing.T) {
+	t.Parallel()
 	k := imagetest.Flatcar()
 	good := imagetest.BzImage(k.Release, imagetest.Gzip(t, k.Vmlinux(t)))
 	edit := func(at int, with ...byte) []byte {
@@ -158,6 +161,7 @@ func TestReadRefuses(t *testing.T) {
 }
 
 func TestReadIsInterrupted(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	data := imagetest.Flatcar().Vmlinux(t)
@@ -167,6 +171,7 @@ func TestReadIsInterrupted(t *testing.T) {
 }
 
 func TestReadIsBounded(t *testing.T) {
+	t.Parallel()
 	if _, err := image.Read(t.Context(), bytes.NewReader(nil), image.MaxSize+1); !errors.Is(err, image.ErrFormat) {
 		t.Errorf("a file of %d bytes: %v", image.MaxSize+1, err)
 	}
@@ -177,6 +182,7 @@ func TestReadIsBounded(t *testing.T) {
 }
 
 func TestOpen(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "vmlinuz")
 	if err := os.WriteFile(path, imagetest.Flatcar().BzImage(t), 0o644); err != nil {
@@ -203,6 +209,7 @@ func TestOpen(t *testing.T) {
 // Kbuild appends the content's size to every compression but gzip's; a file
 // that somebody compressed has none.
 func TestUnpack(t *testing.T) {
+	t.Parallel()
 	want := imagetest.Flatcar().Vmlinux(t)
 	whole := imagetest.Zstd(t, want)
 	for name, data := range map[string][]byte{"kbuild's": whole, "somebody's": whole[:len(whole)-4]} {

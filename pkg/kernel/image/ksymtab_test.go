@@ -19,6 +19,7 @@ import (
 
 // Every way in which kernels have stored their exports.
 func TestExportLayouts(t *testing.T) {
+	t.Parallel()
 	exports := imagetest.Flatcar().Exports
 	withoutNamespaces := slices.Clone(exports)
 	for i := range withoutNamespaces {
@@ -67,6 +68,7 @@ func TestExportLayouts(t *testing.T) {
 
 // A table that does not go with the others makes all of them unknown.
 func TestExportsThatDoNotFit(t *testing.T) {
+	t.Parallel()
 	changed := func(name string, edit func(*imagetest.Section)) image.Image {
 		t.Helper()
 		sections := imagetest.Flatcar().Sections(t)
@@ -94,6 +96,7 @@ func TestExportsThatDoNotFit(t *testing.T) {
 }
 
 func TestFlatExports(t *testing.T) {
+	t.Parallel()
 	for name, crcs := range map[string]imagetest.CRCs{"modversions": imagetest.CRCWords, "none": imagetest.NoCRCs} {
 		t.Run(name, func(t *testing.T) {
 			k := imagetest.Flatcar()
@@ -115,6 +118,7 @@ func TestFlatExports(t *testing.T) {
 
 // Tables of a flat image that leave any doubt are no tables.
 func TestFlatExportsInDoubt(t *testing.T) {
+	t.Parallel()
 	tests := map[string]func(*imagetest.Kernel){
 		"too few":              func(k *imagetest.Kernel) { k.Exports = imagetest.Flatcar().Exports },
 		"one table":            func(k *imagetest.Kernel) { k.Flagstab = true },
@@ -196,6 +200,7 @@ func TestTooManyExports(t *testing.T) {
 // A CRC apart is in the section that begins nearest before it, which is found
 // without a look at all the others: the first one would have all the CRCs here.
 func TestCRCsInManySections(t *testing.T) {
+	t.Parallel()
 	const n, many, crcs, start = 4000, 60_000, 0xffffffff84000000, 0xffffffff85000000
 	sections := append(sharing(n, "x"), imagetest.Section{Name: "all", Addr: start - 4, Data: make([]byte, 4*many+4)})
 	le := binary.LittleEndian

@@ -6,6 +6,7 @@ import (
 )
 
 func TestCause(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct{ name, log, want string }{
 		{"nothing", "", ""},
 		{"the first error and not the last", "  CC x.o\nelf.h:10:10: fatal error: gelf.h: No such file or directory\ncompilation terminated.\nx.c:3: error: later\nmake[2]: *** [Makefile:9: x.o] Error 1\nmake: *** [Makefile:1: y] Error 2\n", "elf.h:10:10: fatal error: gelf.h: No such file or directory"},

@@ -10,6 +10,7 @@ import (
 )
 
 func TestChooseCompiler(t *testing.T) {
+	t.Parallel()
 	gcc13 := kernel.Compiler{Name: "gcc", Major: 13, Version: "13.3.1"}
 	trixie := []string{"gcc", "gcc-12", "gcc-13", "gcc-14"}
 	for _, test := range []struct {

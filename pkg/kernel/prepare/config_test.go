@@ -10,6 +10,7 @@ import (
 )
 
 func TestHostConfigMakesTheRelease(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name, release, version string
 		files                  map[string]string // localversion*

@@ -30,6 +30,7 @@ func setupHost(t *testing.T, f *fakeKbuild, rung string) (kernel.Target, source.
 }
 
 func TestPrepareHostTree(t *testing.T) {
+	t.Parallel()
 	f := newFake()
 	target, src, o := setupHost(t, f, source.RungHostTree)
 	// Whatever is there is not the host's tree of today.
@@ -62,6 +63,7 @@ func TestPrepareHostTree(t *testing.T) {
 
 // A failure leaves the host's files alone, which links lead to.
 func TestPrepareHostTreeFails(t *testing.T) {
+	t.Parallel()
 	target, src, o := setupHost(t, newFake(), source.RungHostTree)
 	write(t, filepath.Join(target.Tree.Build, "include", "kept"), "")
 	if _, err := Prepare(t.Context(), target, src, o); err != nil {
@@ -87,6 +89,7 @@ func TestPrepareHostTreeFails(t *testing.T) {
 
 // A tree whose programs do not run is prepared anew, from a clean copy.
 func TestPrepareHostSource(t *testing.T) {
+	t.Parallel()
 	f := newFake()
 	target, src, o := setupHost(t, f, source.RungHostSource)
 	for _, reused := range []bool{false, true} {
@@ -112,6 +115,7 @@ func TestPrepareHostSource(t *testing.T) {
 }
 
 func TestPrepareHostSourceFails(t *testing.T) {
+	t.Parallel()
 	f := newFake()
 	f.fail, f.prints = "modules_prepare", "make[1]: *** No rule to make target 'arch/x86/tools/relocs.c'.  Stop.\n"
 	target, src, o := setupHost(t, f, source.RungHostSource)

@@ -129,6 +129,7 @@ func setup(t *testing.T, f *fakeKbuild) (kernel.Target, source.Tree, Options) {
 }
 
 func TestPrepare(t *testing.T) {
+	t.Parallel()
 	f := newFake()
 	target, src, o := setup(t, f)
 	tree, err := Prepare(t.Context(), target, src, o)
@@ -186,6 +187,7 @@ CONFIG_GCC_VERSION=120400
 }
 
 func TestPrepareReuses(t *testing.T) {
+	t.Parallel()
 	cold := []string{"--version", "olddefconfig", "modules_prepare"}
 	warm := []string{"--version"}
 	for _, test := range []struct {
@@ -249,6 +251,7 @@ func TestPrepareReuses(t *testing.T) {
 }
 
 func TestPrepareFails(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name   string
 		change func(f *fakeKbuild, target *kernel.Target, src *source.Tree)
@@ -376,6 +379,7 @@ func TestPrepareFails(t *testing.T) {
 
 // What one run let pass, the next is asked about again, from the same tree.
 func TestPrepareDrift(t *testing.T) {
+	t.Parallel()
 	f := newFake()
 	f.drop = "CONFIG_DEBUG_INFO_BTF=y\n"
 	target, src, o := setup(t, f)
@@ -404,6 +408,7 @@ func TestPrepareDrift(t *testing.T) {
 
 // A tree of another config is not the failed one's to lose.
 func TestPrepareFailureKeepsOtherTrees(t *testing.T) {
+	t.Parallel()
 	f := newFake()
 	target, src, o := setup(t, f)
 	first, err := Prepare(t.Context(), target, src, o)
@@ -429,6 +434,7 @@ func TestPrepareFailureKeepsOtherTrees(t *testing.T) {
 // A host that has loaded another module since is the same host, and what that
 // module exports is known from then on.
 func TestPrepareReusedTreeHasTheExportsOfToday(t *testing.T) {
+	t.Parallel()
 	target, src, o := setup(t, newFake())
 	if _, err := Prepare(t.Context(), target, src, o); err != nil {
 		t.Fatal(err)
@@ -445,6 +451,7 @@ func TestPrepareReusedTreeHasTheExportsOfToday(t *testing.T) {
 }
 
 func TestPrepareInterrupted(t *testing.T) {
+	t.Parallel()
 	f := newFake()
 	f.fail, f.err = "modules_prepare", context.Canceled
 	target, src, o := setup(t, f)
@@ -458,6 +465,7 @@ func TestPrepareInterrupted(t *testing.T) {
 }
 
 func TestFailedSaysThatDiskIsFull(t *testing.T) {
+	t.Parallel()
 	err := failed(&os.PathError{Op: "write", Path: "x", Err: unix.ENOSPC}, "could not write Module.symvers")
 	want := "prepare: could not write Module.symvers: write x: no space left on device. Free some space on the share: a prepared tree takes about 30 MB."
 	if err.Error() != want {
@@ -482,6 +490,7 @@ func remove(t *testing.T, name string) {
 // Without a number of jobs there is one for each processor that Go may use,
 // which is what a container's quota leaves of them.
 func TestJobsOfTheContainer(t *testing.T) {
+	t.Parallel()
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(3))
 	f := newFake()
 	target, src, o := setup(t, f)

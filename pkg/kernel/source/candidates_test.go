@@ -9,6 +9,7 @@ import (
 )
 
 func TestCandidates(t *testing.T) {
+	t.Parallel()
 	for release, want := range map[string]string{
 		"4.7.3-coreos-r2":   "tag v4.7.3-coreos-r2, tag v4.7.3-coreos, branch coreos/v4.7.3, tag v4.7.3",
 		"4.7.3-coreos":      "tag v4.7.3-coreos, branch coreos/v4.7.3, tag v4.7.3",
@@ -34,6 +35,7 @@ func TestCandidates(t *testing.T) {
 }
 
 func TestRepositoryOf(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct{ release, distribution, want string }{
 		{"4.7.3-coreos-r2", "coreos", "coreos/linux"},
 		{"4.7.3-coreos-r2", "", "coreos/linux"},

@@ -13,6 +13,7 @@ import (
 )
 
 func TestComplete(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	o := r.options(t)
 	before, err := Checkout(t.Context(), target(t, "4.7.3-coreos"), o)
@@ -45,6 +46,7 @@ func TestComplete(t *testing.T) {
 }
 
 func TestCompleteRefuses(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	o := r.options(t)
 	_, err := Complete(t.Context(), target(t, "4.7.3-coreos"), o)
@@ -66,6 +68,7 @@ func TestCompleteRefuses(t *testing.T) {
 }
 
 func TestMissing(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	o := r.options(t)
 	tree, err := Checkout(t.Context(), target(t, "4.7.3-coreos"), o)

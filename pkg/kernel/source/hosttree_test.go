@@ -51,6 +51,7 @@ func hostTree(t *testing.T, release string) kernel.Target {
 // TestMadeElsewhere: Debian's 6.1.0-49-amd64 is made of 6.1.174, and v6.1 is
 // neither.
 func TestMadeElsewhere(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	host := target(t, "4.7.3-49-amd64")
 	host.Config.Version = "4.7.9"
@@ -76,6 +77,7 @@ func TestMadeElsewhere(t *testing.T) {
 }
 
 func TestHostTree(t *testing.T) {
+	t.Parallel()
 	const where = "lib/modules/4.7.3-coreos-r2/build"
 	for _, test := range []struct {
 		name    string
@@ -159,6 +161,7 @@ func TestHostTree(t *testing.T) {
 }
 
 func TestHostTreeInterrupted(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	host := hostTree(t, "4.7.3-coreos-r2")

@@ -13,6 +13,7 @@ import (
 )
 
 func TestURLs(t *testing.T) {
+	t.Parallel()
 	const basic = "http-basic-auth - %s:*******"
 	type urls struct{ API, Clone, Auth string }
 	for name, test := range map[string]struct {
@@ -69,6 +70,7 @@ func TestURLs(t *testing.T) {
 }
 
 func TestOptionsThatMakeNoSense(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		o        Options
 		sentence string
@@ -93,6 +95,7 @@ func TestOptionsThatMakeNoSense(t *testing.T) {
 }
 
 func TestTokenStaysWithTheAPI(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	o := r.options(t)
 	// The API has moved, to a host that the token is not for.
@@ -116,6 +119,7 @@ func TestTokenStaysWithTheAPI(t *testing.T) {
 }
 
 func TestParseVersion(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct{ makefile, want, err string }{
 		"as kernels have it": {"# SPDX\nVERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 176\nEXTRAVERSION =\nNAME = Curry Ramen\n", "6.1.176", ""},
 		"an extra version":   {"VERSION = 4\nPATCHLEVEL = 9\nSUBLEVEL = 0\nEXTRAVERSION = -rc8\n", "4.9.0-rc8", ""},
@@ -139,6 +143,7 @@ func TestParseVersion(t *testing.T) {
 }
 
 func TestVersionBuilds(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		number, extra, release string
 		want                   bool
@@ -162,6 +167,7 @@ func TestVersionBuilds(t *testing.T) {
 }
 
 func TestReleaseThatNoRefMayHold(t *testing.T) {
+	t.Parallel()
 	l, err := newLadder(kernel.Target{Release: parse(t, "5.10.0~rc3"), Arch: kernel.X86_64}, Options{Dir: "x"})
 	if err != nil {
 		t.Fatal(err)

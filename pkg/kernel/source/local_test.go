@@ -49,6 +49,7 @@ func gits(t *testing.T, r *repository, tag string) map[string]string {
 }
 
 func TestTarball(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	name, digest := tarball(t, r, "v4.7.3")
 	want := gits(t, r, "v4.7.3")
@@ -91,6 +92,7 @@ func TestTarball(t *testing.T) {
 }
 
 func TestTarballOfAServerThatDrops(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	name, digest := tarball(t, r, "v4.7.3")
 	content, err := os.ReadFile(name)
@@ -122,6 +124,7 @@ func TestTarballOfAServerThatDrops(t *testing.T) {
 }
 
 func TestTarballsThatAreRefused(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	name, digest := tarball(t, r, "v4.7.3")
 	garbage := filepath.Join(t.TempDir(), "linux.tar.xz")
@@ -172,6 +175,7 @@ func TestTarballsThatAreRefused(t *testing.T) {
 // TestSecretInAQuery has sources whose URLs hold a token that is another each
 // time, as those do that a bucket signs.
 func TestSecretInAQuery(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	name, digest := tarball(t, r, "v4.7.3")
 	var tokens []string
@@ -248,6 +252,7 @@ func wantUntold(t *testing.T, log string, got Tree, o Options) {
 
 // TestSecretInAQueryOfWhatFails tells no token where there is nothing to be had.
 func TestSecretInAQueryOfWhatFails(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		answer http.HandlerFunc // nil: nobody answers
 		says   string
@@ -300,6 +305,7 @@ func tarballOf(t *testing.T, r *repository, tag string) string {
 }
 
 func TestRepositoryInAFolderOfAnyName(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	for _, name := range []string{"my linux.git", "linux?5%.git", "linux#1.git"} {
 		dir := filepath.Join(t.TempDir(), name)
@@ -315,6 +321,7 @@ func TestRepositoryInAFolderOfAnyName(t *testing.T) {
 }
 
 func TestLocalTree(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	gittest.Run(t, r.dir, "checkout", "--quiet", "v4.7.3")
 	dir := filepath.Join(t.TempDir(), "linux-4.7.3")
@@ -359,6 +366,7 @@ func TestLocalTree(t *testing.T) {
 }
 
 func TestFingerprint(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	name, digest := tarball(t, r, "v4.7.3")
 	tree := t.TempDir()
@@ -398,6 +406,7 @@ func TestFingerprint(t *testing.T) {
 }
 
 func TestMirror(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	bare := filepath.Join(t.TempDir(), "linux.git")
 	gittest.Run(t, r.dir, "clone", "--quiet", "--mirror", r.dir, bare)
@@ -419,6 +428,7 @@ func TestMirror(t *testing.T) {
 }
 
 func TestOffline(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	o := r.options(t)
 	o.Offline = true
@@ -443,6 +453,7 @@ func TestOffline(t *testing.T) {
 }
 
 func TestCommit(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	commit := gittest.Run(t, r.dir, "rev-parse", "v4.7.3-coreos^{commit}")
 	o := r.options(t)
@@ -462,6 +473,7 @@ func TestCommit(t *testing.T) {
 }
 
 func TestFull(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	o := r.options(t)
 	o.Full = true
@@ -477,6 +489,7 @@ func TestFull(t *testing.T) {
 
 // What a user does with git in the tree does not keep it from being used.
 func TestAfterSparseCheckout(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	for name, test := range map[string]struct {
 		command []string
@@ -506,6 +519,7 @@ func TestAfterSparseCheckout(t *testing.T) {
 }
 
 func TestStalledServer(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	hung := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, request *http.Request) { <-request.Context().Done() }))
 	t.Cleanup(hung.Close)

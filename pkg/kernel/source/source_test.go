@@ -34,6 +34,7 @@ func target(t *testing.T, release string) kernel.Target {
 }
 
 func TestCheckout(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	for _, test := range []struct{ release, asked, ref, rung, version string }{
 		{release: "4.7.3-coreos-r2", ref: "refs/tags/v4.7.3-coreos", rung: RungTag, version: "4.7.3-coreos"},
@@ -96,6 +97,7 @@ func wantLikeGits(t *testing.T, r *repository, dir, commit string) {
 }
 
 func TestCheckoutReuses(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	o := r.options(t)
 	first, err := Checkout(t.Context(), target(t, "4.7.3-coreos-r2"), o)
@@ -117,6 +119,7 @@ func TestCheckoutReuses(t *testing.T) {
 }
 
 func TestCheckoutReplacesItsOwnTree(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	for name, test := range map[string]struct {
 		release string
@@ -163,6 +166,7 @@ func commitOf(t *testing.T, dir string) string {
 }
 
 func TestCheckoutLeavesOthersFilesAlone(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	ours := func(t *testing.T, o Options) {
 		if _, err := Checkout(t.Context(), target(t, "4.7.3-coreos"), o); err != nil {
@@ -222,6 +226,7 @@ func TestCheckoutLeavesOthersFilesAlone(t *testing.T) {
 
 // TestCheckoutReusesACopiedTree: a share that was copied has other times.
 func TestCheckoutReusesACopiedTree(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	o := r.options(t)
 	if _, err := Checkout(t.Context(), target(t, "4.7.3-coreos"), o); err != nil {
@@ -246,6 +251,7 @@ func TestCheckoutReusesACopiedTree(t *testing.T) {
 }
 
 func TestCheckoutIntoAnEmptyFolder(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	o := r.options(t)
 	if err := os.Mkdir(o.Dir, 0o755); err != nil {
@@ -296,6 +302,7 @@ var badAPIs = map[string]struct {
 }
 
 func TestBadAPIAndNoGitServer(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	for name, test := range badAPIs {
 		t.Run(name, func(t *testing.T) {
@@ -323,6 +330,7 @@ func TestBadAPIAndNoGitServer(t *testing.T) {
 }
 
 func TestBadAPIAndAGitServer(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	for name, test := range badAPIs {
 		t.Run(name, func(t *testing.T) {
@@ -367,6 +375,7 @@ func unreachable(t *testing.T) string {
 }
 
 func TestNoMatchingRef(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	for name, test := range map[string]struct {
 		release, asked string
@@ -395,6 +404,7 @@ func TestNoMatchingRef(t *testing.T) {
 }
 
 func TestUnreachableRepository(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	o := r.options(t)
 	o.CloneURL = unreachable(t)
@@ -412,6 +422,7 @@ func TestUnreachableRepository(t *testing.T) {
 }
 
 func TestMakefileOfAnotherVersion(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	o := r.options(t)
 	if _, err := Checkout(t.Context(), target(t, "4.7.3-coreos"), o); err != nil {
@@ -427,6 +438,7 @@ func TestMakefileOfAnotherVersion(t *testing.T) {
 }
 
 func TestTagThatMovedOnTheMirror(t *testing.T) {
+	t.Parallel()
 	r, mirror := newRepository(t), newRepository(t)
 	gittest.Run(t, mirror.dir, "tag", "--force", "v4.8.1-coreos", "v4.7.3")
 	o := r.options(t)
@@ -437,6 +449,7 @@ func TestTagThatMovedOnTheMirror(t *testing.T) {
 }
 
 func TestInterruptedCheckoutLeavesNothing(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	hung := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
@@ -478,6 +491,7 @@ func (d *drawn) Write(p []byte) (int, error) {
 
 // TestProgress has a git server that sends its answer when the bar is there.
 func TestProgress(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	there := make(chan struct{})
 	terminal := &drawn{first: sync.OnceFunc(func() { close(there) })}
@@ -501,6 +515,7 @@ func TestProgress(t *testing.T) {
 }
 
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	l, err := newLadder(target(t, "4.8.1-coreos"), Options{Dir: "/opt/share/linux"})
 	if err != nil {
 		t.Fatal(err)
@@ -511,6 +526,7 @@ func TestFullDisk(t *testing.T) {
 }
 
 func TestPlan(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	o := r.options(t)
 	url := o.CloneURL

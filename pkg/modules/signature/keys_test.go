@@ -9,6 +9,7 @@ import (
 // TestKeyIDIsTheKernels: the certificate of the key that signed the modules of
 // Debian's kernel 6.1.0-56 goes by what that kernel's /proc/keys calls it.
 func TestKeyIDIsTheKernels(t *testing.T) {
+	t.Parallel()
 	cert, err := ReadCertificate("testdata/debian-6.1.0-56.pem")
 	if err != nil {
 		t.Fatal(err)
@@ -20,6 +21,7 @@ func TestKeyIDIsTheKernels(t *testing.T) {
 }
 
 func TestKeyID(t *testing.T) {
+	t.Parallel()
 	tests := []struct{ file, want string }{
 		{"rsa.pem", "27599812c5aeb519ccc0af3a284876029627c485"},
 		{"noskid.pem", serialOf(t, "noskid.pem")},

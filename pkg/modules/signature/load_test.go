@@ -22,6 +22,7 @@ import (
 )
 
 func TestLoadEveryEncoding(t *testing.T) {
+	t.Parallel()
 	tests := []struct{ key, cert string }{
 		{"rsa.key", "rsa.pem"},
 		{"rsa.key", "rsa.der"},
@@ -44,6 +45,7 @@ func TestLoadEveryEncoding(t *testing.T) {
 }
 
 func TestLoadTakesTheConfigsHash(t *testing.T) {
+	t.Parallel()
 	tests := []struct{ config, want string }{
 		{"CONFIG_MODULE_SIG=y\nCONFIG_MODULE_SIG_HASH=\"sha512\"\n", "sha512"},
 		{"CONFIG_MODULES=y\n", "sha256"},
@@ -73,6 +75,7 @@ func TestLoadTakesTheConfigsHash(t *testing.T) {
 // TestLoadRefuses sees every refusal: a usage error with its sentence, and
 // nothing of the key in it.
 func TestLoadRefuses(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	write := func(name string, data []byte) string {
 		path := filepath.Join(dir, name)

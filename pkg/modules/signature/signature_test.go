@@ -49,6 +49,7 @@ func parsed(tb testing.TB, data []byte) Signature {
 // TestReadsWhatSignFileMakes reads every kind of signature, verifies it, and
 // sees any altered byte of the module.
 func TestReadsWhatSignFileMakes(t *testing.T) {
+	t.Parallel()
 	payload := int64(len(read(t, "payload")))
 	for _, name := range signed(t) {
 		t.Run(name, func(t *testing.T) {
@@ -78,6 +79,7 @@ func TestReadsWhatSignFileMakes(t *testing.T) {
 }
 
 func TestReadsWhoSigned(t *testing.T) {
+	t.Parallel()
 	unexported := cmpopts.IgnoreUnexported(SignerInfo{})
 	tests := []struct {
 		file string
@@ -100,6 +102,7 @@ func TestReadsWhoSigned(t *testing.T) {
 }
 
 func TestVerifyAgainstAnotherKey(t *testing.T) {
+	t.Parallel()
 	data := read(t, "sign-file/rsa.sha256")
 	s := parsed(t, data)
 	other, err := ReadCertificate("testdata/noskid.pem")
@@ -129,6 +132,7 @@ func TestVerifyAgainstAnotherKey(t *testing.T) {
 // TestReadDefects is what mod_check_sig, pkcs7_parse_message and pkcs7_verify
 // refuse. Whether a kernel goes on without the signature is its own matter.
 func TestReadDefects(t *testing.T) {
+	t.Parallel()
 	good := read(t, "sign-file/rsa.sha256")
 	// replace changes the one occurrence of old.
 	replace := func(old, new string) []byte {
@@ -200,6 +204,7 @@ func TestReadDefects(t *testing.T) {
 // TestReadSignedAttributes is a message as `openssl cms -sign` makes it
 // without -noattr, which kernels refuse in a module.
 func TestReadSignedAttributes(t *testing.T) {
+	t.Parallel()
 	good := read(t, "sign-file/rsa.sha256")
 	s := parsed(t, good)
 	info := signerInfo{Version: 1, Value: s.Signers[0].value}
@@ -210,6 +215,7 @@ func TestReadSignedAttributes(t *testing.T) {
 }
 
 func TestReadUnsigned(t *testing.T) {
+	t.Parallel()
 	for _, text := range []string{"", "ELF", marker, marker[1:], marker + "x"} {
 		s, err := Read(strings.NewReader(text), int64(len(text)))
 		if err != nil || s.Payload != int64(len(text)) || len(s.Signers) > 0 {

@@ -47,6 +47,7 @@ func target(tb testing.TB, release, hash string) kernel.Target {
 // with RSA, and all but the value, which sign-file draws at random, with
 // ECDSA.
 func TestSignsAsSignFileDoes(t *testing.T) {
+	t.Parallel()
 	payload := read(t, "payload")
 	for _, name := range signed(t) {
 		if strings.HasSuffix(name, ".skid") {
@@ -81,6 +82,7 @@ func TestSignsAsSignFileDoes(t *testing.T) {
 func dump(data []byte) string { return fmt.Sprintf("%x", data) }
 
 func TestSignFile(t *testing.T) {
+	t.Parallel()
 	for _, key := range []string{"rsa", "p256"} {
 		t.Run(key, func(t *testing.T) {
 			dir := t.TempDir()
@@ -127,6 +129,7 @@ func alone(t *testing.T, dir string) {
 
 // TestSignFileFails leaves the file as it was.
 func TestSignFileFails(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "nvidia.ko")
 	if err := os.WriteFile(path, read(t, "payload"), 0o644); err != nil {
@@ -160,6 +163,7 @@ func TestSignFileFails(t *testing.T) {
 // TestKeyIsNeverShown prints, encodes and logs a signer in every way that
 // walks a structure, and looks for the private exponent and the file's text.
 func TestKeyIsNeverShown(t *testing.T) {
+	t.Parallel()
 	signer := signerOf(t, "rsa", "sha256")
 	var shown bytes.Buffer
 	for _, value := range []any{signer, *signer, struct{ S *Signer }{signer}} {

@@ -15,6 +15,7 @@ import (
 )
 
 func TestCheckout(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	var asked atomic.Int32
 	o := r.options(t, r.serve(t, posts(&asked)), "v1")
@@ -37,6 +38,7 @@ func TestCheckout(t *testing.T) {
 
 // What git makes of the repository later, and we of it after that.
 func TestGitGoesOnWithIt(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	o := r.options(t, r.serve(t, nil), "v1")
 	got, err := Checkout(t.Context(), o)
@@ -75,6 +77,7 @@ func TestGitGoesOnWithIt(t *testing.T) {
 }
 
 func TestWholeTree(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	o := r.options(t, r.serve(t, nil), "v1")
 	o.Choose, o.Patterns = nil, ""
@@ -86,6 +89,7 @@ func TestWholeTree(t *testing.T) {
 }
 
 func TestServersThatGiveNoParts(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		forbid   string
 		requests int32
@@ -126,6 +130,7 @@ func TestServersThatGiveNoParts(t *testing.T) {
 }
 
 func TestAnotherReleaseFetchesWhatDiffers(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	var asked, sent atomic.Int32
 	url := r.serve(t, func(next http.Handler) http.Handler {
@@ -172,6 +177,7 @@ func (c *counted) Write(b []byte) (int, error) {
 // A file is taken over from the earlier tree as it is, and only if it is what
 // the commit has: its time says nothing.
 func TestFilesOfTheEarlierTree(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	url := r.serve(t, nil)
 	first := r.options(t, url, "v1")
@@ -216,6 +222,7 @@ func TestFilesOfTheEarlierTree(t *testing.T) {
 }
 
 func TestEarlierWithoutObjects(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	o := r.options(t, r.serve(t, nil), "v1")
 	o.Earlier = filepath.Join(t.TempDir(), "nothing")

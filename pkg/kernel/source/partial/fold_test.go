@@ -9,6 +9,7 @@ import (
 )
 
 func TestLeaveOut(t *testing.T) {
+	t.Parallel()
 	spare := func(path string) bool { return strings.HasPrefix(path, "include/netfilter/") }
 	for name, test := range map[string]struct {
 		paths, out, kept string

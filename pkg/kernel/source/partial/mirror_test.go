@@ -39,6 +39,7 @@ func TestMirror(t *testing.T) {
 var originalPath = os.Getenv("PATH")
 
 func TestMirrorThatLacksIt(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	o := r.options(t, r.dir, "v1")
 	o.Want, o.Ref, o.Pinned = plumbing.NewHash(strings.Repeat("ab", 20)), "refs/heads/gone", false

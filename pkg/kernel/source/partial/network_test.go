@@ -35,6 +35,7 @@ func (c *truncating) Write(b []byte) (int, error) {
 // An answer that breaks off half way through the contents is not asked for all
 // of them again.
 func TestResume(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	var wants []int
 	where := r.serve(t, func(next http.Handler) http.Handler {
@@ -63,6 +64,7 @@ func TestResume(t *testing.T) {
 // Where a server sends a request for contents is nobody's to see: it may have
 // signed the address.
 func TestRedirectWithASecret(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	where := r.serve(t, func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
@@ -80,12 +82,14 @@ func TestRedirectWithASecret(t *testing.T) {
 }
 
 func TestStalledServer(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	for name, stall := range map[string]func(int32, *http.Request) bool{
 		"at once":             func(int32, *http.Request) bool { return true },
 		"before the contents": func(posts int32, request *http.Request) bool { return posts >= 2 },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // most of it waits
 			var asked atomic.Int32
 			where := r.serve(t, func(next http.Handler) http.Handler {
 				return posts(&asked)(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
@@ -110,6 +114,7 @@ func TestStalledServer(t *testing.T) {
 }
 
 func TestSlowIsNotStalled(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	where := r.serve(t, func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
@@ -141,6 +146,7 @@ func (s slow) Write(b []byte) (int, error) {
 }
 
 func TestRefusals(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	for name, test := range map[string]struct {
 		status   int
@@ -161,6 +167,7 @@ func TestRefusals(t *testing.T) {
 		"forbidden":                {status: 403, times: 1, asked: 1, sentence: "authorization failed"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // most of it waits
 			var asked atomic.Int32
 			where := r.serve(t, func(next http.Handler) http.Handler {
 				return http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
@@ -194,6 +201,7 @@ func TestRefusals(t *testing.T) {
 }
 
 func TestInterrupted(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	where := r.serve(t, func(next http.Handler) http.Handler {
@@ -210,6 +218,7 @@ func TestInterrupted(t *testing.T) {
 }
 
 func TestTransport(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	var proxied atomic.Int32
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
@@ -232,6 +241,7 @@ func TestTransport(t *testing.T) {
 }
 
 func TestTagThatMoved(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	o := r.options(t, r.serve(t, nil), "v1")
 	gittest.Run(t, r.dir, "tag", "--force", "-m", "moved", "v1", "v2")
@@ -243,6 +253,7 @@ func TestTagThatMoved(t *testing.T) {
 
 // A branch may have moved since it was looked up: what was found then is built.
 func TestBranchThatMoved(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t)
 	o := r.options(t, r.serve(t, nil), "v1^{commit}")
 	o.Pinned, o.Ref = false, "refs/heads/main"
