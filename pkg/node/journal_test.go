@@ -4,8 +4,10 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -166,6 +168,51 @@ func TestJournalsAreJoined(t *testing.T) {
 	}
 	write(t, filepath.Join(m.share, "loaded/README"), "no host\n")
 	m.recordedOnly(t, cdiFolder{Dir: "cdi"}, inTreeModule{"drm"}, driverModule{"nvidia", "1.1"})
+}
+
+// TestLoadersWithOtherSharesTakeTurns has two loads have shares of their own, the
+// one of which cannot be written, and both the host's /run/cuda.
+func TestLoadersWithOtherSharesTakeTurns(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	run := m.own + runDir
+	write(t, filepath.Join(run, "README"), "")
+	m.mount(t, run, "tmpfs")
+	other := t.TempDir()
+	if err := os.CopyFS(other, os.DirFS(m.share)); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(other, "loaded"), "no folder\n") // so no turn is taken there
+	later := make(chan error)
+	m.kernel.Before = func(name string) {
+		if name != "nvidia_uvm" {
+			return
+		}
+		o := m.options(func(o *LoadOptions) { o.Share = other })
+		go func() {
+			_, err := Load(t.Context(), o)
+			later <- err
+		}()
+		select {
+		case err := <-later:
+			t.Errorf("a load ended in the middle of another: %v", err)
+			go func() { later <- err }()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	m.load(t, nil)
+	m.kernel.Before = nil
+	if err := <-later; err != nil {
+		t.Error(err)
+	}
+	for _, name := range testModules {
+		if !slices.Contains(m.recorded(t), change(driverModule{name, testDriver})) {
+			t.Errorf("%s is not recorded: %+v", name, m.recorded(t))
+		}
+	}
+	if got := m.unload(t); len(got.Modules) != len(testModules) {
+		t.Errorf("%+v", got)
+	}
 }
 
 // hostID is what tells the machine from others.

@@ -196,13 +196,13 @@ func (l *loader) openJournal(ctx context.Context) (done func(), err error) {
 		log.Warn().Err(err).Msg("what is changed on this host cannot be recorded, so unload will not undo it")
 		return func() {}, nil
 	}
-	if done, err = l.share.Turn(ctx, l.share.LoadLock(l.hostID(), l.boot)); err != nil {
+	l.journal.place = l.placeOf()
+	if done, err = l.takeTurns(ctx); err != nil {
 		if ctx.Err() == nil {
 			err = stage.Wrap(stage.Load, err, "no turn can be taken among the loaders of this host", "check the file system that the share is on")
 		}
 		return nil, err
 	}
-	l.journal.place = l.placeOf()
 	if l.journal.entries, err = l.journal.place.read(); err != nil {
 		log.Warn().Err(err).Msg("not all that builder changed on this host can be read, and unload will not undo what cannot be")
 	}
@@ -210,6 +210,24 @@ func (l *loader) openJournal(ctx context.Context) (done func(), err error) {
 		l.journal.keep(ctx)
 	}
 	return done, nil
+}
+
+// takeTurns takes the turns by which loaders of this host come one after another:
+// of those that have its /run/cuda first, whatever their shares are, and then of
+// those that have the same share.
+func (l *loader) takeTurns(ctx context.Context) (done func(), err error) {
+	first := func() {}
+	if file := l.journal.place.lock(); file != "" {
+		if first, err = share.TakeTurn(ctx, file); err != nil {
+			return nil, err
+		}
+	}
+	second, err := l.share.Turn(ctx, l.share.LoadLock(l.hostID(), l.boot))
+	if err != nil {
+		first()
+		return nil, err
+	}
+	return func() { second(); first() }, nil
 }
 
 // devFolder is where device files are made.

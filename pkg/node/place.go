@@ -51,6 +51,15 @@ func (l *loader) placeOf() place {
 	return p
 }
 
+// lock is the file beside a journal in /run/cuda by which loaders take turns; ""
+// where it is elsewhere.
+func (p *place) lock() string {
+	if p.inShare {
+		return ""
+	}
+	return filepath.Join(p.run, p.boot+".lock")
+}
+
 // hostID tells this host from others that have the share as well.
 func (l *loader) hostID() string {
 	return cmp.Or(kernel.HostID(l.host), kernel.HostID(l.own), unknownHost)
