@@ -61,14 +61,107 @@ func TestJournalIsWrittenDown(t *testing.T) {
 			t.Errorf("of nothing to undo: %+v, %v", got, err)
 		}
 	}
-	for _, text := range []string{"{", `[{"kind":"frob","change":{}}]`, `[{"kind":"module","change":3}]`} {
-		write(t, j.place.file, text)
-		if _, err := j.place.read(); err == nil || !strings.Contains(err.Error(), filepath.Base(j.place.file)) {
-			t.Errorf("%s: %v", text, err)
-		}
+	write(t, j.place.file, "{")
+	if _, err := j.place.read(); err == nil || !strings.Contains(err.Error(), j.place.file) {
+		t.Errorf("%v", err)
 	}
 	if err := (&journal{entries: with(nil, everyChange)}).write(t.Context()); err != nil {
 		t.Errorf("without a place: %v", err)
+	}
+}
+
+// TestJournalKeepsWhatItDoesNotKnow has a newer builder have written changes that
+// this one cannot read: those that it can are undone, and the others stay as they
+// were written, and are told of.
+func TestJournalKeepsWhatItDoesNotKnow(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	file := m.place(t).file
+	unknown := []string{`{"kind":"frob","change":{"a":[1]},"since":2}`, `{"kind":"module","change":3}`, `3`}
+	write(t, file, "["+strings.Join(unknown, ",")+"]\n")
+	m.load(t, nil)
+	if got := read(t, file); !strings.HasPrefix(got, "["+strings.Join(unknown, ",")+",{") || len(m.recorded(t)) < len(unknown)+len(testModules) {
+		t.Errorf("recorded: %s", got)
+	}
+	for range 2 {
+		names, said := m.unloadRefused(t)
+		if !slices.Equal(names, []string{"not-undone"}) || !strings.Contains(said, `the kind "frob" is recorded, which this builder does not know: unload with the one that loaded`) {
+			t.Errorf("%q\n%s", names, said)
+		}
+	}
+	if got := m.kernel.Calls; len(got) != 2*len(testModules) {
+		t.Errorf("the kernel was asked for %q", got)
+	}
+	if got := read(t, file); got != "["+strings.Join(unknown, ",")+"]\n" {
+		t.Errorf("recorded: %s", got)
+	}
+}
+
+// TestJournalThatCannotBeRead has one not be lost, and not be taken for nothing to
+// undo, by whoever comes next; and be read by who can.
+func TestJournalThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.load(t, nil)
+	file := m.place(t).file
+	whole := read(t, file)
+	told := func(file string) {
+		t.Helper()
+		names, said := m.unloadRefused(t)
+		if !slices.Equal(names, []string{"not-undone"}) || !strings.Contains(said, file+": ") || !strings.Contains(said, "unload with the builder that loaded") {
+			t.Errorf("%q, without %s\n%s", names, file, said)
+		}
+	}
+	write(t, file, "{")
+	if _, err := Load(m.context(t), m.options(func(o *LoadOptions) { o.Check = true })); err == nil || read(t, file) != "{" {
+		t.Errorf("%v", err) // for lack of device files
+	}
+	told(file + ".unread")
+	told(file + ".unread")
+	write(t, file, "[")
+	if err := m.kernel.Remove("nvidia_uvm"); err != nil {
+		t.Fatal(err)
+	}
+	m.load(t, nil)
+	if said := m.log.String(); !strings.Contains(said, file+".unread.1") {
+		t.Errorf("%s", said)
+	}
+	for suffix, want := range map[string]string{".unread": "{", ".unread.1": "["} {
+		if got := read(t, file+suffix); got != want {
+			t.Errorf("%s: %q, want %q", suffix, got, want)
+		}
+	}
+	// What was recorded since is undone, for which nvidia_uvm is still known.
+	m.kernel.Calls = nil
+	names, said := m.unloadRefused(t)
+	if !slices.Equal(names, []string{"not-undone", "not-undone"}) {
+		t.Errorf("%q\n%s", names, said)
+	}
+	m.called(t, "-nvidia_uvm")
+	remove(t, file+".unread.1")
+	write(t, file+".unread", whole)
+	if got := m.unload(t); len(got.Modules) != len(testModules)-1 {
+		t.Errorf("%+v", got)
+	}
+	if _, err := os.Stat(file + ".unread"); !os.IsNotExist(err) {
+		t.Errorf("what was read is still there: %v", err)
+	}
+}
+
+// TestJournalThatCannotBeMoved has one that cannot be read stay where it is, and
+// nothing take its place.
+func TestJournalThatCannotBeMoved(t *testing.T) {
+	t.Parallel()
+	p := (&machine{share: t.TempDir(), own: t.TempDir()}).place(t)
+	p.unread = []unreadFile{{p.file, errors.New("why")}}
+	p.setAside(t.Context()) // it is not there
+	for _, data := range [][]byte{nil, []byte("[]")} {
+		if err := p.write(t.Context(), data); err == nil || err.Error() != p.file+": why" {
+			t.Errorf("%v", err)
+		}
+	}
+	if _, err := os.Stat(p.file); !os.IsNotExist(err) {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -206,7 +206,11 @@ func (l *loader) openJournal(ctx context.Context) (done func(), err error) {
 	if l.journal.entries, err = l.journal.place.read(); err != nil {
 		log.Warn().Err(err).Msg("not all that builder changed on this host can be read, and unload will not undo what cannot be")
 	}
-	if len(l.journal.place.elsewhere) > 0 && !l.Check {
+	if l.Check {
+		return done, nil
+	}
+	l.journal.place.setAside(ctx)
+	if len(l.journal.place.elsewhere) > 0 {
 		l.journal.keep(ctx)
 	}
 	return done, nil

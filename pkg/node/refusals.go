@@ -91,6 +91,10 @@ var (
 // the modules since they were chosen.
 var Anew = Refusal{Damaged.Name, "the modules were published anew meanwhile", "load again"}
 
+// Unread is [NotUndone] where nobody can tell what a record has.
+var Unread = Refusal{NotUndone.Name, "not all that load did on this host could be undone: a record of it cannot be read, %s",
+	"unload with the builder that loaded; or undo what the file tells by hand and remove it, or start the host again, with which it is all over"}
+
 // Refusals lists all of them in the order in which they are told.
 func Refusals() []Refusal {
 	return []Refusal{

@@ -49,7 +49,14 @@ func Unload(ctx context.Context, o LoadOptions) (UnloadResult, error) {
 func (l *loader) takeBack(ctx context.Context, result *UnloadResult) error {
 	log := zerolog.Ctx(ctx)
 	loaded := l.state.Version()
+	var found []Finding
+	for _, u := range l.journal.place.unread {
+		found = append(found, Unread.Of(u.Error()))
+	}
 	if len(l.journal.entries) == 0 {
+		if len(found) > 0 {
+			return refuse(found, nil)
+		}
 		if loaded != "" {
 			log.Info().Str("driver", loaded).Msg("a driver is loaded, and not by builder, unless load had another share or " + runDir + " mounted; it is left as it is")
 		} else {
@@ -71,9 +78,9 @@ func (l *loader) takeBack(ctx context.Context, result *UnloadResult) error {
 		return stage.Wrap(stage.Load, err, "the record of what was loaded cannot be changed", "check that the share's folder loaded can be written, or /run/cuda where it is mounted")
 	}
 	if len(left) > 0 {
-		return refuse([]Finding{NotUndone.Of(strings.Join(left, "; "))}, nil)
+		found = append(found, NotUndone.Of(strings.Join(left, "; ")))
 	}
-	return nil
+	return refuse(found, nil)
 }
 
 // takeOutOurs takes out what the journal has of the driver's modules, before
