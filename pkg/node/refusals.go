@@ -41,7 +41,7 @@ var (
 		"run it with the host's own Docker as root, with --userns host where it remaps users"}
 	NoCapability = Refusal{"cap-sys-module", "this container lacks the capability CAP_SYS_MODULE, without which no module can be loaded",
 		"add --cap-add SYS_MODULE to docker run, or --privileged"}
-	Seccomp = Refusal{"seccomp", "this container has CAP_SYS_MODULE, and a seccomp profile refuses finit_module all the same",
+	Seccomp = Refusal{"seccomp", "this container has CAP_SYS_MODULE, and a seccomp profile refuses %s all the same",
 		"take --security-opt seccomp=… off docker run: Docker's own profile allows it; or allow finit_module and delete_module in yours"}
 	HeldDevice = Refusal{"held-device", "the GPU %s is held by another driver, %s",
 		"have that driver let go of it: unbind it, or keep it from loading (modprobe.blacklist=nouveau on the kernel's command line), and try again"}

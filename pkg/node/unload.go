@@ -136,7 +136,13 @@ func (l *loader) whyItStays(driver, module string, err error, mark live.Mark) er
 	case errors.Is(err, unix.ENOSYS):
 		return refuse([]Finding{NoUnload.Of()}, nil)
 	case errors.Is(err, unix.EPERM):
-		return refuse(l.access.modules(nil), err)
+		found := l.access.modules(nil)
+		if len(found) == 0 && l.access.filtered() {
+			found = []Finding{Seccomp.Of("delete_module")}
+		}
+		if len(found) > 0 {
+			return refuse(found, err)
+		}
 	}
 	said, hidden := mark.Since()
 	return refuse([]Finding{Refused.Of("to unload "+module, err.Error())}, logError(said, hidden))

@@ -47,20 +47,32 @@ func TestUnloadRefuses(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name   string
-		stage  func(m *machine)
+		stage  func(t *testing.T, m *machine)
 		kind   string
 		called []string
 	}{
-		{"in use", func(m *machine) { m.kernel.Hold("nvidia", "gdrdrv") }, "in-use", nil},
-		{"in use a moment later", func(m *machine) { m.kernel.Refuse["-nvidia_uvm"] = unix.EAGAIN }, "in-use", []string{"-nvidia_uvm"}},
-		{"a kernel that cannot", func(m *machine) { m.kernel.Refuse["-nvidia_uvm"] = unix.ENOSYS }, "no-unload", []string{"-nvidia_uvm"}},
-		{"anything else", func(m *machine) { m.kernel.Refuse["-nvidia_uvm"] = unix.EIO }, "refused", []string{"-nvidia_uvm"}},
+		{"in use", func(_ *testing.T, m *machine) { m.kernel.Hold("nvidia", "gdrdrv") }, "in-use", nil},
+		{"in use a moment later", func(_ *testing.T, m *machine) { m.kernel.Refuse["-nvidia_uvm"] = unix.EAGAIN }, "in-use", []string{"-nvidia_uvm"}},
+		{"a kernel that cannot", func(_ *testing.T, m *machine) { m.kernel.Refuse["-nvidia_uvm"] = unix.ENOSYS }, "no-unload", []string{"-nvidia_uvm"}},
+		{"a container without the capability", func(t *testing.T, m *machine) {
+			m.kernel.Refuse["-nvidia_uvm"] = unix.EPERM
+			write(t, filepath.Join(m.own, "proc/self/status"), "CapEff:\t0000000000000000\nSeccomp:\t2\n")
+		}, "cap-sys-module", []string{"-nvidia_uvm"}},
+		{"a seccomp profile that lets it load", func(t *testing.T, m *machine) {
+			m.kernel.Refuse["-nvidia_uvm"] = unix.EPERM
+			write(t, filepath.Join(m.own, "proc/self/status"), "CapEff:\t000001ffffffffff\nSeccomp:\t2\n")
+		}, "seccomp", []string{"-nvidia_uvm"}},
+		{"nobody knows what", func(t *testing.T, m *machine) {
+			m.kernel.Refuse["-nvidia_uvm"] = unix.EPERM
+			write(t, filepath.Join(m.own, "proc/self/status"), "CapEff:\t000001ffffffffff\nSeccomp:\t0\n")
+		}, "refused", []string{"-nvidia_uvm"}},
+		{"anything else", func(_ *testing.T, m *machine) { m.kernel.Refuse["-nvidia_uvm"] = unix.EIO }, "refused", []string{"-nvidia_uvm"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			m := newMachine(t)
 			m.load(t, nil)
-			tt.stage(m)
+			tt.stage(t, m)
 			m.kernel.Calls = nil
 			names, said := m.unloadRefused(t)
 			if !slices.Equal(names, []string{tt.kind}) {
