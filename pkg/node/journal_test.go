@@ -13,6 +13,7 @@ import (
 
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/node/devices"
+	"github.com/k8sp/cuda/pkg/share"
 )
 
 // everyChange is one of each kind.
@@ -49,7 +50,7 @@ func TestJournalIsWrittenDown(t *testing.T) {
 		}
 	}
 	other := j.place
-	other.boot, other.file = "1"+testBoot[1:], other.share.LoadRecord(unknownHost, "1"+testBoot[1:])
+	other.boot, other.file = "1"+testBoot[1:], other.share.LoadRecord("", "1"+testBoot[1:])
 	if other, err := other.read(); err != nil || len(other) > 0 {
 		t.Errorf("of another boot: %+v, %v", other, err)
 	}
@@ -205,7 +206,7 @@ func TestJournalIsFound(t *testing.T) {
 	m := newMachine(t)
 	loaded, run := filepath.Join(m.share, "loaded"), m.own+runDir
 	at := func(dir string) string { return filepath.Join(dir, testBoot+".json") }
-	unknown := filepath.Join(loaded, unknownHost)
+	unknown := filepath.Dir(m.place(t).file)
 	there := func(want string) {
 		t.Helper()
 		for _, file := range []string{at(run), at(unknown), at(filepath.Join(loaded, m.hostID(t)))} {
@@ -225,6 +226,9 @@ func TestJournalIsFound(t *testing.T) {
 	there(at(unknown))
 	if _, err := os.Stat(filepath.Join(unknown, testBoot+".lock")); err != nil {
 		t.Error(err)
+	}
+	if name, err := filepath.Rel(m.share, at(unknown)); err != nil || share.Identify(name) != (share.Place{Kind: share.Record, Boot: testBoot}) {
+		t.Errorf("for others, %s is %+v, %v", name, share.Identify(name), err)
 	}
 	write(t, filepath.Join(m.host, "sys/class/dmi/id/product_uuid"), "a\n")
 	if _, err := Load(m.context(t), m.options(func(o *LoadOptions) { o.Check = true })); err == nil {

@@ -22,9 +22,6 @@ import (
 // mounted: only the host's root writes there, and it is gone with the boot.
 const runDir = "/run/cuda"
 
-// unknownHost is the host in the share's paths where nothing tells it from others.
-const unknownHost = "unknown"
-
 // maxJournal is far above what a journal of hundreds of device files takes.
 const maxJournal = 4 << 20
 
@@ -74,9 +71,10 @@ func (p *place) lock() string {
 	return filepath.Join(p.run, p.boot+".lock")
 }
 
-// hostID tells this host from others that have the share as well.
+// hostID tells this host from others that have the share as well; "" where nothing
+// does.
 func (l *loader) hostID() string {
-	return cmp.Or(kernel.HostID(l.host), kernel.HostID(l.own), unknownHost)
+	return cmp.Or(kernel.HostID(l.host), kernel.HostID(l.own))
 }
 
 // read reads what was written down of the boot, wherever that was: an earlier run

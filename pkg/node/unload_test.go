@@ -328,5 +328,5 @@ func (m *machine) place(t *testing.T) place {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return place{share: s, file: s.LoadRecord(unknownHost, testBoot), inShare: true, run: m.own + runDir, boot: testBoot}
+	return place{share: s, file: s.LoadRecord("", testBoot), inShare: true, run: m.own + runDir, boot: testBoot}
 }
