@@ -86,12 +86,13 @@ func (l *loader) takeBack(ctx context.Context, result *UnloadResult) error {
 // takeOutOurs takes out what the journal has of the driver's modules, before
 // anything else is undone.
 func (l *loader) takeOutOurs(ctx context.Context, result *UnloadResult) error {
-	var ours []live.Module
+	// The journal's order is not the kernel's where others have taken modules out
+	// and put them in since.
+	ours := slices.DeleteFunc(l.state.Driver(), func(m live.Module) bool { return !l.journal.has(m.Name) })
 	for _, e := range l.journal.entries {
-		if c, ok := e.change.(driverModule); ok {
-			if m, there := l.state.Loaded[c.Name]; there {
-				ours = append(ours, m)
-			}
+		c, ok := e.change.(driverModule)
+		if m, there := l.state.Loaded[c.Name]; ok && there && !slices.ContainsFunc(ours, func(o live.Module) bool { return o.Name == m.Name }) {
+			ours = append(ours, m) // of a driver that has more than we know
 		}
 	}
 	removed, err := l.takeOut(ctx, result.Driver, ours)

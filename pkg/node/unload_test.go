@@ -42,6 +42,36 @@ func TestUnloadLeavesOthersAlone(t *testing.T) {
 	m.recordedOnly(t)
 }
 
+// TestUnloadKnowsTheOrder has modules be taken out and put in again by others,
+// so that builder has put them in in another order than the kernel has them.
+func TestUnloadKnowsTheOrder(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.load(t, nil)
+	for _, name := range []string{"nvidia_drm", "nvidia_modeset"} {
+		if err := m.kernel.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.load(t, func(o *LoadOptions) { o.Modules = []string{"nvidia-modeset"} })
+	m.kernel.Have("nvidia_drm", testDriver, "")
+	m.kernel.Hold("nvidia_modeset", "nvidia_drm")
+	m.kernel.Calls = nil
+	if got := m.unload(t); len(got.Modules) != len(testModules) {
+		t.Errorf("%+v", got)
+	}
+	m.called(t, "-nvidia_uvm", "-nvidia_drm", "-nvidia_modeset", "-nvidia")
+	m.recordedOnly(t)
+	// One that nobody had heard of when this builder was made.
+	m.kernel.Have("nvidia", testDriver, "")
+	m.kernel.Have("nvidia_frob", testDriver, "")
+	m.kernel.Hold("nvidia", "nvidia_frob")
+	m.record(t, driverModule{"nvidia", testDriver}, driverModule{"nvidia_frob", testDriver})
+	if got := m.unload(t); !slices.Equal(got.Modules, []string{"nvidia_frob", "nvidia"}) {
+		t.Errorf("%+v", got)
+	}
+}
+
 // TestUnloadRefuses has a driver stay whole that is in use, or cannot go.
 func TestUnloadRefuses(t *testing.T) {
 	t.Parallel()
