@@ -157,6 +157,31 @@ func TestLoadRecordsNoOtherDeviceFiles(t *testing.T) {
 	}
 }
 
+// TestLoadRecordsWholePaths has folders be named as they are seen from where a load
+// is run, and an unload be run elsewhere.
+func TestLoadRecordsWholePaths(t *testing.T) {
+	m := newMachine(t)
+	m.kernel.FilesMade = true
+	m.files = &fakeFiles{there: map[string]bool{}}
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "dev/null"), "")
+	m.mount(t, filepath.Join(dir, "dev"), "devtmpfs")
+	t.Chdir(dir)
+	got := m.load(t, func(o *LoadOptions) { o.CDIDir, o.Dev = "specs", "dev" })
+	spec := filepath.Join(dir, "specs/nvidia.com-gpu.json")
+	if got.CDI != spec || got.Dev != filepath.Join(dir, "dev") {
+		t.Errorf("%+v", got)
+	}
+	if len(m.files.there) != 3 {
+		t.Errorf("made: %v", m.files.there)
+	}
+	t.Chdir("/")
+	m.unload(t)
+	if _, err := os.Stat(spec); !os.IsNotExist(err) || len(m.files.there) > 0 {
+		t.Errorf("left: %v, %v", err, m.files.there)
+	}
+}
+
 // TestLoadRecordsCDI has a folder be written down in which a specification is, and
 // none in which there is not.
 func TestLoadRecordsCDI(t *testing.T) {

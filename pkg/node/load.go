@@ -162,6 +162,15 @@ func newLoader(ctx context.Context, o LoadOptions) (*loader, func(), error) {
 	if o.files == nil {
 		o.files = hostFiles{}
 	}
+	// What is recorded is for a run that may be started in another folder.
+	for _, dir := range []*string{&o.CDIDir, &o.Dev} {
+		if *dir == "" {
+			continue
+		}
+		if *dir, err = filepath.Abs(*dir); err != nil {
+			return nil, nil, err
+		}
+	}
 	l := &loader{LoadOptions: o, share: s, release: o.Kernel.Release(), journal: &journal{}}
 	if l.host, err = kernel.FindRoot(o.HostRoot, kernel.HostMount); err != nil {
 		return nil, nil, stage.Wrap(stage.Load, err, "the host root cannot be opened", "mount it with -v /:/host:ro")
