@@ -148,6 +148,11 @@ func TestLoadRecordsNoOtherDeviceFiles(t *testing.T) {
 	if got, want := m.filesRecorded(t), []string{"nvidia-modeset"}; !slices.Equal(got, want) {
 		t.Errorf("recorded: %q, want %q", got, want)
 	}
+	// The driver stays loaded, and the next load goes on.
+	clear(files.refuse)
+	if got := m.load(t, nil); got.State != AlreadyLoaded || len(files.there) != 3 {
+		t.Errorf("%+v, made: %v", got, files.there)
+	}
 	own := newMachine(t)
 	own.kernel.FilesMade = true
 	own.files = &fakeFiles{there: map[string]bool{}}

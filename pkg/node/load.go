@@ -121,8 +121,9 @@ type loader struct {
 // Load loads a published driver into the running kernel, makes its device
 // files and has the kernel find its firmware. Where that driver is loaded it
 // does what is left to do; where another one is that is not the share's, it
-// leaves it alone. Errors are of the load stage; what was changed on the way to
-// one is changed back.
+// leaves it alone. Errors are of the load stage. One before all modules are in has
+// what was changed on the way to it be changed back; after that, as where device
+// files cannot be made, the driver stays loaded, and the next load goes on.
 func Load(ctx context.Context, o LoadOptions) (LoadResult, error) {
 	var result LoadResult
 	err := stage.Run(ctx, stage.Load, func(ctx context.Context) error {
