@@ -22,8 +22,9 @@ Where that driver is loaded already there is nothing to do but what is missing.
 A driver that is not the share's is left alone where the share has none for
 this kernel, or where the host brought it (Flatcar's extension or service);
 another version than the share's is refused, and replaced with --replace.
-What was changed before a failure is changed back; builder unload changes back
-the rest.
+Where not all modules can be loaded, what was changed is changed back. Where
+something fails after that, as a device file that cannot be made, the driver stays
+loaded, and the next load goes on. builder unload changes back all of it.
 
 What would be refused in this container or by this kernel is looked for before
 anything is tried, and all of it is told at once, with the option that helps.
@@ -31,8 +32,9 @@ anything is tried, and all of it is told at once, with the option that helps.
 On stdout: the version of the driver that is loaded, or with --output json the
 result, also that of a failure.
 
-Exit code 17 when the driver is not loaded; the log's "kind" (in JSON "name")
-says why, and is no-device where this host has no NVIDIA GPU.`
+Exit code 17 when the driver is not loaded, or not ready for programs; the log's
+"kind" (in JSON "name") says why, and is no-device where this host has no NVIDIA
+GPU.`
 
 const unloadHelp = `Undo what builder load has done on this host since it was started: take out the
 modules that it put in, in reverse order, and what it put in of the kernel's

@@ -35,6 +35,23 @@ func TestHostID(t *testing.T) {
 			t.Errorf("%s: %q, and %q before", name, got, first)
 		}
 	}
+	// What many boards say alike is as good as nothing.
+	for _, text := range []string{
+		"Default string", "To Be Filled By O.E.M.", "System Serial Number", "Not Specified", "None", "0", " Default string ",
+		"03000200-0400-0500-0006-000700080009", "00000000-0000-0000-0000-000000000000", "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF", "ffffffff",
+	} {
+		said := map[string]string{dmi + "product_uuid": "4c4c4544-0042\n", dmi + "product_serial": text + "\n", dmi + "board_serial": "B1\n"}
+		if got := id(said); got != first {
+			t.Errorf("beside %q: %q, want %q", text, got, first)
+		}
+		said = map[string]string{dmi + "product_uuid": text + "\n", dmi + "board_serial": text + "\n"}
+		if got := id(said); got != "" {
+			t.Errorf("of a host that says %q: %q", text, got)
+		}
+	}
+	if got := id(map[string]string{dmi + "product_serial": "F0"}); got == "" {
+		t.Error("a short serial number is taken for none")
+	}
 	if got := id(map[string]string{"proc/version": "x"}); got != "" {
 		t.Errorf("of a host that says nothing: %q", got)
 	}

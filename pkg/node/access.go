@@ -47,7 +47,7 @@ func (a access) modules(names []string) []Finding {
 	case !a.can(unix.CAP_SYS_MODULE):
 		found = append(found, NoCapability.Of())
 	case errors.Is(try, unix.ENOSYS), errors.Is(try, unix.EPERM) && !disabled:
-		found = append(found, Seccomp.Of())
+		found = append(found, Seccomp.Of("finit_module"))
 	}
 	return found
 }
@@ -62,6 +62,17 @@ func (a access) can(capability int) bool {
 		}
 	}
 	return true
+}
+
+// filtered says whether this process has a seccomp filter (SECCOMP_MODE_FILTER in
+// proc(5)'s status).
+func (a access) filtered() bool {
+	for line := range strings.Lines(a.own.Text("proc/self/status")) {
+		if mode, ok := strings.CutPrefix(line, "Seccomp:"); ok {
+			return strings.TrimSpace(mode) == "2"
+		}
+	}
+	return false
 }
 
 // inUserNamespace says whether this process is in another user namespace than

@@ -44,7 +44,7 @@ func TestAccessModules(t *testing.T) {
 		{"no modules", unix.ENOSYS, docker, userns, nil, []Finding{NoModules.Of("6.1.0")}},
 		{"no modules, and no right to", unix.EPERM, docker, identity, map[string]string{"proc/sys/kernel/osrelease": "6.1.0\n"}, []Finding{NoModules.Of("6.1.0")}},
 		{"a plain docker run", unix.EPERM, docker, identity, nil, []Finding{NoCapability.Of()}},
-		{"seccomp", unix.EPERM, all, identity, nil, []Finding{Seccomp.Of()}},
+		{"seccomp", unix.EPERM, all, identity, nil, []Finding{Seccomp.Of("finit_module")}},
 		{"rootless", unix.EPERM, all, userns, nil, []Finding{Rootless.Of()}},
 		{"switched off", unix.EPERM, all, identity, map[string]string{"proc/sys/kernel/modules_disabled": "1\n"}, []Finding{Disabled.Of()}},
 		{"blacklisted", unix.EBADF, all, identity, map[string]string{"proc/cmdline": "a module-blacklist=nvidia-uvm,b,nvidia c -- module_blacklist=nvidia_drm\n"},

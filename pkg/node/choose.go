@@ -32,9 +32,10 @@ func (l *loader) choose(ctx context.Context) ([]Finding, error) {
 	loaded := l.state.Version()
 	provider := l.provider()
 	published := slices.Contains(versions, l.version)
+	asked := l.Replace || l.DriverVersion != ""
 	switch {
-	case loaded != "" && loaded != l.version && provider != "":
-		if l.Replace || l.DriverVersion != "" {
+	case loaded != "" && loaded != l.version && provider != "" && (published || !asked):
+		if asked {
 			return nil, refuse([]Finding{HostDriver.Of(loaded, provider, l.version)}, nil)
 		}
 		l.leaveAlone(ctx, loaded, provider)

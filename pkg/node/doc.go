@@ -5,7 +5,9 @@
 // tells it at once: each is a [Finding], whose sentences are [Refusals]. Then it
 // puts the modules in, points the kernel at the GPU's firmware, makes the device
 // files and writes a CDI specification. Each change is in a journal before it is
-// made: a load that fails undoes its own, and [Unload] undoes all of them.
+// made: a load that fails before all modules are in undoes its own, and [Unload]
+// undoes all of them. One that fails later leaves the driver loaded, and the next
+// goes on from there.
 //
 // What the kernel has now, and the system calls by which that changes, is in
 // pkg/node/live; the device files are in pkg/node/devices, and how containers get

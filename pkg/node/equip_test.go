@@ -148,12 +148,42 @@ func TestLoadRecordsNoOtherDeviceFiles(t *testing.T) {
 	if got, want := m.filesRecorded(t), []string{"nvidia-modeset"}; !slices.Equal(got, want) {
 		t.Errorf("recorded: %q, want %q", got, want)
 	}
+	// The driver stays loaded, and the next load goes on.
+	clear(files.refuse)
+	if got := m.load(t, nil); got.State != AlreadyLoaded || len(files.there) != 3 {
+		t.Errorf("%+v, made: %v", got, files.there)
+	}
 	own := newMachine(t)
 	own.kernel.FilesMade = true
 	own.files = &fakeFiles{there: map[string]bool{}}
 	own.load(t, nil)
 	if got := own.filesRecorded(t); len(got) > 0 || len(own.files.there) != 3 {
 		t.Errorf("recorded: %q, made: %v", got, own.files.there)
+	}
+}
+
+// TestLoadRecordsWholePaths has folders be named as they are seen from where a load
+// is run, and an unload be run elsewhere.
+func TestLoadRecordsWholePaths(t *testing.T) {
+	m := newMachine(t)
+	m.kernel.FilesMade = true
+	m.files = &fakeFiles{there: map[string]bool{}}
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "dev/null"), "")
+	m.mount(t, filepath.Join(dir, "dev"), "devtmpfs")
+	t.Chdir(dir)
+	got := m.load(t, func(o *LoadOptions) { o.CDIDir, o.Dev = "specs", "dev" })
+	spec := filepath.Join(dir, "specs/nvidia.com-gpu.json")
+	if got.CDI != spec || got.Dev != filepath.Join(dir, "dev") {
+		t.Errorf("%+v", got)
+	}
+	if len(m.files.there) != 3 {
+		t.Errorf("made: %v", m.files.there)
+	}
+	t.Chdir("/")
+	m.unload(t)
+	if _, err := os.Stat(spec); !os.IsNotExist(err) || len(m.files.there) > 0 {
+		t.Errorf("left: %v, %v", err, m.files.there)
 	}
 }
 

@@ -81,7 +81,9 @@ func (l *loader) firmwareIsSet(now live.Firmware) bool {
 
 // setFirmware has the kernel look for firmware where it was decided to.
 func (i *insertion) setFirmware(ctx context.Context) error {
+	now := i.firmware.Path
 	if i.path != "" {
+		now = i.path
 		i.journal.forgetFirmware(i.firmware.Path)
 		err := i.journal.makeOne(ctx, firmwarePath{i.path, i.firmware.Path}, func() (bool, error) {
 			err := i.firmware.Set(i.path)
@@ -92,7 +94,9 @@ func (i *insertion) setFirmware(ctx context.Context) error {
 		}
 		zerolog.Ctx(ctx).Info().Str("path", i.path).Str("before", i.firmware.Path).Msg("the kernel looks for firmware in the share")
 	}
-	i.result.Firmware = i.journal.firmware()
+	if now == i.journal.firmware() {
+		i.result.Firmware = now // and else it is somebody else's
+	}
 	return nil
 }
 

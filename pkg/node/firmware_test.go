@@ -1,6 +1,7 @@
 package node
 
 import (
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -65,6 +66,27 @@ func TestLoadKeepsTheFirmwarePath(t *testing.T) {
 	other.kernel.Have("nvidia_uvm", testDriver, "")
 	if got := other.load(t, nil); got.State != AlreadyLoaded || got.Firmware != "" {
 		t.Errorf("%+v", got)
+	}
+}
+
+// TestLoadTellsOfNoFirmwarePathOfOthers has somebody set another path since, in
+// which the firmware is as well, and a load of a module more.
+func TestLoadTellsOfNoFirmwarePathOfOthers(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.load(t, nil)
+	if err := os.CopyFS(filepath.Join(m.host, "theirs"), os.DirFS(m.published("firmware"))); err != nil {
+		t.Fatal(err)
+	}
+	m.setFirmware(t, "/theirs")
+	if err := m.kernel.Remove("nvidia_uvm"); err != nil {
+		t.Fatal(err)
+	}
+	if got := m.load(t, nil); got.State != Loaded || got.Firmware != "" || m.firmwarePath(t) != "/theirs" {
+		t.Errorf("the search path is %q: %+v", m.firmwarePath(t), got)
+	}
+	if got := m.load(t, nil); got.State != AlreadyLoaded || got.Firmware != "" || m.firmwarePath(t) != "/theirs" {
+		t.Errorf("the search path is %q: %+v", m.firmwarePath(t), got)
 	}
 }
 

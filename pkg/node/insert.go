@@ -283,7 +283,7 @@ func (i *insertion) give(ctx context.Context, name string, file *os.File, parame
 		zerolog.Ctx(ctx).Debug().Str("module", name).Msg(line)
 	}
 	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EBUSY) && live.Read(i.host).Has(name) {
-		// A loader with another share took no turn of ours.
+		// A loader with another share, or who has no /run/cuda, took no turn of ours.
 		if now := live.Read(i.host).Version(); name == live.Main && now != i.version {
 			return false, refuse([]Finding{OtherVersion.Of(now, i.version, "")}, nil)
 		}

@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"slices"
 
 	"github.com/rs/zerolog"
@@ -70,11 +69,19 @@ type cdiFolder struct {
 	Mounted bool   `json:"mounted"`
 }
 
-func (driverModule) kind() string { return "module" }
-func (inTreeModule) kind() string { return "in-tree" }
-func (firmwarePath) kind() string { return "firmware" }
-func (deviceFile) kind() string   { return "device-file" }
-func (cdiFolder) kind() string    { return "cdi" }
+// unknownChange is one that this builder cannot read, as a newer one may have
+// written: it is kept as that wrote it.
+type unknownChange struct {
+	named string // its kind
+	text  string
+}
+
+func (driverModule) kind() string    { return "module" }
+func (inTreeModule) kind() string    { return "in-tree" }
+func (firmwarePath) kind() string    { return "firmware" }
+func (deviceFile) kind() string      { return "device-file" }
+func (cdiFolder) kind() string       { return "cdi" }
+func (c unknownChange) kind() string { return c.named }
 
 func (c driverModule) same(other change) bool {
 	o, ok := other.(driverModule)
@@ -89,7 +96,8 @@ func (c deviceFile) same(other change) bool {
 	o, ok := other.(deviceFile)
 	return ok && o.File.Path == c.File.Path
 }
-func (c cdiFolder) same(other change) bool { return other == change(c) }
+func (c cdiFolder) same(other change) bool     { return other == change(c) }
+func (c unknownChange) same(other change) bool { return other == change(c) }
 
 // decoders read the changes of each kind.
 var decoders = map[string]func([]byte) (change, error){
@@ -111,8 +119,12 @@ type written struct {
 
 // encode is the changes as they are written down.
 func encode(entries []entry) ([]byte, error) {
-	list := make([]written, 0, len(entries))
+	list := make([]any, 0, len(entries))
 	for _, e := range entries {
+		if c, ok := e.change.(unknownChange); ok {
+			list = append(list, json.RawMessage(c.text))
+			continue
+		}
 		data, err := json.Marshal(e.change)
 		if err != nil {
 			return nil, err
@@ -125,23 +137,29 @@ func encode(entries []entry) ([]byte, error) {
 
 // parse reads what [encode] wrote.
 func parse(data []byte) ([]entry, error) {
-	var list []written
+	var list []json.RawMessage
 	if err := json.Unmarshal(data, &list); err != nil {
 		return nil, err
 	}
 	var entries []entry
-	for _, w := range list {
-		read, ok := decoders[w.Kind]
-		if !ok {
-			return nil, fmt.Errorf("%q is no kind of change", w.Kind)
-		}
-		c, err := read(w.Change)
-		if err != nil {
-			return nil, err
-		}
-		entries = append(entries, entry{change: c})
+	for _, text := range list {
+		entries = append(entries, entry{change: parseChange(text)})
 	}
 	return entries, nil
+}
+
+// parseChange reads one change.
+func parseChange(text []byte) change {
+	var w written
+	if err := json.Unmarshal(text, &w); err != nil {
+		return unknownChange{text: string(text)}
+	}
+	if read, ok := decoders[w.Kind]; ok {
+		if c, err := read(w.Change); err == nil {
+			return c
+		}
+	}
+	return unknownChange{w.Kind, string(text)}
 }
 
 // make makes changes that it writes down before. Of what was planned, all that do

@@ -4,13 +4,16 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/node/devices"
+	"github.com/k8sp/cuda/pkg/share"
 )
 
 // everyChange is one of each kind.
@@ -47,7 +50,7 @@ func TestJournalIsWrittenDown(t *testing.T) {
 		}
 	}
 	other := j.place
-	other.boot, other.file = "1"+testBoot[1:], other.share.LoadRecord(unknownHost, "1"+testBoot[1:])
+	other.boot, other.file = "1"+testBoot[1:], other.share.LoadRecord("", "1"+testBoot[1:])
 	if other, err := other.read(); err != nil || len(other) > 0 {
 		t.Errorf("of another boot: %+v, %v", other, err)
 	}
@@ -59,14 +62,107 @@ func TestJournalIsWrittenDown(t *testing.T) {
 			t.Errorf("of nothing to undo: %+v, %v", got, err)
 		}
 	}
-	for _, text := range []string{"{", `[{"kind":"frob","change":{}}]`, `[{"kind":"module","change":3}]`} {
-		write(t, j.place.file, text)
-		if _, err := j.place.read(); err == nil || !strings.Contains(err.Error(), filepath.Base(j.place.file)) {
-			t.Errorf("%s: %v", text, err)
-		}
+	write(t, j.place.file, "{")
+	if _, err := j.place.read(); err == nil || !strings.Contains(err.Error(), j.place.file) {
+		t.Errorf("%v", err)
 	}
 	if err := (&journal{entries: with(nil, everyChange)}).write(t.Context()); err != nil {
 		t.Errorf("without a place: %v", err)
+	}
+}
+
+// TestJournalKeepsWhatItDoesNotKnow has a newer builder have written changes that
+// this one cannot read: those that it can are undone, and the others stay as they
+// were written, and are told of.
+func TestJournalKeepsWhatItDoesNotKnow(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	file := m.place(t).file
+	unknown := []string{`{"kind":"frob","change":{"a":[1]},"since":2}`, `{"kind":"module","change":3}`, `3`}
+	write(t, file, "["+strings.Join(unknown, ",")+"]\n")
+	m.load(t, nil)
+	if got := read(t, file); !strings.HasPrefix(got, "["+strings.Join(unknown, ",")+",{") || len(m.recorded(t)) < len(unknown)+len(testModules) {
+		t.Errorf("recorded: %s", got)
+	}
+	for range 2 {
+		names, said := m.unloadRefused(t)
+		if !slices.Equal(names, []string{"not-undone"}) || !strings.Contains(said, `the kind "frob" is recorded, which this builder does not know: unload with the one that loaded`) {
+			t.Errorf("%q\n%s", names, said)
+		}
+	}
+	if got := m.kernel.Calls; len(got) != 2*len(testModules) {
+		t.Errorf("the kernel was asked for %q", got)
+	}
+	if got := read(t, file); got != "["+strings.Join(unknown, ",")+"]\n" {
+		t.Errorf("recorded: %s", got)
+	}
+}
+
+// TestJournalThatCannotBeRead has one not be lost, and not be taken for nothing to
+// undo, by whoever comes next; and be read by who can.
+func TestJournalThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.load(t, nil)
+	file := m.place(t).file
+	whole := read(t, file)
+	told := func(file string) {
+		t.Helper()
+		names, said := m.unloadRefused(t)
+		if !slices.Equal(names, []string{"not-undone"}) || !strings.Contains(said, file+": ") || !strings.Contains(said, "unload with the builder that loaded") {
+			t.Errorf("%q, without %s\n%s", names, file, said)
+		}
+	}
+	write(t, file, "{")
+	if _, err := Load(m.context(t), m.options(func(o *LoadOptions) { o.Check = true })); err == nil || read(t, file) != "{" {
+		t.Errorf("%v", err) // for lack of device files
+	}
+	told(file + ".unread")
+	told(file + ".unread")
+	write(t, file, "[")
+	if err := m.kernel.Remove("nvidia_uvm"); err != nil {
+		t.Fatal(err)
+	}
+	m.load(t, nil)
+	if said := m.log.String(); !strings.Contains(said, file+".unread.1") {
+		t.Errorf("%s", said)
+	}
+	for suffix, want := range map[string]string{".unread": "{", ".unread.1": "["} {
+		if got := read(t, file+suffix); got != want {
+			t.Errorf("%s: %q, want %q", suffix, got, want)
+		}
+	}
+	// What was recorded since is undone, for which nvidia_uvm is still known.
+	m.kernel.Calls = nil
+	names, said := m.unloadRefused(t)
+	if !slices.Equal(names, []string{"not-undone", "not-undone"}) {
+		t.Errorf("%q\n%s", names, said)
+	}
+	m.called(t, "-nvidia_uvm")
+	remove(t, file+".unread.1")
+	write(t, file+".unread", whole)
+	if got := m.unload(t); len(got.Modules) != len(testModules)-1 {
+		t.Errorf("%+v", got)
+	}
+	if _, err := os.Stat(file + ".unread"); !os.IsNotExist(err) {
+		t.Errorf("what was read is still there: %v", err)
+	}
+}
+
+// TestJournalThatCannotBeMoved has one that cannot be read stay where it is, and
+// nothing take its place.
+func TestJournalThatCannotBeMoved(t *testing.T) {
+	t.Parallel()
+	p := (&machine{share: t.TempDir(), own: t.TempDir()}).place(t)
+	p.unread = []unreadFile{{p.file, errors.New("why")}}
+	p.setAside(t.Context()) // it is not there
+	for _, data := range [][]byte{nil, []byte("[]")} {
+		if err := p.write(t.Context(), data); err == nil || err.Error() != p.file+": why" {
+			t.Errorf("%v", err)
+		}
+	}
+	if _, err := os.Stat(p.file); !os.IsNotExist(err) {
+		t.Errorf("%v", err)
 	}
 }
 
@@ -110,7 +206,7 @@ func TestJournalIsFound(t *testing.T) {
 	m := newMachine(t)
 	loaded, run := filepath.Join(m.share, "loaded"), m.own+runDir
 	at := func(dir string) string { return filepath.Join(dir, testBoot+".json") }
-	unknown := filepath.Join(loaded, unknownHost)
+	unknown := filepath.Dir(m.place(t).file)
 	there := func(want string) {
 		t.Helper()
 		for _, file := range []string{at(run), at(unknown), at(filepath.Join(loaded, m.hostID(t)))} {
@@ -130,6 +226,9 @@ func TestJournalIsFound(t *testing.T) {
 	there(at(unknown))
 	if _, err := os.Stat(filepath.Join(unknown, testBoot+".lock")); err != nil {
 		t.Error(err)
+	}
+	if name, err := filepath.Rel(m.share, at(unknown)); err != nil || share.Identify(name) != (share.Place{Kind: share.Record, Boot: testBoot}) {
+		t.Errorf("for others, %s is %+v, %v", name, share.Identify(name), err)
 	}
 	write(t, filepath.Join(m.host, "sys/class/dmi/id/product_uuid"), "a\n")
 	if _, err := Load(m.context(t), m.options(func(o *LoadOptions) { o.Check = true })); err == nil {
@@ -166,6 +265,51 @@ func TestJournalsAreJoined(t *testing.T) {
 	}
 	write(t, filepath.Join(m.share, "loaded/README"), "no host\n")
 	m.recordedOnly(t, cdiFolder{Dir: "cdi"}, inTreeModule{"drm"}, driverModule{"nvidia", "1.1"})
+}
+
+// TestLoadersWithOtherSharesTakeTurns has two loads have shares of their own, the
+// one of which cannot be written, and both the host's /run/cuda.
+func TestLoadersWithOtherSharesTakeTurns(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	run := m.own + runDir
+	write(t, filepath.Join(run, "README"), "")
+	m.mount(t, run, "tmpfs")
+	other := t.TempDir()
+	if err := os.CopyFS(other, os.DirFS(m.share)); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(other, "loaded"), "no folder\n") // so no turn is taken there
+	later := make(chan error)
+	m.kernel.Before = func(name string) {
+		if name != "nvidia_uvm" {
+			return
+		}
+		o := m.options(func(o *LoadOptions) { o.Share = other })
+		go func() {
+			_, err := Load(t.Context(), o)
+			later <- err
+		}()
+		select {
+		case err := <-later:
+			t.Errorf("a load ended in the middle of another: %v", err)
+			go func() { later <- err }()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	m.load(t, nil)
+	m.kernel.Before = nil
+	if err := <-later; err != nil {
+		t.Error(err)
+	}
+	for _, name := range testModules {
+		if !slices.Contains(m.recorded(t), change(driverModule{name, testDriver})) {
+			t.Errorf("%s is not recorded: %+v", name, m.recorded(t))
+		}
+	}
+	if got := m.unload(t); len(got.Modules) != len(testModules) {
+		t.Errorf("%+v", got)
+	}
 }
 
 // hostID is what tells the machine from others.

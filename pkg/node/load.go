@@ -121,8 +121,9 @@ type loader struct {
 // Load loads a published driver into the running kernel, makes its device
 // files and has the kernel find its firmware. Where that driver is loaded it
 // does what is left to do; where another one is that is not the share's, it
-// leaves it alone. Errors are of the load stage; what was changed on the way to
-// one is changed back.
+// leaves it alone. Errors are of the load stage. One before all modules are in has
+// what was changed on the way to it be changed back; after that, as where device
+// files cannot be made, the driver stays loaded, and the next load goes on.
 func Load(ctx context.Context, o LoadOptions) (LoadResult, error) {
 	var result LoadResult
 	err := stage.Run(ctx, stage.Load, func(ctx context.Context) error {
@@ -162,6 +163,15 @@ func newLoader(ctx context.Context, o LoadOptions) (*loader, func(), error) {
 	if o.files == nil {
 		o.files = hostFiles{}
 	}
+	// What is recorded is for a run that may be started in another folder.
+	for _, dir := range []*string{&o.CDIDir, &o.Dev} {
+		if *dir == "" {
+			continue
+		}
+		if *dir, err = filepath.Abs(*dir); err != nil {
+			return nil, nil, err
+		}
+	}
 	l := &loader{LoadOptions: o, share: s, release: o.Kernel.Release(), journal: &journal{}}
 	if l.host, err = kernel.FindRoot(o.HostRoot, kernel.HostMount); err != nil {
 		return nil, nil, stage.Wrap(stage.Load, err, "the host root cannot be opened", "mount it with -v /:/host:ro")
@@ -196,20 +206,42 @@ func (l *loader) openJournal(ctx context.Context) (done func(), err error) {
 		log.Warn().Err(err).Msg("what is changed on this host cannot be recorded, so unload will not undo it")
 		return func() {}, nil
 	}
-	if done, err = l.share.Turn(ctx, l.share.LoadLock(l.hostID(), l.boot)); err != nil {
+	l.journal.place = l.placeOf()
+	if done, err = l.takeTurns(ctx); err != nil {
 		if ctx.Err() == nil {
 			err = stage.Wrap(stage.Load, err, "no turn can be taken among the loaders of this host", "check the file system that the share is on")
 		}
 		return nil, err
 	}
-	l.journal.place = l.placeOf()
 	if l.journal.entries, err = l.journal.place.read(); err != nil {
 		log.Warn().Err(err).Msg("not all that builder changed on this host can be read, and unload will not undo what cannot be")
 	}
-	if len(l.journal.place.elsewhere) > 0 && !l.Check {
+	if l.Check {
+		return done, nil
+	}
+	l.journal.place.setAside(ctx)
+	if len(l.journal.place.elsewhere) > 0 {
 		l.journal.keep(ctx)
 	}
 	return done, nil
+}
+
+// takeTurns takes the turns by which loaders of this host come one after another:
+// of those that have its /run/cuda first, whatever their shares are, and then of
+// those that have the same share.
+func (l *loader) takeTurns(ctx context.Context) (done func(), err error) {
+	first := func() {}
+	if file := l.journal.place.lock(); file != "" {
+		if first, err = share.TakeTurn(ctx, file); err != nil {
+			return nil, err
+		}
+	}
+	second, err := l.share.Turn(ctx, l.share.LoadLock(l.hostID(), l.boot))
+	if err != nil {
+		first()
+		return nil, err
+	}
+	return func() { second(); first() }, nil
 }
 
 // devFolder is where device files are made.

@@ -276,6 +276,13 @@ func TestLoadLeavesOthersAlone(t *testing.T) {
 	if names, said := m.loadRefused(t, func(o *LoadOptions) { o.Replace = true }); !slices.Equal(names, []string{"host-driver"}) {
 		t.Errorf("%q\n%s", names, said)
 	}
+	// There is nothing that could take its place.
+	if got := m.load(t, func(o *LoadOptions) { o.Share, o.Replace = empty, true }); got.State != LeftAlone {
+		t.Errorf("%+v", got)
+	}
+	if names, said := m.loadRefused(t, func(o *LoadOptions) { o.DriverVersion, o.Replace = "1.2", true }); !slices.Equal(names, []string{"no-version"}) {
+		t.Errorf("%q\n%s", names, said)
+	}
 	if m.unload(t); !strings.Contains(m.log.String(), "not by builder") {
 		t.Errorf("%s", m.log.String())
 	}

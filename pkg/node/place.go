@@ -4,11 +4,14 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/rs/zerolog"
 
 	"github.com/k8sp/cuda/internal/atomicfile"
 	"github.com/k8sp/cuda/pkg/kernel"
@@ -18,9 +21,6 @@ import (
 // runDir is where the journal of a boot is written down where a container has it
 // mounted: only the host's root writes there, and it is gone with the boot.
 const runDir = "/run/cuda"
-
-// unknownHost is the host in the share's paths where nothing tells it from others.
-const unknownHost = "unknown"
 
 // maxJournal is far above what a journal of hundreds of device files takes.
 const maxJournal = 4 << 20
@@ -37,7 +37,18 @@ type place struct {
 	// elsewhere are other files in which it was found. They go as soon as it is
 	// written.
 	elsewhere []string
+	// unread are those that cannot be read. They stay, and nothing is written
+	// in the place of one.
+	unread []unreadFile
 }
+
+// unreadFile is a journal that cannot be read, and why.
+type unreadFile struct {
+	file string
+	err  error
+}
+
+func (u unreadFile) Error() string { return u.file + ": " + u.err.Error() }
 
 // placeOf is the place for this boot of this host: /run/cuda where that is
 // mounted, else the share.
@@ -51,16 +62,26 @@ func (l *loader) placeOf() place {
 	return p
 }
 
-// hostID tells this host from others that have the share as well.
+// lock is the file beside a journal in /run/cuda by which loaders take turns; ""
+// where it is elsewhere.
+func (p *place) lock() string {
+	if p.inShare {
+		return ""
+	}
+	return filepath.Join(p.run, p.boot+".lock")
+}
+
+// hostID tells this host from others that have the share as well; "" where nothing
+// does.
 func (l *loader) hostID() string {
-	return cmp.Or(kernel.HostID(l.host), kernel.HostID(l.own), unknownHost)
+	return cmp.Or(kernel.HostID(l.host), kernel.HostID(l.own))
 }
 
 // read reads what was written down of the boot, wherever that was: an earlier run
 // may have had other mounts, and may have seen less of the host. Beside an error
 // it returns what could be read.
 func (p *place) read() (entries []entry, err error) {
-	p.elsewhere = nil
+	p.elsewhere, p.unread = nil, nil
 	var errs []error
 	for _, file := range p.candidates() {
 		found, err := readJournal(file)
@@ -68,7 +89,8 @@ func (p *place) read() (entries []entry, err error) {
 		case errors.Is(err, fs.ErrNotExist):
 			continue
 		case err != nil:
-			errs = append(errs, fmt.Errorf("%s: %w", file, err))
+			p.unread = append(p.unread, unreadFile{file, err})
+			errs = append(errs, unreadFile{file, err})
 			continue
 		case file != p.file:
 			p.elsewhere = append(p.elsewhere, file)
@@ -79,12 +101,13 @@ func (p *place) read() (entries []entry, err error) {
 }
 
 // candidates are the files in which the journal may be, this place's the last.
+// What an earlier run moved aside may be for this one to read.
 func (p *place) candidates() []string {
-	files := []string{filepath.Join(p.run, p.boot+".json")}
+	files := beside(filepath.Join(p.run, p.boot+".json"))
 	hosts, _ := os.ReadDir(p.share.Loaded())
 	for _, host := range hosts {
 		if host.IsDir() {
-			files = append(files, p.share.LoadRecord(host.Name(), p.boot))
+			files = append(files, beside(p.share.LoadRecord(host.Name(), p.boot))...)
 		}
 	}
 	var others []string
@@ -94,6 +117,44 @@ func (p *place) candidates() []string {
 		}
 	}
 	return append(others, p.file)
+}
+
+// beside are a journal's file and those that were moved aside from there.
+func beside(file string) (files []string) {
+	there, _ := os.ReadDir(filepath.Dir(file))
+	for _, f := range there {
+		if strings.HasPrefix(f.Name(), filepath.Base(file)+share.UnreadSuffix) {
+			files = append(files, filepath.Join(filepath.Dir(file), f.Name()))
+		}
+	}
+	return append(files, file)
+}
+
+// setAside moves a file that cannot be read out of the way of what is to be
+// written there.
+func (p *place) setAside(ctx context.Context) {
+	at := p.blocked()
+	if at < 0 {
+		return
+	}
+	aside := share.Unread(p.file, 0)
+	for n := 1; ; n++ {
+		if _, err := os.Lstat(aside); err != nil {
+			break
+		}
+		aside = share.Unread(p.file, n)
+	}
+	if err := os.Rename(p.file, aside); err != nil {
+		return // then nothing is written there, which is told
+	}
+	p.unread[at].file = aside
+	zerolog.Ctx(ctx).Warn().Str("file", aside).Msg("the record that cannot be read is moved there")
+}
+
+// blocked is which of the files that cannot be read is where this place's is to
+// be; -1 where none is.
+func (p *place) blocked() int {
+	return slices.IndexFunc(p.unread, func(u unreadFile) bool { return u.file == p.file })
 }
 
 // readJournal reads one file. It follows no link out of its folder: the share is
@@ -115,6 +176,9 @@ func readJournal(file string) ([]entry, error) {
 func (p *place) write(ctx context.Context, data []byte) error {
 	if p.file == "" {
 		return nil
+	}
+	if at := p.blocked(); at >= 0 {
+		return p.unread[at]
 	}
 	if err := p.writeHere(ctx, data); err != nil {
 		return err

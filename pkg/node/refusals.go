@@ -41,7 +41,7 @@ var (
 		"run it with the host's own Docker as root, with --userns host where it remaps users"}
 	NoCapability = Refusal{"cap-sys-module", "this container lacks the capability CAP_SYS_MODULE, without which no module can be loaded",
 		"add --cap-add SYS_MODULE to docker run, or --privileged"}
-	Seccomp = Refusal{"seccomp", "this container has CAP_SYS_MODULE, and a seccomp profile refuses finit_module all the same",
+	Seccomp = Refusal{"seccomp", "this container has CAP_SYS_MODULE, and a seccomp profile refuses %s all the same",
 		"take --security-opt seccomp=… off docker run: Docker's own profile allows it; or allow finit_module and delete_module in yours"}
 	HeldDevice = Refusal{"held-device", "the GPU %s is held by another driver, %s",
 		"have that driver let go of it: unbind it, or keep it from loading (modprobe.blacklist=nouveau on the kernel's command line), and try again"}
@@ -94,6 +94,10 @@ var Foreign = Refusal{Damaged.Name, "the published modules are of another builde
 // Anew is [Damaged] where nothing is wrong with the share: a build has replaced
 // the modules since they were chosen.
 var Anew = Refusal{Damaged.Name, "the modules were published anew meanwhile", "load again"}
+
+// Unread is [NotUndone] where nobody can tell what a record has.
+var Unread = Refusal{NotUndone.Name, "not all that load did on this host could be undone: a record of it cannot be read, %s",
+	"unload with the builder that loaded; or undo what the file tells by hand and remove it, or start the host again, with which it is all over"}
 
 // Refusals lists all of them in the order in which they are told.
 func Refusals() []Refusal {

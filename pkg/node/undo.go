@@ -130,6 +130,11 @@ func (c deviceFile) undo(ctx context.Context, u *undoing) error {
 	return err
 }
 
+// undo leaves it: what it was is for the builder to know that wrote it down.
+func (c unknownChange) undo(context.Context, *undoing) error {
+	return fmt.Errorf("a change of the kind %q is recorded, which this builder does not know: unload with the one that loaded", c.named)
+}
+
 // undo removes the specification.
 func (c cdiFolder) undo(ctx context.Context, u *undoing) error {
 	dir := c.Dir

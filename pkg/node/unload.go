@@ -49,7 +49,14 @@ func Unload(ctx context.Context, o LoadOptions) (UnloadResult, error) {
 func (l *loader) takeBack(ctx context.Context, result *UnloadResult) error {
 	log := zerolog.Ctx(ctx)
 	loaded := l.state.Version()
+	var found []Finding
+	for _, u := range l.journal.place.unread {
+		found = append(found, Unread.Of(u.Error()))
+	}
 	if len(l.journal.entries) == 0 {
+		if len(found) > 0 {
+			return refuse(found, nil)
+		}
 		if loaded != "" {
 			log.Info().Str("driver", loaded).Msg("a driver is loaded, and not by builder, unless load had another share or " + runDir + " mounted; it is left as it is")
 		} else {
@@ -71,20 +78,21 @@ func (l *loader) takeBack(ctx context.Context, result *UnloadResult) error {
 		return stage.Wrap(stage.Load, err, "the record of what was loaded cannot be changed", "check that the share's folder loaded can be written, or /run/cuda where it is mounted")
 	}
 	if len(left) > 0 {
-		return refuse([]Finding{NotUndone.Of(strings.Join(left, "; "))}, nil)
+		found = append(found, NotUndone.Of(strings.Join(left, "; ")))
 	}
-	return nil
+	return refuse(found, nil)
 }
 
 // takeOutOurs takes out what the journal has of the driver's modules, before
 // anything else is undone.
 func (l *loader) takeOutOurs(ctx context.Context, result *UnloadResult) error {
-	var ours []live.Module
+	// The journal's order is not the kernel's where others have taken modules out
+	// and put them in since.
+	ours := slices.DeleteFunc(l.state.Driver(), func(m live.Module) bool { return !l.journal.has(m.Name) })
 	for _, e := range l.journal.entries {
-		if c, ok := e.change.(driverModule); ok {
-			if m, there := l.state.Loaded[c.Name]; there {
-				ours = append(ours, m)
-			}
+		c, ok := e.change.(driverModule)
+		if m, there := l.state.Loaded[c.Name]; ok && there && !slices.ContainsFunc(ours, func(o live.Module) bool { return o.Name == m.Name }) {
+			ours = append(ours, m) // of a driver that has more than we know
 		}
 	}
 	removed, err := l.takeOut(ctx, result.Driver, ours)
@@ -129,7 +137,13 @@ func (l *loader) whyItStays(driver, module string, err error, mark live.Mark) er
 	case errors.Is(err, unix.ENOSYS):
 		return refuse([]Finding{NoUnload.Of()}, nil)
 	case errors.Is(err, unix.EPERM):
-		return refuse(l.access.modules(nil), err)
+		found := l.access.modules(nil)
+		if len(found) == 0 && l.access.filtered() {
+			found = []Finding{Seccomp.Of("delete_module")}
+		}
+		if len(found) > 0 {
+			return refuse(found, err)
+		}
 	}
 	said, hidden := mark.Since()
 	return refuse([]Finding{Refused.Of("to unload "+module, err.Error())}, logError(said, hidden))

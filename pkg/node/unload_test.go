@@ -42,25 +42,67 @@ func TestUnloadLeavesOthersAlone(t *testing.T) {
 	m.recordedOnly(t)
 }
 
+// TestUnloadKnowsTheOrder has modules be taken out and put in again by others,
+// so that builder has put them in in another order than the kernel has them.
+func TestUnloadKnowsTheOrder(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.load(t, nil)
+	for _, name := range []string{"nvidia_drm", "nvidia_modeset"} {
+		if err := m.kernel.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.load(t, func(o *LoadOptions) { o.Modules = []string{"nvidia-modeset"} })
+	m.kernel.Have("nvidia_drm", testDriver, "")
+	m.kernel.Hold("nvidia_modeset", "nvidia_drm")
+	m.kernel.Calls = nil
+	if got := m.unload(t); len(got.Modules) != len(testModules) {
+		t.Errorf("%+v", got)
+	}
+	m.called(t, "-nvidia_uvm", "-nvidia_drm", "-nvidia_modeset", "-nvidia")
+	m.recordedOnly(t)
+	// One that nobody had heard of when this builder was made.
+	m.kernel.Have("nvidia", testDriver, "")
+	m.kernel.Have("nvidia_frob", testDriver, "")
+	m.kernel.Hold("nvidia", "nvidia_frob")
+	m.record(t, driverModule{"nvidia", testDriver}, driverModule{"nvidia_frob", testDriver})
+	if got := m.unload(t); !slices.Equal(got.Modules, []string{"nvidia_frob", "nvidia"}) {
+		t.Errorf("%+v", got)
+	}
+}
+
 // TestUnloadRefuses has a driver stay whole that is in use, or cannot go.
 func TestUnloadRefuses(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name   string
-		stage  func(m *machine)
+		stage  func(t *testing.T, m *machine)
 		kind   string
 		called []string
 	}{
-		{"in use", func(m *machine) { m.kernel.Hold("nvidia", "gdrdrv") }, "in-use", nil},
-		{"in use a moment later", func(m *machine) { m.kernel.Refuse["-nvidia_uvm"] = unix.EAGAIN }, "in-use", []string{"-nvidia_uvm"}},
-		{"a kernel that cannot", func(m *machine) { m.kernel.Refuse["-nvidia_uvm"] = unix.ENOSYS }, "no-unload", []string{"-nvidia_uvm"}},
-		{"anything else", func(m *machine) { m.kernel.Refuse["-nvidia_uvm"] = unix.EIO }, "refused", []string{"-nvidia_uvm"}},
+		{"in use", func(_ *testing.T, m *machine) { m.kernel.Hold("nvidia", "gdrdrv") }, "in-use", nil},
+		{"in use a moment later", func(_ *testing.T, m *machine) { m.kernel.Refuse["-nvidia_uvm"] = unix.EAGAIN }, "in-use", []string{"-nvidia_uvm"}},
+		{"a kernel that cannot", func(_ *testing.T, m *machine) { m.kernel.Refuse["-nvidia_uvm"] = unix.ENOSYS }, "no-unload", []string{"-nvidia_uvm"}},
+		{"a container without the capability", func(t *testing.T, m *machine) {
+			m.kernel.Refuse["-nvidia_uvm"] = unix.EPERM
+			write(t, filepath.Join(m.own, "proc/self/status"), "CapEff:\t0000000000000000\nSeccomp:\t2\n")
+		}, "cap-sys-module", []string{"-nvidia_uvm"}},
+		{"a seccomp profile that lets it load", func(t *testing.T, m *machine) {
+			m.kernel.Refuse["-nvidia_uvm"] = unix.EPERM
+			write(t, filepath.Join(m.own, "proc/self/status"), "CapEff:\t000001ffffffffff\nSeccomp:\t2\n")
+		}, "seccomp", []string{"-nvidia_uvm"}},
+		{"nobody knows what", func(t *testing.T, m *machine) {
+			m.kernel.Refuse["-nvidia_uvm"] = unix.EPERM
+			write(t, filepath.Join(m.own, "proc/self/status"), "CapEff:\t000001ffffffffff\nSeccomp:\t0\n")
+		}, "refused", []string{"-nvidia_uvm"}},
+		{"anything else", func(_ *testing.T, m *machine) { m.kernel.Refuse["-nvidia_uvm"] = unix.EIO }, "refused", []string{"-nvidia_uvm"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			m := newMachine(t)
 			m.load(t, nil)
-			tt.stage(m)
+			tt.stage(t, m)
 			m.kernel.Calls = nil
 			names, said := m.unloadRefused(t)
 			if !slices.Equal(names, []string{tt.kind}) {
@@ -316,5 +358,5 @@ func (m *machine) place(t *testing.T) place {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return place{share: s, file: s.LoadRecord(unknownHost, testBoot), inShare: true, run: m.own + runDir, boot: testBoot}
+	return place{share: s, file: s.LoadRecord("", testBoot), inShare: true, run: m.own + runDir, boot: testBoot}
 }

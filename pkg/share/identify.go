@@ -81,7 +81,7 @@ var known = concat(
 	rules(Held, false, private+`/lock(\.range)?`),
 	rules(Published, true, driverFolder+`/`+content, modulesFolder+`/`+word+`/`+content),
 	rules(Published, false, driverFolder+`/`+word, modulesFolder+`/`+word+`/`+word, cdiFolder+`/`+word+`\.json`),
-	rules(Record, false, loadedFolder+`/`+host+`/`+boot+`\.(json|lock)`),
+	rules(Record, false, loadedFolder+`/`+host+`/`+boot+`\.(json(`+regexp.QuoteMeta(UnreadSuffix)+`(\.[0-9]+)?)?|lock)`),
 	rules(Log, false, private+`/`+logsFolder+`/`+word+`\.log`),
 	rules(Cache, false,
 		private+`/`+exportsFolder+`/`+word+`-`+twelve+`\.symvers`,

@@ -53,6 +53,16 @@ func (s *Share) Loaded() string { return filepath.Join(s.dir, loadedFolder) }
 // the host from others.
 func (s *Share) LoadRecord(host, boot string) string { return s.loaded(host, boot+recordSuffix) }
 
+// Unread is where a record is moved that cannot be read, so that none takes its
+// place; n counts those that were moved before.
+func Unread(record string, n int) string {
+	name := record + UnreadSuffix
+	if n > 0 {
+		name += "." + strconv.Itoa(n)
+	}
+	return name
+}
+
 // LoadLock is the file by which loads of a host take turns, as long as a boot of
 // it lasts.
 func (s *Share) LoadLock(host, boot string) string { return s.loaded(host, boot+lockSuffix) }
@@ -137,6 +147,9 @@ func Content(link, digest string, n int) string {
 
 // DigestDigits is how many hexadecimal digits a digest has in a name.
 const DigestDigits = 12
+
+// UnreadSuffix is what the name of a record goes on with that [Unread] names.
+const UnreadSuffix = ".unread"
 
 // What names of files begin or end with.
 const (

@@ -3,6 +3,7 @@ package share
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -89,5 +90,28 @@ func TestTurnWithoutLocks(t *testing.T) {
 	s.flock = func(int, int) error { return unix.EBADF }
 	if _, err := s.Turn(t.Context(), turn(s)); !errors.Is(err, unix.EBADF) {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestTurnOutsideOfAShare is the turn by a file that is in no share: whoever takes
+// it waits for others, and there is none where nobody can write.
+func TestTurnOutsideOfAShare(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "boot.lock")
+	done, err := TakeTurn(t.Context(), file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if _, err := TakeTurn(ctx, file); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v", err)
+	}
+	done()
+	for _, file := range []string{file, filepath.Join(t.TempDir(), "none/boot.lock")} {
+		done, err := TakeTurn(t.Context(), file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done()
 	}
 }

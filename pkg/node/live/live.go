@@ -18,9 +18,9 @@ const (
 // Main is the module that all others of a driver need.
 const Main = "nvidia"
 
-// Family are the modules that a driver package has, as lsmod names them, each
-// after those that it needs.
-var Family = []string{Main, "nvidia_uvm", "nvidia_modeset", "nvidia_drm", "nvidia_peermem"}
+// Family are the modules that a driver package has, as lsmod names them, in the
+// order in which they are loaded: each after those that it needs.
+var Family = []string{Main, "nvidia_modeset", "nvidia_drm", "nvidia_uvm", "nvidia_peermem"}
 
 // Module is a module that the kernel has now.
 type Module struct {
