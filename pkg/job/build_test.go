@@ -3,6 +3,7 @@ package job
 import (
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,7 +11,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
+	"github.com/k8sp/cuda/pkg/kernel/source"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -38,6 +41,85 @@ func TestBuild(t *testing.T) {
 	left, err := os.ReadDir(filepath.Join(f.share, ".builder/scratch"))
 	if len(left) > 0 {
 		t.Errorf("scratch is left: %v, %v", left, err)
+	}
+	if strings.Contains(o.log, `"level":"warn"`) {
+		t.Errorf("there is nothing to warn of:\n%s", o.log)
+	}
+	for _, what := range []string{"unpacking the driver, preparing the kernel tree, compiling and publishing", "laying out the driver's libraries", "publishing"} {
+		if !slices.ContainsFunc(strings.Split(o.log, "\n"), func(line string) bool {
+			return strings.Contains(line, "disk space for "+what+`"`) && strings.Contains(line, `"free":`) && !strings.Contains(line, "not known")
+		}) {
+			t.Errorf("nothing is said of the disk space for %s:\n%s", what, o.log)
+		}
+	}
+	if m := f.manifest(t); m.Source.Rung != source.RungLocal || m.Source.Ref != "linux" || m.Source.Commit == "" {
+		t.Errorf("%+v", m.Source)
+	}
+}
+
+// TestWhatIsTheUsersStaysTheirs has the share be another's than the kernel's source
+// that a build was pointed at.
+func TestWhatIsTheUsersStaysTheirs(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		t.Skip("only root may give files away")
+	}
+	f := newFixture(t)
+	if err := os.Chown(f.share, 1, 1); err != nil {
+		t.Fatal(err)
+	}
+	o := f.mustBuild(t)
+	for path, want := range map[string]uint32{f.source: 0, filepath.Join(f.source, "Makefile"): 0, o.Manifest: 1, o.UserSpace: 1, filepath.Join(f.share, ".builder/logs"): 1} {
+		var is unix.Stat_t
+		if err := unix.Stat(path, &is); err != nil || is.Uid != want {
+			t.Errorf("%s is of %d, want %d (%v)", path, is.Uid, want, err)
+		}
+	}
+}
+
+// TestOptionsThatMakeNoSense are refused before anything is written.
+func TestOptionsThatMakeNoSense(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	for _, c := range []struct {
+		change func(*Options)
+		says   string
+	}{
+		{func(o *Options) { o.ModuleType = "closed" }, `"closed" is not a module type. Name one of auto, proprietary, open`},
+		{func(o *Options) { o.Allow = []string{"signature", "sign"} }, `"sign" is not a check`},
+		{func(o *Options) { o.Exclude = []string{"nvidia"} }, "nvidia cannot be left out"},
+		{func(o *Options) { o.Modules = []string{"nouveau"} }, `"nouveau" is not a module`},
+		{func(o *Options) { o.UserSpace = "some" }, `"some" is not a part of the driver's user-space side`},
+		{func(o *Options) { o.DriverSHA256 = "0a0b" }, `"0a0b" is not a SHA-256`},
+		{func(o *Options) { o.Jobs = -1 }, "cannot be negative"},
+		{func(o *Options) { o.BuildTimeout = -1 }, "cannot be negative"},
+		{func(o *Options) { o.Host.ImageSHA256 = strings.Repeat("0", 64) }, "a digest of a kernel image was given, and no image"},
+		{func(o *Options) { o.Host.Image, o.Host.ImageSHA256 = "/vmlinuz", "0a0b" }, `"0a0b" is not a SHA-256`},
+	} {
+		o := f.build(t, c.change)
+		if stage.ExitCode(o.err) != 2 || !strings.Contains(o.err.Error(), c.says) {
+			t.Errorf("%v, want a wrong usage with %q", o.err, c.says)
+		}
+		if _, err := os.Stat(filepath.Join(f.share, ".builder/logs")); !errors.Is(err, os.ErrNotExist) || len(o.ran) > 0 {
+			t.Errorf("%s: it ran %q (%v)", c.says, o.ran, err)
+		}
+	}
+}
+
+// TestCompiler is the one that the options find, and is warned of where it is not
+// the kernel's own.
+func TestCompiler(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	o := f.build(t, func(o *Options) { o.LookPath = func(string) (string, error) { return "", fs.ErrNotExist } })
+	if stage.ExitCode(o.err) != 13 || len(o.ran) > 0 {
+		t.Errorf("without any: %v, ran %q", o.err, o.ran)
+	}
+	f.write(t, "host/proc/version", strings.Replace(testBanner, "12.2.0", "11.2.0", 1)+"\n")
+	if o := f.mustBuild(t); !slices.ContainsFunc(strings.Split(o.log, "\n"), func(line string) bool {
+		return strings.Contains(line, `"level":"warn"`) && strings.Contains(line, "gcc-12")
+	}) {
+		t.Errorf("it is not said that the compiler is another:\n%s", o.log)
 	}
 }
 
@@ -246,6 +328,9 @@ func TestKernelImageDigest(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.mustBuild(t, func(o *Options) { o.Host.Image, o.Host.ImageSHA256 = path, digest })
+	if _, err := os.Stat("image"); err == nil {
+		t.Errorf("a copy is left in the working folder: %v", os.Remove("image"))
+	}
 	if m := f.manifest(t); m.Target.BuildID != "0a0b" || m.Target.Symbols.From != "--kernel-image" {
 		t.Errorf("%+v", m.Target)
 	}
@@ -263,11 +348,15 @@ func TestFailureLeavesWhatWasPublished(t *testing.T) {
 		if err := os.RemoveAll(filepath.Join(f.share, ".builder/prepared")); err != nil {
 			t.Fatal(err)
 		}
-		if o := f.build(t, rebuild); stage.ExitCode(o.err) != code {
+		o := f.build(t, rebuild)
+		if stage.ExitCode(o.err) != code {
 			t.Errorf("%s fails: %v, want exit code %d", program, o.err, code)
 		}
 		if f.published(t) != published {
 			t.Errorf("%s fails: what was published is another now", program)
+		}
+		if strings.Contains(o.log, "cannot tell whether the kernel source lacks a file") {
+			t.Errorf("%s fails: a source of the user's own lacks nothing that builder left out:\n%s", program, o.log)
 		}
 	}
 }

@@ -1,8 +1,10 @@
 package job
 
 import (
+	"strings"
 	"testing"
 
+	"github.com/k8sp/cuda/pkg/cuda/userspace"
 	"github.com/k8sp/cuda/pkg/kernel/source"
 	"github.com/k8sp/cuda/pkg/share"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -36,5 +38,36 @@ func TestSpaceFrom(t *testing.T) {
 				t.Errorf("%+v for %q, want %+v for %q", need, does, want, tt.does)
 			}
 		})
+	}
+}
+
+// TestNeedSpace has no disk have room for a source.
+func TestNeedSpace(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	s, err := newSite(f.options, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.needSpace(t.Context(), stage.Source, share.Space{Bytes: 1 << 60}, share.Space{}); stage.ExitCode(err) != 12 ||
+		!strings.Contains(err.Error(), "fetching the kernel source, preparing the kernel tree, compiling and publishing needs") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestSpaceOfLibraries(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		libraries libraries
+		choice    userspace.Choice
+		want      share.Space
+	}{
+		{libraries{}, userspace.Choice{Bytes: 60e6}, share.Space{Bytes: 60e6, Files: 300}},
+		{libraries{}, userspace.Choice{}, share.Space{}},
+		{libraries{done: true}, userspace.Choice{Bytes: 60e6}, share.Space{}},
+	} {
+		if got := c.libraries.space(c.choice); got != c.want {
+			t.Errorf("%+v of %+v: %+v, want %+v", c.libraries, c.choice, got, c.want)
+		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/k8sp/cuda/pkg/node/devices"
+	"github.com/k8sp/cuda/pkg/stage"
 )
 
 // TestLoadWithDamagedUserSpace has a library be changed before a load, and after.
@@ -43,6 +44,82 @@ func TestLoadWithDamagedUserSpace(t *testing.T) {
 	m.unload(t)
 	if _, err := os.Stat(spec); !os.IsNotExist(err) {
 		t.Errorf("the specification is still there: %v", err)
+	}
+}
+
+// TestOfKind has an error that has a kind keep it.
+func TestOfKind(t *testing.T) {
+	t.Parallel()
+	plain := errors.New("plain")
+	for _, tt := range []struct {
+		err  error
+		want string
+	}{
+		{&stage.Error{Stage: stage.Load}, "cdi"},
+		{&stage.Error{Stage: stage.Load, Kind: "device-files"}, "device-files"},
+		{refuse([]Finding{NoMknod.Of("/dev")}, nil), "cap-mknod"},
+	} {
+		var got *stage.Error
+		if err := ofKind("cdi", tt.err); !errors.As(err, &got) || got.Kind != tt.want {
+			t.Errorf("%v is of the kind %q, want %q", tt.err, got.Kind, tt.want)
+		}
+	}
+	if got := ofKind("cdi", plain); got != plain {
+		t.Errorf("%v, want %v", got, plain)
+	}
+	if got := ofKind("cdi", nil); got != nil {
+		t.Errorf("%v of no error", got)
+	}
+}
+
+// TestMayUse has a container that may open no device it makes be held against the
+// one file that every program opens: others that it has say nothing.
+func TestMayUse(t *testing.T) {
+	t.Parallel()
+	null := devices.File{Path: "null", Major: 1, Minor: 3, Mode: 0o666} // which every machine has
+	refused := &os.PathError{Op: "open", Path: "/dev", Err: unix.EPERM}
+	for _, tt := range []struct {
+		name   string
+		state  string
+		opened error
+		mounts string
+		want   bool
+	}{
+		{"it may", AlreadyLoaded, nil, disk, true},
+		{"it may not", AlreadyLoaded, refused, disk, false},
+		{"it may not, which was looked at before", Loaded, refused, disk, true},
+		{"it may not, with the host's /dev", AlreadyLoaded, refused, disk + "33 25 0:5 / /dev rw - devtmpfs udev rw\n", true},
+	} {
+		l := &loader{
+			LoadOptions: LoadOptions{Dev: "/dev"}, result: LoadResult{State: tt.state},
+			access: access{own: root(t, map[string]string{"proc/self/mountinfo": tt.mounts}), kernel: answers{opened: tt.opened}},
+		}
+		err := l.mayUse([]devices.File{null})
+		var found *FindingsError
+		if is := errors.As(err, &found); tt.want && err != nil || !tt.want && (!is || found.Findings[0] != DeviceCgroup.Of("/dev")) {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+}
+
+// TestLoadGivesTheSpecificationToTheOwner has a share be somebody else's.
+func TestLoadGivesTheSpecificationToTheOwner(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	owner := os.Getuid()
+	if owner == 0 { // then it can be
+		owner = 1
+		if err := os.Chown(m.share, owner, owner); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := m.load(t, nil)
+	var is unix.Stat_t
+	if err := unix.Stat(got.CDI, &is); err != nil || int(is.Uid) != owner {
+		t.Errorf("%s is of %d, want %d (%v)", got.CDI, is.Uid, owner, err)
+	}
+	if said := m.log.String(); strings.Contains(said, "its owner stays root") {
+		t.Errorf("%s", said)
 	}
 }
 
@@ -118,9 +195,12 @@ func TestLoadRecordsDeviceFiles(t *testing.T) {
 			t.Errorf("recorded before: %q, want %q", got, want)
 		}
 	}
-	for range 2 { // the second time there is nothing to make
+	for _, made := range []string{`"made":2`, `"made":0`} { // the second time there is nothing to make
 		if got := m.load(t, nil); len(got.Files) != 3 {
 			t.Errorf("%+v", got)
+		}
+		if said := m.log.String(); !strings.Contains(said, made) {
+			t.Errorf("it does not say %s:\n%s", made, said)
 		}
 		if got := m.filesRecorded(t); !slices.Equal(got, want) {
 			t.Errorf("recorded: %q, want %q", got, want)

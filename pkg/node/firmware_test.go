@@ -6,6 +6,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/k8sp/cuda/pkg/cuda"
+	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/modules"
 )
 
 // TestLoadRemindsOfFirmware has the kernel forget where firmware is, as when
@@ -25,10 +29,85 @@ func TestLoadRemindsOfFirmware(t *testing.T) {
 	if got := m.firmwarePath(t); got != want {
 		t.Errorf("the search path is %q, want %q", got, want)
 	}
+	if said := m.log.String(); strings.Contains(said, "may not find firmware") {
+		t.Errorf("%s", said)
+	}
 	// What was before the first load is somebody else's to know.
 	all := slices.DeleteFunc(m.recorded(t), func(c change) bool { return !is[firmwarePath](c) })
 	if !slices.Equal(all, []change{firmwarePath{want, "/theirs"}}) {
 		t.Errorf("recorded: %+v", all)
+	}
+}
+
+// TestLoadCannotRemindOfFirmware has a container be unable to, which stops nothing.
+func TestLoadCannotRemindOfFirmware(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.load(t, nil)
+	remove(t, filepath.Join(m.own, "sys"), filepath.Join(m.host, "sys/module/firmware_class"))
+	if got := m.load(t, nil); got.State != AlreadyLoaded || got.Firmware != "" {
+		t.Errorf("%+v", got)
+	}
+	if said := m.log.String(); !strings.Contains(said, "may not find firmware") || !strings.Contains(said, "firmware_class.path is read-only") {
+		t.Errorf("%s", said)
+	}
+}
+
+// TestLoadUsesTheFirmwareThatIsThere has the host have it where the kernel looks
+// already: nothing is set.
+func TestLoadUsesTheFirmwareThatIsThere(t *testing.T) {
+	t.Parallel()
+	const path = "/theirs"
+	for _, tt := range []struct {
+		name  string
+		files []string // of the two that the modules name
+		dir   string
+		own   bool
+	}{
+		{"all of it", []string{"gsp_ga10x.bin", "gsp_tu10x.bin"}, path, true},
+		{"half of it", []string{"gsp_ga10x.bin"}, path, false},
+		{"all of it, elsewhere", []string{"gsp_ga10x.bin", "gsp_tu10x.bin"}, "/elsewhere", false},
+		{"all of it, in the kernel's own folder", []string{"gsp_ga10x.bin", "gsp_tu10x.bin"}, "/lib/firmware", true},
+	} {
+		m := newMachine(t)
+		m.setFirmware(t, path)
+		for _, name := range tt.files {
+			write(t, filepath.Join(m.host, tt.dir, "nvidia", testDriver, name), "firmware\n")
+		}
+		want := m.published("firmware")
+		if tt.own {
+			want = path
+		}
+		if m.load(t, nil); m.firmwarePath(t) != want {
+			t.Errorf("%s: the search path is %q, want %q", tt.name, m.firmwarePath(t), want)
+		}
+	}
+}
+
+func TestNeedsFirmware(t *testing.T) {
+	t.Parallel()
+	const without = "NVreg_X=1 NVreg_EnableGpuFirmware=0"
+	with := kernel.PCIDevice{Vendor: 0x10de, Device: 0x2330, Class: 0x030200}
+	old := kernel.PCIDevice{Vendor: 0x10de, Device: 0x1db4, Class: 0x030200}
+	for _, tt := range []struct {
+		name, form, values string
+		gpus               []kernel.PCIDevice
+		want               bool
+	}{
+		{"proprietary", cuda.Proprietary, "", []kernel.PCIDevice{with}, true},
+		{"proprietary, told to do without", cuda.Proprietary, without, []kernel.PCIDevice{with}, false},
+		{"proprietary, told not to", cuda.Proprietary, "NVreg_EnableGpuFirmware=1", []kernel.PCIDevice{with}, true},
+		{"open, which cannot do without", cuda.Open, without, []kernel.PCIDevice{with}, true},
+		{"a GPU without a GSP", cuda.Proprietary, "", []kernel.PCIDevice{old}, false},
+		{"one of each", cuda.Proprietary, "", []kernel.PCIDevice{old, with}, true},
+		{"no GPU", cuda.Open, "", nil, false},
+	} {
+		i := insertion{values: map[string]string{"nvidia": tt.values}, loader: &loader{
+			gpus: tt.gpus, found: modules.Found{Manifest: modules.Manifest{Driver: modules.DriverInfo{ModuleType: tt.form}}},
+		}}
+		if got := i.needsFirmware(); got != tt.want {
+			t.Errorf("%s: %t, want %t", tt.name, got, tt.want)
+		}
 	}
 }
 

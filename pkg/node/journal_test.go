@@ -61,6 +61,9 @@ func TestJournalIsWrittenDown(t *testing.T) {
 		if got, err := j.place.read(); err != nil || len(got) > 0 {
 			t.Errorf("of nothing to undo: %+v, %v", got, err)
 		}
+		if _, err := os.Stat(j.place.file); !os.IsNotExist(err) {
+			t.Errorf("of nothing to undo there is a file: %v", err)
+		}
 	}
 	write(t, j.place.file, "{")
 	if _, err := j.place.read(); err == nil || !strings.Contains(err.Error(), j.place.file) {
@@ -194,6 +197,23 @@ func TestJournalMakes(t *testing.T) {
 		err := j.make(t.Context(), tt.planned, func() ([]change, error) { return tt.made, tt.err })
 		if diff := cmp.Diff(tt.want, j.changes()); diff != "" || !errors.Is(err, tt.err) {
 			t.Errorf("%s: %v (-want +got):\n%s", tt.name, err, diff)
+		}
+	}
+}
+
+// TestJournalOfNoChange has nothing be written down where nothing is changed.
+func TestJournalOfNoChange(t *testing.T) {
+	t.Parallel()
+	j := journal{place: (&machine{share: t.TempDir(), own: t.TempDir()}).place(t), entries: with(nil, everyChange)}
+	for _, tt := range []struct {
+		planned []change
+		there   bool
+	}{{nil, false}, {[]change{inTreeModule{"drm"}}, true}} {
+		if err := j.make(t.Context(), tt.planned, func() ([]change, error) { return tt.planned, nil }); err != nil {
+			t.Error(err)
+		}
+		if _, err := os.Stat(j.place.file); (err == nil) != tt.there {
+			t.Errorf("%d changes: %v", len(tt.planned), err)
 		}
 	}
 }

@@ -214,6 +214,11 @@ func TestLoadRefuses(t *testing.T) {
 			m.kernel.Refuse["nvidia"] = unix.ENODEV
 			m.kernel.Says["nvidia"] = "<3>[1.0] NVRM: No NVIDIA GPU found.\n"
 		}, nil, "not-served", []string{"10de:2330 at 0000:65:00.0"}, []string{"+nvidia"}},
+		{"a driver that finds no GPU where there is none", func(t *testing.T, m *machine) {
+			remove(t, filepath.Join(m.host, "sys/bus/pci"))
+			m.kernel.Refuse["nvidia"] = unix.ENODEV
+			m.kernel.Says["nvidia"] = "<3>[1.0] NVRM: No NVIDIA GPU found.\n"
+		}, func(o *LoadOptions) { o.TryWithoutDevice = true }, "no-device", []string{"no NVIDIA GPU on the PCI bus"}, []string{"+nvidia"}},
 		{"a driver that does not know the GPU", func(_ *testing.T, m *machine) {
 			m.kernel.Refuse["nvidia"] = unix.ENODEV
 			m.kernel.Says["nvidia"] = "<3>[1.0] NVRM: The NVIDIA GPU 0000:65:00.0 (PCI ID: 10de:2901)\n<3>[1.0] NVRM: installed in this system requires use of the NVIDIA open kernel modules.\n"
@@ -334,6 +339,10 @@ func TestLoadWithoutWhatCUDANeedsNot(t *testing.T) {
 		{"blacklisted", func(t *testing.T, m *machine) {
 			write(t, filepath.Join(m.host, "proc/cmdline"), "quiet module_blacklist=nvidia_modeset\n")
 		}, display},
+		{"the kernel's own modules not to be seen, of which video is there", func(t *testing.T, m *machine) {
+			remove(t, filepath.Join(m.host, "lib/modules"))
+			write(t, filepath.Join(m.host, "sys/module/video/parameters/README"), "")
+		}, display[1:]},
 		{"its drm not to be read", func(t *testing.T, m *machine) {
 			tree := filepath.Join(m.host, "lib/modules", testRelease)
 			write(t, filepath.Join(tree, "modules.dep"), "kernel/drivers/gpu/drm/drm.ko:\n")
@@ -364,6 +373,20 @@ func TestLoadWithoutWhatCUDANeedsNot(t *testing.T) {
 				t.Errorf("asked for: %q\n%s", names, said)
 			}
 		})
+	}
+}
+
+// TestLoadWithoutTheKernelsOwnModules has /lib/modules not be seen by a load that
+// needs nothing of it: all is there.
+func TestLoadWithoutTheKernelsOwnModules(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	remove(t, filepath.Join(m.host, "lib/modules"))
+	for _, name := range []string{"video", "drm", "drm_kms_helper"} {
+		write(t, filepath.Join(m.host, "sys/module", name, "parameters/README"), "")
+	}
+	if got := m.load(t, nil); !slices.Equal(got.Modules, testModules) || len(got.LeftOut) > 0 {
+		t.Errorf("loaded %q without %q", got.Modules, got.LeftOut)
 	}
 }
 

@@ -256,6 +256,12 @@ func TestRemove(t *testing.T) {
 	if _, err := os.Stat(file); err != nil {
 		t.Error(err)
 	}
+	// A folder in its place, which is not empty.
+	dir = t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, FileName, "theirs"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	wantLoadError(t, Remove(dir), FileName+" cannot be removed")
 }
 
 func TestWriteMakesTheFolder(t *testing.T) {

@@ -1,6 +1,8 @@
 package devices
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -62,10 +64,54 @@ func TestMayOpen(t *testing.T) {
 			t.Errorf("%+v: %v", n, err)
 		}
 	}
+	// Each of them is looked at, also after one that may be opened.
+	wantLoadError(t, Check("/dev", []File{null, {Path: "absent", Major: 1, Minor: 3, Mode: 0o666}}), "/dev/absent is not there")
 	if err := Open("/dev", null); err != nil {
 		t.Error(err)
 	}
 	wantLoadError(t, Open("/dev", File{Path: "absent"}), "cannot be opened")
+}
+
+// TestOpenDevice has a folder stand in for a device that may be read only:
+// nobody may open one to write, root neither.
+func TestOpenDevice(t *testing.T) {
+	t.Parallel()
+	dev := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dev, "readable"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		path string
+		mode fs.FileMode
+		want error
+	}{
+		{"readable", 0o444, nil},
+		{"readable", 0o400, nil},
+		{"readable", 0o666, unix.EISDIR},
+		{"readable", 0o200, unix.EISDIR},
+		{"absent", 0o444, unix.ENOENT},
+	} {
+		if err := openDevice(dev, File{Path: c.path, Mode: c.mode}); err != c.want {
+			t.Errorf("%s of mode %04o: %v, want %v", c.path, c.mode, err, c.want)
+		}
+	}
+}
+
+// TestMayOpenWithoutDevices has a mount on which no device may be opened, which
+// access(2) does not tell.
+func TestMayOpenWithoutDevices(t *testing.T) {
+	t.Parallel()
+	for _, file := range []string{"/proc/version", "/sys/kernel/notes", "/dev/shm"} {
+		var st unix.Statfs_t
+		if err := unix.Statfs(file, &st); err != nil || st.Flags&unix.ST_NODEV == 0 {
+			continue
+		}
+		if err := mayOpen(filepath.Dir(file), File{Path: filepath.Base(file), Mode: 0o444}); !errors.Is(err, unix.EACCES) {
+			t.Errorf("%s: %v, want %v", file, err, unix.EACCES)
+		}
+		return
+	}
+	t.Skip("this machine has no mount with nodev")
 }
 
 func TestExplainOpen(t *testing.T) {

@@ -18,8 +18,8 @@ import (
 type fakeSystem struct {
 	numbers map[uint64]uint64 // by inode
 	owners  map[uint64]string
-	// refuse is what mknod says.
-	refuse error
+	// refuse is what mknod says, refuseOwner what chown does.
+	refuse, refuseOwner error
 }
 
 func newFake() *fakeSystem {
@@ -58,6 +58,9 @@ func (f *fakeSystem) system() system {
 			return nil
 		},
 		chown: func(fd, uid, gid int) error {
+			if f.refuseOwner != nil {
+				return f.refuseOwner
+			}
 			var st unix.Stat_t
 			if err := unix.Fstat(fd, &st); err != nil {
 				return err
@@ -202,6 +205,48 @@ func TestMakeLinksByNumber(t *testing.T) {
 		t.Fatal(err)
 	}
 	want(t, f.show(t, dev), "char/ 0755", "char/195:255 file")
+}
+
+// TestMakeKeepsALinkThatIsRight has a link by number not be made anew each time.
+func TestMakeKeepsALinkThatIsRight(t *testing.T) {
+	t.Parallel()
+	f, dev := newFake(), t.TempDir()
+	if err := os.Mkdir(filepath.Join(dev, "char"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	var links [2]fs.FileInfo
+	for i := range links {
+		f.mustMake(t, dev, gpu0)
+		var err error
+		if links[i], err = os.Lstat(filepath.Join(dev, "char/195:0")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !os.SameFile(links[0], links[1]) {
+		t.Error("a link that was right was replaced")
+	}
+}
+
+// TestMakeWithoutCapChown makes the files that are root's in a container that may
+// not give files away, and leaves nothing of one that would be somebody's.
+func TestMakeWithoutCapChown(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		uid, gid int
+		refused  bool
+	}{{0, 0, false}, {7, 0, true}, {0, 44, true}, {7, 44, true}} {
+		f, dev := newFake(), t.TempDir()
+		f.refuseOwner = unix.EPERM
+		made, err := f.make(t, dev, File{Path: "nvidia0", Major: 195, Mode: 0o644, UID: c.uid, GID: c.gid})
+		if errors.Is(err, unix.EPERM) != c.refused || (len(made) == 0) != c.refused {
+			t.Errorf("of %d:%d: %v, made %v", c.uid, c.gid, err, made)
+		}
+		if c.refused {
+			want(t, f.show(t, dev))
+		} else {
+			want(t, f.show(t, dev), "nvidia0 195:0 0644 0:0")
+		}
+	}
 }
 
 func TestRemoveLeavesWhatIsNotOurs(t *testing.T) {

@@ -3,6 +3,7 @@ package devices
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -76,6 +77,10 @@ func TestPlan(t *testing.T) {
 		{"a GPU's own MIG instance", map[string]string{
 			"proc/driver/nvidia/capabilities/gpu0/mig/gi1/access": "DeviceFileMinor: 12\nDeviceFileMode: 292\nDeviceFileModify: 1\n",
 		}, append([]string{h100[0], "nvidia-caps/nvidia-cap12 241:12 0444 0:0"}, h100[1:]...)},
+		{"capabilities in folders, but for those that are too deep", map[string]string{
+			"proc/driver/nvidia/capabilities/1/2/3/4/5/6/7/8/access":   "DeviceFileMinor: 8\nDeviceFileMode: 292\n",
+			"proc/driver/nvidia/capabilities/1/2/3/4/5/6/7/8/9/access": "DeviceFileMinor: 9\nDeviceFileMode: 292\n",
+		}, slices.Insert(slices.Clone(h100), 2, "nvidia-caps/nvidia-cap8 241:8 0444 0:0")},
 		{"two GPUs, numbered as the driver says", merge(bare, map[string]string{
 			"proc/devices": older,
 			oneGPU:         "Device Minor: \t 1\n",

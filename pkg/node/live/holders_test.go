@@ -1,12 +1,16 @@
 package live
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/k8sp/cuda/pkg/kernel"
 )
 
 func TestFirmware(t *testing.T) {
@@ -36,11 +40,47 @@ func TestFirmware(t *testing.T) {
 			t.Errorf("wrote %q, want %q", got, want)
 		}
 	}
-	if err := f.Set("/" + strings.Repeat("x", MaxFirmwarePath)); err == nil {
+	longest := "/" + strings.Repeat("x", MaxFirmwarePath-1)
+	if err := f.Set(longest); err != nil {
+		t.Error(err)
+	}
+	if err := f.Set(longest + "x"); err == nil {
 		t.Error("a path was taken that the kernel would not take")
 	}
 	if f := ReadFirmware(root(t, nil), root(t, nil)); f.Writable() == nil {
 		t.Error("a parameter that is not there can be set")
+	}
+}
+
+// TestFirmwareIsSetWhereItCanBe has folders be in the parameter's place: nobody
+// may write them, as nobody may a parameter in a /sys that is read-only.
+func TestFirmwareIsSetWhereItCanBe(t *testing.T) {
+	t.Parallel()
+	readOnly := func() *kernel.Root { return root(t, map[string]string{firmwarePath + "/README": ""}) }
+	host := root(t, map[string]string{firmwarePath: "/theirs\n"})
+	f := ReadFirmware(host, readOnly())
+	if err := f.Writable(); err != nil {
+		t.Error(err)
+	}
+	if err := f.Set("/srv"); err != nil {
+		t.Error(err)
+	}
+	if got := host.Text(firmwarePath); got != "/srv" {
+		t.Errorf("the host's is %q", got)
+	}
+	for name, host := range map[string]*kernel.Root{"read-only as well": readOnly(), "not to be seen": root(t, nil)} {
+		if err := ReadFirmware(host, readOnly()).Writable(); !errors.Is(err, unix.EISDIR) {
+			t.Errorf("where the host's is %s: %v, want %v", name, err, unix.EISDIR)
+		}
+	}
+}
+
+func TestMissing(t *testing.T) {
+	t.Parallel()
+	dir := root(t, map[string]string{"nvidia/1.2/gsp_tu10x.bin": "", "nvidia/1.2/gsp_ga10x.bin/README": ""}).Dir()
+	got := Missing(dir, []string{"nvidia/1.2/gsp_tu10x.bin", "nvidia/1.2/gsp_ga10x.bin", "nvidia/1.3/gsp_tu10x.bin"})
+	if diff := cmp.Diff([]string{"nvidia/1.2/gsp_ga10x.bin", "nvidia/1.3/gsp_tu10x.bin"}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

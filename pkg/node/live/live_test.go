@@ -10,7 +10,7 @@ func TestRead(t *testing.T) {
 	s := Read(root(t, map[string]string{
 		"proc/modules": "nvidia_uvm 1830912 2 - Live 0x0000000000000000 (O)\n" +
 			"nvidia 14299136 5 nvidia_uvm, Live 0x0000000000000000 (PO)\n" +
-			"drm 634880 1 - Loading 0x0000000000000000\nshort\n",
+			"drm 634880 1 - Loading 0x0000000000000000\nttm 1 0 - Live\nshort\nttm_short 1 0 -\n",
 		"sys/module/nvidia/version":                      "580.159.04\n",
 		"sys/module/nvidia/srcversion":                   "ABCDEF0123456789ABCDEF0\n",
 		"sys/module/nvidia/initstate":                    "live\n",
@@ -23,6 +23,7 @@ func TestRead(t *testing.T) {
 		"nvidia":     {Name: "nvidia", References: 5, Holders: []string{"nvidia_uvm"}, Version: "580.159.04", SrcVersion: "ABCDEF0123456789ABCDEF0", BuildID: "deadbeef", Live: true},
 		"nvidia_uvm": {Name: "nvidia_uvm", References: 2, Live: true},
 		"drm":        {Name: "drm", References: 1},
+		"ttm":        {Name: "ttm", Live: true},
 	}
 	if diff := cmp.Diff(want, s.Loaded); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -45,6 +45,9 @@ func TestHostPath(t *testing.T) {
 		{"mounted twice, the first of them covered", overlay + "601 600 8:17 /share /opt/share rw - xfs /dev/sdb1 rw\n",
 			disk + "40 25 8:17 / /mnt rw - xfs /dev/sdb1 rw\n41 25 0:99 / /mnt rw - tmpfs tmpfs rw\n42 25 8:17 / /srv rw - xfs /dev/sdb1 rw\n",
 			"/opt/share", "/srv/share", true},
+		{"mounted twice, the last of them the one to go by", overlay + "601 600 8:17 /share /opt/share rw - xfs /dev/sdb1 rw\n",
+			disk + "40 25 8:17 / /mnt rw - xfs /dev/sdb1 rw\n42 25 8:17 / /srv rw - xfs /dev/sdb1 rw\n",
+			"/opt/share", "/srv/share", true},
 		{"spaces", overlay + `601 600 8:9 /home/a\040b /opt/share rw - ext4 /dev/sda9 rw` + "\n", disk, "/opt/share", "/home/a b", true},
 		{"not mounted on the host", overlay + "601 600 8:33 / /opt/share rw - ext4 /dev/sdc1 rw\n", disk, "/opt/share", "", false},
 		{"a name that only begins alike", overlay + "601 600 8:17 /data /opt/share rw - xfs /dev/sdb1 rw\n", disk + "40 25 8:17 /dat /srv rw - xfs /dev/sdb1 rw\n",
@@ -90,6 +93,10 @@ func TestHostPathOfTheFirstNamespace(t *testing.T) {
 func TestParseMountsPassesOverWhatItCannotRead(t *testing.T) {
 	got := ParseMounts("\n25\n25 1 8:9 / / rw\n25 1 8:9 / / rw -\n36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw\n")
 	if len(got) != 1 || got[0].Point != "/mnt2" || got[0].Root != "/mnt1" || got[0].Type != "ext3" {
+		t.Errorf("%+v", got)
+	}
+	// What follows the type is not needed.
+	if got := ParseMounts("25 1 8:9 / /srv rw - ext4\n"); len(got) != 1 || got[0] != (Mount{Device: "8:9", Root: "/", Point: "/srv", Type: "ext4"}) {
 		t.Errorf("%+v", got)
 	}
 }

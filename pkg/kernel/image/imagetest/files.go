@@ -21,7 +21,8 @@ func ELF(kind elf.Type, machine elf.Machine, sections []Section) []byte {
 		names = append(names, s.Name+"\x00"...)
 	}
 	sections[len(sections)-1].Data = names
-	h := elf.Header64{Type: uint16(kind), Machine: uint16(machine), Ehsize: 64, Shentsize: 64,
+	headers[len(sections)-1].Type = uint32(elf.SHT_STRTAB)
+	h := elf.Header64{Type: uint16(kind), Machine: uint16(machine), Version: uint32(elf.EV_CURRENT), Ehsize: 64, Shentsize: 64,
 		Shnum: uint16(len(sections)), Shstrndx: uint16(len(sections) - 1)}
 	copy(h.Ident[:], elf.ELFMAG+"\x02\x01\x01")
 	body := []byte{}

@@ -1,0 +1,183 @@
+package job
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/k8sp/cuda/pkg/cuda"
+	"github.com/k8sp/cuda/pkg/modules"
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+// TestPlanNamesTheDriver says where it is, or is to come from, and what is built
+// of it.
+func TestPlanNamesTheDriver(t *testing.T) {
+	t.Parallel()
+	digest := strings.Repeat("0a", 32)
+	for _, c := range []struct {
+		name   string
+		change func(*Options)
+		stage  stage.Name
+		says   []string
+		not    string
+	}{
+		{"it is there", func(*Options) {}, stage.Driver,
+			[]string{"driver " + testDriver + " from ", "/cuda/NVIDIA-Linux-x86_64-" + testDriver + "; proprietary modules"}, "downloaded"},
+		{"it is not, and its digest is given", func(o *Options) { o.DriverVersion, o.DriverSHA256 = "999.1", strings.ToUpper(digest) }, stage.Driver,
+			[]string{"driver 999.1 from " + cuda.Server, ", downloaded to ", " if its digest is sha256:" + digest}, ""},
+		{"it is not, on a server of one's own", func(o *Options) {
+			o.DriverVersion, o.DriverBaseURL, o.Allow = "999.1", "http://127.0.0.1:9/drivers", []string{cuda.DigestCheck}
+		}, stage.Driver, []string{"driver 999.1 from http://127.0.0.1:9/drivers, downloaded to "}, "digest"},
+		{"all modules", func(*Options) {}, stage.Build, []string{"proprietary modules"}, "without"},
+		{"fewer modules", func(o *Options) { o.Exclude = []string{"nvidia-drm", "nvidia-peermem"} }, stage.Build,
+			[]string{"proprietary modules without nvidia-drm, nvidia-peermem"}, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			c.change(&f.options)
+			steps, err := Plan(t.Context(), f.options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var does string
+			for _, s := range steps {
+				if s.Stage == c.stage {
+					does += s.Does + "\n"
+				}
+			}
+			for _, part := range c.says {
+				if !strings.Contains(does, part) {
+					t.Errorf("it does not say %q:\n%s", part, does)
+				}
+			}
+			if c.not != "" && strings.Contains(does, c.not) {
+				t.Errorf("it says %q:\n%s", c.not, does)
+			}
+		})
+	}
+}
+
+// TestDriverThatIsNotThere is downloaded, where that is allowed and its digest known.
+func TestDriverThatIsNotThere(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		http.Error(w, "no such driver", http.StatusNotFound)
+	}))
+	t.Cleanup(server.Close)
+	digest := strings.Repeat("0a", 32)
+	for _, c := range []struct {
+		name   string
+		change func(*Options)
+		says   string
+		asks   bool
+	}{
+		{"with a digest", func(o *Options) { o.DriverSHA256 = digest }, "404", true},
+		{"with a digest, and others allowed", func(o *Options) { o.DriverSHA256, o.Allow = digest, []string{cuda.DigestCheck} }, "404", true},
+		{"without a digest", func(*Options) {}, "is not downloaded unseen, as no digest of it is known", false},
+		{"without a digest, which is allowed", func(o *Options) { o.Allow = []string{cuda.DigestCheck} }, "404", true},
+		{"offline", func(o *Options) { o.DriverSHA256, o.Offline = digest, true }, "driver 999.1 was not downloaded earlier, and --offline forbids to do so", false},
+		{"offline, without a digest", func(o *Options) { o.Allow, o.Offline = []string{cuda.DigestCheck}, true }, "--offline forbids to do so", false},
+	} {
+		f := newFixture(t)
+		f.options.DriverVersion, f.options.DriverBaseURL, f.options.Pause = "999.1", server.URL, time.Nanosecond
+		c.change(&f.options)
+		asked.Store(0)
+		o := f.build(t)
+		if stage.ExitCode(o.err) != 11 || !strings.Contains(o.err.Error(), c.says) {
+			t.Errorf("%s: %v, want one of the driver stage with %q", c.name, o.err, c.says)
+		}
+		if asks := asked.Load() > 0; asks != c.asks {
+			t.Errorf("%s: the server was asked %d times", c.name, asked.Load())
+		}
+		if o.compiled() {
+			t.Errorf("%s: something was compiled", c.name)
+		}
+	}
+}
+
+// TestDigestOfTheDriver has the manifest say what vouches for the package.
+func TestDigestOfTheDriver(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	digest := f.digest(t)
+	vouched := func() (found []modules.Check) {
+		for _, c := range f.manifest(t).Checks {
+			if c.Name == cuda.DigestCheck {
+				found = append(found, c)
+			}
+		}
+		return found
+	}
+	if got := vouched(); len(got) > 0 {
+		t.Errorf("nobody has said what it should be, and there is %+v", got)
+	}
+	f.mustBuild(t, rebuild, func(o *Options) { o.DriverSHA256 = strings.ToUpper(digest) })
+	if got := vouched(); len(got) != 1 || got[0].Verdict != modules.Passed || got[0].Detail != "the package's digest is the one that was asked for" {
+		t.Errorf("%+v", got)
+	}
+	o := f.build(t, func(o *Options) { o.DriverSHA256 = strings.Repeat("0a", 32) })
+	if stage.ExitCode(o.err) != 11 || !strings.Contains(o.err.Error(), "its digest is sha256:"+digest) ||
+		!strings.Contains(o.err.Error(), "an unpacked folder's digest is the one that the manifest has") {
+		t.Errorf("%v", o.err)
+	}
+}
+
+// TestDigestThatCannotBeRead is made anew, and of one that is there nothing is said.
+func TestDigestThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	const unknown = "no digest is known"
+	f := newFixture(t)
+	if o := f.mustBuild(t); strings.Contains(o.log, unknown) {
+		t.Errorf("that there is none yet is nothing to tell:\n%s", o.log)
+	}
+	f.write(t, "share/cuda/NVIDIA-Linux-x86_64-"+testDriver+"/kernel/nvidia/nv.c", "/* another source */\n")
+	if o := f.mustBuild(t); strings.Contains(o.log, unknown) {
+		t.Errorf("that the package is another is nothing to tell:\n%s", o.log)
+	}
+	noted, err := filepath.Glob(filepath.Join(f.share, ".builder/digests/*/*"))
+	if err != nil || len(noted) != 1 {
+		t.Fatalf("%q, %v", noted, err)
+	}
+	was, err := os.ReadFile(noted[0])
+	if err := errors.Join(err, os.WriteFile(noted[0], []byte("{"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	if o := f.mustBuild(t); !o.Reused || !strings.Contains(o.log, unknown) {
+		t.Errorf("reused: %v\n%s", o.Reused, o.log)
+	}
+	if is, err := os.ReadFile(noted[0]); string(is) != string(was) {
+		t.Errorf("it is %q, want %q (%v)", is, was, err)
+	}
+}
+
+// TestFormThatThePackageHas is built where it has not the one that is preferred.
+func TestFormThatThePackageHas(t *testing.T) {
+	t.Parallel()
+	const noOthers = "the package has no others"
+	f := newFixture(t)
+	if o := f.mustBuild(t); strings.Contains(o.log, noOthers) {
+		t.Errorf("it has:\n%s", o.log)
+	}
+	manifest := filepath.Join(f.driver(), ".manifest")
+	text, err := os.ReadFile(manifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := strings.Replace(string(text), "kernel/nvidia/nv.c 0644 KERNEL_MODULE_SRC INHERIT_PATH_DEPTH:1 MODULE:resman\n", "", 1)
+	if err := errors.Join(os.WriteFile(manifest, []byte(open), 0o644), os.RemoveAll(filepath.Join(f.driver(), "kernel"))); err != nil {
+		t.Fatal(err)
+	}
+	if o := f.mustBuild(t); o.ModuleType != cuda.Open || !strings.Contains(o.log, noOthers) {
+		t.Errorf("%+v\n%s", o.Result, o.log)
+	}
+}

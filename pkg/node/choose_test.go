@@ -1,0 +1,56 @@
+package node
+
+import (
+	"debug/elf"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/k8sp/cuda/pkg/kernel/image/imagetest"
+	"github.com/k8sp/cuda/pkg/modules"
+	"github.com/k8sp/cuda/pkg/node/live"
+)
+
+// TestOtherBuild has what is loaded be told from what is published by the
+// identifier of the build where both have one, and else by the sources.
+func TestOtherBuild(t *testing.T) {
+	t.Parallel()
+	const recorded = "../modules/testdata/ko"
+	nvidia, err := modules.Read(filepath.Join(recorded, "nvidia.ko"))
+	if err != nil || nvidia.SrcVersion == "" {
+		t.Fatalf("%+v, %v", nvidia, err)
+	}
+	built := t.TempDir()
+	file := imagetest.ELF(elf.ET_REL, elf.EM_X86_64, []imagetest.Section{{}, {Name: ".note.gnu.build-id", Data: imagetest.Notes("\x0a\x0b")}})
+	if err := os.WriteFile(filepath.Join(built, "nvidia.ko"), file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name   string
+		dir    string // with the published file
+		loaded []live.Module
+		want   bool
+	}{
+		{"nothing is loaded", recorded, nil, false},
+		{"the same build", built, []live.Module{{Name: "nvidia", BuildID: "0a0b", SrcVersion: "ANOTHER"}}, false},
+		{"another build", built, []live.Module{{Name: "nvidia", BuildID: "0a0c"}}, true},
+		{"a build that is not to be told from it", built, []live.Module{{Name: "nvidia"}}, false},
+		{"the same sources", recorded, []live.Module{{Name: "nvidia", SrcVersion: nvidia.SrcVersion}}, false},
+		{"the same sources, and one has an identifier", recorded, []live.Module{{Name: "nvidia", BuildID: "0a0b", SrcVersion: nvidia.SrcVersion}}, false},
+		{"other sources", recorded, []live.Module{{Name: "nvidia", SrcVersion: "ANOTHER"}}, true},
+		{"sources that are not known", recorded, []live.Module{{Name: "nvidia"}}, false},
+		{"other sources of the second", recorded, []live.Module{{Name: "nvidia", SrcVersion: nvidia.SrcVersion}, {Name: "nvidia_uvm", SrcVersion: "ANOTHER"}}, true},
+		{"no file", t.TempDir(), []live.Module{{Name: "nvidia", BuildID: "0a0b", SrcVersion: "ANOTHER"}}, false},
+	} {
+		l := &loader{
+			found: modules.Found{Dir: tt.dir}, state: live.State{Loaded: map[string]live.Module{}},
+			wanted: []modules.Entry{{Name: "nvidia", File: "nvidia.ko"}, {Name: "nvidia_uvm", File: "nvidia.ko"}},
+		}
+		for _, m := range tt.loaded {
+			l.state.Loaded[m.Name] = m
+		}
+		if got := l.otherBuild(); got != tt.want {
+			t.Errorf("%s: %t, want %t", tt.name, got, tt.want)
+		}
+	}
+}
