@@ -18,9 +18,9 @@ import (
 )
 
 // fakeInstaller is a runner that answers as an installer of the 535 line would
-// and records how it was called.
+// and records how it was called. Build runs it beside the test, so it has no t
+// to end: whatever goes wrong is how it ends itself.
 type fakeInstaller struct {
-	t       *testing.T
 	options string   // the version whose options it knows
 	modules []string // what it installs
 	log     string   // what it leaves in its log
@@ -36,7 +36,7 @@ func (f *fakeInstaller) Run(ctx context.Context, c command.Command) error {
 	if c.Args[len(c.Args)-1] == "--advanced-options" {
 		text, err := os.ReadFile(filepath.Join("testdata", "installer", "options-"+f.options+".txt"))
 		if err != nil {
-			f.t.Fatal(err)
+			return err
 		}
 		_, err = c.Output.Write(text)
 		return err
@@ -46,16 +46,16 @@ func (f *fakeInstaller) Run(ctx context.Context, c command.Command) error {
 	}
 	if f.log != "" {
 		if err := os.WriteFile(value(c.Args, "--log-file-name"), []byte(f.log), 0o644); err != nil {
-			f.t.Fatal(err)
+			return err
 		}
 	}
 	for _, m := range f.modules {
 		path := filepath.Join(value(c.Args, "--kernel-install-path"), m+".ko")
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			f.t.Fatal(err)
+			return err
 		}
 		if err := os.WriteFile(path, []byte(m), 0o644); err != nil {
-			f.t.Fatal(err)
+			return err
 		}
 	}
 	if f.hang {
@@ -99,7 +99,7 @@ var allModules = []string{"nvidia", "nvidia-uvm", "nvidia-modeset", "nvidia-drm"
 
 func TestBuild(t *testing.T) {
 	t.Parallel()
-	r := &fakeInstaller{t: t, options: "535.216.01", modules: []string{"nvidia", "nvidia-modeset", "sub/nvidia-drm", "nvidia-peermem"},
+	r := &fakeInstaller{options: "535.216.01", modules: []string{"nvidia", "nvidia-modeset", "sub/nvidia-drm", "nvidia-peermem"},
 		log: "-> Building kernel modules\n   WARNING: modpost: \"drm_open\" [x.ko] undefined!\n-> done.\n"}
 	o := buildOptions(t, r)
 	o.Compiler = "gcc-12"
@@ -107,11 +107,8 @@ func TestBuild(t *testing.T) {
 	o.AllowUndefined = true
 	r.during = func() {
 		record, err := os.ReadFile(filepath.Join(o.StateDir, "log"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff("535.261.03\nNVIDIA Accelerated Graphics Driver for Linux-x86_64\n", string(record)); diff != "" {
-			t.Errorf("record (-want +got):\n%s", diff)
+		if diff := cmp.Diff("535.261.03\nNVIDIA Accelerated Graphics Driver for Linux-x86_64\n", string(record)); err != nil || diff != "" {
+			t.Errorf("record: %v (-want +got):\n%s", err, diff)
 		}
 	}
 	b, err := Build(t.Context(), driver("535.261.03", Proprietary), o)
@@ -150,7 +147,7 @@ func TestBuild(t *testing.T) {
 
 func TestBuildPutsAnotherDriversRecordBack(t *testing.T) {
 	t.Parallel()
-	o := buildOptions(t, &fakeInstaller{t: t, options: "535.216.01", modules: allModules})
+	o := buildOptions(t, &fakeInstaller{options: "535.216.01", modules: allModules})
 	path := filepath.Join(o.StateDir, "log")
 	if err := os.MkdirAll(o.StateDir, 0o700); err != nil {
 		t.Fatal(err)
@@ -179,7 +176,7 @@ func TestBuildForTheRunningKernel(t *testing.T) {
 		{"580.105.08", []string{"/scratch/driver/nvidia-installer", "--kernel-modules-only", "--silent"}},
 	}
 	for _, tt := range tests {
-		r := &fakeInstaller{t: t, options: tt.options, modules: allModules}
+		r := &fakeInstaller{options: tt.options, modules: allModules}
 		o := buildOptions(t, r)
 		o.Running = o.Release
 		if _, err := Build(t.Context(), driver("535.261.03", Proprietary), o); err != nil {
@@ -235,7 +232,7 @@ func TestBuildFails(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			tt.installer.t, tt.installer.options = t, "535.216.01"
+			tt.installer.options = "535.216.01"
 			o := buildOptions(t, &tt.installer)
 			if tt.installer.hang {
 				o.Timeout = 50 * time.Millisecond
@@ -257,10 +254,83 @@ func TestBuildFails(t *testing.T) {
 	}
 }
 
+// What the build cannot do on its own behalf is not the package's fault.
+func TestBuildInAFolderThatIsInTheWay(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name    string
+		modules []string
+		spoil   func(o *BuildOptions) error
+		want    string
+	}{
+		{"no scratch", nil, func(o *BuildOptions) error { return os.Remove(o.Scratch) }, "build: the build's folders cannot be made: "},
+		{"a file where the log's folder would be", nil, func(o *BuildOptions) error {
+			return os.WriteFile(filepath.Dir(o.LogFile), nil, 0o644)
+		}, "build: the build's folders cannot be made: mkdir "},
+		{"a file where the record's folder would be", nil, func(o *BuildOptions) error {
+			o.StateDir = filepath.Join(o.Scratch, "file", "state")
+			return os.WriteFile(filepath.Dir(o.StateDir), nil, 0o644)
+		}, "build: the record of an installed driver, which nvidia-installer insists on, cannot be written: "},
+		{"a folder where the record would be", nil, func(o *BuildOptions) error {
+			return os.MkdirAll(filepath.Join(o.StateDir, "log"), 0o755)
+		}, "build: the record of an installed driver, which nvidia-installer insists on, cannot be written: "},
+		{"two of a module", []string{"nvidia", "sub/nvidia"}, func(*BuildOptions) error { return nil },
+			"build: the built modules cannot be gathered: there are two of nvidia.ko. "},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			o := buildOptions(t, &fakeInstaller{options: "535.216.01", modules: tt.modules})
+			if err := tt.spoil(&o); err != nil {
+				t.Fatal(err)
+			}
+			b, err := Build(t.Context(), driver("535.261.03", Proprietary), o)
+			if stage.ExitCode(err) != 14 || !strings.HasPrefix(err.Error(), tt.want) {
+				t.Errorf("error %v, want exit code 14 and %q", err, tt.want)
+			}
+			if diff := cmp.Diff(Built{}, b); diff != "" {
+				t.Errorf("built (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// A log is what the installer says of itself; where it cannot be read, nobody
+// knows how the build went.
+func TestBuildWithALogThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	r := &fakeInstaller{options: "535.216.01", modules: allModules}
+	o := buildOptions(t, r)
+	r.during = func() {
+		if err := os.Mkdir(o.LogFile, 0o755); err != nil {
+			t.Error(err)
+		}
+	}
+	_, err := Build(t.Context(), driver("535.261.03", Proprietary), o)
+	const want = "build: nvidia-installer's log cannot be read: "
+	if stage.ExitCode(err) != 14 || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("error %v, want exit code 14 and %q", err, want)
+	}
+}
+
+// What kernel runs is asked where nobody says; where the record is, NVIDIA says.
+func TestBuildOptionsOfNobody(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := (BuildOptions{}).running(), strings.TrimSpace(string(text)); got != want {
+		t.Errorf("%q runs, want %q", got, want)
+	}
+	if got := (BuildOptions{}).stateDir(); got != "/var/lib/nvidia" {
+		t.Errorf("the record is in %s", got)
+	}
+}
+
 func TestBuildInterrupted(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
-	o := buildOptions(t, &fakeInstaller{t: t, options: "535.216.01", hang: true, during: cancel})
+	o := buildOptions(t, &fakeInstaller{options: "535.216.01", hang: true, during: cancel})
 	_, err := Build(ctx, driver("535.261.03", Proprietary), o)
 	if stage.ExitCode(err) != stage.ExitInterrupted {
 		t.Errorf("error %v, want an interrupt's", err)

@@ -61,7 +61,7 @@ func TestLeaveRefuses(t *testing.T) {
 // A module that was built and not asked for is not among the result's.
 func TestBuildDropsWhatNoInstallerLeavesOut(t *testing.T) {
 	t.Parallel()
-	r := &fakeInstaller{t: t, options: "535.216.01", modules: []string{"nvidia", "nvidia-modeset"}}
+	r := &fakeInstaller{options: "535.216.01", modules: []string{"nvidia", "nvidia-modeset"}}
 	o := buildOptions(t, r)
 	o.Exclude = []string{"nvidia-drm", "nvidia-modeset", "nvidia-peermem", "nvidia-uvm"}
 	b, err := Build(t.Context(), driver("535.261.03", Proprietary), o)

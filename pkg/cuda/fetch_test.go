@@ -143,3 +143,70 @@ func TestFetchWithoutRoom(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// What a server answers decides whether another of its folders may have it.
+func TestFetchErrors(t *testing.T) {
+	t.Parallel()
+	const network = "check the network and its proxy, and run again: it goes on where it broke off"
+	for _, tt := range []struct {
+		name   string
+		answer func(w http.ResponseWriter)
+		sha256 string
+		asked  int
+		reason string // with the server's address as SERVER
+		cause  string
+		hint   string
+	}{
+		{
+			name: "nowhere", answer: func(w http.ResponseWriter) { w.WriteHeader(http.StatusNotFound) }, asked: 3,
+			reason: "driver 1.2 for x86_64 is not to be had: " +
+				"SERVER/XFree86/Linux-x86_64/1.2/NVIDIA-Linux-x86_64-1.2.run answered 404 Not Found, " +
+				"SERVER/tesla/1.2/NVIDIA-Linux-x86_64-1.2.run answered 404 Not Found, " +
+				"SERVER/NVIDIA-Linux-x86_64-1.2.run answered 404 Not Found",
+			hint: "check the version at https://www.nvidia.com/en-us/drivers/unix/, or name another server with --driver-base-url",
+		},
+		{
+			name: "not without a password", answer: func(w http.ResponseWriter) { w.WriteHeader(http.StatusUnauthorized) }, asked: 1,
+			reason: "driver 1.2 cannot be downloaded", cause: "answered 401 Unauthorized", hint: network,
+		},
+		{
+			name: "another file", answer: func(w http.ResponseWriter) { fmt.Fprint(w, "a package") }, sha256: strings.Repeat("0", 64), asked: 1,
+			reason: "what the server has as driver 1.2 is not what it should be, and was removed", cause: "not " + strings.Repeat("0", 64),
+			hint: "run again, as it may have been damaged on its way; or correct --driver-sha256, or give the one that you trust with it",
+		},
+		{
+			name: "a large file", answer: func(w http.ResponseWriter) { w.Header().Set("Content-Length", fmt.Sprint(maxPackage+1)) }, asked: 1,
+			reason: "driver 1.2 cannot be downloaded", cause: "is larger than 2147483648 bytes",
+			hint: "check --driver-base-url: no driver package is that large",
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			asked := 0
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				asked++
+				tt.answer(w)
+			}))
+			defer server.Close()
+			dir := t.TempDir()
+			p, digest, err := Fetch(t.Context(), kernel.X86_64, "1.2", FetchOptions{Dir: dir, BaseURL: server.URL, SHA256: tt.sha256, Pause: time.Nanosecond})
+			checkError(t, err, strings.ReplaceAll(tt.reason, "SERVER", server.URL), tt.hint)
+			if p != (Package{}) || digest != "" || !strings.Contains(err.Error(), tt.cause) {
+				t.Errorf("%+v, %s, error %v, want %q", p, digest, err, tt.cause)
+			}
+			if asked != tt.asked {
+				t.Errorf("asked %d times, want %d", asked, tt.asked)
+			}
+			if left := files(t, dir); left != nil {
+				t.Errorf("left behind: %v", left)
+			}
+		})
+	}
+}
+
+func TestFetchIntoNoFolder(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(put(t, "cuda.run"), "cuda.run")
+	_, _, err := Fetch(t.Context(), kernel.X86_64, "1.2", FetchOptions{Dir: file, BaseURL: "http://127.0.0.1:1"})
+	checkError(t, err, "cannot make a folder to download the driver into", spaceHint)
+}

@@ -4,9 +4,53 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/stage"
 )
+
+func TestGPUs(t *testing.T) {
+	t.Parallel()
+	vga := kernel.PCIDevice{Address: "0000:01:00.0", Vendor: 0x10de, Device: 0x2182, Class: 0x030000}
+	audio := kernel.PCIDevice{Address: "0000:01:00.1", Vendor: 0x10de, Device: 0x1aeb, Class: 0x040300}
+	other := kernel.PCIDevice{Address: "0000:02:00.0", Vendor: 0x1002, Device: 0x2182, Class: 0x030000}
+	compute := kernel.PCIDevice{Address: "0000:03:00.0", Vendor: 0x10de, Device: 0x2330, Class: 0x030200}
+	bridge := kernel.PCIDevice{Address: "0000:04:00.0", Vendor: 0x10de, Device: 0x22a3, Class: 0x068000}
+	if diff := cmp.Diff([]kernel.PCIDevice{vga, compute}, GPUs([]kernel.PCIDevice{vga, audio, other, compute, bridge})); diff != "" {
+		t.Errorf("GPUs (-want +got):\n%s", diff)
+	}
+	if got := GPUs([]kernel.PCIDevice{audio, other, bridge}); got != nil {
+		t.Errorf("of none %v", got)
+	}
+}
+
+// A family has the identifiers from its first to the one before the next's.
+func TestFamilyOf(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		first, last uint16
+		want        string
+	}{
+		{0x0000, 0x1dff, "Volta or earlier"},
+		{0x1e00, 0x207f, "Turing"},
+		{0x2080, 0x217f, "Ampere"},
+		{0x2180, 0x21ff, "Turing"},
+		{0x2200, 0x22ff, "Ampere"},
+		{0x2300, 0x233f, "Hopper"},
+		{0x2340, 0x237f, "Grace Hopper"},
+		{0x2380, 0x23ff, "Hopper"},
+		{0x2400, 0x25ff, "Ampere"},
+		{0x2600, 0x28ff, "Ada Lovelace"},
+		{0x2900, 0xffff, "Blackwell or later"},
+	} {
+		for _, id := range []uint16{tt.first, tt.last} {
+			if got := familyOf(id).name; got != tt.want {
+				t.Errorf("%04x is %s, want %s", id, got, tt.want)
+			}
+		}
+	}
+}
 
 func TestPrefer(t *testing.T) {
 	t.Parallel()
@@ -23,6 +67,7 @@ func TestPrefer(t *testing.T) {
 		{"before Turing", "auto", "570.86.10", []uint16{p100}, Proprietary, true, "10de:15f8 (Volta or earlier)"},
 		{"Turing and Ampere leave the choice", "", "550.78", []uint16{t4, a100, gtx1650}, Proprietary, false, "before 560"},
 		{"Hopper and Ada too", "", "570.86.10", []uint16{h100, l40}, Open, false, "since 560"},
+		{"the last of a line before", "", "559.99.99", []uint16{t4}, Proprietary, false, "before 560"},
 		{"Grace Hopper", "", "535.161.08", []uint16{gh200}, Open, true, "10de:2342 (Grace Hopper)"},
 		{"Blackwell", "", "570.86.10", []uint16{b200, rtx5090}, Open, true, "10de:2901 (Blackwell or later)"},
 		{"one of several decides", "", "580.65.06", []uint16{l40, p100}, Proprietary, true, "10de:15f8"},
@@ -127,6 +172,8 @@ func TestServes(t *testing.T) {
 		{graceHopper, Proprietary, "560.35.03", "Grace Hopper, which runs with the open modules only"},
 		{graceHopper, Open, "560.35.03", ""},
 		{volta, Proprietary, "580.159.04", ""},
+		{volta, Proprietary, "580.999.99", ""},
+		{volta, Proprietary, "581", "the 580 line of drivers was the last"},
 		{volta, Proprietary, "590.10", "the 580 line of drivers was the last"},
 		{volta, Open, "535.261.03", "runs with the proprietary modules only"},
 		{blackwell, Proprietary, "575.1", "runs with the open modules only"},

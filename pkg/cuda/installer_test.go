@@ -175,6 +175,30 @@ func TestComposeRefuses(t *testing.T) {
 	}
 }
 
+// An installer without a choice builds the form that its package is of.
+func TestComposeWithoutAChoice(t *testing.T) {
+	t.Parallel()
+	known := knownTo(t, "440.44")
+	for _, tt := range []struct {
+		dir, form string
+		ok        bool
+	}{
+		{"./kernel/", Proprietary, true},
+		{"kernel", Proprietary, true},
+		{"./kernel-open/", Open, true},
+		{"./kernel/", Open, false},
+		{"./kernel-open/", Proprietary, false},
+		{"", Proprietary, false},
+	} {
+		d := driver("440.44", Proprietary, Open)
+		d.Manifest.BuildDir = tt.dir
+		args, err := formArgument(known, d, tt.form)
+		if args != nil || (err == nil) != tt.ok || err != nil && stage.ExitCode(err) != 14 {
+			t.Errorf("%s of %q: %v, %v", tt.form, tt.dir, args, err)
+		}
+	}
+}
+
 // Without a number of jobs there is one for each processor that Go may use,
 // which is what a container's quota leaves of them.
 func TestJobsOfTheContainer(t *testing.T) {

@@ -2,11 +2,13 @@ package cuda
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -110,6 +112,93 @@ ERROR: Installation has failed.  Please see the log.
 	}
 	if want := "The Xen sanity check failed: Your kernel is a Xen kernel."; got.Complaint != want {
 		t.Errorf("complaint %q, want %q", got.Complaint, want)
+	}
+}
+
+// The first word about why, and of an installer that does not say why, its first.
+func TestComplaints(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 990)
+	for _, tt := range []struct{ name, log, want string }{
+		{"summaries only", "ERROR: An error occurred while building.\nERROR: Installation has failed.\n", "An error occurred while building."},
+		{"a summary is no paragraph", "ERROR: Failed to run a command.\nSee below.\n", "Failed to run a command."},
+		{"the first of two", "ERROR: a is wrong.\nERROR: b is wrong.\nAnd c.\n", "a is wrong."},
+		{"until a step", "ERROR: a is\nwrong.\n-> Next.\nb.\n", "a is wrong."},
+		{"until a warning", "ERROR: a is\nwrong.\nWARNING: b.\nc.\n", "a is wrong."},
+		{"until a command's output", "ERROR: a is\nwrong.\n   make: b.\nc.\n", "a is wrong."},
+		{"over an empty line", "ERROR: a is\n\nwrong.\n", "a is wrong."},
+		{"what no error begins", "a is wrong.\n", ""},
+		{"a line more of 999 bytes", "ERROR: " + long + "\n12345678\ny\nz\n", long + " 12345678 y"},
+		{"none more of 1000", "ERROR: " + long + "\n123456789\ny\n", long + " 123456789"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			got, err := readFindings(strings.NewReader(tt.log))
+			if err != nil || got.Complaint != tt.want {
+				t.Errorf("complaint %q, %v, want %q", got.Complaint, err, tt.want)
+			}
+		})
+	}
+}
+
+func TestEachLine(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", logLine)
+	for _, tt := range []struct {
+		name, text string
+		want       []string
+	}{
+		{"nothing", "", nil},
+		{"an end", "a\n\nb\n", []string{"a", "", "b"}},
+		{"no end", "a\r\nb", []string{"a", "b"}},
+		{"the longest", long[1:] + "\nb\n", []string{long[1:], "b"}},
+		{"longer", long + "y\nb\n", []string{long, "b"}},
+		{"longer twice over, without an end", "a\n" + long + long + "y", []string{"a", long}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var got []string
+			if err := eachLine(strings.NewReader(tt.text), func(line string) { got = append(got, line) }); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("lines (-want +got):\n%s", diff)
+			}
+		})
+	}
+	broken := errors.New("the disk is broken")
+	if err := eachLine(iotest.ErrReader(broken), func(line string) { t.Errorf("a line %q of nothing", line) }); !errors.Is(err, broken) {
+		t.Errorf("error %v", err)
+	}
+}
+
+// A line whose end does not come is kept no longer than a line is looked at.
+func TestFollowerOfALongLine(t *testing.T) {
+	t.Parallel()
+	const step = stepPrefix + "Building"
+	for name, tt := range map[string]struct {
+		begun int // bytes of the line that are there at first
+		want  []string
+	}{
+		"the longest": {logLine, []string{"Building" + strings.Repeat("x", logLine-len(step)) + " modules"}},
+		"longer":      {logLine + 1, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "log")
+			var steps []string
+			f := follower{path: path, step: func(step string) { steps = append(steps, step) }}
+			begun := step + strings.Repeat("x", tt.begun-len(step))
+			for _, text := range []string{begun, begun + " modules\n"} {
+				if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				f.poll()
+			}
+			if diff := cmp.Diff(tt.want, steps); diff != "" {
+				t.Errorf("steps (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 

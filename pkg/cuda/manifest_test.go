@@ -121,6 +121,7 @@ func TestParseManifestRefuses(t *testing.T) {
 		{"a module elsewhere", strings.Replace(head, "nvidia-uvm", "../nvidia-uvm", 1), `line 4: "../nvidia-uvm" is not a module's name`},
 		{"two words", head + "kernel/nv.c 0644\n", "line 9: "},
 		{"no mode", head + "kernel/nv.c rw KERNEL_MODULE_SRC\n", `line 9: "rw" is not a mode`},
+		{"the second file's line", head + "kernel/nv.c 0644 KERNEL_MODULE_SRC\nkernel/nv.h\n", `line 10: "kernel/nv.h" is not a path, a mode and a type`},
 		{"absolute", head + "/etc/passwd 0644 KERNEL_MODULE_SRC\n", "not a path inside the package"},
 		{"climbs out", head + "kernel/../../passwd 0644 KERNEL_MODULE_SRC\n", "not a path inside the package"},
 		{"a long line", head + strings.Repeat("x", maxManifestLine+1), "too long"},
@@ -132,6 +133,55 @@ func TestParseManifestRefuses(t *testing.T) {
 				t.Errorf("ParseManifest = %v, want %q", err, c.want)
 			}
 		})
+	}
+}
+
+// A manifest may be as large as its limit, and not a byte more.
+func TestParseManifestOfTheLimit(t *testing.T) {
+	t.Parallel()
+	const line = " 0644 KERNEL_MODULE_SRC\n"
+	file := strings.Repeat("x", 32<<10-len(line)) + line
+	n := (maxManifest - len(head)) / len(file)
+	text := head + strings.Repeat(file, n-1)
+	text += strings.Repeat("x", maxManifest-len(text)-len(line)) + line
+	if m, err := ParseManifest(strings.NewReader(text)); err != nil || len(m.Files) != n {
+		t.Errorf("%d bytes: %d files, %v, want %d", len(text), len(m.Files), err, n)
+	}
+	if _, err := ParseManifest(strings.NewReader(text + "\n")); err == nil || err.Error() != "longer than 4 MiB" {
+		t.Errorf("%d bytes: error %v", len(text)+1, err)
+	}
+}
+
+// Firmware is installed without as many folders of its path as its line counts.
+func TestFirmware(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		path       string
+		attributes []string
+		want       string
+	}{
+		{"firmware/gsp_ga10x.bin", []string{"INHERIT_PATH_DEPTH:1"}, "nvidia/1.2/gsp_ga10x.bin"},
+		{"firmware/a/b.bin", []string{"NATIVE", "INHERIT_PATH_DEPTH:1"}, "nvidia/1.2/a/b.bin"},
+		{"firmware/a/b.bin", []string{"INHERIT_PATH_DEPTH:2"}, "nvidia/1.2/b.bin"},
+		{"firmware/b.bin", []string{"INHERIT_PATH_DEPTH:0"}, "nvidia/1.2/firmware/b.bin"},
+		{"firmware/b.bin", nil, "nvidia/1.2/firmware/b.bin"},
+		{"firmware/b.bin", []string{"1"}, "nvidia/1.2/firmware/b.bin"},
+		{"firmware/b.bin", []string{"INHERIT_PATH_DEPTH:2"}, "nvidia/1.2/firmware/b.bin"}, // all of it
+		{"firmware/b.bin", []string{"INHERIT_PATH_DEPTH:-1"}, "nvidia/1.2/firmware/b.bin"},
+		{"firmware/b.bin", []string{"INHERIT_PATH_DEPTH:x", "INHERIT_PATH_DEPTH:1"}, "nvidia/1.2/b.bin"},
+	} {
+		d := Driver{Dir: "/scratch/driver", Version: "1.2", Manifest: Manifest{Files: []File{
+			{Path: "kernel/nv.c", Type: "KERNEL_MODULE_SRC"}, {Path: tt.path, Type: "FIRMWARE", Attributes: tt.attributes},
+		}}}
+		if diff := cmp.Diff([]string{tt.want}, d.Firmware()); diff != "" {
+			t.Errorf("%s %v (-want +got):\n%s", tt.path, tt.attributes, diff)
+		}
+		if diff := cmp.Diff(map[string]string{tt.want: "/scratch/driver/" + tt.path}, d.FirmwareFiles()); diff != "" {
+			t.Errorf("the files of %s %v (-want +got):\n%s", tt.path, tt.attributes, diff)
+		}
+	}
+	if diff := cmp.Diff([]string{}, driver("1.2", Proprietary).Firmware()); diff != "" {
+		t.Errorf("none (-want +got):\n%s", diff)
 	}
 }
 

@@ -129,6 +129,17 @@ func TestFindParses(t *testing.T) {
 	}
 }
 
+func TestIsVersion(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]bool{
+		"535.261.03": true, "440.44": true, "580": false, "535.261.03.1": false, "v535.1": false, "535.1\n": false, "535.x": false, "": false,
+	} {
+		if got := IsVersion(text); got != want {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+}
+
 func TestFindErrors(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

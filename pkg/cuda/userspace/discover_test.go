@@ -1,6 +1,8 @@
 package userspace
 
 import (
+	"bytes"
+	"encoding/binary"
 	"os"
 	"path/filepath"
 	"testing"
@@ -124,5 +126,81 @@ func TestCachedPaths(t *testing.T) {
 	}
 	if got := cachedPaths(lying, "libcuda.so.1"); got != nil {
 		t.Errorf("four billion entries: %v", got)
+	}
+}
+
+// cacheOf is a loader's cache of these sonames and files, as ldconfig writes it.
+func cacheOf(entries ...[2]string) []byte {
+	order := binary.NativeEndian
+	cache := []byte(cacheMagic)
+	cache = order.AppendUint32(cache, uint32(len(entries)))
+	cache = append(cache, make([]byte, cacheHeader-len(cache))...)
+	end := uint32(cacheHeader + cacheEntry*len(entries))
+	var text []byte
+	for _, e := range entries {
+		cache = order.AppendUint32(cache, 1) // an ELF library
+		for _, name := range e {
+			cache = order.AppendUint32(cache, end+uint32(len(text)))
+			text = append(text, name+"\x00"...)
+		}
+		cache = append(cache, make([]byte, cacheEntry-12)...)
+	}
+	return append(cache, text...)
+}
+
+func TestCachedPathsOfSeveral(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		cache []byte
+		want  []string
+	}{
+		{"no entry", cacheOf(), nil},
+		{"another library's", cacheOf([2]string{"libc.so.6", "/lib/libc.so.6"}), nil},
+		{"strings shorter than an entry", cacheOf([2]string{"libcuda.so.1", "/lib/a"}), []string{"/lib/a"}},
+		{"in the cache's order, among others", cacheOf(
+			[2]string{"libcrypt.so.1", "/lib/libcrypt.so.1"}, [2]string{"libcuda.so.1", "/usr/lib64/libcuda.so.1"},
+			[2]string{"libcuda.so", "/lib/libcuda.so"}, [2]string{"libcuda.so.1", "/lib/libcuda.so.1"}, [2]string{"libcuda.so.12", "/lib/libcuda.so.12"},
+		), []string{"/usr/lib64/libcuda.so.1", "/lib/libcuda.so.1"}},
+		{"a path without an end", bytes.TrimSuffix(cacheOf([2]string{"libcuda.so.1", "/lib/a"}), []byte{0}), nil},
+		{"an entry that is cut", cacheOf([2]string{"libcuda.so.1", "/lib/a"})[:cacheHeader+cacheEntry-1], nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if diff := cmp.Diff(tt.want, cachedPaths(tt.cache, "libcuda.so.1")); diff != "" {
+				t.Errorf("paths (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// What is no file of the host's is left out.
+func TestDiscoverLeavesOut(t *testing.T) {
+	t.Parallel()
+	root := host(t, map[string]string{
+		"usr/lib64/libcuda.so.1.2": "x", "usr/bin/nvidia-smi/x": "a folder", "opt/bin/nvidia-smi": "x", "usr/bin/nvidia-debugdump": "-> /nowhere",
+		"etc/OpenCL/vendors/nvidia.icd": "-> nvidia.icd",
+	})
+	got, err := Discover(root, "1.2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Item{{Program, "opt/bin/nvidia-smi", []string{"nvidia-smi"}}, {Library, "usr/lib64/libcuda.so.1.2", []string{"libcuda.so.1.2"}}}
+	if diff := cmp.Diff(want, got.Items); diff != "" {
+		t.Errorf("items (-want +got):\n%s", diff)
+	}
+	if got := libraries(root, "nowhere", "1.2"); got != nil {
+		t.Errorf("a folder that is not there has %v", got)
+	}
+}
+
+func TestOfVersion(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]bool{
+		"libcuda.so.535.261.03": true, "libcuda.so.535.1": false, "libnvidia-nvvm70.so.4": true, "libcuda.so": true, "libcuda.so.535.261.03.1": false,
+	} {
+		if got := ofVersion(name, "535.261.03"); got != want {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 }

@@ -291,6 +291,102 @@ func TestPublishRefuses(t *testing.T) {
 	}
 }
 
+// Whether a root could be published is told before the work, and told without it.
+func TestReady(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, version string
+		there         func(link string) error
+		want          string // of the error; none where it is empty
+	}{
+		{"nothing there", version, func(string) error { return nil }, ""},
+		{"a link", version, func(link string) error { return os.Symlink("elsewhere", link) }, ""},
+		{"a folder", version, func(link string) error { return os.Mkdir(link, 0o755) }, "is not a link that builder made, so it is not replaced"},
+		{"no version", "..", func(string) error { return nil }, `".." is not a driver's version, so its user-space side has no place`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s, err := share.Open(t.TempDir())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(os.MkdirAll(s.Drivers(), 0o755), tt.there(filepath.Join(s.Drivers(), version))); err != nil {
+				t.Fatal(err)
+			}
+			scratch, before := t.TempDir(), tree(t, s.Dir())
+			for what, err := range map[string]error{"vacant": Vacant(s, tt.version), "ready": Ready(s, scratch, tt.version)} {
+				code := 0
+				if tt.want != "" {
+					code = 16
+				}
+				if stage.ExitCode(err) != code || !strings.Contains(fmt.Sprint(err), tt.want) {
+					t.Errorf("%s: exit code %d, %v, want %d, %q", what, stage.ExitCode(err), err, code, tt.want)
+				}
+			}
+			if diff := cmp.Diff(before, tree(t, s.Dir())); diff != "" {
+				t.Errorf("the share was changed: %s", diff)
+			}
+			if left := tree(t, scratch); left != nil {
+				t.Errorf("scratch holds %v", left)
+			}
+		})
+	}
+}
+
+// The links that lead to a file, over others too, are names of it; a circle's are
+// of none.
+func TestNames(t *testing.T) {
+	t.Parallel()
+	const lib = "usr/lib64/liba.so.1.2"
+	got := rootOf("/share/driver/1.2", Manifest{Version: "1.2", Files: []File{{Path: "usr/bin/a"}, {Path: "usr/bin/liba.so"}, {Path: lib}, {Path: "usr/lib64/a.json"}, {Path: "usr/lib64/gbm/b.so"}}, Links: []Link{
+		{Path: "usr/lib64/liba.so", Target: "liba.so.1"}, {Path: "usr/lib64/liba.so.1", Target: "liba.so.1.2"},
+		{Path: "usr/lib64/gbm/a.so", Target: "../liba.so.1.2"},
+		{Path: "usr/lib64/x.so", Target: "y.so"}, {Path: "usr/lib64/y.so", Target: "x.so"},
+	}})
+	want := Root{Dir: "/share/driver/1.2", Version: "1.2", Items: []Item{
+		{Program, "usr/bin/a", []string{"a"}},
+		{Program, "usr/bin/liba.so", []string{"liba.so"}},
+		{Library, lib, []string{"liba.so", "liba.so.1", "liba.so.1.2"}},
+		{Data, "usr/lib64/a.json", []string{"a.json"}},
+		{Data, "usr/lib64/gbm/b.so", []string{"b.so"}},
+	}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("root (-want +got):\n%s", diff)
+	}
+}
+
+// A library of the version is enough, be there others or not.
+func TestAgrees(t *testing.T) {
+	t.Parallel()
+	lib := func(kind Kind, name string) Item { return Item{Kind: kind, Path: "usr/lib64/" + name} }
+	for _, tt := range []struct {
+		name  string
+		items []Item
+		want  string // of the error; none where it is empty
+	}{
+		{"the first", []Item{lib(Library, "libcuda.so.1.2"), lib(Library, "libcuda.so.1.3")}, ""},
+		{"the last", []Item{lib(Library, "libcuda.so.1.3"), lib(Library, "libcuda.so.1.2")}, ""},
+		{"another's", []Item{lib(Library, "liba.so.1.2"), lib(Library, "libcuda.so.1.3")}, "the loaded module is of driver 1.2 and the libcuda in /root of 1.3, which do not work with each other"},
+		{"none", []Item{lib(Library, "liba.so.1.2")}, "/root has no libcuda.so.1.2, which programs need to use the GPU"},
+		{"no library", []Item{lib(Data, "libcuda.so.1.2"), lib(Program, "libcuda.so.1.3")}, "/root has no libcuda.so.1.2, which programs need to use the GPU"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			err := Root{Dir: "/root", Items: tt.items}.Agrees("1.2")
+			if tt.want == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			wantLoadError(t, err, tt.want)
+			if none := strings.Contains(tt.want, "has no"); errors.Is(err, fs.ErrNotExist) != none {
+				t.Errorf("there is none: %v, want %v", !none, none)
+			}
+		})
+	}
+}
+
 func wantLoadError(t *testing.T, err error, text string) {
 	t.Helper()
 	var e *stage.Error
