@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/k8sp/cuda/pkg/stage"
 )
 
 func TestLoadAndUnload(t *testing.T) {
@@ -31,6 +33,30 @@ func TestLoadAndUnload(t *testing.T) {
 	m.called(t, "+nvidia", "+nvidia_modeset", "+nvidia_drm", "+nvidia_uvm", "-nvidia_uvm", "-nvidia_drm", "-nvidia_modeset", "-nvidia")
 	if got := m.unload(t); got.Driver != "" || !strings.Contains(m.log.String(), "nothing to undo") {
 		t.Errorf("unload of nothing: %+v\n%s", got, m.log.String())
+	}
+}
+
+// TestOfLoad has the failure of any stage be load's, but for a wrong usage.
+func TestOfLoad(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		is, want stage.Error
+	}{
+		{stage.Error{Stage: stage.Share, Kind: "space"}, stage.Error{Stage: stage.Load, Kind: "share"}},
+		{stage.Error{Stage: stage.Detect}, stage.Error{Stage: stage.Load, Kind: "detect"}},
+		{stage.Error{Stage: stage.Load, Kind: "cdi"}, stage.Error{Stage: stage.Load, Kind: "cdi"}},
+		{stage.Error{Stage: stage.Usage}, stage.Error{Stage: stage.Usage}},
+	} {
+		var got *stage.Error
+		if err := ofLoad(&tt.is); !errors.As(err, &got) || *got != tt.want {
+			t.Errorf("of %s: %+v, want %+v", tt.is.Stage, got, tt.want)
+		}
+	}
+	if err := ofLoad(errors.New("plain")); err == nil || err.Error() != "plain" {
+		t.Errorf("%v", err)
+	}
+	if err := ofLoad(nil); err != nil {
+		t.Errorf("%v", err)
 	}
 }
 
