@@ -60,6 +60,40 @@ func TestOfLoad(t *testing.T) {
 	}
 }
 
+// TestLoadWarnsOfParameters that come too late.
+func TestLoadWarnsOfParameters(t *testing.T) {
+	t.Parallel()
+	const late = "not set: modules take parameters as they are loaded"
+	m := newMachine(t)
+	given := func(o *LoadOptions) { o.Parameters = []string{"nvidia.NVreg_ModifyDeviceFiles=0"} }
+	for _, tt := range []struct {
+		change func(*LoadOptions)
+		late   bool
+	}{{given, false}, {given, true}, {nil, false}} {
+		if m.load(t, tt.change); strings.Contains(m.log.String(), late) != tt.late {
+			t.Errorf("want it said: %t\n%s", tt.late, m.log.String())
+		}
+	}
+	m.called(t, "+nvidia NVreg_ModifyDeviceFiles=0", "+nvidia_modeset", "+nvidia_drm", "+nvidia_uvm")
+}
+
+// TestLoadFindsTheHostsDev has it be below the host's root, or nowhere.
+func TestLoadFindsTheHostsDev(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	if got, want := m.load(t, nil).Dev, filepath.Join(m.own, "dev"); got != want {
+		t.Errorf("device files are in %s, want %s", got, want)
+	}
+	write(t, filepath.Join(m.host, "dev/null"), "")
+	if got, want := m.load(t, nil).Dev, filepath.Join(m.host, "dev"); got != want {
+		t.Errorf("device files are in %s, want %s", got, want)
+	}
+	named := t.TempDir()
+	if got := m.load(t, func(o *LoadOptions) { o.Dev = named }).Dev; got != named {
+		t.Errorf("device files are in %s, want %s", got, named)
+	}
+}
+
 // TestLoadBesideAnother has a loader with a share of its own be a moment faster.
 func TestLoadBesideAnother(t *testing.T) {
 	t.Parallel()
