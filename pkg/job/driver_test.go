@@ -105,6 +105,25 @@ func TestDriverThatIsNotThere(t *testing.T) {
 	}
 }
 
+// TestNothingIsDownloadedInVain has the kernel's source be another's: where it is
+// known what would be built from, nothing is fetched for that.
+func TestNothingIsDownloadedInVain(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		http.Error(w, "no such driver", http.StatusNotFound)
+	}))
+	t.Cleanup(server.Close)
+	f := newFixture(t)
+	f.options.DriverVersion, f.options.DriverBaseURL, f.options.Pause = "999.1", server.URL, time.Nanosecond
+	f.options.DriverSHA256 = strings.Repeat("0a", 32)
+	f.write(t, "source/Makefile", "VERSION = 6\nPATCHLEVEL = 2\nSUBLEVEL = 0\nEXTRAVERSION =\n")
+	if o := f.build(t); stage.ExitCode(o.err) != 12 || asked.Load() > 0 {
+		t.Errorf("%v, and the server was asked %d times", o.err, asked.Load())
+	}
+}
+
 // TestDigestOfTheDriver has the manifest say what vouches for the package.
 func TestDigestOfTheDriver(t *testing.T) {
 	t.Parallel()

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
 
 	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/pkg/kernel/image"
@@ -30,6 +31,16 @@ const (
 	testBanner  = "Linux version " + testRelease + " (jenkins@localhost) (gcc version 12.2.0 (Debian 12.2.0-14) ) #1 SMP Thu Jan 1 00:00:00 UTC 1970"
 	testConfig  = "CONFIG_X86_64=y\nCONFIG_MODULES=y\nCONFIG_SMP=y\nCONFIG_PREEMPT_BUILD=y\nCONFIG_MODULE_UNLOAD=y\nCONFIG_KALLSYMS_ALL=y\nCONFIG_DRM=m\n# CONFIG_MODVERSIONS is not set\n"
 )
+
+// TestMain has the tests' folders be in memory where there is such a place: what a
+// build publishes is flushed to the disk, which takes most of their time.
+func TestMain(m *testing.M) {
+	const memory = "/dev/shm"
+	if unix.Access(memory, unix.W_OK) == nil {
+		_ = os.Setenv("TMPDIR", memory)
+	}
+	os.Exit(m.Run())
+}
 
 // fixture is a share, a recorded host and a kernel tree, all small, and tools that
 // do the little that the job looks at: a whole build takes some milliseconds.

@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/k8sp/cuda/pkg/stage"
 )
 
 func TestLoadAndUnload(t *testing.T) {
@@ -31,6 +33,64 @@ func TestLoadAndUnload(t *testing.T) {
 	m.called(t, "+nvidia", "+nvidia_modeset", "+nvidia_drm", "+nvidia_uvm", "-nvidia_uvm", "-nvidia_drm", "-nvidia_modeset", "-nvidia")
 	if got := m.unload(t); got.Driver != "" || !strings.Contains(m.log.String(), "nothing to undo") {
 		t.Errorf("unload of nothing: %+v\n%s", got, m.log.String())
+	}
+}
+
+// TestOfLoad has the failure of any stage be load's, but for a wrong usage.
+func TestOfLoad(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		is, want stage.Error
+	}{
+		{stage.Error{Stage: stage.Share, Kind: "space"}, stage.Error{Stage: stage.Load, Kind: "share"}},
+		{stage.Error{Stage: stage.Detect}, stage.Error{Stage: stage.Load, Kind: "detect"}},
+		{stage.Error{Stage: stage.Load, Kind: "cdi"}, stage.Error{Stage: stage.Load, Kind: "cdi"}},
+		{stage.Error{Stage: stage.Usage}, stage.Error{Stage: stage.Usage}},
+	} {
+		var got *stage.Error
+		if err := ofLoad(&tt.is); !errors.As(err, &got) || *got != tt.want {
+			t.Errorf("of %s: %+v, want %+v", tt.is.Stage, got, tt.want)
+		}
+	}
+	if err := ofLoad(errors.New("plain")); err == nil || err.Error() != "plain" {
+		t.Errorf("%v", err)
+	}
+	if err := ofLoad(nil); err != nil {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestLoadWarnsOfParameters that come too late.
+func TestLoadWarnsOfParameters(t *testing.T) {
+	t.Parallel()
+	const late = "not set: modules take parameters as they are loaded"
+	m := newMachine(t)
+	given := func(o *LoadOptions) { o.Parameters = []string{"nvidia.NVreg_ModifyDeviceFiles=0"} }
+	for _, tt := range []struct {
+		change func(*LoadOptions)
+		late   bool
+	}{{given, false}, {given, true}, {nil, false}} {
+		if m.load(t, tt.change); strings.Contains(m.log.String(), late) != tt.late {
+			t.Errorf("want it said: %t\n%s", tt.late, m.log.String())
+		}
+	}
+	m.called(t, "+nvidia NVreg_ModifyDeviceFiles=0", "+nvidia_modeset", "+nvidia_drm", "+nvidia_uvm")
+}
+
+// TestLoadFindsTheHostsDev has it be below the host's root, or nowhere.
+func TestLoadFindsTheHostsDev(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	if got, want := m.load(t, nil).Dev, filepath.Join(m.own, "dev"); got != want {
+		t.Errorf("device files are in %s, want %s", got, want)
+	}
+	write(t, filepath.Join(m.host, "dev/null"), "")
+	if got, want := m.load(t, nil).Dev, filepath.Join(m.host, "dev"); got != want {
+		t.Errorf("device files are in %s, want %s", got, want)
+	}
+	named := t.TempDir()
+	if got := m.load(t, func(o *LoadOptions) { o.Dev = named }).Dev; got != named {
+		t.Errorf("device files are in %s, want %s", got, named)
 	}
 }
 

@@ -13,6 +13,10 @@ func TestError(t *testing.T) {
 	if err := refuse(nil, nil); err != nil {
 		t.Errorf("%v", err)
 	}
+	var one *stage.Error
+	if err := refuse([]Finding{NoDevice.Of()}, nil); !errors.As(err, &one) || one.Sentence() != NoDevice.Says || one.Hint != NoDevice.Do {
+		t.Errorf("%+v", one)
+	}
 	err := refuse([]Finding{NoMknod.Of("/dev"), HeldDevice.Of("a", "nouveau"), NoDevice.Of(), HeldDevice.Of("b", "nouveau")}, errors.New("cause"))
 	var e *stage.Error
 	if !errors.As(err, &e) || e.Kind != "no-device" || stage.ExitCode(err) != 17 {
