@@ -34,7 +34,7 @@ func (l *loader) choose(ctx context.Context) ([]Finding, error) {
 	published := slices.Contains(versions, l.version)
 	asked := l.Replace || l.DriverVersion != ""
 	switch {
-	case loaded != "" && loaded != l.version && provider != "" && (published || !asked):
+	case loaded != "" && loaded != l.version && provider != "" && (l.version != "" || !asked):
 		if asked {
 			return nil, refuse([]Finding{HostDriver.Of(loaded, provider, l.version)}, nil)
 		}
