@@ -14,6 +14,7 @@ import (
 
 	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/internal/gittest"
+	"github.com/k8sp/cuda/internal/testkit"
 	"github.com/k8sp/cuda/pkg/job"
 )
 
@@ -29,6 +30,11 @@ const (
 	fixtureBanner = "Linux version " + fixtureRelease + " (jenkins@localhost) (gcc version 12.2.0 (Debian 12.2.0-14) ) #1 SMP Thu Jan 1 00:00:00 UTC 1970"
 	fixtureConfig = "CONFIG_X86_64=y\nCONFIG_MODULES=y\nCONFIG_SMP=y\nCONFIG_PREEMPT_BUILD=y\nCONFIG_MODULE_UNLOAD=y\nCONFIG_KALLSYMS_ALL=y\nCONFIG_DRM=m\n# CONFIG_MODVERSIONS is not set\n"
 )
+
+func TestMain(m *testing.M) {
+	testkit.InMemory()
+	os.Exit(m.Run())
+}
 
 // fixture is a share, a recorded host, a kernel repository and a PATH, all
 // small, with which the whole job runs in a fraction of a second. The tools

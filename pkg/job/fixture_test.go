@@ -14,9 +14,9 @@ import (
 	"testing"
 
 	"github.com/rs/zerolog"
-	"golang.org/x/sys/unix"
 
 	"github.com/k8sp/cuda/internal/command"
+	"github.com/k8sp/cuda/internal/testkit"
 	"github.com/k8sp/cuda/pkg/kernel/image"
 	"github.com/k8sp/cuda/pkg/kernel/image/imagetest"
 	"github.com/k8sp/cuda/pkg/kernel/source"
@@ -32,13 +32,8 @@ const (
 	testConfig  = "CONFIG_X86_64=y\nCONFIG_MODULES=y\nCONFIG_SMP=y\nCONFIG_PREEMPT_BUILD=y\nCONFIG_MODULE_UNLOAD=y\nCONFIG_KALLSYMS_ALL=y\nCONFIG_DRM=m\n# CONFIG_MODVERSIONS is not set\n"
 )
 
-// TestMain has the tests' folders be in memory where there is such a place: what a
-// build publishes is flushed to the disk, which takes most of their time.
 func TestMain(m *testing.M) {
-	const memory = "/dev/shm"
-	if unix.Access(memory, unix.W_OK) == nil {
-		_ = os.Setenv("TMPDIR", memory)
-	}
+	testkit.InMemory()
 	os.Exit(m.Run())
 }
 

@@ -14,7 +14,6 @@ import (
 	"testing"
 
 	"github.com/rs/zerolog"
-	"golang.org/x/sys/unix"
 
 	"github.com/k8sp/cuda/internal/testkit"
 	"github.com/k8sp/cuda/pkg/cuda"
@@ -260,13 +259,8 @@ func published(t *testing.T) string {
 	return modulesPublished.dir
 }
 
-// TestMain has the tests' folders be in memory where there is such a place: each
-// change is flushed to the disk before it is made, which takes most of their time.
 func TestMain(m *testing.M) {
-	const memory = "/dev/shm"
-	if unix.Access(memory, unix.W_OK) == nil {
-		_ = os.Setenv("TMPDIR", memory)
-	}
+	testkit.InMemory()
 	code := m.Run()
 	if modulesPublished.dir != "" {
 		_ = os.RemoveAll(modulesPublished.dir)
