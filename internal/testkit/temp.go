@@ -13,7 +13,7 @@ const memoryFolder = "/dev/shm"
 // what a build wants to find free, in bytes.
 const enoughMemory = 4 << 30
 
-// InMemory is for TestMain: it has the tests' folders be in memory, where there is
+// InMemory is for TestMain, or an init: it has the tests' folders be in memory, where there is
 // such a place with space for them. What the program publishes or writes down is
 // flushed to the disk, which takes most of the time of tests that do so.
 func InMemory() {
