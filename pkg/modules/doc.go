@@ -5,6 +5,6 @@
 // load them and returns every finding, not only the first; [Rules] lists what it
 // looks at, and [Judge] turns the findings into a verdict. [Publish] leaves the modules and a [Manifest], which
 // says exactly what they are, in SHARE/modules/REL/VER, all at once or not at
-// all; [Published] reads them back and believes nothing that it did not
+// all; [Find] reads them back and believes nothing that it did not
 // digest, and [Verify] runs the gate again over them, against any kernel.
 package modules

@@ -70,6 +70,15 @@ func scratchOf(t *testing.T, s *share.Share) string {
 	return dir
 }
 
+// published is what [Find] finds, and the manifest's path.
+func published(s *share.Share, release, version string) (Manifest, string, error) {
+	f, err := Find(s, release, version)
+	if err != nil {
+		return Manifest{}, "", err
+	}
+	return f.Manifest, f.Path(), nil
+}
+
 func mustPublish(t *testing.T, o PublishOptions) string {
 	t.Helper()
 	path, err := Publish(t.Context(), o)
@@ -139,7 +148,7 @@ func TestPublish(t *testing.T) {
 	if diff := cmp.Diff(want, files); diff != "" {
 		t.Error(diff)
 	}
-	m, found2, err := Published(s, release, version)
+	m, found2, err := published(s, release, version)
 	if err != nil || found2 != path {
 		t.Fatalf("Published = %s, %v", found2, err)
 	}
@@ -236,7 +245,7 @@ func TestPublishCrash(t *testing.T) {
 			}
 			return
 		}
-		m, _, err := Published(s, release, version)
+		m, _, err := published(s, release, version)
 		if err != nil {
 			t.Fatalf("after a crash at %q: %v", last, err)
 		}
@@ -282,10 +291,10 @@ func TestPublishFirmwareOnce(t *testing.T) {
 		if os.SameFile(one, two) == damaged {
 			t.Errorf("damaged: %v, and one file: %v", damaged, os.SameFile(one, two))
 		}
-		if _, _, err := Published(s, other.Manifest.Target.Release, version); err != nil {
+		if _, _, err := published(s, other.Manifest.Target.Release, version); err != nil {
 			t.Error(err)
 		}
-		if _, _, err := Published(s, release, version); (err != nil) != damaged {
+		if _, _, err := published(s, release, version); (err != nil) != damaged {
 			t.Errorf("the first is damaged: %v, %v", damaged, err)
 		}
 	}
@@ -314,7 +323,7 @@ func TestPublishedBeforeFirmware(t *testing.T) {
 	if text, err := os.ReadFile(path); err != nil || strings.Contains(string(text), `"file": "firmware`) {
 		t.Errorf("firmware in %s (%v)", text, err)
 	}
-	if _, _, err := Published(s, release, version); err != nil {
+	if _, _, err := published(s, release, version); err != nil {
 		t.Error(err)
 	}
 }
@@ -330,11 +339,11 @@ func TestPublishOverDamage(t *testing.T) {
 	if err := os.Truncate(file, 100); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := Published(s, release, version); err == nil || !strings.Contains(err.Error(), "nvidia.ko is not the file of") {
+	if _, _, err := published(s, release, version); err == nil || !strings.Contains(err.Error(), "nvidia.ko is not the file of") {
 		t.Errorf("a damaged result: %v", err)
 	}
 	mustPublish(t, o)
-	if _, _, err := Published(s, release, version); err != nil {
+	if _, _, err := published(s, release, version); err != nil {
 		t.Error(err)
 	}
 	if diff := cmp.Diff([]string{first + ".1", version}, entriesOf(t, s)); diff != "" {
@@ -386,7 +395,7 @@ func TestPublishedDamage(t *testing.T) {
 			s, o := shelf(t)
 			mustPublish(t, o)
 			c.damage(t, link(s))
-			_, _, err := Published(s, release, version)
+			_, _, err := published(s, release, version)
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("error %v, want %q", err, c.want)
 			}
@@ -464,7 +473,7 @@ func between(t *testing.T, path string, f func() error) {
 
 func TestPublishedNothing(t *testing.T) {
 	s, _ := shelf(t)
-	if _, _, err := Published(s, release, version); !errors.Is(err, fs.ErrNotExist) {
+	if _, _, err := published(s, release, version); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("error %v", err)
 	}
 }
@@ -529,7 +538,7 @@ func TestPublishKeepsTheOldOnFailure(t *testing.T) {
 			if diff := cmp.Diff(before, entriesOf(t, s)); diff != "" {
 				t.Error(diff)
 			}
-			if _, _, err := Published(s, release, version); err != nil {
+			if _, _, err := published(s, release, version); err != nil {
 				t.Error(err)
 			}
 		})
@@ -548,7 +557,7 @@ func TestPublishWhenTheShareFillsUp(t *testing.T) {
 	}
 	_, err := Publish(t.Context(), filling)
 	failure(t, err, 16, "is full", "Free space there")
-	if m, _, err := Published(s, release, version); err != nil || !maps.Equal(m.Inputs, o.Manifest.Inputs) {
+	if m, _, err := published(s, release, version); err != nil || !maps.Equal(m.Inputs, o.Manifest.Inputs) {
 		t.Errorf("the earlier result is %s, %v", m.Inputs, err)
 	}
 }

@@ -35,15 +35,6 @@ func (f Found) Replaced() bool {
 	return err == nil && now != f.Dir
 }
 
-// Published is [Find] for those who need the manifest only, with its path.
-func Published(s *share.Share, release, version string) (Manifest, string, error) {
-	f, err := Find(s, release, version)
-	if err != nil {
-		return Manifest{}, "", err
-	}
-	return f.Manifest, f.Path(), nil
-}
-
 // Find finds what [Publish] left for a release and driver version. Every file
 // is read and held against the manifest; an error means that the result is not
 // to be used, fs.ErrNotExist that there is none. Whoever does not hold the

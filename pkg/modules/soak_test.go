@@ -118,7 +118,7 @@ func TestSoakKilledPublish(t *testing.T) {
 		}
 		run := killedRun{dir, manifests[i%2], o.Firmware}
 		at := killer.Run(t, run)
-		m, _, err := Published(s, release, version)
+		m, _, err := published(s, release, version)
 		if err != nil {
 			t.Fatalf("after kill %d, at %s, what is published is not whole: %v", i, at, err)
 		}

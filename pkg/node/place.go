@@ -82,7 +82,6 @@ func (l *loader) hostID() string {
 // it returns what could be read.
 func (p *place) read() (entries []entry, err error) {
 	p.elsewhere, p.unread = nil, nil
-	var errs []error
 	for _, file := range p.candidates() {
 		found, err := readJournal(file)
 		switch {
@@ -90,14 +89,16 @@ func (p *place) read() (entries []entry, err error) {
 			continue
 		case err != nil:
 			p.unread = append(p.unread, unreadFile{file, err})
-			errs = append(errs, unreadFile{file, err})
 			continue
 		case file != p.file:
 			p.elsewhere = append(p.elsewhere, file)
 		}
 		entries = merge(entries, found)
 	}
-	return entries, errors.Join(errs...)
+	for _, u := range p.unread {
+		err = errors.Join(err, u)
+	}
+	return entries, err
 }
 
 // candidates are the files in which the journal may be, this place's the last.
