@@ -1,0 +1,256 @@
+package beneath
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Open opens a file, or a folder, to read it.
+func Open(path string) (*os.File, error) { return open("open", path, unix.O_RDONLY) }
+
+// OpenRW opens a file that is there to read and to write. One that has another
+// name as well is refused: that may be anywhere, and what is written would be there.
+func OpenRW(path string) (*os.File, error) {
+	f, err := open("open", path, unix.O_RDWR)
+	if err != nil {
+		return nil, err
+	}
+	var st unix.Stat_t
+	if err = unix.Fstat(int(f.Fd()), &st); err == nil && st.Nlink > 1 {
+		err = errors.New("it has another name as well, so it is not written to")
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	return f, nil
+}
+
+func open(op, path string, flags int) (f *os.File, err error) {
+	err = act(op, path, func(dir int, name string) error {
+		// Opening a pipe would wait for who writes to it.
+		fd, err := openat(dir, name, flags|unix.O_NONBLOCK, 0)
+		if err != nil {
+			return err
+		}
+		f = os.NewFile(uintptr(fd), path)
+		if _, err := plain(f); err != nil {
+			return errors.Join(err, f.Close())
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// OpenLock opens a file to lock it, which it makes, empty, where it is not there.
+// It is for its owner alone: who can open it can hold its lock for ever.
+func OpenLock(path string) (*os.File, error) {
+	for try := 0; ; try++ {
+		f, err := OpenRW(path)
+		if err == nil {
+			_ = setMode(int(f.Fd()), 0o600) // an earlier builder's may be open to all
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return f, err
+		}
+		f, err = CreateNew(path, 0o600)
+		if !errors.Is(err, fs.ErrExist) || try == 10 {
+			return f, err
+		}
+	}
+}
+
+// CreateNew makes a file, to read and to write; what is there already is an error.
+func CreateNew(path string, perm fs.FileMode) (*os.File, error) {
+	fd, err := CreateFD(path, perm)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// CreateFD is [CreateNew] for those who have thousands of files to make: it is the
+// bare descriptor, to be closed with [unix.Close].
+func CreateFD(path string, perm fs.FileMode) (fd int, err error) {
+	err = act("create", path, func(dir int, name string) error {
+		fd, err = openat(dir, name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, uint32(perm.Perm()))
+		if err != nil {
+			return err
+		}
+		if err := setMode(fd, perm); err != nil {
+			return errors.Join(err, unix.Close(fd))
+		}
+		return nil
+	})
+	return fd, err
+}
+
+// Create makes a file in the place of the one, or the link, that is there.
+func Create(path string, perm fs.FileMode) (*os.File, error) {
+	for try := 0; ; try++ {
+		f, err := CreateNew(path, perm)
+		if !errors.Is(err, fs.ErrExist) || try == 10 {
+			return f, err
+		}
+		if err := unlink(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+}
+
+// setMode gives what was made the mode that was asked for, where a umask kept it
+// from that.
+func setMode(fd int, perm fs.FileMode) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	if st.Mode&0o777 == uint32(perm.Perm()) {
+		return nil
+	}
+	return unix.Fchmod(fd, uint32(perm.Perm()))
+}
+
+// CreateTemp makes a file of a name that nobody has, as [os.CreateTemp] does, with
+// a folder: there is no default.
+func CreateTemp(dir, pattern string) (f *os.File, err error) {
+	_, err = temporary(dir, pattern, func(path string) error {
+		f, err = CreateNew(path, 0o600)
+		return err
+	})
+	return f, err
+}
+
+// MkdirTemp makes a folder of a name that nobody has, for its owner alone, as
+// [os.MkdirTemp] does.
+func MkdirTemp(dir, pattern string) (string, error) {
+	return temporary(dir, pattern, func(path string) error { return Mkdir(path, 0o700) })
+}
+
+// temporary makes something under a name that nobody has.
+func temporary(dir, pattern string, make func(path string) error) (string, error) {
+	if dir == "" || strings.Contains(pattern, "/") {
+		return "", &fs.PathError{Op: "create", Path: filepath.Join(dir, pattern), Err: fs.ErrInvalid}
+	}
+	prefix, suffix, _ := cutLast(pattern, "*")
+	for try := 0; ; try++ {
+		path := filepath.Join(dir, prefix+strconv.FormatUint(rand.Uint64()>>16, 36)+suffix)
+		if err := make(path); err == nil || !errors.Is(err, fs.ErrExist) || try == 1000 {
+			return path, err
+		}
+	}
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
+}
+
+// ReadFile reads a file whole.
+func ReadFile(path string) ([]byte, error) {
+	f, err := Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(f)
+}
+
+// WriteFile makes a file with a content, in the place of what is there. Who reads
+// it meanwhile sees a part: package atomicfile's is for what others read.
+func WriteFile(path string, content []byte, perm fs.FileMode) error {
+	f, err := Create(path, perm)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	return errors.Join(err, f.Close())
+}
+
+// Readlink is where a link leads.
+func Readlink(path string) (target string, err error) {
+	err = act("readlink", path, func(dir int, name string) error {
+		b := make([]byte, unix.PathMax)
+		n, err := unix.Readlinkat(dir, name, b)
+		if err == nil {
+			target = string(b[:n])
+		}
+		return err
+	})
+	return target, err
+}
+
+// Lstat describes what a path names. A link is described itself.
+func Lstat(path string) (info fs.FileInfo, err error) {
+	err = act("lstat", path, func(dir int, name string) error {
+		fd, err := unix.Openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		f := os.NewFile(uintptr(fd), path)
+		defer f.Close()
+		info, err = f.Stat()
+		return err
+	})
+	return info, err
+}
+
+// LstatSys is [Lstat] as the system has it.
+func LstatSys(path string, st *unix.Stat_t) error {
+	return act("lstat", path, func(dir int, name string) error { return unix.Fstatat(dir, name, st, unix.AT_SYMLINK_NOFOLLOW) })
+}
+
+// Chmod changes the mode of a file or folder.
+func Chmod(path string, perm fs.FileMode) error {
+	return act("chmod", path, func(dir int, name string) error {
+		fd, err := openat(dir, name, unix.O_RDONLY|unix.O_NONBLOCK, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		return unix.Fchmod(fd, uint32(perm.Perm()))
+	})
+}
+
+// Symlink makes a link; target is not looked at.
+func Symlink(target, path string) error {
+	return act("symlink", path, func(dir int, name string) error { return unix.Symlinkat(target, dir, name) })
+}
+
+// Link gives a file another name.
+func Link(from, to string) error {
+	return both("link", from, to, func(fromDir int, fromName string, toDir int, toName string) error {
+		return unix.Linkat(fromDir, fromName, toDir, toName, 0)
+	})
+}
+
+// Rename gives what is at a path another, in the place of a file or an empty folder
+// there.
+func Rename(from, to string) error {
+	return both("rename", from, to, unix.Renameat)
+}
+
+// both does something to two paths, as whom the second is held for.
+func both(op, from, to string, do func(fromDir int, fromName string, toDir int, toName string) error) error {
+	return act(op, to, func(toDir int, toName string) error {
+		fromDir, fromName, err := start(from).reach(op, from)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fromDir)
+		return do(fromDir, fromName, toDir, toName)
+	})
+}

@@ -1,0 +1,166 @@
+package beneath
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// Held is a folder that is opened once: whatever is done below it begins at its
+// descriptor, as its owner.
+type Held struct {
+	origin
+	file *os.File
+}
+
+// origin is where the walk to a path begins.
+type origin struct {
+	// dir is the part of the path that needs no walk.
+	dir string
+	fd  int
+	// uid and gid are whose identity is taken; builder's own where that is root's.
+	uid, gid int
+}
+
+var held struct {
+	sync.RWMutex
+	// by the path that Hold returned, the latest last.
+	by map[string][]*Held
+}
+
+// Hold opens a folder, by a path that may have links in it, until it is released.
+func Hold(dir string) (*Held, error) {
+	dir, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return nil, err
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return nil, err
+	}
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: dir, Err: err}
+	}
+	h := &Held{file: os.NewFile(uintptr(fd), dir)}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		_ = h.file.Close()
+		return nil, &os.PathError{Op: "stat", Path: dir, Err: err}
+	}
+	h.origin = origin{dir: dir, fd: fd, uid: int(st.Uid), gid: int(st.Gid)}
+	held.Lock()
+	defer held.Unlock()
+	if held.by == nil {
+		held.by = map[string][]*Held{}
+	}
+	held.by[dir] = append(held.by[dir], h)
+	return h, nil
+}
+
+// Dir is the folder's path, without links.
+func (h *Held) Dir() string { return h.dir }
+
+// Owner is whom the folder belonged to when it was opened.
+func (h *Held) Owner() (uid, gid int) { return h.uid, h.gid }
+
+// Release lets go of the folder.
+func (h *Held) Release() error {
+	held.Lock()
+	defer held.Unlock()
+	list := held.by[h.dir]
+	for i, other := range list {
+		if other == h {
+			held.by[h.dir] = append(list[:i:i], list[i+1:]...)
+		}
+	}
+	if len(held.by[h.dir]) == 0 {
+		delete(held.by, h.dir)
+	}
+	return h.file.Close()
+}
+
+// start is where the walk to a path begins: at a folder that is held, else at the
+// root, or where the process is.
+func start(path string) origin {
+	path = filepath.Clean(path)
+	held.RLock()
+	defer held.RUnlock()
+	for dir := path; len(held.by) > 0; dir = filepath.Dir(dir) {
+		if list := held.by[dir]; len(list) > 0 {
+			return list[len(list)-1].origin
+		}
+		if dir == filepath.Dir(dir) {
+			break
+		}
+	}
+	if filepath.IsAbs(path) {
+		return origin{dir: "/", fd: -1}
+	}
+	return origin{fd: unix.AT_FDCWD}
+}
+
+// Resolve is a path, outside of what is held, without its links: for one that is
+// whoever's who started builder, and not to be exchanged by others. One below a
+// folder that is held stays as it is.
+func Resolve(path string) (string, error) {
+	if start(path).fd >= 0 {
+		return path, nil
+	}
+	path, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Abs(path)
+}
+
+// open is a descriptor of the start, to be closed.
+func (o origin) open() (int, error) {
+	switch {
+	case o.fd >= 0:
+		return unix.FcntlInt(uintptr(o.fd), unix.F_DUPFD_CLOEXEC, 0)
+	case o.dir == "/":
+		return openat(unix.AT_FDCWD, "/", unix.O_PATH|unix.O_DIRECTORY, 0)
+	}
+	return openat(unix.AT_FDCWD, ".", unix.O_PATH|unix.O_DIRECTORY, 0)
+}
+
+// as does something with the identity of a folder's owner towards file systems.
+func (o origin) as(do func() error) error {
+	if o.fd < 0 || o.uid == 0 && o.gid == 0 || os.Geteuid() != 0 {
+		return do()
+	}
+	// The identity is the thread's; one that is new gets none of it, since the
+	// runtime starts no thread from one that is locked.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	gid, _ := unix.SetfsgidRetGid(o.gid)
+	uid, _ := unix.SetfsuidRetUid(o.uid)
+	defer func() {
+		if !become(uid, gid) {
+			panic(fmt.Sprintf("user %d's identity cannot be given back", o.uid))
+		}
+	}()
+	if !is(o.uid, o.gid) && !become(uid, gid) {
+		panic("an identity that was half taken cannot be given back")
+	}
+	return do()
+}
+
+// become takes an identity, and says whether it could.
+func become(uid, gid int) bool {
+	_, _ = unix.SetfsuidRetUid(uid)
+	_, _ = unix.SetfsgidRetGid(gid)
+	return is(uid, gid)
+}
+
+// is says whether the thread has an identity: the calls report no failure, but
+// what was before, and nobody is -1.
+func is(uid, gid int) bool {
+	u, _ := unix.SetfsuidRetUid(-1)
+	g, _ := unix.SetfsgidRetGid(-1)
+	return u == uid && g == gid
+}
