@@ -14,6 +14,7 @@ import (
 	"github.com/k8sp/cuda/pkg/job"
 	"github.com/k8sp/cuda/pkg/kernel/prepare"
 	"github.com/k8sp/cuda/pkg/modules"
+	"github.com/k8sp/cuda/pkg/share"
 )
 
 const defaultShare = "/opt/share"
@@ -95,7 +96,7 @@ func buildFlags(flags *pflag.FlagSet, o *job.Options) {
 	flags.BoolVar(&o.Debug, "debug-info", false, "keep debugging information: modules seventeen times the size")
 	flags.IntVar(&o.Jobs, "jobs", 0, "`number` of compilers that run at once (default: one a CPU that the container may use)")
 	flags.DurationVar(&o.BuildTimeout, "build-timeout", cuda.DefaultTimeout, "`time` after which a hanging installer is stopped")
-	noWaitFlag(flags, &o.NoWait)
+	waitFlags(flags, &o.NoWait, &o.Wait)
 	flags.BoolVar(&o.Rebuild, "rebuild", false, "build although what is published already would serve")
 	flags.BoolVar(&o.Strict, "strict", false, "make a failure of each check that cannot be made here")
 	flags.StringSliceVar(&o.Allow, "allow", nil, "`names` of checks that may fail; recorded in the manifest")
@@ -115,8 +116,9 @@ func sourceFlags(flags *pflag.FlagSet, o *job.Options) {
 	flags.DurationVar(&o.Pause, "retry-pause", time.Second, "`time` before the second try of what the network failed at for the moment; it doubles with each")
 }
 
-func noWaitFlag(flags *pflag.FlagSet, value *bool) {
-	flags.BoolVar(value, "no-wait", false, "end with exit code 75 instead of waiting while another run holds the share")
+func waitFlags(flags *pflag.FlagSet, not *bool, limit *time.Duration) {
+	flags.BoolVar(not, "no-wait", false, "end with exit code 75 instead of waiting while another run holds the share")
+	flags.DurationVar(limit, "wait", share.DefaultWait, "`time` to wait while another run holds the share, before it ends with exit code 75")
 }
 
 func hostFlags(flags *pflag.FlagSet, h *job.Host) {

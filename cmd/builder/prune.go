@@ -43,7 +43,7 @@ func newPruneCommand(io streams) *cobra.Command {
 	cmd.Flags().StringVar(&options.Share, "share", defaultShare, "`folder` that builds were made in")
 	cmd.Flags().StringVar(&options.HostRoot, "host-root", "", "`folder` that is this host's root, to tell which records are of boots that are over (default: /host where it is mounted, else /)")
 	cmd.Flags().BoolVar(&options.Remove, "yes", false, "remove it, instead of showing what would be removed")
-	cmd.Flags().BoolVar(&options.NoWait, "no-wait", false, "end with exit code 75 instead of waiting while another run holds the share")
+	waitFlags(cmd.Flags(), &options.NoWait, &options.Wait)
 	cmd.Flags().Var(&format, "output", "`format` of the result on stdout: text or json")
 	return cmd
 }

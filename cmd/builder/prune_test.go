@@ -156,11 +156,6 @@ func TestPruneKeepsWhatIsNotBuilders(t *testing.T) {
 			write(t, filepath.Join(f.share, "linux/notes"), 0o644, "mine")
 			return filepath.Join(f.share, "linux")
 		}, "linux: was not made by builder"},
-		{"a source that is a link", func(t *testing.T, f *fixture) string {
-			dir := outside(t, "Makefile")
-			replace(t, filepath.Join(f.share, "linux"), dir)
-			return dir
-		}, "linux: is not a folder"},
 		{"prepared trees that are a link", func(t *testing.T, f *fixture) string {
 			dir := outside(t, "tree/Makefile")
 			replace(t, filepath.Join(f.share, ".builder/prepared"), dir)
@@ -180,11 +175,6 @@ func TestPruneKeepsWhatIsNotBuilders(t *testing.T) {
 			}
 			return dir
 		}, ".builder/exports: is not a folder"},
-		{"results that are a link", func(t *testing.T, f *fixture) string {
-			dir := outside(t, filepath.Join(fixtureRelease, hidden, "nvidia.ko"))
-			replace(t, filepath.Join(f.share, "modules"), dir)
-			return dir
-		}, "modules: is not a folder"},
 		{"a release that is a link", func(t *testing.T, f *fixture) string {
 			dir := outside(t, filepath.Join(hidden, "nvidia.ko"))
 			replace(t, filepath.Join(f.share, "modules", "linked"), dir)
@@ -243,19 +233,27 @@ func TestPruneRefuses(t *testing.T) {
 			t.Errorf("exit code %d, want 75\n%s%s", o.code, o.stdout, o.stderr)
 		}
 	})
-	t.Run("a cache that is a link", func(t *testing.T) {
-		private, moved := filepath.Join(f.share, ".builder"), filepath.Join(t.TempDir(), "elsewhere")
-		if err := errors.Join(os.Rename(private, moved), os.Symlink(moved, private)); err != nil {
-			t.Fatal(err)
-		}
-		before := files(t, moved)
-		if o := f.run(t, "prune", "--yes"); o.code != 2 || !strings.Contains(lastLine(o.stderr), "is a link") {
-			t.Errorf("exit code %d, want 2\n%s", o.code, o.stderr)
-		}
-		if diff := cmp.Diff(before, files(t, moved)); diff != "" {
-			t.Errorf("what it leads to changed:\n%s", diff)
-		}
-	})
+	for _, name := range []string{".builder", "linux", "modules", "driver"} {
+		t.Run(name+" is a link", func(t *testing.T) {
+			folder, moved := filepath.Join(f.share, name), filepath.Join(t.TempDir(), "elsewhere")
+			if err := os.MkdirAll(folder, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(os.Rename(folder, moved), os.Symlink(moved, folder)); err != nil {
+				t.Fatal(err)
+			}
+			before := files(t, moved)
+			if o := f.run(t, "prune", "--yes"); o.code != 2 || !strings.Contains(o.stderr, folder+" is a link") {
+				t.Errorf("exit code %d, want 2\n%s", o.code, o.stderr)
+			}
+			if diff := cmp.Diff(before, files(t, moved)); diff != "" {
+				t.Errorf("what it leads to changed:\n%s", diff)
+			}
+			if err := errors.Join(os.Remove(folder), os.Rename(moved, folder)); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
 }
 
 // tiring is a context that ends when it was asked so often.

@@ -40,7 +40,7 @@ func newSourceCommand(io streams, options job.Options) *cobra.Command {
 	flags.StringVar(&options.Share, "share", defaultShare, "`folder` that receives the source")
 	hostFlags(flags, &options.Host)
 	sourceFlags(flags, &options)
-	noWaitFlag(flags, &options.NoWait)
+	waitFlags(flags, &options.NoWait, &options.Wait)
 	flags.Var(&format, "output", "`format` of the result on stdout: text or json")
 	return cmd
 }

@@ -4,26 +4,27 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/k8sp/cuda/internal/beneath"
 )
 
 // WriteFile leaves data at path, whole: it is written beside it under a
 // temporary name, flushed to the disk, and renamed. perm is not subject to the
 // umask, since what a container writes is read by others outside of it.
 func WriteFile(path string, data []byte, perm fs.FileMode) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".tmp-*")
+	f, err := beneath.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".tmp-*")
 	if err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
 			_ = f.Close()
-			_ = os.Remove(f.Name())
+			_ = beneath.Remove(f.Name())
 		}
 	}()
 	if _, err := f.Write(data); err != nil {
@@ -38,7 +39,7 @@ func WriteFile(path string, data []byte, perm fs.FileMode) (err error) {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	if err := os.Rename(f.Name(), path); err != nil {
+	if err := beneath.Rename(f.Name(), path); err != nil {
 		return err
 	}
 	return SyncDir(filepath.Dir(path))
@@ -51,8 +52,8 @@ func Symlink(target, path string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.Rename(temp, path); err != nil {
-		_ = os.Remove(temp)
+	if err := beneath.Rename(temp, path); err != nil {
+		_ = beneath.Remove(temp)
 		return err
 	}
 	return SyncDir(filepath.Dir(path))
@@ -63,7 +64,7 @@ func tempLink(target, path string) (string, error) {
 	base := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".tmp-")
 	for try := 0; ; try++ {
 		temp := base + strconv.FormatInt(time.Now().UnixNano()+int64(try), 36)
-		err := os.Symlink(target, temp)
+		err := beneath.Symlink(target, temp)
 		if err == nil || !errors.Is(err, fs.ErrExist) || try == 100 {
 			return temp, err
 		}
@@ -73,7 +74,7 @@ func tempLink(target, path string) (string, error) {
 // SyncDir flushes the names in a directory to the disk. File systems that
 // cannot do that (some network and host-shared ones) are taken at their word.
 func SyncDir(dir string) error {
-	d, err := os.Open(dir)
+	d, err := beneath.Open(dir)
 	if err != nil {
 		return err
 	}

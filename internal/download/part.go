@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 
 	"github.com/k8sp/cuda/internal/atomicfile"
+	"github.com/k8sp/cuda/internal/beneath"
 )
 
 // part is what has arrived of a file, and which file that is. Both are on the
@@ -48,7 +49,11 @@ const (
 func openPart(path, shown string) (*part, error) {
 	p := &part{shown: shown, sum: sha256.New()}
 	var err error
-	if p.file, err = os.OpenFile(path+partSuffix, os.O_RDWR|os.O_CREATE, 0o644); err != nil {
+	p.file, err = beneath.OpenRW(path + partSuffix)
+	if errors.Is(err, fs.ErrNotExist) {
+		p.file, err = beneath.CreateNew(path+partSuffix, 0o644)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if err := p.load(path + partSuffix + recordSuffix); err != nil {
@@ -59,7 +64,7 @@ func openPart(path, shown string) (*part, error) {
 
 // load reads what there is. A record that makes no sense is none.
 func (p *part) load(path string) error {
-	text, err := os.ReadFile(path)
+	text, err := beneath.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -118,11 +123,10 @@ func (p *part) digest() string { return hex.EncodeToString(p.sum.Sum(nil)) }
 
 // finish makes the part the file.
 func (p *part) finish(path string) error {
-	// What a container writes is read by others outside of it.
-	if err := errors.Join(p.file.Chmod(0o644), p.file.Sync()); err != nil {
+	if err := p.file.Sync(); err != nil {
 		return err
 	}
-	if err := os.Rename(p.file.Name(), path); err != nil {
+	if err := beneath.Rename(p.file.Name(), path); err != nil {
 		return err
 	}
 	return errors.Join(removeIfThere(path+partSuffix+recordSuffix), atomicfile.SyncDir(filepath.Dir(path)))
@@ -138,13 +142,13 @@ func (p *part) tidy() error {
 
 // remove leaves nothing of the part.
 func (p *part) remove() error {
-	return errors.Join(os.Remove(p.file.Name()), removeIfThere(p.file.Name()+recordSuffix))
+	return errors.Join(beneath.Remove(p.file.Name()), removeIfThere(p.file.Name()+recordSuffix))
 }
 
 func (p *part) close() { _ = p.file.Close() } // what counts was flushed before
 
 func removeIfThere(path string) error {
-	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+	if err := beneath.Remove(path); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil

@@ -12,6 +12,8 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/format/idxfile"
 	"github.com/go-git/go-git/v5/plumbing/hash"
+
+	"github.com/k8sp/cuda/internal/beneath"
 )
 
 // file is a pack that is being written. It has the name under which git, too,
@@ -23,10 +25,10 @@ type file struct {
 }
 
 func create(dir string) (*file, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := beneath.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	f, err := os.CreateTemp(dir, "tmp_pack_")
+	f, err := beneath.CreateTemp(dir, "tmp_pack_")
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +41,7 @@ func (f *file) Write(b []byte) (int, error) { return f.w.Write(b) }
 func (f *file) discard() {
 	if f.f != nil {
 		f.f.Close()
-		os.Remove(f.f.Name())
+		beneath.Remove(f.f.Name())
 	}
 }
 
@@ -48,7 +50,7 @@ func (f *file) reader() (*os.File, error) {
 	if err := f.w.Flush(); err != nil {
 		return nil, err
 	}
-	return os.Open(f.f.Name())
+	return beneath.Open(f.f.Name())
 }
 
 // endsWith fails for a file in which something follows the checksum.
@@ -93,11 +95,11 @@ func (f *file) keep(entries []entry, sum plumbing.Hash) error {
 		return err
 	}
 	name := filepath.Join(f.dir, "pack-"+sum.String())
-	if err := os.Rename(f.f.Name(), name+".pack"); err != nil {
+	if err := beneath.Rename(f.f.Name(), name+".pack"); err != nil {
 		return err
 	}
 	f.f = nil
-	if err := os.WriteFile(name+".promisor", nil, 0o444); err != nil && !errors.Is(err, os.ErrPermission) {
+	if err := beneath.WriteFile(name+".promisor", nil, 0o444); err != nil && !errors.Is(err, os.ErrPermission) {
 		return err
 	}
 	return writeIndex(name+".idx", entries, sum)
@@ -118,11 +120,11 @@ func writeIndex(name string, entries []entry, sum plumbing.Hash) error {
 	if err != nil {
 		return err
 	}
-	temp, err := os.CreateTemp(filepath.Dir(name), "tmp_idx_")
+	temp, err := beneath.CreateTemp(filepath.Dir(name), "tmp_idx_")
 	if err != nil {
 		return err
 	}
-	defer os.Remove(temp.Name())
+	defer beneath.Remove(temp.Name())
 	defer temp.Close()
 	w := bufio.NewWriterSize(temp, 1<<16)
 	if _, err := idxfile.NewEncoder(w).Encode(index); err != nil {
@@ -131,5 +133,5 @@ func writeIndex(name string, entries []entry, sum plumbing.Hash) error {
 	if err := errors.Join(w.Flush(), temp.Chmod(0o444), temp.Close()); err != nil {
 		return err
 	}
-	return os.Rename(temp.Name(), name)
+	return beneath.Rename(temp.Name(), name)
 }

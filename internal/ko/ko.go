@@ -131,7 +131,7 @@ func bad(format string, args ...any) error {
 	return &FormatError{fmt.Sprintf(format, args...)}
 }
 
-// Open reads the module at path, compressed or not. An error that is not of
+// Open reads the module at path, which may be a link, compressed or not. An error that is not of
 // the file system is a [*FormatError].
 func Open(path string) (File, error) {
 	f, err := os.Open(path)
@@ -139,6 +139,11 @@ func Open(path string) (File, error) {
 		return File{}, err
 	}
 	defer f.Close()
+	return Read(f)
+}
+
+// Read is [Open] of a file that is open.
+func Read(f *os.File) (File, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return File{}, err

@@ -7,11 +7,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/k8sp/cuda/internal/beneath"
 )
 
 // Options limits an extraction. The zero value extracts every member of a
@@ -58,7 +59,6 @@ func Extract(ctx context.Context, r io.Reader, dir string, o Options) error {
 	if err != nil {
 		return err
 	}
-	defer x.root.Close()
 	from := &stream{r: r}
 	members := tar.NewReader(from)
 	for {
@@ -103,7 +103,7 @@ func (s *stream) Read(p []byte) (int, error) {
 
 // extraction is the state of one Extract.
 type extraction struct {
-	root *os.Root
+	root beneath.Dir
 	opts Options
 	// kinds are the members met so far, and 'd' for folders that had none of
 	// their own. As dir was empty, nothing else is in it.
@@ -132,20 +132,15 @@ func open(dir string, o Options) (*extraction, error) {
 	if o.MaxFiles == 0 {
 		o.MaxFiles = 100_000
 	}
-	present, err := os.ReadDir(dir)
+	present, err := beneath.ReadDir(dir)
 	if err != nil {
 		return nil, err
 	}
 	if len(present) > 0 {
 		return nil, fmt.Errorf("unpack into %s: it is not empty", dir)
 	}
-	// An os.Root refuses, in the kernel, paths that leave it: a second lock
-	// behind the checks below.
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, err
-	}
-	return &extraction{root: root, opts: o, kinds: map[string]byte{".": folder}}, nil
+	// Links are followed nowhere: a second lock behind the checks below.
+	return &extraction{root: beneath.Dir(dir), opts: o, kinds: map[string]byte{".": folder}}, nil
 }
 
 // member checks one member and extracts it if it is wanted.
@@ -276,24 +271,23 @@ func (x *extraction) parents(name string, h *tar.Header) error {
 		return err
 	}
 	x.kinds[dir] = folder
-	return x.root.Mkdir(filepath.FromSlash(dir), 0o755)
+	return x.root.Mkdir(dir, 0o755)
 }
 
 func (x *extraction) extract(name string, h *tar.Header, content io.Reader) error {
-	local := filepath.FromSlash(name)
 	switch h.Typeflag {
 	case folder:
-		return x.root.Mkdir(local, 0o755)
+		return x.root.Mkdir(name, 0o755)
 	case tar.TypeSymlink:
-		return x.root.Symlink(h.Linkname, local)
+		return x.root.Symlink(h.Linkname, name)
 	case tar.TypeLink:
 		target, _ := cleanName(h.Linkname)
 		if x.kinds[target] != tar.TypeReg {
 			return &Error{h.Name, fmt.Sprintf("is a hard link to %q, which is no file unpacked before it", h.Linkname)}
 		}
-		return x.root.Link(filepath.FromSlash(target), local)
+		return x.root.Link(target, name)
 	default:
-		return x.file(local, h, content)
+		return x.file(name, h, content)
 	}
 }
 
@@ -302,7 +296,7 @@ func (x *extraction) file(name string, h *tar.Header, content io.Reader) error {
 	if h.Mode&0o111 != 0 {
 		mode = 0o755
 	}
-	f, err := x.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	f, err := x.root.CreateNew(name, mode)
 	if err != nil {
 		return err
 	}

@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/k8sp/cuda/internal/beneath"
 )
 
 // writeRecord makes the installer believe that the driver is installed, which
@@ -17,24 +18,24 @@ import (
 // returned puts back what was there before.
 func writeRecord(stateDir string, d Driver) (restore func(), err error) {
 	path := filepath.Join(stateDir, "log")
-	before, err := os.ReadFile(path)
+	before, err := beneath.ReadFile(path)
 	existed := err == nil
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	if err := os.MkdirAll(stateDir, 0o700); err != nil {
+	if err := beneath.MkdirAll(stateDir, 0o700); err != nil {
 		return nil, err
 	}
 	record := d.Version + "\n" + d.Manifest.Description + "\n"
-	if err := os.WriteFile(path, []byte(record), 0o600); err != nil {
+	if err := beneath.WriteFile(path, []byte(record), 0o600); err != nil {
 		return nil, err
 	}
 	return func() {
 		if existed {
-			_ = os.WriteFile(path, before, 0o600)
+			_ = beneath.WriteFile(path, before, 0o600)
 			return
 		}
-		_ = os.Remove(path)
+		_ = beneath.Remove(path)
 	}, nil
 }
 
@@ -51,7 +52,7 @@ func gatherModules(dir string) ([]string, error) {
 		if slices.Contains(files, file) {
 			return nil, fmt.Errorf("there are two of %s", filepath.Base(path))
 		}
-		if err := os.Rename(path, file); err != nil {
+		if err := beneath.Rename(path, file); err != nil {
 			return nil, err
 		}
 		files = append(files, file)
@@ -63,7 +64,7 @@ func gatherModules(dir string) ([]string, error) {
 // findModules lists the modules in a folder and those below it, sorted.
 func findModules(dir string) ([]string, error) {
 	var files []string
-	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+	err := beneath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if err == nil && entry.Type().IsRegular() && filepath.Ext(path) == ".ko" {
 			files = append(files, path)
 		}
@@ -125,7 +126,7 @@ func lastLines(text string, n int) string {
 
 // lastLogLines are the last n lines of a log file; none of one that is not there.
 func lastLogLines(path string, n int) string {
-	text, err := os.ReadFile(path)
+	text, err := beneath.ReadFile(path)
 	if err != nil {
 		return ""
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -19,6 +18,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/internal/progress"
 	"github.com/k8sp/cuda/pkg/kernel/askonce"
@@ -188,16 +188,16 @@ func makeFolders(o BuildOptions) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := os.WriteFile(o.makefile(), once, 0o644); err != nil {
+	if err := beneath.WriteFile(o.makefile(), once, 0o644); err != nil {
 		return "", err
 	}
-	if err := os.MkdirAll(filepath.Dir(o.LogFile), 0o755); err != nil {
+	if err := beneath.MkdirAll(filepath.Dir(o.LogFile), 0o755); err != nil {
 		return "", err
 	}
-	if err := os.RemoveAll(o.LogFile); err != nil {
+	if err := beneath.RemoveAll(o.LogFile); err != nil {
 		return "", err
 	}
-	return os.MkdirTemp(o.Scratch, "modules-")
+	return beneath.MkdirTemp(o.Scratch, "modules-")
 }
 
 // installerArgs is the whole command.
@@ -310,7 +310,7 @@ func (o BuildOptions) run(ctx context.Context, d Driver, argv []string) (printed
 // it, by which its installer draws its bar; 0 where it has none.
 func (o BuildOptions) objects(ctx context.Context, d Driver) int64 {
 	dir := filepath.Join(d.Dir, d.SourceDir(o.ModuleType))
-	if _, err := os.Stat(filepath.Join(dir, "count-lines.mk")); err != nil {
+	if _, err := beneath.Lstat(filepath.Join(dir, "count-lines.mk")); err != nil {
 		return 0
 	}
 	var out tail

@@ -3,11 +3,11 @@ package cuda
 import (
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -80,7 +80,7 @@ func drop(files, exclude []string) ([]string, error) {
 			kept = append(kept, path)
 			continue
 		}
-		if err := os.Remove(path); err != nil {
+		if err := beneath.Remove(path); err != nil {
 			return nil, err
 		}
 	}

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/internal/makeself"
 	"github.com/k8sp/cuda/internal/untar"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -44,8 +44,8 @@ func inspect(ctx context.Context, p Package, scratch string) (c Contents, err er
 	dir := p.Path
 	if p.Kind != Folder {
 		dir = scratch
-		defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
-		if err := os.MkdirAll(scratch, 0o755); err != nil {
+		defer func() { err = errors.Join(err, beneath.RemoveAll(scratch)) }()
+		if err := beneath.MkdirAll(scratch, 0o755); err != nil {
 			return Contents{}, err
 		}
 		c.Sizes = map[string]int64{}
@@ -59,11 +59,7 @@ func inspect(ctx context.Context, p Package, scratch string) (c Contents, err er
 			return Contents{}, err
 		}
 	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return Contents{}, err
-	}
-	defer root.Close()
+	root := beneath.Dir(dir)
 	if c.Manifest, err = readManifest(root); err == nil && p.Kind == Folder {
 		c.Sizes, err = folderSizes(p, c.Manifest)
 	}
@@ -72,14 +68,10 @@ func inspect(ctx context.Context, p Package, scratch string) (c Contents, err er
 
 // folderSizes are the sizes of what the manifest lists and the folder has.
 func folderSizes(p Package, m Manifest) (map[string]int64, error) {
-	root, err := os.OpenRoot(p.Path)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
+	root := beneath.Dir(p.Path)
 	sizes := map[string]int64{}
 	for _, f := range m.Files {
-		if info, err := root.Lstat(f.Path); err == nil && info.Mode().IsRegular() {
+		if info, err := root.Stat(f.Path); err == nil && info.Mode().IsRegular() {
 			sizes[f.Path] = info.Size()
 		}
 	}
@@ -89,7 +81,7 @@ func folderSizes(p Package, m Manifest) (map[string]int64, error) {
 // Members copies files of a package, by their paths in it, into the folder dst,
 // which is made, and returns where each is. Errors are of the driver stage.
 func Members(ctx context.Context, p Package, dst string, names []string) (map[string]string, error) {
-	if err := os.MkdirAll(dst, 0o755); err != nil {
+	if err := beneath.MkdirAll(dst, 0o755); err != nil {
 		return nil, stage.Wrap(stage.Driver, err, "cannot make a folder to unpack the driver into", spaceHint)
 	}
 	var err error
@@ -106,7 +98,7 @@ func Members(ctx context.Context, p Package, dst string, names []string) (map[st
 	paths := map[string]string{}
 	for _, name := range names {
 		path := filepath.Join(dst, filepath.FromSlash(name))
-		if info, err := os.Lstat(path); err != nil {
+		if info, err := beneath.Lstat(path); err != nil {
 			return nil, explain(p, err)
 		} else if !info.Mode().IsRegular() {
 			return nil, explain(p, fmt.Errorf("%s is not a plain file: %w", name, fs.ErrInvalid))
@@ -119,16 +111,8 @@ func Members(ctx context.Context, p Package, dst string, names []string) (map[st
 // copyMembers copies files of an unpacked package. A link in somebody's folder
 // must not have root read what is elsewhere.
 func copyMembers(ctx context.Context, p Package, dst string, names []string) error {
-	from, err := os.OpenRoot(p.Path)
-	if err != nil {
-		return err
-	}
-	defer from.Close()
-	to, err := os.OpenRoot(dst)
-	if err != nil {
-		return err
-	}
-	defer to.Close()
+	from := beneath.Dir(p.Path)
+	to := beneath.Dir(dst)
 	for _, name := range names {
 		if err := copyFile(ctx, from, to, name); err != nil {
 			return err

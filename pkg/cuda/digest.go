@@ -8,7 +8,8 @@ import (
 	"hash"
 	"io"
 	"io/fs"
-	"os"
+
+	"github.com/k8sp/cuda/internal/beneath"
 )
 
 // Digest is what the modules are built from, as sha256:HEX: the digest of the
@@ -21,7 +22,7 @@ func (p Package) Digest(ctx context.Context) (string, error) {
 	if p.Kind == Folder {
 		err = p.digestFolder(ctx, sum)
 	} else {
-		err = digestFile(ctx, sum, os.DirFS(p.dir()), p.Name())
+		err = digestFile(ctx, sum, fs.FS(beneath.Dir(p.dir())), p.Name())
 	}
 	if err != nil {
 		return "", explain(p, err)
@@ -32,16 +33,12 @@ func (p Package) Digest(ctx context.Context) (string, error) {
 func digestOf(sum hash.Hash) string { return "sha256:" + hex.EncodeToString(sum.Sum(nil)) }
 
 func (p Package) digestFolder(ctx context.Context, sum hash.Hash) error {
-	root, err := os.OpenRoot(p.Path)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
+	root := beneath.Dir(p.Path)
 	m, err := readManifest(root)
 	if err != nil {
 		return err
 	}
-	return digestMembers(ctx, sum, root.FS(), m.buildFiles())
+	return digestMembers(ctx, sum, root, m.buildFiles())
 }
 
 // digestMembers adds to sum, for each file, its name, whether it may be
@@ -74,18 +71,14 @@ func digestFile(ctx context.Context, sum io.Writer, files fs.FS, name string) er
 // of modification: while it stays the same, the digest may be taken to. It is
 // of no meaning on another machine.
 func (p Package) Fingerprint() (string, error) {
-	files, members := os.DirFS(p.dir()), []string{p.Name()}
+	files, members := fs.FS(beneath.Dir(p.dir())), []string{p.Name()}
 	if p.Kind == Folder {
-		root, err := os.OpenRoot(p.Path)
-		if err != nil {
-			return "", err
-		}
-		defer root.Close()
+		root := beneath.Dir(p.Path)
 		m, err := readManifest(root)
 		if err != nil {
 			return "", err
 		}
-		files, members = root.FS(), m.buildFiles()
+		files, members = root, m.buildFiles()
 	}
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%q\n", p.Name())

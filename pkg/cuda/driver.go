@@ -2,11 +2,11 @@ package cuda
 
 import (
 	"errors"
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/kernel"
 )
 
@@ -98,7 +98,7 @@ func (d Driver) firmwareName(f File) string { return path.Join("nvidia", d.Versi
 func (d Driver) RemoveSources() error {
 	var errs []error
 	for _, t := range d.ModuleTypes() {
-		errs = append(errs, os.RemoveAll(filepath.Join(d.Dir, sourceFolder(t))))
+		errs = append(errs, beneath.RemoveAll(filepath.Join(d.Dir, sourceFolder(t))))
 	}
 	return errors.Join(errs...)
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/internal/download"
 	"github.com/k8sp/cuda/internal/retry"
 	"github.com/k8sp/cuda/pkg/kernel"
@@ -55,7 +55,7 @@ var folders = map[kernel.Arch][]string{
 // there.
 func Fetched(dir string, arch kernel.Arch, version string) (Package, bool) {
 	p := Package{Path: filepath.Join(dir, runFileName(arch, version)), Kind: RunFile, Version: version, Arch: arch, Fetched: true}
-	info, err := os.Stat(p.Path)
+	info, err := beneath.Lstat(p.Path)
 	return p, err == nil && info.Mode().IsRegular()
 }
 
@@ -68,7 +68,7 @@ func Fetch(ctx context.Context, arch kernel.Arch, version string, o FetchOptions
 	if err != nil {
 		return Package{}, "", err
 	}
-	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
+	if err := beneath.MkdirAll(o.Dir, 0o755); err != nil {
 		return Package{}, "", stage.Wrap(stage.Driver, err, "cannot make a folder to download the driver into", spaceHint)
 	}
 	p, _ = Fetched(o.Dir, arch, version)

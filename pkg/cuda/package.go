@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -117,7 +117,7 @@ func IsVersion(text string) bool { return versionPattern.MatchString(text) }
 // list returns the packages in dir, best first. A folder that is not there
 // holds none.
 func list(dir string) ([]Package, error) {
-	entries, err := os.ReadDir(dir)
+	entries, err := beneath.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -142,7 +142,7 @@ func parseName(name string) (Package, bool) {
 		return Package{}, false
 	}
 	p := Package{Path: name, Kind: Folder, Arch: kernel.Arch(m[1]), Version: m[2], Variant: m[3]}
-	info, err := os.Stat(name)
+	info, err := beneath.Lstat(name)
 	if err != nil {
 		return Package{}, false
 	}
@@ -183,7 +183,7 @@ func noneError(dir string, arch kernel.Arch, seen []Package) *stage.Error {
 	hint := fmt.Sprintf("put %s.run there, or its unpacked folder, as run.sh does; or name a version to download with --driver-version", want)
 	if len(seen) == 0 {
 		reason := fmt.Sprintf("no NVIDIA driver package is in %s, and the modules are built from one", dir)
-		if toolkits, _ := filepath.Glob(filepath.Join(dir, "cuda_*.run")); len(toolkits) > 0 {
+		if toolkits, _ := beneath.Glob(dir, "cuda_*.run"); len(toolkits) > 0 {
 			reason += fmt.Sprintf(" (%s is the CUDA toolkit's installer, which holds a driver package)", filepath.Base(toolkits[0]))
 		}
 		return stage.New(stage.Driver, reason, hint)

@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path"
 	"path/filepath"
 	"strings"
 
 	"github.com/rs/zerolog"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/internal/makeself"
 	"github.com/k8sp/cuda/internal/untar"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -32,14 +32,14 @@ const (
 // dst; only one that was fetched, and is of no use, is removed. Errors are of
 // the driver stage.
 func Unpack(ctx context.Context, p Package, dst string) (Driver, error) {
-	if err := os.MkdirAll(dst, 0o755); err != nil {
+	if err := beneath.MkdirAll(dst, 0o755); err != nil {
 		return Driver{}, stage.Wrap(stage.Driver, err, "cannot make a folder to unpack the driver into", spaceHint)
 	}
 	d, err := unpack(ctx, p, dst)
 	if err != nil {
-		explained := errors.Join(explain(p, err), os.RemoveAll(dst))
+		explained := errors.Join(explain(p, err), beneath.RemoveAll(dst))
 		if p.Fetched && ctx.Err() == nil && !outOfSpace(err) {
-			explained = errors.Join(explained, os.Remove(p.Path))
+			explained = errors.Join(explained, beneath.Remove(p.Path))
 		}
 		return Driver{}, explained
 	}
@@ -63,11 +63,7 @@ func unpack(ctx context.Context, p Package, dst string) (Driver, error) {
 	if err != nil {
 		return Driver{}, err
 	}
-	root, err := os.OpenRoot(dst)
-	if err != nil {
-		return Driver{}, err
-	}
-	defer root.Close()
+	root := beneath.Dir(dst)
 	if d.Manifest, err = checkContents(root, p); err == nil && p.Kind == Folder {
 		d.Sizes, err = folderSizes(p, d.Manifest)
 	}
@@ -90,7 +86,7 @@ func unpackRun(ctx context.Context, p Package, dst string) (digest string, sizes
 
 // readRun opens a self-extracting file that is what its name says.
 func readRun(p Package, read func(*makeself.Archive) error) error {
-	f, err := os.Open(p.Path)
+	f, err := beneath.Open(p.Path)
 	if err != nil {
 		return err
 	}
@@ -148,16 +144,8 @@ func checkHeader(p Package, h makeself.Header) error {
 // digest of the copy. It copies what the manifest lists and no more, as an
 // installer that once ran in the folder leaves objects of another kernel.
 func copyFolder(ctx context.Context, p Package, dst string) (digest string, err error) {
-	from, err := os.OpenRoot(p.Path)
-	if err != nil {
-		return "", err
-	}
-	defer from.Close()
-	to, err := os.OpenRoot(dst)
-	if err != nil {
-		return "", err
-	}
-	defer to.Close()
+	from := beneath.Dir(p.Path)
+	to := beneath.Dir(dst)
 	m, err := readManifest(from)
 	if err != nil {
 		return "", err
@@ -171,11 +159,11 @@ func copyFolder(ctx context.Context, p Package, dst string) (digest string, err 
 		}
 	}
 	sum := sha256.New()
-	err = digestMembers(ctx, sum, to.FS(), m.buildFiles())
+	err = digestMembers(ctx, sum, to, m.buildFiles())
 	return digestOf(sum), err
 }
 
-func copyFile(ctx context.Context, from, to *os.Root, name string) error {
+func copyFile(ctx context.Context, from, to beneath.Dir, name string) error {
 	if err := to.MkdirAll(path.Dir(name), 0o755); err != nil {
 		return err
 	}
@@ -192,7 +180,7 @@ func copyFile(ctx context.Context, from, to *os.Root, name string) error {
 	if info.Mode()&0o111 != 0 {
 		mode = 0o755
 	}
-	out, err := to.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	out, err := to.CreateNew(name, mode)
 	if err != nil {
 		return err
 	}
@@ -225,7 +213,7 @@ func copyContext(ctx context.Context, w io.Writer, r io.Reader) error {
 
 // checkContents holds what was unpacked against the package's manifest, and
 // that against its name.
-func checkContents(root *os.Root, p Package) (Manifest, error) {
+func checkContents(root beneath.Dir, p Package) (Manifest, error) {
 	m, err := readManifest(root)
 	if err != nil {
 		return Manifest{}, err
@@ -243,7 +231,7 @@ func checkContents(root *os.Root, p Package) (Manifest, error) {
 }
 
 // missing fails when a file that a build needs is not there as a plain file.
-func missing(root *os.Root, m Manifest) error {
+func missing(root beneath.Dir, m Manifest) error {
 	var absent []string
 	for _, name := range m.buildFiles() {
 		if info, err := root.Stat(name); err != nil || !info.Mode().IsRegular() {
@@ -260,7 +248,7 @@ func missing(root *os.Root, m Manifest) error {
 	}
 }
 
-func readManifest(root *os.Root) (Manifest, error) {
+func readManifest(root beneath.Dir) (Manifest, error) {
 	f, err := root.Open(manifestName)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Manifest{}, fmt.Errorf("it has no %s, as if not unpacked whole", manifestName)

@@ -92,9 +92,6 @@ func walk(ctx context.Context, o Options, dry bool) (said []Step, result Result,
 	if err != nil {
 		return nil, Result{}, err
 	}
-	if !dry {
-		defer giveToOwner(ctx, s.share)
-	}
 	b := &brackets{dry: dry}
 	what, err := s.detect(b.enter(ctx, stage.Detect))
 	if err != nil {
@@ -178,7 +175,7 @@ func (s site) locked(ctx context.Context, work func(site) error) error {
 	if s.dry {
 		return work(s)
 	}
-	lock, err := s.share.Lock(ctx, share.LockOptions{NoWait: s.NoWait})
+	lock, err := s.share.Lock(ctx, share.LockOptions{NoWait: s.NoWait, Wait: s.Wait})
 	if err != nil {
 		return err
 	}
@@ -192,14 +189,6 @@ func (s site) locked(ctx context.Context, work func(site) error) error {
 		return stage.Wrap(stage.Share, err, "this run's scratch folder cannot be made", "let the container's root write to the share")
 	}
 	return work(s)
-}
-
-// giveToOwner is done at the end, after a failure too: root's files in a
-// user's folder are a nuisance. Whatever it cannot do fails no finished build.
-func giveToOwner(ctx context.Context, s *share.Share) {
-	if err := s.Chown(context.WithoutCancel(ctx), s.Private()); err != nil {
-		zerolog.Ctx(ctx).Warn().Err(err).Msg("some files in the share are not its owner's")
-	}
 }
 
 // project is what a run is to make: all that is known of it before any work.

@@ -7,12 +7,12 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/rs/zerolog"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/internal/ko"
 	"github.com/k8sp/cuda/pkg/cuda"
@@ -48,7 +48,7 @@ func (p project) compileAnew(ctx context.Context, whole sourced) (compiled, erro
 	if err != nil {
 		return compiled{}, err
 	}
-	if err := os.RemoveAll(in.driver.Dir); err != nil {
+	if err := beneath.RemoveAll(in.driver.Dir); err != nil {
 		return compiled{}, stage.Wrap(stage.Build, err, "the driver cannot be unpacked anew", "let the container's root write to the share")
 	}
 	if in.driver, err = p.unpackTo(ctx, stage.Build, in.pkg, in.driver.Dir); err != nil {
@@ -105,7 +105,7 @@ func (p project) compile(ctx context.Context, in prepared) (compiled, error) {
 // objects brought it along: what is compiled here has none.
 func (p project) strip(ctx context.Context, files []string) error {
 	for _, path := range files {
-		m, err := ko.Open(path)
+		m, err := readModule(path)
 		if err != nil || len(m.Debug) == 0 {
 			continue // the check stage tells a file that is no module
 		}
@@ -118,6 +118,15 @@ func (p project) strip(ctx context.Context, files []string) error {
 		zerolog.Ctx(ctx).Debug().Str("module", path).Msg("debugging information taken out")
 	}
 	return nil
+}
+
+func readModule(path string) (ko.File, error) {
+	f, err := beneath.Open(path)
+	if err != nil {
+		return ko.File{}, err
+	}
+	defer f.Close()
+	return ko.Read(f)
 }
 
 // sign signs what was built, if the user gave a key.

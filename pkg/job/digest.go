@@ -5,12 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
 
 	"github.com/rs/zerolog"
 
 	"github.com/k8sp/cuda/internal/atomicfile"
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -51,7 +51,7 @@ func (s site) noteDigest(p cuda.Package, digest string) error {
 }
 
 func readDigest(path string) (known knownDigest, err error) {
-	text, err := os.ReadFile(path)
+	text, err := beneath.ReadFile(path)
 	if err != nil {
 		return knownDigest{}, err
 	}

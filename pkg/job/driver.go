@@ -5,13 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/rs/zerolog"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/internal/download"
 	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/cuda/userspace"
@@ -246,7 +246,7 @@ func (p project) unpackTo(ctx context.Context, name stage.Name, pkg cuda.Package
 	}
 	if d.Digest != p.digest {
 		// What was noted of it is not true any more.
-		err := os.Remove(p.share.Digest(pkg.Path))
+		err := beneath.Remove(p.share.Digest(pkg.Path))
 		return cuda.Driver{}, errors.Join(stage.New(name, fmt.Sprintf("the driver package %s was changed, and has the digest %s now", pkg.Name(), d.Digest), "run again"), err)
 	}
 	return d, nil

@@ -17,6 +17,7 @@ import (
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/modules/signature"
+	"github.com/k8sp/cuda/pkg/share/publish"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -142,6 +143,9 @@ func captureTo(ctx context.Context, hostRoot string, w io.Writer, compress bool)
 // kernel. Signatures are verified where the file of a certificate is named.
 // A folder with a driver's user-space side is held against its manifest only.
 func Verify(ctx context.Context, dir string, h Host, certificate string) ([]modules.Check, error) {
+	if found, err := publish.Find(dir); err == nil {
+		dir = found // else it is told what is wrong with it
+	}
 	if checks, found := verifyUserSpace(dir); found {
 		return checks, nil
 	}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/k8sp/cuda/internal/atomicfile"
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/internal/download"
 	"github.com/k8sp/cuda/pkg/kernel/image"
 	"github.com/k8sp/cuda/pkg/share"
@@ -121,7 +122,11 @@ func (h Host) takeImage(ctx context.Context, to string) (digest string, err erro
 
 // copyImage copies an image's file, and returns its SHA-256.
 func (h Host) copyImage(from, to string) (digest string, err error) {
-	in, err := os.Open(from)
+	path, err := beneath.Resolve(from)
+	if err != nil {
+		return "", err
+	}
+	in, err := beneath.Open(path)
 	if err != nil {
 		return "", err
 	}

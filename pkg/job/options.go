@@ -67,6 +67,8 @@ type Options struct {
 	// NoWait refuses, instead of waiting, while another build holds the
 	// share.
 	NoWait bool
+	// Wait is for how long to wait for it; zero means [share.DefaultWait].
+	Wait time.Duration
 	// Strict makes a failure of every check that could not be made here.
 	Strict bool
 	// Rebuild builds although what was published before would serve.

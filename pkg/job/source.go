@@ -3,10 +3,10 @@ package job
 import (
 	"context"
 	"fmt"
-	"os"
 
 	"github.com/rs/zerolog"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/kernel/source"
 	"github.com/k8sp/cuda/pkg/share"
@@ -30,13 +30,12 @@ type SourceResult struct {
 // Source checks out the source of the host's kernel and stops: the stages detect
 // and source of [Build], for a share that is to be ready, or to be looked at. It
 // needs no driver package. Of the options it takes Share, Host, Source, Offline,
-// Pause, NoWait and Runner.
+// Pause, NoWait, Wait and Runner.
 func Source(ctx context.Context, o Options) (SourceResult, error) {
 	s, err := newSite(o, false)
 	if err != nil {
 		return SourceResult{}, err
 	}
-	defer giveToOwner(ctx, s.share)
 	b := &brackets{}
 	t, err := s.Host.detect(b.enter(ctx, stage.Detect), s.exportsCache())
 	if err != nil {
@@ -96,10 +95,7 @@ func (s site) took(ctx context.Context, take func(context.Context) (source.Tree,
 	}
 	zerolog.Ctx(ctx).Info().Str("ref", tree.Ref).Str("commit", tree.Commit).Bool("reused", tree.Reused).
 		Str("rung", tree.Rung).Msg("kernel source")
-	if tree.Dir != s.share.Linux() || tree.Reused {
-		return tree, nil // not the share's, or as it was
-	}
-	return tree, s.share.Chown(ctx, tree.Dir)
+	return tree, nil
 }
 
 // sourced is a driver and the source of the kernel to build it for.
@@ -148,7 +144,7 @@ func completing[Out any](ctx context.Context, p project, s sourced, tool string,
 
 // logged tells one log of a tool from the next.
 func (p project) logged(tool string) string {
-	info, err := os.Stat(p.logFile(tool))
+	info, err := beneath.Lstat(p.logFile(tool))
 	if err != nil {
 		return ""
 	}
@@ -158,7 +154,7 @@ func (p project) logged(tool string) string {
 // missing is the file of the kernel source that a tool's log complains of and
 // that was not checked out, or "".
 func (p project) missing(ctx context.Context, tree source.Tree, tool string) string {
-	log, err := os.Open(p.logFile(tool))
+	log, err := beneath.Open(p.logFile(tool))
 	if err != nil {
 		return "" // it failed before it had one
 	}

@@ -6,12 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 
 	"github.com/rs/zerolog"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/cuda/userspace"
 	"github.com/k8sp/cuda/pkg/share"
@@ -70,7 +70,7 @@ func (p project) findLibraries(ctx context.Context) libraries {
 // hasNow says whether an unpacked package has any of these files.
 func (p project) hasNow(files []string) bool {
 	return p.pkg.Kind == cuda.Folder && slices.ContainsFunc(files, func(name string) bool {
-		_, err := os.Lstat(filepath.Join(p.pkg.Path, filepath.FromSlash(name)))
+		_, err := beneath.Lstat(filepath.Join(p.pkg.Path, filepath.FromSlash(name)))
 		return err == nil
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/internal/decompress"
 	"github.com/k8sp/cuda/internal/untar"
 )
@@ -27,12 +28,19 @@ func OpenRootArchive(ctx context.Context, path, scratch string) (*Root, error) {
 }
 
 func unpackRoot(ctx context.Context, path, scratch string) (dir string, err error) {
-	f, err := os.Open(path)
+	real, err := beneath.Resolve(path)
+	if err != nil {
+		return "", err
+	}
+	f, err := beneath.Open(real)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
 	if dir, err = os.MkdirTemp(scratch, "host-"); err != nil {
+		return "", err
+	}
+	if dir, err = beneath.Resolve(dir); err != nil { // where TMPDIR is a link
 		return "", err
 	}
 	if err := extract(ctx, bufio.NewReader(f), dir); err != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/k8sp/cuda/internal/atomicfile"
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/internal/ko"
 )
 
@@ -146,7 +147,7 @@ func (s *sources) inTreeExports(ctx context.Context) (symbols []Symbol, whole bo
 // tell whether they are still the same.
 func (s *sources) cachedExports(ctx context.Context) (symbols []Symbol, whole bool) {
 	name := filepath.Join(s.cache, s.release.Full+"-"+fingerprint(s.modules.list)+".symvers")
-	if data, err := os.ReadFile(name); err == nil {
+	if data, err := beneath.ReadFile(name); err == nil {
 		if symbols, err := ParseSymvers(bytes.NewReader(data)); err == nil {
 			return symbols, s.modules.whole
 		}
@@ -157,7 +158,7 @@ func (s *sources) cachedExports(ctx context.Context) (symbols []Symbol, whole bo
 	}
 	var text bytes.Buffer
 	_ = writeSymvers(&text, symbols, true) // a buffer takes every write
-	err := os.MkdirAll(s.cache, 0o755)
+	err := beneath.MkdirAll(s.cache, 0o755)
 	if err == nil {
 		err = atomicfile.WriteFile(name, text.Bytes(), 0o644)
 	}

@@ -44,6 +44,11 @@ func OpenRoot(dir string) (*Root, error) {
 	if err != nil {
 		return nil, err
 	}
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return nil, fmt.Errorf("host root: %w", err)
+	}
+	dir = real
 	info, err := os.Stat(dir)
 	if err != nil {
 		return nil, fmt.Errorf("host root: %w", err)

@@ -5,13 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/k8sp/cuda/internal/atomicfile"
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -61,11 +61,11 @@ func (o IndexOptions) index(ctx context.Context) ([]File, error) {
 	if err := atomicfile.WriteFile(filepath.Join(o.Dir, orderFile), []byte(order.String()), 0o644); err != nil {
 		return nil, err
 	}
-	base, err := os.MkdirTemp(o.Scratch, "depmod-")
+	base, err := beneath.MkdirTemp(o.Scratch, "depmod-")
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(base)
+	defer beneath.RemoveAll(base)
 	if err := rooted(base, o.Dir, o.Release); err != nil {
 		return nil, err
 	}
@@ -91,16 +91,16 @@ func rooted(base, dir, release string) error {
 		return err
 	}
 	parent := filepath.Join(base, "lib", "modules")
-	if err := os.MkdirAll(parent, 0o755); err != nil {
+	if err := beneath.MkdirAll(parent, 0o755); err != nil {
 		return err
 	}
-	return os.Symlink(dir, filepath.Join(parent, release))
+	return beneath.Symlink(dir, filepath.Join(parent, release))
 }
 
 // tidy removes the indexes in which there is nothing, of devices and of what
 // is built into the kernel, and lists the others.
 func tidy(dir string) ([]File, error) {
-	found, err := filepath.Glob(filepath.Join(escapeGlob(dir), "modules.*"))
+	found, err := beneath.Glob(dir, "modules.*")
 	if err != nil {
 		return nil, err
 	}
@@ -110,10 +110,10 @@ func tidy(dir string) ([]File, error) {
 		switch {
 		case err != nil:
 		case f.Size == 0:
-			err = os.Remove(path)
+			err = beneath.Remove(path)
 		default:
 			files = append(files, f)
-			err = os.Chmod(path, 0o644)
+			err = makeOurs(path)
 		}
 		if err != nil {
 			return nil, err
@@ -125,6 +125,12 @@ func tidy(dir string) ([]File, error) {
 	return files, nil
 }
 
-func escapeGlob(path string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
+// makeOurs makes a file, which another program made as whom it ran as, anew as
+// builder makes files.
+func makeOurs(path string) error {
+	content, err := beneath.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	return beneath.WriteFile(path, content, 0o644)
 }

@@ -4,11 +4,11 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/internal/ko"
 	"github.com/k8sp/cuda/pkg/share/publish"
 )
@@ -46,7 +46,7 @@ func ReadAll(paths []string) ([]Module, error) {
 // Read reads the module at path, uncompressed. Of a file that is no module it
 // returns the name, size and digest, and a *FormatError.
 func Read(path string) (Module, error) {
-	f, err := os.Open(path)
+	f, err := beneath.Open(path)
 	if err != nil {
 		return Module{}, err
 	}

@@ -4,12 +4,12 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"os"
 	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/share"
 	"github.com/k8sp/cuda/pkg/share/publish"
@@ -50,11 +50,11 @@ func Publish(ctx context.Context, o PublishOptions) (string, error) {
 }
 
 func (o PublishOptions) publish(ctx context.Context) (string, error) {
-	temp, err := os.MkdirTemp(o.Scratch, "exports-")
+	temp, err := beneath.MkdirTemp(o.Scratch, "exports-")
 	if err != nil {
 		return "", err
 	}
-	defer os.RemoveAll(temp)
+	defer beneath.RemoveAll(temp)
 	exports, err := describeExports(temp, o.Exports)
 	if err != nil {
 		return "", err
@@ -110,13 +110,15 @@ func DescribeFirmware(files map[string]string) (list []File, from map[string]str
 
 // twins are a file of this driver as it was published for any release.
 func (o PublishOptions) twins(name string) []string {
-	releases, err := os.ReadDir(o.Share.Modules())
+	releases, err := beneath.ReadDir(o.Share.Modules())
 	if err != nil {
 		return nil
 	}
 	var paths []string
 	for _, r := range releases {
-		paths = append(paths, filepath.Join(o.Share.Result(r.Name(), o.Manifest.Driver.Version), filepath.FromSlash(name)))
+		if dir, err := publish.Led(o.Share.Result(r.Name(), o.Manifest.Driver.Version)); err == nil {
+			paths = append(paths, filepath.Join(dir, filepath.FromSlash(name)))
+		}
 	}
 	return paths
 }

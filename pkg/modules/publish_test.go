@@ -16,6 +16,7 @@ import (
 
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/share"
+	"github.com/k8sp/cuda/pkg/share/publish"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -306,7 +307,7 @@ func TestVerifyFirmware(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(link(s), "firmware/nvidia", version, "gsp_ga10x.bin"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	checks, err := Verify(link(s), target(t), nil)
+	checks, err := Verify(led(t, s), target(t), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -414,11 +415,11 @@ func TestPublishedAnew(t *testing.T) {
 			lacks = &second
 		}
 		lacks.Manifest.Firmware, lacks.Firmware = nil, nil
-		between(t, mustPublish(t, first), func() error {
+		mustPublish(t, first)
+		f, err := between(t, s, func() error {
 			_, err := Publish(t.Context(), second)
 			return err
 		})
-		f, err := Find(s, release, version)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -438,37 +439,28 @@ func TestPublishedAnew(t *testing.T) {
 // nothing in its place.
 func TestPublishedDamageMeanwhile(t *testing.T) {
 	s, o := shelf(t)
-	between(t, mustPublish(t, o), func() error { return os.Remove(filepath.Join(link(s), "nvidia.ko")) })
-	if _, err := Find(s, release, version); err == nil || !strings.Contains(err.Error(), "nvidia.ko cannot be read") {
+	mustPublish(t, o)
+	_, err := between(t, s, func() error { return os.Remove(filepath.Join(link(s), "nvidia.ko")) })
+	if err == nil || !strings.Contains(err.Error(), "nvidia.ko cannot be read") {
 		t.Errorf("error %v", err)
 	}
 }
 
-// between calls a function when the manifest at path was read, and before its
-// reader is done with it.
-func between(t *testing.T, path string, f func() error) {
+// between finds a result, and calls a function when its manifest was read the first
+// time, and its files were not.
+func between(t *testing.T, s *share.Share, f func() error) (Found, error) {
 	t.Helper()
-	text, err := os.ReadFile(path)
-	if err == nil {
-		err = errors.Join(os.Remove(path), unix.Mkfifo(path, 0o644))
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	t.Cleanup(func() { <-done })
-	go func() {
-		defer close(done)
-		w, err := os.OpenFile(path, os.O_WRONLY, 0)
-		if err != nil {
-			t.Error(err)
-			return
+	called := false
+	return find(s, release, version, func(dir string) (Manifest, error) {
+		m, err := readManifest(dir)
+		if !called {
+			called = true
+			if err := f(); err != nil {
+				t.Error(err)
+			}
 		}
-		_, err = w.Write(text)
-		if err := errors.Join(err, f(), w.Close()); err != nil {
-			t.Error(err)
-		}
-	}()
+		return m, err
+	})
 }
 
 func TestPublishedNothing(t *testing.T) {
@@ -576,7 +568,7 @@ func TestPublishInterrupted(t *testing.T) {
 func TestVerify(t *testing.T) {
 	s, o := shelf(t)
 	mustPublish(t, o)
-	checks, err := Verify(link(s), target(t), nil)
+	checks, err := Verify(led(t, s), target(t), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -592,7 +584,7 @@ func TestVerify(t *testing.T) {
 	}
 	tomorrow := target(t)
 	tomorrow.Release.Full = "6.1.193-coreos"
-	checks, err = Verify(link(s), tomorrow, nil)
+	checks, err = Verify(led(t, s), tomorrow, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -629,4 +621,14 @@ func TestExpectation(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", verdict, diff)
 		}
 	}
+}
+
+// led is the folder of the result.
+func led(t *testing.T, s *share.Share) string {
+	t.Helper()
+	dir, err := publish.Led(link(s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }

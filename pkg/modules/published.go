@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/share"
 	"github.com/k8sp/cuda/pkg/share/publish"
@@ -31,7 +31,7 @@ func (f Found) Path() string { return filepath.Join(f.Link, ManifestFile) }
 
 // Replaced says whether others were published since.
 func (f Found) Replaced() bool {
-	now, err := filepath.EvalSymlinks(f.Link)
+	now, err := publish.Led(f.Link)
 	return err == nil && now != f.Dir
 }
 
@@ -41,13 +41,20 @@ func (f Found) Replaced() bool {
 // share's lock may have the result replaced while it is read, and is given the
 // one that took its place.
 func Find(s *share.Share, release, version string) (Found, error) {
+	return find(s, release, version, readManifest)
+}
+
+func find(s *share.Share, release, version string, read func(dir string) (Manifest, error)) (Found, error) {
 	link, err := location(s, release, version)
 	if err != nil {
 		return Found{}, err
 	}
 	f := Found{Link: link}
 	f.Dir, err = publish.Read(link, func(dir string) error {
-		m, err := readPublished(dir)
+		m, err := read(dir)
+		if err == nil {
+			err = m.whole(dir)
+		}
 		if err == nil && (m.Target.Release != release || m.Driver.Version != version) {
 			err = fmt.Errorf("%s holds modules of %s for %s", link, m.Driver.Version, m.Target.Release)
 		}
@@ -76,7 +83,7 @@ func Versions(s *share.Share, release string) ([]string, error) {
 // folders are the names of those entries of a folder that can hold published
 // modules, or lead there.
 func folders(dir string) ([]string, error) {
-	entries, err := os.ReadDir(dir)
+	entries, err := beneath.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -85,29 +92,30 @@ func folders(dir string) ([]string, error) {
 		if !component.MatchString(e.Name()) {
 			continue // a folder named after its content, which a link leads to
 		}
-		if info, err := os.Stat(filepath.Join(dir, e.Name())); err == nil && info.IsDir() {
+		folder, err := publish.Led(filepath.Join(dir, e.Name()))
+		if err != nil {
+			continue
+		}
+		if info, err := beneath.Lstat(folder); err == nil && info.IsDir() {
 			names = append(names, e.Name())
 		}
 	}
 	return names, err
 }
 
-// readPublished reads a folder's manifest and the files it names.
-func readPublished(dir string) (Manifest, error) {
-	m, err := readManifest(dir)
-	if err != nil {
-		return Manifest{}, err
-	}
+// whole says which of the files that the manifest names is not in a folder as it
+// was published.
+func (m Manifest) whole(dir string) error {
 	for _, f := range m.files() {
 		if reason := f.published().Differs(dir); reason != "" {
-			return Manifest{}, errors.New(reason)
+			return errors.New(reason)
 		}
 	}
-	return m, nil
+	return nil
 }
 
 func readManifest(dir string) (Manifest, error) {
-	f, err := os.Open(filepath.Join(dir, ManifestFile))
+	f, err := beneath.Open(filepath.Join(dir, ManifestFile))
 	if err != nil {
 		return Manifest{}, err
 	}
@@ -157,7 +165,7 @@ func (m Manifest) Gate(dir string, target kernel.Target, cert *x509.Certificate)
 	var paths, want []string
 	for _, e := range m.Modules {
 		want = append(want, e.Name)
-		if info, err := os.Lstat(filepath.Join(dir, e.File)); err == nil && info.Mode().IsRegular() {
+		if info, err := beneath.Lstat(filepath.Join(dir, e.File)); err == nil && info.Mode().IsRegular() {
 			paths = append(paths, filepath.Join(dir, e.File))
 		}
 	}

@@ -2,11 +2,11 @@ package modules
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/k8sp/cuda/internal/atomicfile"
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/kernel"
 )
 
@@ -82,7 +82,7 @@ func (m Manifest) OtherKernel(dir string, target kernel.Target) ([]Difference, e
 
 // exports are what was known of the exports of the modules' kernel.
 func (m Manifest) exports(dir string) (kernel.Exports, error) {
-	f, err := os.Open(filepath.Join(dir, m.Exports.Name))
+	f, err := beneath.Open(filepath.Join(dir, m.Exports.Name))
 	if err != nil {
 		return kernel.Exports{}, err
 	}

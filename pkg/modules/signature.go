@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/modules/signature"
 )
 
@@ -76,7 +76,7 @@ func (m *Module) authenticate(cert *x509.Certificate) error {
 	if len(m.Signature.parsed.Signers) == 0 {
 		return nil
 	}
-	f, err := os.Open(m.Path)
+	f, err := beneath.Open(m.Path)
 	if err != nil {
 		return err
 	}

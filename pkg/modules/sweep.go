@@ -3,9 +3,9 @@ package modules
 import (
 	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/share"
 	"github.com/k8sp/cuda/pkg/share/publish"
 )
@@ -14,7 +14,7 @@ import (
 // no link names: results that others replaced, and links that a crash left half
 // made. A link counts where it is beside them or in SHARE/modules.
 func Superseded(s *share.Share) ([]string, error) {
-	releases, err := os.ReadDir(s.Modules())
+	releases, err := beneath.ReadDir(s.Modules())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

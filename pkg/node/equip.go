@@ -240,11 +240,6 @@ func (l *loader) writeSpec(ctx context.Context, o cdi.Options) (file string, err
 		file, err = cdi.Write(dir, cdi.Spec(o))
 		return err == nil, err
 	})
-	if err == nil && inShare {
-		if err := l.share.Chown(ctx, file); err != nil {
-			zerolog.Ctx(ctx).Warn().Err(err).Str("file", file).Msg("its owner stays root")
-		}
-	}
 	return file, err
 }
 

@@ -202,10 +202,7 @@ func (p *place) writeHere(ctx context.Context, data []byte) error {
 			return err
 		}
 	}
-	if err := atomicfile.WriteFile(p.file, data, 0o600); err != nil || !p.inShare {
-		return err
-	}
-	return p.share.Chown(ctx, p.file)
+	return atomicfile.WriteFile(p.file, data, 0o600)
 }
 
 // removeFile removes a file that may not be there.

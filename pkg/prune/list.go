@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/kernel/source"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/share"
@@ -39,7 +39,7 @@ func (p *pruning) listSource(context.Context) error {
 	if why != "" {
 		return p.keep(p.share.Linux(), why)
 	}
-	if entries, err := os.ReadDir(p.share.Linux()); err != nil || len(entries) == 0 {
+	if entries, err := beneath.ReadDir(p.share.Linux()); err != nil || len(entries) == 0 {
 		return nil // none, or an empty folder of the user's
 	}
 	return p.add(p.share.Linux(), "the kernel's source, fetched again when a build needs it")
@@ -97,7 +97,7 @@ func (p *pruning) addKnown(path, what string) error {
 	} else if known {
 		return p.add(path, what)
 	}
-	entries, err := os.ReadDir(path)
+	entries, err := beneath.ReadDir(path)
 	for _, e := range entries {
 		err = errors.Join(err, p.addKnown(filepath.Join(path, e.Name()), what))
 	}
@@ -107,7 +107,7 @@ func (p *pruning) addKnown(path, what string) error {
 // allKnown says whether nothing in a path is a stranger.
 func (p *pruning) allKnown(path string) (bool, error) {
 	known := true
-	err := filepath.WalkDir(path, func(name string, e fs.DirEntry, err error) error {
+	err := beneath.WalkDir(path, func(name string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -196,7 +196,7 @@ func (p *pruning) entries(dir string) ([]string, error) {
 	if ours, err := p.ours(dir); err != nil || !ours {
 		return nil, err
 	}
-	entries, err := os.ReadDir(dir)
+	entries, err := beneath.ReadDir(dir)
 	var paths []string
 	for _, e := range entries {
 		paths = append(paths, filepath.Join(dir, e.Name()))
@@ -207,7 +207,7 @@ func (p *pruning) entries(dir string) ([]string, error) {
 // ours says whether a folder is there. A link to one is somebody else's, as is
 // all that it leads to, and so is a file.
 func (p *pruning) ours(dir string) (bool, error) {
-	info, err := os.Lstat(dir)
+	info, err := beneath.Lstat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return false, nil

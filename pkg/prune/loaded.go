@@ -2,10 +2,10 @@ package prune
 
 import (
 	"context"
-	"os"
 
 	"github.com/rs/zerolog"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/share"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -99,7 +99,7 @@ func (p *pruning) needed(path string, of share.Place) (why string, err error) {
 	case of.Host != p.boot.host:
 		return "is another host's, and whether that boot is over is not to be seen here", nil
 	}
-	if info, err := os.Lstat(path); err != nil || !info.Mode().IsRegular() {
+	if info, err := beneath.Lstat(path); err != nil || !info.Mode().IsRegular() {
 		return "is not a file of builder's", err
 	}
 	busy, err := p.share.Busy(p.share.LoadLock(of.Host, of.Boot))

@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/rs/zerolog"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/share"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -25,6 +26,8 @@ type Options struct {
 	Remove bool
 	// NoWait refuses, instead of waiting, while a build holds the share.
 	NoWait bool
+	// Wait is for how long to wait for it; zero means [share.DefaultWait].
+	Wait time.Duration
 }
 
 // Result is what a share holds that can go.
@@ -66,16 +69,11 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	// Its lock, and what it moves away, would be where the link leads.
-	if info, err := os.Lstat(s.Private()); err == nil && !info.IsDir() {
-		return Result{}, stage.New(stage.Usage, s.Private()+" is a link, and what it leads to is not builder's to clear up",
-			"remove what is there yourself while nothing runs, or put a folder in the link's place")
-	}
 	here, err := findBoot(ctx, o.HostRoot)
 	if err != nil {
 		return Result{}, err
 	}
-	lock, err := s.Lock(ctx, share.LockOptions{NoWait: o.NoWait})
+	lock, err := s.Lock(ctx, share.LockOptions{NoWait: o.NoWait, Wait: o.Wait})
 	if err != nil {
 		return Result{}, err
 	}
@@ -130,14 +128,14 @@ func (p *pruning) remove(item Item, trash string) error {
 	if path == p.share.Scratch() {
 		return nil // it is empty by now, and this run's
 	}
-	err := os.Rename(path, trash)
+	err := beneath.Rename(path, trash)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // a run that died has not, and has removed it itself
 	}
 	if err != nil {
 		return err
 	}
-	return os.RemoveAll(trash)
+	return beneath.RemoveAll(trash)
 }
 
 // keep lists what stays.

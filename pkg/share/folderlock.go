@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/k8sp/cuda/internal/beneath"
 )
 
 // Where the file system has no locks, the lock is the folder .builder/lock.d
@@ -34,7 +36,7 @@ func (s *Share) tryFolderLock(ctx context.Context) (*Lock, error) {
 	}
 	taken, err := s.enterLockFolder(mine)
 	if err != nil {
-		_ = os.RemoveAll(mine)
+		_ = beneath.RemoveAll(mine)
 		return nil, err
 	}
 	stop := make(chan struct{})
@@ -62,15 +64,14 @@ type lockFolder struct {
 // newLockFolder makes a folder with a holder's file in it, under a name of its
 // own; that name is its token.
 func (s *Share) newLockFolder(ctx context.Context) (string, error) {
-	dir, err := os.MkdirTemp(s.Private(), minePrefix)
+	dir, err := beneath.MkdirTemp(s.Private(), minePrefix)
 	if err != nil {
 		return "", err
 	}
-	if err := os.WriteFile(filepath.Join(dir, filepath.Base(dir)), thisRun().encode(), 0o644); err != nil {
-		_ = os.RemoveAll(dir)
+	if err := beneath.WriteFile(filepath.Join(dir, filepath.Base(dir)), thisRun().encode(), 0o600); err != nil {
+		_ = beneath.RemoveAll(dir)
 		return "", err
 	}
-	_ = s.Chown(ctx, dir) // so that its owner can delete what a crash leaves
 	return dir, nil
 }
 
@@ -78,15 +79,15 @@ func (s *Share) newLockFolder(ctx context.Context) (string, error) {
 // folder out of the way first.
 func (s *Share) enterLockFolder(mine string) (*lockFolder, error) {
 	l := &lockFolder{share: s, token: filepath.Base(mine)}
-	if os.Rename(mine, s.lockFolder()) != nil {
+	if beneath.Rename(mine, s.lockFolder()) != nil {
 		if err := s.evict(mine); err != nil {
 			return nil, err
 		}
-		if err := os.Rename(mine, s.lockFolder()); err != nil {
+		if err := beneath.Rename(mine, s.lockFolder()); err != nil {
 			return nil, errHeld{} // another run was quicker
 		}
 	}
-	f, err := os.OpenFile(filepath.Join(s.lockFolder(), l.token), os.O_RDWR, 0)
+	f, err := beneath.OpenRW(filepath.Join(s.lockFolder(), l.token))
 	l.file = f
 	return l, err
 }
@@ -101,7 +102,7 @@ func (s *Share) evict(mine string) error {
 	if age < staleAfter {
 		return errHeld{by}
 	}
-	if err := os.Rename(s.lockFolder(), s.deadFolder(token)); err != nil {
+	if err := beneath.Rename(s.lockFolder(), s.deadFolder(token)); err != nil {
 		return errHeld{} // another run was quicker
 	}
 	return nil
@@ -111,7 +112,7 @@ func (s *Share) evict(mine string) error {
 // clock, it was last heard of. mine tells that clock: its file is rewritten.
 func (s *Share) inspectLockFolder(mine string) (token string, by holder, age time.Duration, err error) {
 	// Other systems leave files of their own anywhere (.DS_Store, .nfs…).
-	found, err := filepath.Glob(filepath.Join(s.lockFolder(), minePrefix+"*"))
+	found, err := beneath.Glob(s.lockFolder(), minePrefix+"*")
 	if err != nil {
 		return "", holder{}, 0, err
 	}
@@ -119,7 +120,7 @@ func (s *Share) inspectLockFolder(mine string) (token string, by holder, age tim
 	token = filepath.Base(found[0])
 	// Opening, rather than asking for attributes by name, makes an NFS
 	// client ask its server.
-	f, err := os.Open(found[0])
+	f, err := beneath.Open(found[0])
 	if err != nil {
 		return "", holder{}, 0, errHeld{} // changing hands just now
 	}
@@ -137,10 +138,10 @@ func (s *Share) inspectLockFolder(mine string) (token string, by holder, age tim
 
 // touch rewrites a holder's file and returns the time the share gave it.
 func touch(path string) (time.Time, error) {
-	if err := os.WriteFile(path, thisRun().encode(), 0o644); err != nil {
+	if err := beneath.WriteFile(path, thisRun().encode(), 0o600); err != nil {
 		return time.Time{}, err
 	}
-	f, err := os.Open(path)
+	f, err := beneath.Open(path)
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -172,7 +173,7 @@ func (l *lockFolder) beat(every time.Duration, stop <-chan struct{}) {
 
 // held says whether the lock is still this run's.
 func (l *lockFolder) held() bool {
-	_, err := os.Lstat(filepath.Join(l.share.lockFolder(), l.token))
+	_, err := beneath.Lstat(filepath.Join(l.share.lockFolder(), l.token))
 	return err == nil
 }
 
@@ -183,13 +184,13 @@ func (l *lockFolder) leave() error {
 		return nil // taken over while this run slept
 	}
 	lock := l.share.lockFolder()
-	dead, _ := filepath.Glob(l.share.deadFolder("*"))
+	dead, _ := beneath.Glob(l.share.Private(), deadPrefix+"*")
 	for _, dir := range dead {
-		_ = os.RemoveAll(dir)
+		_ = beneath.RemoveAll(dir)
 	}
 	gone := l.share.leftFolder(l.token)
-	if err := os.Rename(lock, gone); err != nil {
+	if err := beneath.Rename(lock, gone); err != nil {
 		return fmt.Errorf("leave the share: %w", err)
 	}
-	return os.RemoveAll(gone)
+	return beneath.RemoveAll(gone)
 }

@@ -3,11 +3,10 @@ package share
 import (
 	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/k8sp/cuda/internal/beneath"
 )
 
 // Leftovers lists, sorted, the paths of what runs that died left in the share
@@ -23,10 +22,15 @@ func (l *Lock) Leftovers() ([]string, error) {
 	}
 	// A dead holder's folder is in the way of whoever judged it dead as well,
 	// for as long as the lock is held.
-	_, err = os.Lstat(s.lockFolder())
+	_, err = beneath.Lstat(s.lockFolder())
 	held := err == nil && !stale(s.lockFolder(), now)
-	for _, dir := range []string{s.Private(), s.CDI(), s.Loaded(), filepath.Join(s.Loaded(), "*")} {
-		paths, err := filepath.Glob(filepath.Join(dir, "*"))
+	dirs := []string{s.Private(), s.CDI(), s.Loaded()}
+	hosts, err := beneath.Glob(s.Loaded(), "*")
+	if err != nil {
+		return nil, err
+	}
+	for _, dir := range append(dirs, hosts...) {
+		paths, err := beneath.Glob(dir, "*")
 		if err != nil {
 			return nil, err
 		}
@@ -59,9 +63,9 @@ func (s *Share) left(path string, held bool) bool {
 // stale says whether nobody has written to a file, or to a folder and the files
 // in it, for so long that its holder is taken for dead.
 func stale(path string, now time.Time) bool {
-	files, err := filepath.Glob(filepath.Join(path, "*"))
+	files, err := beneath.Glob(path, "*")
 	for _, name := range append(files, path) {
-		info, statErr := os.Lstat(name)
+		info, statErr := beneath.Lstat(name)
 		if err = errors.Join(err, statErr); err == nil && now.Sub(info.ModTime()) < staleAfter {
 			return false
 		}
@@ -76,7 +80,7 @@ func (s *Share) clock() (time.Time, error) {
 		return time.Time{}, err
 	}
 	info, err := f.Stat()
-	if err := errors.Join(err, f.Close(), os.Remove(f.Name())); err != nil {
+	if err := errors.Join(err, f.Close(), beneath.Remove(f.Name())); err != nil {
 		return time.Time{}, err
 	}
 	return info.ModTime(), nil
@@ -86,7 +90,7 @@ func (s *Share) clock() (time.Time, error) {
 // [Share.LoadLock]. What is not there is held by nobody, and so is all in a share
 // without locks.
 func (s *Share) Busy(path string) (bool, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0)
+	f, err := beneath.OpenRW(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}

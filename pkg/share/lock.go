@@ -1,18 +1,21 @@
 package share
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -21,10 +24,16 @@ type LockOptions struct {
 	// NoWait refuses at once, with exit code 75, when another run holds the
 	// share.
 	NoWait bool
+	// Wait is for how long to wait; zero means [DefaultWait]. Whoever may write to
+	// the share can hold its lock for ever.
+	Wait time.Duration
 	// Poll is how often a waiting run tries again, after some quicker tries; zero
 	// means a second.
 	Poll time.Duration
 }
+
+// DefaultWait is above what several builds take in turn.
+const DefaultWait = time.Hour
 
 // pause is how long to wait after a try; the first is 0.
 func (o LockOptions) pause(try int) time.Duration {
@@ -60,7 +69,7 @@ func (s *Share) Lock(ctx context.Context, o LockOptions) (*Lock, error) {
 	if err := s.Writable(); err != nil {
 		return nil, err
 	}
-	told := false
+	told, begun, limit := false, time.Now(), cmp.Or(o.Wait, DefaultWait)
 	for try := 0; ; try++ {
 		lock, err := s.tryLock(ctx)
 		var held errHeld
@@ -72,6 +81,9 @@ func (s *Share) Lock(ctx context.Context, o LockOptions) (*Lock, error) {
 		case o.NoWait:
 			return nil, stage.New(stage.Share, fmt.Sprintf("another builder holds the share %s: %s", s.dir, held.by),
 				"wait for it to end and run again, or leave out --no-wait")
+		case time.Since(begun) > limit:
+			return nil, stage.New(stage.Share, fmt.Sprintf("another builder has held the share %s for all of %s: %s", s.dir, limit, held.by),
+				"look whether it still runs, and whether another program has locked "+s.lockFile()+"; or wait longer with --wait")
 		}
 		if !told {
 			zerolog.Ctx(ctx).Info().Str("share", s.dir).Stringer("holder", held.by).Msg("waiting for another builder to leave the share")
@@ -87,7 +99,7 @@ func (s *Share) Lock(ctx context.Context, o LockOptions) (*Lock, error) {
 
 // tryLock takes the lock or returns an errHeld.
 func (s *Share) tryLock(ctx context.Context) (*Lock, error) {
-	f, err := os.OpenFile(s.lockFile(), os.O_RDWR|os.O_CREATE, 0o644)
+	f, err := beneath.OpenLock(s.lockFile())
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +126,6 @@ func (s *Share) tryLock(ctx context.Context) (*Lock, error) {
 	// Only for the sentence that others read; the lock holds without it.
 	_ = f.Truncate(0)
 	_, _ = f.WriteAt(thisRun().encode(), 0)
-	_ = s.Chown(ctx, f.Name())
 	return &Lock{share: s, release: func() error { return errors.Join(ranged.Close(), f.Close()) }}, nil
 }
 
@@ -123,11 +134,10 @@ func (s *Share) tryLock(ctx context.Context) (*Lock, error) {
 // whatever it was asked for, and on the server itself that and flock do not
 // know of each other (flock(2)).
 func (s *Share) lockRange(ctx context.Context) (f *os.File, held bool, err error) {
-	f, err = os.OpenFile(s.rangeFile(), os.O_RDWR|os.O_CREATE, 0o644)
+	f, err = beneath.OpenLock(s.rangeFile())
 	if err != nil {
 		return nil, false, err
 	}
-	_ = s.Chown(ctx, f.Name())
 	held, err = lockTried(f, unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}))
 	switch {
 	case held:
@@ -171,12 +181,12 @@ func (l *Lock) Scratch() (string, error) {
 		return l.scratch, nil
 	}
 	dir := l.share.Scratch()
-	if err := os.RemoveAll(dir); err != nil {
+	if err := beneath.RemoveAll(dir); err != nil {
 		return "", fmt.Errorf("remove what an earlier run left: %w", err)
 	}
-	left, err := filepath.Glob(filepath.Join(l.share.Private(), probePrefix+"*"))
+	left, err := beneath.Glob(l.share.Private(), probePrefix+"*")
 	for _, name := range left {
-		err = errors.Join(err, os.RemoveAll(name))
+		err = errors.Join(err, beneath.RemoveAll(name))
 	}
 	if err != nil {
 		return "", fmt.Errorf("remove what an earlier run left: %w", err)
@@ -208,7 +218,7 @@ func (l *Lock) Unlock() error {
 	}
 	var err error
 	if l.scratch != "" && l.Check() == nil {
-		err = os.RemoveAll(l.scratch)
+		err = beneath.RemoveAll(l.scratch)
 	}
 	err = errors.Join(err, l.release())
 	l.release = nil
@@ -232,7 +242,20 @@ func (h holder) String() string {
 	if h.Host == "" {
 		return "a run that has not said who it is"
 	}
-	return fmt.Sprintf("process %d of %s, since %s", h.PID, h.Host, h.Started.Format(time.RFC3339))
+	return fmt.Sprintf("process %d of %s, since %s", h.PID, hostName(h.Host), h.Started.Format(time.RFC3339))
+}
+
+// hostName is what a file says is a host's name, as far as it can be one: whoever
+// writes to the share may have written it, and it goes to the log.
+func hostName(text string) string {
+	const longest = 253 // as a domain's name
+	name := strings.Map(func(r rune) rune {
+		if r < 0x80 && (unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("-._", r)) {
+			return r
+		}
+		return '?'
+	}, text)
+	return name[:min(len(name), longest)]
 }
 
 func (h holder) encode() []byte {

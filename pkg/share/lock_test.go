@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -432,6 +433,81 @@ func TestHolderWords(t *testing.T) {
 	} {
 		if got := readHolder(strings.NewReader(text)).String(); got != want {
 			t.Errorf("%q reads %q, want %q", text, got, want)
+		}
+	}
+}
+
+// TestLockWaitsSoLong: whoever can open the lock's file can hold it for ever.
+func TestLockWaitsSoLong(t *testing.T) {
+	kinds(t, func(t *testing.T, open func() *Share) {
+		first, err := open().Lock(t.Context(), quick)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer first.Unlock()
+		_, err = open().Lock(t.Context(), LockOptions{Wait: 20 * time.Millisecond, Poll: time.Millisecond})
+		failure(t, err, 75, "for all of 20ms", "process "+strconv.Itoa(os.Getpid()), "--wait")
+	})
+}
+
+// TestHolderForgesNoLine: what is in the lock's file is the share owner's to write,
+// and is told to people.
+func TestHolderForgesNoLine(t *testing.T) {
+	s := open(t)
+	lock, err := s.Lock(t.Context(), quick)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Unlock()
+	forged := `{"host": "a\n2026-01-01 INF \u001b[31mall is well\u2028` + strings.Repeat("x", 1000) + `", "pid": 1}`
+	if err := os.WriteFile(s.lockFile(), []byte(forged), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.Lock(t.Context(), LockOptions{NoWait: true})
+	failure(t, err, 75, "process 1 of a?2026-01-01?INF???31mall?is?well?xxx")
+	if len(err.Error()) > 600 || strings.ContainsAny(err.Error(), "\n\x1b\u2028") {
+		t.Errorf("error %q", err)
+	}
+}
+
+// TestLocksAreTheirOwners: who cannot open a lock's file cannot hold it, also where
+// an earlier builder made it.
+func TestLocksAreTheirOwners(t *testing.T) {
+	s := open(t)
+	leave(t, s, ".builder/lock")
+	lock, err := s.Lock(t.Context(), quick)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Unlock()
+	for _, path := range []string{s.lockFile(), s.rangeFile()} {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode().Perm() != 0o600 {
+			t.Errorf("%s is of mode %v", path, info.Mode())
+		}
+	}
+}
+
+// TestFoldersThatLeadElsewhere are refused before anything is done.
+func TestFoldersThatLeadElsewhere(t *testing.T) {
+	for _, name := range []string{"cuda", "linux", "modules", "driver", "cdi", ".builder"} {
+		for kind, make := range map[string]func(path, elsewhere string) error{
+			"a link": func(path, elsewhere string) error { return os.Symlink(elsewhere, path) },
+			"a file": func(path, _ string) error { return os.WriteFile(path, nil, 0o644) },
+		} {
+			dir, elsewhere := t.TempDir(), t.TempDir()
+			path := filepath.Join(dir, name)
+			if err := make(path, elsewhere); err != nil {
+				t.Fatal(err)
+			}
+			_, err := Open(dir)
+			failure(t, err, 2, path+" is "+kind, "Move it away")
+			if left, err := os.ReadDir(elsewhere); err != nil || len(left) != 0 {
+				t.Errorf("%v, %v", left, err)
+			}
 		}
 	}
 }

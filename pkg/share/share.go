@@ -6,11 +6,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
+	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -26,7 +27,6 @@ type Share struct {
 	// What the operating system does, for tests of the shares that are hard
 	// to come by.
 	create func(dir, pattern string) (*os.File, error)
-	lchown func(path string, uid, gid int) error
 	statfs func(path string, st *unix.Statfs_t) error
 	flock  func(fd, how int) error
 	// heartbeat is how often the holder of a lock's folder is heard of.
@@ -44,21 +44,49 @@ func Open(dir string) (*Share, error) {
 	if err != nil {
 		return nil, err
 	}
-	info, err := os.Stat(dir)
+	held, err := beneath.Hold(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, stage.New(stage.Usage, fmt.Sprintf("there is no share at %s, so there is nothing to read from and nowhere to leave modules", dir),
 			fmt.Sprintf("mount a folder there (docker run -v DIR:%s …), or name another with --share", dir))
+	case errors.Is(err, unix.ENOTDIR):
+		return nil, stage.New(stage.Usage, fmt.Sprintf("the share %s is not a folder", dir), "mount a folder there, or name another with --share")
 	case err != nil:
 		return nil, stage.Wrap(stage.Usage, err, "the share cannot be read", "check its mount")
-	case !info.IsDir():
-		return nil, stage.New(stage.Usage, fmt.Sprintf("the share %s is not a folder", dir), "mount a folder there, or name another with --share")
 	}
-	s := &Share{dir: dir, create: os.CreateTemp, lchown: os.Lchown, statfs: unix.Statfs, flock: unix.Flock, heartbeat: heartbeat}
-	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		s.uid, s.gid = int(st.Uid), int(st.Gid)
+	s := &Share{dir: held.Dir(), create: beneath.CreateTemp, statfs: unix.Statfs, flock: unix.Flock, heartbeat: heartbeat}
+	s.uid, s.gid = held.Owner()
+	runtime.AddCleanup(s, func(held *beneath.Held) { _ = held.Release() }, held)
+	return s, s.folders()
+}
+
+// folders refuses a share in which one of builder's own folders leads elsewhere.
+func (s *Share) folders() error {
+	for _, name := range []string{cudaFolder, linuxFolder, modulesFolder, driverFolder, cdiFolder, privateFolder} {
+		path := filepath.Join(s.dir, name)
+		info, err := beneath.Lstat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return stage.Wrap(stage.Usage, err, "the share cannot be read", "check its mount")
+		}
+		if !info.IsDir() {
+			return stage.New(stage.Usage, fmt.Sprintf("%s is %s where builder has a folder of its own, and it follows no link and replaces no file there", path, whatItIs(info.Mode())),
+				"move it away; a folder that is to be on another disk can be mounted there")
+		}
 	}
-	return s, nil
+	return nil
+}
+
+func whatItIs(mode fs.FileMode) string {
+	switch {
+	case mode&fs.ModeSymlink != 0:
+		return "a link"
+	case mode.IsRegular():
+		return "a file"
+	}
+	return "something else"
 }
 
 // Writable says whether results can be left in the share, by trying. It is
@@ -100,7 +128,7 @@ func (s *Share) probe() error {
 	_, err = f.WriteString("builder was here\n")
 	err = errors.Join(err, f.Close())
 	// The run that holds the share clears what others left.
-	if gone := os.Remove(f.Name()); !errors.Is(gone, fs.ErrNotExist) {
+	if gone := beneath.Remove(f.Name()); !errors.Is(gone, fs.ErrNotExist) {
 		err = errors.Join(err, gone)
 	}
 	return err

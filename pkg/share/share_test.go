@@ -1,12 +1,10 @@
 package share
 
 import (
-	"context"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -222,150 +220,10 @@ func TestFreeOfTheRealOne(t *testing.T) {
 	}
 }
 
-func TestChownCoversTheTreeAndOnlyWhatDiffers(t *testing.T) {
+func TestMkdirAll(t *testing.T) {
 	s := open(t)
-	tree := filepath.Join(s.Dir(), "modules", "6.1.0")
-	if err := os.MkdirAll(tree, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink("nowhere", filepath.Join(tree, "link")); err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	s.lchown = func(path string, uid, gid int) error {
-		if uid != 4001 || gid != 4002 {
-			t.Errorf("given to %d:%d", uid, gid)
-		}
-		got = append(got, path)
-		return nil
-	}
-	s.uid, s.gid = 4001, 4002
-	if err := s.Chown(t.Context(), tree); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff([]string{tree, filepath.Join(tree, "link")}, got); diff != "" {
-		t.Error(diff)
-	}
-
-	got = nil
-	info, err := os.Stat(tree)
-	if err != nil {
-		t.Fatal(err)
-	}
-	st := info.Sys().(*syscall.Stat_t)
-	s.uid, s.gid = int(st.Uid), int(st.Gid)
-	if err := s.Chown(t.Context(), tree); err != nil || got != nil {
-		t.Errorf("files that were right were changed: %v, %v", got, err)
-	}
-}
-
-// TestChownPassesOverWhatIsGone removes a folder while it is walked, as another
-// run does with its scratch.
-func TestChownPassesOverWhatIsGone(t *testing.T) {
-	s := open(t)
-	s.uid++
-	tree := filepath.Join(s.Dir(), "tree")
-	if err := os.MkdirAll(filepath.Join(tree, "a", "b"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	s.lchown = func(path string, _, _ int) error {
-		if path == tree {
-			return os.RemoveAll(filepath.Join(tree, "a"))
-		}
-		return nil
-	}
-	if err := s.Chown(t.Context(), tree); err != nil {
-		t.Error(err)
-	}
-	if err := s.Chown(t.Context(), filepath.Join(tree, "absent")); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("error %v of a path that was never there", err)
-	}
-}
-
-func TestChownIsBestEffort(t *testing.T) {
-	s := open(t)
-	s.uid, s.gid = 4001, 4002
-	for _, errno := range []error{unix.EPERM, unix.EINVAL, unix.ENOTSUP} {
-		s.lchown = func(path string, _, _ int) error { return &os.PathError{Op: "lchown", Path: path, Err: errno} }
-		if err := s.Chown(t.Context(), s.Dir()); err != nil {
-			t.Errorf("%v stopped the job", errno)
-		}
-		if err := s.MkdirAll(filepath.Join(s.Dir(), errno.Error())); err != nil {
-			t.Errorf("%v stopped the job", errno)
-		}
-	}
-	s.lchown = func(string, int, int) error { return unix.EIO }
-	if err := s.Chown(t.Context(), s.Dir()); !errors.Is(err, unix.EIO) {
-		t.Errorf("a broken disk went unnoticed: %v", err)
-	}
-	if err := s.MkdirAll(filepath.Join(s.Dir(), "another")); !errors.Is(err, unix.EIO) {
-		t.Errorf("a broken disk went unnoticed: %v", err)
-	}
-}
-
-// TestChownWhatIsAnothers gives away what differs in its user or its group, and
-// nothing else, in a share of root's as in any.
-func TestChownWhatIsAnothers(t *testing.T) {
-	uid, gid := os.Getuid(), os.Getgid()
-	for name, tt := range map[string]struct {
-		uid, gid int
-		want     bool
-	}{
-		"another user and group":  {uid + 4001, gid + 4002, true},
-		"another user":            {uid + 4001, gid, true},
-		"another group":           {uid, gid + 4002, true},
-		"the same":                {uid, gid, false},
-		"root, of another group":  {0, gid + 4002, true},
-		"a user of root's group":  {uid + 4001, 0, true},
-		"root, who keeps all his": {0, 0, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := open(t)
-			s.uid, s.gid = tt.uid, tt.gid
-			var got []string
-			s.lchown = func(path string, uid, gid int) error {
-				if uid != tt.uid || gid != tt.gid {
-					t.Errorf("given to %d:%d", uid, gid)
-				}
-				got = append(got, filepath.Base(path))
-				return nil
-			}
-			var want []string
-			if tt.want {
-				want = []string{"made", "made"}
-			}
-			dir := filepath.Join(s.Dir(), "made")
-			if err := errors.Join(s.MkdirAll(dir), s.Chown(t.Context(), dir)); err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Error(diff)
-			}
-		})
-	}
-}
-
-func TestChownEndsWithItsContext(t *testing.T) {
-	s := open(t)
-	s.uid++
-	s.lchown = func(path string, _, _ int) error { t.Errorf("%s was given away", path); return nil }
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := s.Chown(ctx, s.Dir()); !errors.Is(err, context.Canceled) {
-		t.Errorf("error %v", err)
-	}
-}
-
-func TestMkdirAllGivesEachFolderAway(t *testing.T) {
-	s := open(t)
-	s.uid, s.gid = 4001, 4002
-	var got []string
-	s.lchown = func(path string, _, _ int) error { got = append(got, path); return nil }
 	if err := s.MkdirAll(filepath.Join(s.Modules(), "6.1.0")); err != nil {
 		t.Fatal(err)
-	}
-	if diff := cmp.Diff([]string{s.Modules(), filepath.Join(s.Modules(), "6.1.0")}, got); diff != "" {
-		t.Error(diff)
 	}
 	file := filepath.Join(s.Dir(), "file")
 	if err := os.WriteFile(file, nil, 0o644); err != nil {

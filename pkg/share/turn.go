@@ -9,6 +9,8 @@ import (
 
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
+
+	"github.com/k8sp/cuda/internal/beneath"
 )
 
 // turnPoll is how often one who waits for a turn tries again.
@@ -25,7 +27,6 @@ func (s *Share) Turn(ctx context.Context, file string) (done func(), err error) 
 		return func() {}, nil
 	}
 	return takeTurn(ctx, file, func(f *os.File) (held bool, err error) {
-		_ = s.Chown(ctx, f.Name())
 		return s.tryFile(f)
 	})
 }
@@ -43,7 +44,7 @@ const noTurns = "its folder cannot be written: no turns are taken by this file"
 
 func takeTurn(ctx context.Context, file string, try func(*os.File) (held bool, err error)) (done func(), err error) {
 	log := zerolog.Ctx(ctx)
-	f, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o644)
+	f, err := beneath.OpenLock(file)
 	if err != nil {
 		log.Debug().Err(err).Str("file", file).Msg(noTurns)
 		return func() {}, nil

@@ -3,9 +3,9 @@ package share
 import (
 	"errors"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"syscall"
+
+	"github.com/k8sp/cuda/internal/beneath"
 )
 
 // Usage adds up the disk that files would give back if all that was added were
@@ -23,10 +23,10 @@ const blockUnit = 512
 // file of several names counts where the last of them is added, and not at all
 // while it keeps one. Links are not followed; what is not there is nothing.
 func (u *Usage) Add(path string) (bytes uint64, err error) {
-	err = filepath.WalkDir(path, func(name string, d fs.DirEntry, err error) error {
+	err = beneath.WalkDir(path, func(name string, d fs.DirEntry, err error) error {
 		if err == nil {
 			var info fs.FileInfo
-			if info, err = os.Lstat(name); err == nil {
+			if info, err = beneath.Lstat(name); err == nil {
 				bytes += u.freed(info)
 			}
 		}

@@ -6,7 +6,6 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
-	"os"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/share"
 	"github.com/k8sp/cuda/pkg/share/publish"
@@ -52,7 +52,7 @@ func (o Options) publish(ctx context.Context) (Root, error) {
 		return Root{}, err
 	}
 	unpacked := filepath.Join(o.Scratch, "userspace")
-	defer os.RemoveAll(unpacked)
+	defer beneath.RemoveAll(unpacked)
 	paths, err := cuda.Members(ctx, o.Package, unpacked, o.Choice.members())
 	if err != nil {
 		return Root{}, err
@@ -91,7 +91,7 @@ func (o Options) publish(ctx context.Context) (Root, error) {
 // is published, without another copy.
 func give(f *publish.File, from string) error {
 	f.From, f.Twins = from, []string{from}
-	return os.Chmod(from, f.Mode)
+	return beneath.Chmod(from, f.Mode)
 }
 
 func (c Choice) members() []string {
@@ -138,11 +138,15 @@ func withSonames(ctx context.Context, links []Link, files []Chosen, from map[str
 }
 
 func soname(file string) (string, error) {
-	f, err := elf.Open(file)
+	in, err := beneath.Open(file)
 	if err != nil {
 		return "", err
 	}
-	defer f.Close()
+	defer in.Close()
+	f, err := elf.NewFile(in)
+	if err != nil {
+		return "", err
+	}
 	names, err := f.DynString(elf.DT_SONAME)
 	if err != nil {
 		return "", err

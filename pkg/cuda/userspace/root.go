@@ -4,12 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/share"
 	"github.com/k8sp/cuda/pkg/share/publish"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -107,7 +107,7 @@ type Finding struct {
 // against it, in its order. An error means that the folder has no manifest of
 // [Publish]'s.
 func Verify(dir string) (Manifest, []Finding, error) {
-	f, err := os.Open(filepath.Join(dir, ManifestFile))
+	f, err := beneath.Open(filepath.Join(dir, ManifestFile))
 	if err != nil {
 		return Manifest{}, nil, err
 	}

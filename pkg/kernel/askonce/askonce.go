@@ -18,11 +18,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/k8sp/cuda/internal/beneath"
 )
 
 //go:embed askonce.mk
@@ -32,7 +33,7 @@ var fixed string
 // the folder source. The variables named in changing are left as they are: those
 // whose answer changes while one make runs.
 func Makefile(source string, changing ...string) ([]byte, error) {
-	text, err := os.ReadFile(filepath.Join(source, "Makefile"))
+	text, err := beneath.ReadFile(filepath.Join(source, "Makefile"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/kernel"
 )
 
@@ -17,7 +18,7 @@ import (
 // links to all that the tree's source has, without what an earlier build left.
 // Programs have to be gone from scripts, so that one is copied, 10 MB at most.
 func Copy(tree kernel.HostTree, dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := beneath.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
 	if err := linkWithout(tree.Source, dir, ".config", "include", "arch", "scripts", "source", "vmlinux", "Module.symvers"); err != nil {
@@ -38,14 +39,14 @@ func linkWithout(from, to string, without ...string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(to, 0o755); err != nil {
+	if err := beneath.MkdirAll(to, 0o755); err != nil {
 		return err
 	}
 	for _, e := range entries {
 		if slices.Contains(without, e.Name()) {
 			continue
 		}
-		if err := os.Symlink(filepath.Join(from, e.Name()), filepath.Join(to, e.Name())); err != nil {
+		if err := beneath.Symlink(filepath.Join(from, e.Name()), filepath.Join(to, e.Name())); err != nil {
 			return err
 		}
 	}
@@ -61,10 +62,10 @@ func linkArch(from, to string) error {
 	for _, e := range entries {
 		source, dest := filepath.Join(from, e.Name()), filepath.Join(to, e.Name())
 		if _, err := os.Stat(filepath.Join(source, "include", "generated")); err != nil {
-			if err := os.MkdirAll(to, 0o755); err != nil {
+			if err := beneath.MkdirAll(to, 0o755); err != nil {
 				return err
 			}
-			if err := os.Symlink(source, dest); err != nil {
+			if err := beneath.Symlink(source, dest); err != nil {
 				return err
 			}
 			continue
@@ -85,7 +86,7 @@ func copyScripts(from, to string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(to, 0o755); err != nil {
+	if err := beneath.MkdirAll(to, 0o755); err != nil {
 		return err
 	}
 	for _, e := range entries {
@@ -110,7 +111,7 @@ func copyLink(from, to string) error {
 	if err != nil {
 		return err
 	}
-	return os.Symlink(target, to)
+	return beneath.Symlink(target, to)
 }
 
 // wasBuilt tells kbuild's own files by their names.
@@ -133,5 +134,5 @@ func copySource(from, to string) error {
 	if err != nil || bytes.HasPrefix(text, []byte("\x7fELF")) {
 		return err
 	}
-	return os.WriteFile(to, text, info.Mode().Perm()|0o200)
+	return beneath.WriteFile(to, text, info.Mode().Perm()|0o200)
 }

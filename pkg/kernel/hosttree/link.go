@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/kernel"
 )
 
@@ -21,10 +22,10 @@ var elsewhere = map[string]bool{"Makefile": true, "Module.symvers": true, "sourc
 // one folder where the tree is whole. What is in dir is ours, but for what its
 // links lead to. It has no Module.symvers.
 func Link(tree kernel.HostTree, dir string) (source, output string, err error) {
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+	if err := beneath.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return "", "", err
 	}
-	if err := os.Mkdir(dir, 0o755); err != nil {
+	if err := beneath.Mkdir(dir, 0o755); err != nil {
 		return "", "", err
 	}
 	entries, err := os.ReadDir(tree.Build)
@@ -35,7 +36,7 @@ func Link(tree kernel.HostTree, dir string) (source, output string, err error) {
 		if elsewhere[e.Name()] {
 			continue
 		}
-		if err := os.Symlink(filepath.Join(tree.Build, e.Name()), filepath.Join(dir, e.Name())); err != nil {
+		if err := beneath.Symlink(filepath.Join(tree.Build, e.Name()), filepath.Join(dir, e.Name())); err != nil {
 			return "", "", err
 		}
 	}
@@ -61,8 +62,8 @@ func relocate(tree kernel.HostTree, dir string) error {
 		return err
 	}
 	if tree.Source == tree.Build {
-		return os.Symlink(filepath.Join(tree.Build, "Makefile"), name)
+		return beneath.Symlink(filepath.Join(tree.Build, "Makefile"), name)
 	}
 	there := strings.ReplaceAll(tree.Source, "$", "$$")
-	return os.WriteFile(name, otherHalf.ReplaceAll(text, []byte("${1} "+there+"${2}")), 0o644)
+	return beneath.WriteFile(name, otherHalf.ReplaceAll(text, []byte("${1} "+there+"${2}")), 0o644)
 }

@@ -6,12 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/rs/zerolog"
-	"golang.org/x/sys/unix"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/kernel/image/btf"
 )
 
@@ -78,8 +77,14 @@ type Symbol struct {
 
 // Open reads the kernel image at path.
 func Open(ctx context.Context, path string) (Image, error) {
-	// O_NONBLOCK: opening a FIFO would wait for ever.
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	real, err := beneath.Resolve(path)
+	if err != nil {
+		return Image{}, fmt.Errorf("%s: %w", path, err)
+	}
+	f, err := beneath.Open(real)
+	if errors.Is(err, beneath.ErrIrregular) {
+		return Image{}, fmt.Errorf("%w: %w", ErrFormat, err)
+	}
 	if err != nil {
 		return Image{}, err
 	}

@@ -3,11 +3,10 @@ package prepare
 import (
 	"bytes"
 	"fmt"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/kernel/source"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -34,7 +33,7 @@ func hostConfig(t kernel.Target, src source.Tree) ([]byte, error) {
 // Makefile's version, then its localversion* files, which
 // scripts/setlocalversion appends before CONFIG_LOCALVERSION.
 func baseRelease(src source.Tree) (string, error) {
-	names, err := filepath.Glob(filepath.Join(src.Dir, "localversion*"))
+	names, err := beneath.Glob(src.Dir, "localversion*")
 	if err != nil {
 		return "", err
 	}
@@ -43,7 +42,7 @@ func baseRelease(src source.Tree) (string, error) {
 		if strings.HasSuffix(name, "~") {
 			continue
 		}
-		b, err := os.ReadFile(name)
+		b, err := beneath.ReadFile(name)
 		if err != nil {
 			return "", err
 		}

@@ -5,13 +5,12 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 
 	"github.com/rs/zerolog"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/kernel/drift"
 	"github.com/k8sp/cuda/pkg/kernel/source"
@@ -73,7 +72,7 @@ func unknownTo(dir string, changes []drift.Change) map[string]bool {
 		unknown[c.Name] = true
 	}
 	files := 0
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+	err := beneath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasPrefix(d.Name(), "Kconfig") {
 			return err
 		}
@@ -88,7 +87,7 @@ func unknownTo(dir string, changes []drift.Change) map[string]bool {
 
 // forgetDefined removes from unknown what one Kconfig file defines.
 func forgetDefined(path string, unknown map[string]bool) error {
-	f, err := os.Open(path)
+	f, err := beneath.Open(path)
 	if err != nil {
 		return err
 	}

@@ -2,8 +2,8 @@ package prepare
 
 import (
 	"context"
-	"os"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/kernel/hosttree"
 	"github.com/k8sp/cuda/pkg/kernel/source"
@@ -36,7 +36,7 @@ func linkHostTree(t kernel.Target, tree Tree) (_ Tree, err error) {
 func (o Options) fromHostSource(ctx context.Context, t kernel.Target, src source.Tree, tree Tree, in inputs) (Tree, error) {
 	dir := tree.Output + ".source"
 	src.Dir, tree.Source, in.Source = dir, dir, dir
-	if err := os.RemoveAll(dir); err != nil {
+	if err := beneath.RemoveAll(dir); err != nil {
 		return Tree{}, failed(err, "could not clear "+dir)
 	}
 	err := failed(hosttree.Copy(t.Tree, dir), "could not copy the host's build tree")
@@ -44,7 +44,7 @@ func (o Options) fromHostSource(ctx context.Context, t kernel.Target, src source
 		tree, err = o.fromSource(ctx, t, src, tree, in)
 	}
 	if err != nil {
-		_ = os.RemoveAll(dir)
+		_ = beneath.RemoveAll(dir)
 		return Tree{}, err
 	}
 	return tree, nil

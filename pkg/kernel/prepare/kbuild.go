@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/internal/progress"
 	"github.com/k8sp/cuda/pkg/kernel"
@@ -66,7 +66,7 @@ func newKbuild(t kernel.Target, src source.Tree, out string, o Options) (*kbuild
 	}
 	once, err := askonce.Makefile(src.Dir, changing...)
 	if err == nil {
-		err = os.WriteFile(filepath.Join(out, onceFile), append(once, notMade...), 0o644)
+		err = beneath.WriteFile(filepath.Join(out, onceFile), append(once, notMade...), 0o644)
 	}
 	if err != nil {
 		return nil, failed(err, "could not write what make reads first")
@@ -109,10 +109,10 @@ func openLog(name string) (io.WriteCloser, error) {
 	if name == "" {
 		return nopCloser{io.Discard}, nil
 	}
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+	if err := beneath.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return nil, err
 	}
-	return os.Create(name)
+	return beneath.Create(name, 0o644)
 }
 
 type nopCloser struct{ io.Writer }

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/kernel/drift"
@@ -144,10 +144,10 @@ func makeTree(ctx context.Context, t kernel.Target, src source.Tree, out string,
 			_ = discard(out)
 		}
 	}()
-	if err := os.MkdirAll(out, 0o755); err != nil {
+	if err := beneath.MkdirAll(out, 0o755); err != nil {
 		return nil, failed(err, "could not make the build tree")
 	}
-	if err := os.WriteFile(filepath.Join(out, ".config"), config, 0o644); err != nil {
+	if err := beneath.WriteFile(filepath.Join(out, ".config"), config, 0o644); err != nil {
 		return nil, failed(err, "could not write the kernel's config")
 	}
 	kbuild, err := newKbuild(t, src, out, o)
@@ -158,7 +158,7 @@ func makeTree(ctx context.Context, t kernel.Target, src source.Tree, out string,
 	if err := kbuild.Make(ctx, "olddefconfig"); err != nil {
 		return nil, err
 	}
-	after, err := os.ReadFile(filepath.Join(out, ".config"))
+	after, err := beneath.ReadFile(filepath.Join(out, ".config"))
 	if err != nil {
 		return nil, failed(err, "could not read back the kernel's config")
 	}
@@ -198,7 +198,7 @@ func checkRelease(out, want string) error {
 
 // kernelRelease is the release of the tree in out.
 func kernelRelease(out string) (string, error) {
-	b, err := os.ReadFile(filepath.Join(out, "include", "config", "kernel.release"))
+	b, err := beneath.ReadFile(filepath.Join(out, "include", "config", "kernel.release"))
 	return strings.TrimSpace(string(b)), err
 }
 
@@ -206,7 +206,7 @@ func kernelRelease(out string) (string, error) {
 // have left. A driver's tests of the kernel read it to learn what it offers, and
 // modpost to fill in each module's depends.
 func writeSymvers(out string, t kernel.Target) error {
-	f, err := os.Create(filepath.Join(out, "Module.symvers"))
+	f, err := beneath.Create(filepath.Join(out, "Module.symvers"), 0o644)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/kernel/drift"
 )
 
@@ -37,7 +38,7 @@ type stamp struct {
 // reusable says whether the tree in out is whole and made from these inputs,
 // and what its config had drifted by.
 func reusable(out string, in inputs) ([]drift.Change, bool) {
-	b, err := os.ReadFile(filepath.Join(out, stampFile))
+	b, err := beneath.ReadFile(filepath.Join(out, stampFile))
 	if err != nil {
 		return nil, false
 	}
@@ -45,7 +46,7 @@ func reusable(out string, in inputs) ([]drift.Change, bool) {
 	if json.Unmarshal(b, &s) != nil || s.Inputs != in {
 		return nil, false
 	}
-	if _, err := os.Stat(filepath.Join(out, "Module.symvers")); err != nil {
+	if _, err := beneath.Lstat(filepath.Join(out, "Module.symvers")); err != nil {
 		return nil, false
 	}
 	return s.Drift, checkRelease(out, in.Release) == nil
@@ -57,17 +58,17 @@ func writeStamp(out string, s stamp) error {
 		return err
 	}
 	name := filepath.Join(out, stampFile)
-	if err := os.WriteFile(name+".new", append(b, '\n'), 0o644); err != nil {
+	if err := beneath.WriteFile(name+".new", append(b, '\n'), 0o644); err != nil {
 		return err
 	}
-	return os.Rename(name+".new", name)
+	return beneath.Rename(name+".new", name)
 }
 
 // discard removes a tree, the stamp first: an interrupted removal must not
 // leave a tree that looks whole.
 func discard(out string) error {
-	if err := os.Remove(filepath.Join(out, stampFile)); err != nil && !os.IsNotExist(err) {
+	if err := beneath.Remove(filepath.Join(out, stampFile)); err != nil && !os.IsNotExist(err) {
 		return err
 	}
-	return os.RemoveAll(out)
+	return beneath.RemoveAll(out)
 }

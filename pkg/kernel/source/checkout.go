@@ -13,6 +13,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/kernel/source/partial"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -27,7 +28,7 @@ func (l *ladder) fetch(ctx context.Context, f found) (Tree, error) {
 		return tree, err
 	}
 	zerolog.Ctx(ctx).Warn().Err(folds).Msg("the kernel source does not fit the share, and is checked out for this run only")
-	if l.scratch, err = os.MkdirTemp("", "linux-"); err != nil {
+	if l.scratch, err = beneath.MkdirTemp("", "linux-"); err != nil {
 		return Tree{}, l.cannot("make a scratch folder for", f, err)
 	}
 	l.dir = filepath.Join(l.scratch, "linux")
@@ -37,11 +38,11 @@ func (l *ladder) fetch(ctx context.Context, f found) (Tree, error) {
 // fetchTo checks a ref out in scratch and puts it in place of what is in the
 // ladder's folder once it is whole and the right version.
 func (l *ladder) fetchTo(ctx context.Context, f found) (Tree, error) {
-	work, err := os.MkdirTemp(l.scratch, "source-")
+	work, err := beneath.MkdirTemp(l.scratch, "source-")
 	if err != nil {
 		return Tree{}, l.cannot("make a scratch folder for", f, err)
 	}
-	defer os.RemoveAll(work)
+	defer beneath.RemoveAll(work)
 	zerolog.Ctx(ctx).Info().Str("ref", f.ref).Str("url", l.clone).Msg("checking out the kernel source")
 
 	dir := filepath.Join(work, "tree")
@@ -109,7 +110,7 @@ func (l *ladder) checkOut(ctx context.Context, dir string, f found) (partial.Res
 		return r, err
 	}
 	zerolog.Ctx(ctx).Warn().Err(err).Msg("the tree that is there is of no use for the new one")
-	if err := os.RemoveAll(dir); err != nil {
+	if err := beneath.RemoveAll(dir); err != nil {
 		return r, err
 	}
 	o.Earlier = ""

@@ -8,13 +8,13 @@ import (
 	"io"
 	"io/fs"
 	"net/url"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing/transport"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/internal/download"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -77,16 +77,21 @@ func (l *ladder) setFrom() error {
 }
 
 func (l *ladder) setFolder() error {
-	info, err := os.Stat(l.From)
+	from, err := beneath.Resolve(l.From)
+	var info fs.FileInfo
+	if err == nil {
+		info, err = beneath.Lstat(from)
+	}
 	if err != nil {
 		return stage.Wrap(stage.Source, err, "the kernel source cannot be read", "check --source: in a container the path is the one inside it")
 	}
+	l.From = from
 	if !info.IsDir() {
 		l.place = tarballPlace
 		return nil
 	}
 	for _, objects := range []string{"objects", ".git/objects"} {
-		if _, err := os.Stat(filepath.Join(l.From, objects)); err == nil {
+		if _, err := beneath.Lstat(filepath.Join(l.From, objects)); err == nil {
 			l.place, l.CloneURL = gitPlace, l.From
 			return nil
 		}
@@ -158,7 +163,7 @@ func Fingerprint(t kernel.Target, o Options) (string, error) {
 }
 
 func digestFile(name string) (string, error) {
-	f, err := os.Open(name)
+	f, err := beneath.Open(name)
 	if err != nil {
 		return "", err
 	}
@@ -172,7 +177,7 @@ func digestFile(name string) (string, error) {
 // contents. It stands for the commit that such a tree has none of.
 func (l *ladder) digestTree(dir string) (string, error) {
 	sum := sha256.New()
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+	err := beneath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
@@ -180,7 +185,7 @@ func (l *ladder) digestTree(dir string) (string, error) {
 		if err != nil || !l.needs.Match(filepath.ToSlash(name)) || !d.Type().IsRegular() {
 			return err
 		}
-		f, err := os.Open(path)
+		f, err := beneath.Open(path)
 		if err != nil {
 			return err
 		}

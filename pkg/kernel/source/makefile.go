@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/kernel"
 )
 
@@ -25,7 +26,7 @@ const maxMakefile = 64 << 10
 // readVersion reads the version of the tree at dir. A Makefile that is a link
 // out of the tree is not followed.
 func readVersion(dir string) (version, error) {
-	f, err := os.OpenInRoot(dir, "Makefile")
+	f, err := beneath.Open(filepath.Join(dir, "Makefile"))
 	if err != nil {
 		return version{}, err
 	}

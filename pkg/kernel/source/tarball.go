@@ -8,12 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/rs/zerolog"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/internal/decompress"
 	"github.com/k8sp/cuda/internal/progress"
 	"github.com/k8sp/cuda/internal/untar"
@@ -29,11 +29,11 @@ const maxMembers = 1 << 19
 // place once the digest of the whole is right.
 func (l *ladder) fetchTarball(ctx context.Context) (Tree, error) {
 	f := found{ref: l.refs[0]}
-	work, err := os.MkdirTemp(l.scratch, "source-")
+	work, err := beneath.MkdirTemp(l.scratch, "source-")
 	if err != nil {
 		return Tree{}, l.cannot("make a scratch folder for", f, err)
 	}
-	defer os.RemoveAll(work)
+	defer beneath.RemoveAll(work)
 	zerolog.Ctx(ctx).Info().Str("from", l.clone).Msg("unpacking the kernel source")
 	dir, digest, err := l.unpack(ctx, work)
 	if ctx.Err() != nil {
@@ -54,7 +54,7 @@ func (l *ladder) fetchTarball(ctx context.Context) (Tree, error) {
 func (l *ladder) unpack(ctx context.Context, work string) (dir, digest string, err error) {
 	read := func(r io.Reader) error {
 		// A connection that failed leaves half a tree.
-		to, err := os.MkdirTemp(work, "tree-")
+		to, err := beneath.MkdirTemp(work, "tree-")
 		if err == nil {
 			dir, digest, err = l.unpackFrom(ctx, r, to)
 		}
@@ -63,7 +63,7 @@ func (l *ladder) unpack(ctx context.Context, work string) (dir, digest string, e
 	if isURL(l.clone) {
 		return dir, digest, partial.Get(ctx, l.fetchOptions(), l.From, read)
 	}
-	f, err := os.Open(l.clone)
+	f, err := beneath.Open(l.clone)
 	if err != nil {
 		return "", "", err
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/k8sp/cuda/internal/atomicfile"
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/internal/download"
 	"github.com/k8sp/cuda/pkg/kernel/source/partial"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -66,7 +66,7 @@ func settle(dir string, r record, flush func(dir string) error) error {
 // flushAll has all that was written to the file system of dir be on the disk. The
 // thousands of files of a tree would take minutes one by one.
 func flushAll(dir string) error {
-	f, err := os.Open(dir)
+	f, err := beneath.Open(dir)
 	if err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ var errDamaged = errors.New("is damaged")
 // readRecord returns an error for a tree that is not ours, or, with errDamaged,
 // that was.
 func readRecord(dir string) (record, error) {
-	f, err := os.OpenInRoot(dir, recordName)
+	f, err := beneath.Open(filepath.Join(dir, recordName))
 	if err != nil {
 		return record{}, err
 	}
@@ -171,7 +171,7 @@ func (l *ladder) firstLacking() (string, error) {
 		if !l.Full && !l.needs.Match(e.Name) || l.needs.Spare(e.Name) {
 			continue
 		}
-		_, err := os.Lstat(filepath.Join(l.dir, filepath.FromSlash(e.Name)))
+		_, err := beneath.Lstat(filepath.Join(l.dir, filepath.FromSlash(e.Name)))
 		if e.SkipWorktree || errors.Is(err, fs.ErrNotExist) {
 			return e.Name, nil
 		}
@@ -198,7 +198,7 @@ func (l *ladder) checkVacant() error {
 // is no commit, branch or stash that was not there then. A tree that a power cut
 // has damaged before all of it was on the disk is ours as well.
 func Occupied(dir string) (why string, err error) {
-	info, err := os.Lstat(dir)
+	info, err := beneath.Lstat(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
@@ -208,7 +208,7 @@ func Occupied(dir string) (why string, err error) {
 	if !info.IsDir() {
 		return "is not a folder", nil
 	}
-	if entries, err := os.ReadDir(dir); err == nil && len(entries) == 0 {
+	if entries, err := beneath.ReadDir(dir); err == nil && len(entries) == 0 {
 		return "", nil
 	}
 	r, err := readRecord(dir)
@@ -237,12 +237,12 @@ func Occupied(dir string) (why string, err error) {
 // it, but what is newer is somebody's. Git writes its index anew for whoever only
 // looks.
 func changedSince(dir string) string {
-	last, err := os.Lstat(filepath.Join(dir, recordName))
+	last, err := beneath.Lstat(filepath.Join(dir, recordName))
 	if err != nil {
 		return "cannot be told from one with changes (" + err.Error() + ")"
 	}
 	var newer string
-	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+	err = beneath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
@@ -312,7 +312,7 @@ func firstChange(dir string) (string, error) {
 		entries[name] = append(entries[name], e)
 	}
 	var changed string
-	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+	err = beneath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -356,10 +356,10 @@ func sameContent(e *index.Entry, path string, link bool) bool {
 	var err error
 	if link {
 		var to string
-		to, err = os.Readlink(path)
+		to, err = beneath.Readlink(path)
 		content = []byte(to)
 	} else {
-		content, err = os.ReadFile(path)
+		content, err = beneath.ReadFile(path)
 	}
 	return err == nil && plumbing.ComputeHash(plumbing.BlobObject, content) == e.Hash
 }
@@ -368,14 +368,14 @@ func sameContent(e *index.Entry, path string, link bool) bool {
 // the same file system. No moment has a part of a tree at dir, and where the
 // second step fails the first is undone.
 func replace(dir, next, old string) error {
-	err := os.Rename(dir, old)
+	err := beneath.Rename(dir, old)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	had := err == nil
-	if err := os.Rename(next, dir); err != nil {
+	if err := beneath.Rename(next, dir); err != nil {
 		if had {
-			err = errors.Join(err, os.Rename(old, dir))
+			err = errors.Join(err, beneath.Rename(old, dir))
 		}
 		return err
 	}

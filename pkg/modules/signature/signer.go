@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/k8sp/cuda/internal/atomicfile"
+	"github.com/k8sp/cuda/internal/beneath"
 )
 
 // Signer signs modules as scripts/sign-file of the kernel's source does, with
@@ -62,7 +63,7 @@ func (s *Signer) SignFile(path string) error {
 }
 
 func (s *Signer) signFile(path string) (err error) {
-	in, err := os.Open(path)
+	in, err := beneath.Open(path)
 	if err != nil {
 		return err
 	}
@@ -71,14 +72,14 @@ func (s *Signer) signFile(path string) (err error) {
 	if err != nil {
 		return err
 	}
-	out, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".tmp-*")
+	out, err := beneath.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".tmp-*")
 	if err != nil {
 		return err
 	}
 	defer func() {
 		err = errors.Join(err, out.Close())
 		if err != nil {
-			_ = os.Remove(out.Name())
+			_ = beneath.Remove(out.Name())
 		}
 	}()
 	if err := s.write(out, in, info.Size()); err != nil {
@@ -87,7 +88,7 @@ func (s *Signer) signFile(path string) (err error) {
 	if err := errors.Join(out.Chmod(info.Mode().Perm()), out.Sync()); err != nil {
 		return err
 	}
-	if err := os.Rename(out.Name(), path); err != nil {
+	if err := beneath.Rename(out.Name(), path); err != nil {
 		return err
 	}
 	return atomicfile.SyncDir(filepath.Dir(path))

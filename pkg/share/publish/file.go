@@ -7,8 +7,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
+
+	"github.com/k8sp/cuda/internal/beneath"
 )
 
 // File is a file of a folder, or a symbolic link.
@@ -44,12 +45,12 @@ func Digest(r io.Reader) (hexDigest string, n int64, err error) {
 // is that file. It reads all of it.
 func (f File) Differs(dir string) string {
 	path := filepath.Join(dir, filepath.FromSlash(f.Name))
-	info, err := os.Lstat(path)
+	info, err := beneath.Lstat(path)
 	if err != nil {
 		return fmt.Sprintf("%s cannot be read: %v", f.Name, err)
 	}
 	if f.Target != "" {
-		if target, err := os.Readlink(path); err != nil || target != f.Target {
+		if target, err := beneath.Readlink(path); err != nil || target != f.Target {
 			return fmt.Sprintf("%s is not the link to %s that was published", f.Name, f.Target)
 		}
 		return ""
@@ -69,7 +70,7 @@ func (f File) Differs(dir string) string {
 
 // DigestFile is [Digest] of a file.
 func DigestFile(path string) (hexDigest string, n int64, err error) {
-	in, err := os.Open(path)
+	in, err := beneath.Open(path)
 	if err != nil {
 		return "", 0, err
 	}
@@ -82,7 +83,7 @@ func (f File) place(dir string) error {
 	to := filepath.Join(dir, filepath.FromSlash(f.Name))
 	switch {
 	case f.Target != "":
-		return os.Symlink(f.Target, to)
+		return beneath.Symlink(f.Target, to)
 	case f.link(dir, to):
 		return nil
 	}
@@ -93,24 +94,24 @@ func (f File) place(dir string) error {
 // could: what was linked is read, since a twin's folder may have been damaged.
 func (f File) link(dir, to string) bool {
 	for _, twin := range f.Twins {
-		info, err := os.Lstat(twin)
+		info, err := beneath.Lstat(twin)
 		if err != nil || !info.Mode().IsRegular() || info.Size() != f.Size || info.Mode().Perm() != f.mode() {
 			continue
 		}
-		if os.Link(twin, to) != nil {
+		if beneath.Link(twin, to) != nil {
 			continue
 		}
 		if f.Differs(dir) == "" && flush(to) == nil {
 			return true
 		}
-		_ = os.Remove(to)
+		_ = beneath.Remove(to)
 	}
 	return false
 }
 
 // flush has a file on the disk, as a twin in scratch may not be yet.
 func flush(path string) error {
-	file, err := os.Open(path)
+	file, err := beneath.Open(path)
 	if err != nil {
 		return err
 	}
@@ -126,17 +127,17 @@ func (f File) mode() fs.FileMode {
 
 // copy copies the file to the disk.
 func (f File) copy(to string) error {
-	in, err := os.Open(f.From)
+	in, err := beneath.Open(f.From)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, f.mode())
+	out, err := beneath.CreateNew(to, f.mode())
 	if err != nil {
 		return err
 	}
 	got, n, err := Digest(io.TeeReader(in, out))
-	err = errors.Join(err, out.Chmod(f.mode()), out.Sync(), out.Close())
+	err = errors.Join(err, out.Sync(), out.Close())
 	if err != nil {
 		return fmt.Errorf("copy %s: %w", f.Name, err)
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -16,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/k8sp/cuda/internal/atomicfile"
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/share"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -67,7 +67,7 @@ func (f Folder) Publish(ctx context.Context) error {
 
 // Linkable refuses a place where a link cannot be put.
 func Linkable(link string) error {
-	info, err := os.Lstat(link)
+	info, err := beneath.Lstat(link)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -91,7 +91,7 @@ func Ready(s *share.Share, scratch, link string) error {
 		return explain(s, err, fmt.Sprintf("the share %s has no symbolic links, by which results are published whole", s.Dir()),
 			"share the folder over NFS, or from a Linux file system")
 	}
-	return os.Remove(probe)
+	return beneath.Remove(probe)
 }
 
 // Explain makes an error of [Folder.Publish], or of what led to it, one of the
@@ -132,7 +132,7 @@ func (f Folder) contentFolder() (name string, found bool, err error) {
 	for n := range mostDamaged {
 		dir := share.Content(f.Link, digest, n)
 		name = filepath.Base(dir)
-		if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+		if _, err := beneath.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
 			return name, false, nil
 		}
 		if f.whole(dir) {
@@ -143,7 +143,7 @@ func (f Folder) contentFolder() (name string, found bool, err error) {
 }
 
 func (f Folder) whole(dir string) bool {
-	text, err := os.ReadFile(filepath.Join(dir, f.Index))
+	text, err := beneath.ReadFile(filepath.Join(dir, f.Index))
 	if err != nil || string(text) != string(f.Text) {
 		return false
 	}
@@ -152,11 +152,11 @@ func (f Folder) whole(dir string) bool {
 
 // place makes the content folder: whole in scratch, then by one rename.
 func (f Folder) place(ctx context.Context, dir string) error {
-	temp, err := os.MkdirTemp(f.Scratch, "publish-")
+	temp, err := beneath.MkdirTemp(f.Scratch, "publish-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(temp)
+	defer beneath.RemoveAll(temp)
 	if err := f.fill(ctx, temp); err != nil {
 		return err
 	}
@@ -166,7 +166,7 @@ func (f Folder) place(ctx context.Context, dir string) error {
 	if err := f.step("place"); err != nil {
 		return err
 	}
-	if err := os.Rename(temp, dir); err != nil {
+	if err := beneath.Rename(temp, dir); err != nil {
 		return err
 	}
 	return atomicfile.SyncDir(filepath.Dir(dir))
@@ -186,7 +186,7 @@ func (f Folder) fill(ctx context.Context, dir string) error {
 			return err
 		}
 		parent := filepath.Join(dir, filepath.FromSlash(path.Dir(file.Name)))
-		if err := os.MkdirAll(parent, 0o755); err != nil {
+		if err := beneath.MkdirAll(parent, 0o755); err != nil {
 			return err
 		}
 		folders = append(folders, parent)
@@ -203,7 +203,7 @@ func (f Folder) fill(ctx context.Context, dir string) error {
 	if err := settle(dir, folders); err != nil {
 		return err
 	}
-	return f.Share.Chown(ctx, dir)
+	return nil
 }
 
 // settle gives the folders, and those between them and dir, the mode that a
@@ -213,7 +213,7 @@ func settle(dir string, folders []string) error {
 	for _, folder := range folders {
 		for ; !done[folder]; folder = filepath.Dir(folder) {
 			done[folder] = true
-			if err := os.Chmod(folder, 0o755); err != nil {
+			if err := beneath.Chmod(folder, 0o755); err != nil {
 				return err
 			}
 			if err := atomicfile.SyncDir(folder); err != nil {
@@ -229,7 +229,7 @@ func settle(dir string, folders []string) error {
 
 // point makes the link name the content folder.
 func (f Folder) point(ctx context.Context, name string) error {
-	if now, err := os.Readlink(f.Link); err == nil && now == name {
+	if now, err := beneath.Readlink(f.Link); err == nil && now == name {
 		return nil
 	}
 	if err := f.step("point"); err != nil {
@@ -242,5 +242,5 @@ func (f Folder) point(ctx context.Context, name string) error {
 		}
 		return err
 	}
-	return f.Share.Chown(ctx, f.Link)
+	return nil
 }

@@ -61,6 +61,15 @@ func publish(t *testing.T, f Folder) {
 	}
 }
 
+func led(t *testing.T, link string) string {
+	t.Helper()
+	dir, err := Led(link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 // show is all that a link leads to.
 func show(t *testing.T, link string) []string {
 	t.Helper()
@@ -143,7 +152,7 @@ func TestPublishDamage(t *testing.T) {
 			}
 			var found []string
 			for _, file := range f.Files {
-				if reason := file.Differs(f.Link); reason != "" {
+				if reason := file.Differs(led(t, f.Link)); reason != "" {
 					found = append(found, reason)
 				}
 			}
@@ -185,7 +194,7 @@ func TestTwins(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := shelf(t)
 			publish(t, f)
-			twin := filepath.Join(f.Link, "usr/lib64/libcuda.so.535")
+			twin := filepath.Join(led(t, f.Link), "usr/lib64/libcuda.so.535")
 			if err := c.damage(twin); err != nil {
 				t.Fatal(err)
 			}

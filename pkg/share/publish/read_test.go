@@ -12,6 +12,7 @@ func TestRead(t *testing.T) {
 	link := filepath.Join(top, "1.0")
 	lead := func(name string) {
 		t.Helper()
+		name = content(name)
 		_ = os.Remove(link)
 		if err := errors.Join(os.MkdirAll(filepath.Join(top, name), 0o755), os.Symlink(name, link)); err != nil {
 			t.Fatal(err)
@@ -47,9 +48,37 @@ func TestRead(t *testing.T) {
 				calls++
 				return test.read(calls, dir)
 			})
-			if !errors.Is(err, test.err) || calls != test.calls || test.dir != "" && dir != filepath.Join(top, test.dir) {
+			if !errors.Is(err, test.err) || calls != test.calls || test.dir != "" && dir != filepath.Join(top, content(test.dir)) {
 				t.Errorf("%d calls, folder %s, error %v", calls, dir, err)
 			}
 		})
+	}
+}
+
+// content is the name of a folder that link may lead to.
+func content(name string) string { return ".1.0-00000000000" + name }
+
+// TestLed follows no link but the publisher's own, to a folder beside it.
+func TestLed(t *testing.T) {
+	top := t.TempDir()
+	link := filepath.Join(top, "1.0")
+	for target, want := range map[string]string{
+		content("a"): filepath.Join(top, content("a")),
+		"/etc":       "", "..": "", ".": "", "other": "", "../top/" + content("a"): "", content("a") + "/below": "",
+		".1.1-00000000000a": "", // another version's
+	} {
+		_ = os.Remove(link)
+		if err := os.Symlink(target, link); err != nil {
+			t.Fatal(err)
+		}
+		if dir, err := Led(link); dir != want || (err == nil) != (want != "") {
+			t.Errorf("%s leads to %q, %v", target, dir, err)
+		}
+	}
+	if dir, err := Led(top); dir != top || err != nil {
+		t.Errorf("a folder is %q, %v", dir, err)
+	}
+	if _, err := Led(filepath.Join(top, "absent")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("error %v", err)
 	}
 }

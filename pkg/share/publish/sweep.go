@@ -2,11 +2,11 @@ package publish
 
 import (
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/share"
 )
 
@@ -14,7 +14,7 @@ import (
 // dir and no link leads to: results that others replaced, and links that a crash
 // left half made. Links count that are in dir, and those given by their targets.
 func Unnamed(dir string, links ...string) ([]string, error) {
-	entries, err := os.ReadDir(dir)
+	entries, err := beneath.ReadDir(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +36,7 @@ func Targets(dir string, entries []fs.DirEntry) []string {
 		if e.Type()&fs.ModeSymlink == 0 || share.LinkOf(e.Name()) != "" {
 			continue
 		}
-		if target, err := os.Readlink(filepath.Join(dir, e.Name())); err == nil {
+		if target, err := beneath.Readlink(filepath.Join(dir, e.Name())); err == nil {
 			list = append(list, target)
 		}
 	}
@@ -71,7 +71,7 @@ func (f Folder) sweep() error {
 		if err := f.step("remove " + name); err != nil {
 			return err
 		}
-		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+		if err := beneath.RemoveAll(filepath.Join(dir, name)); err != nil {
 			return err
 		}
 	}

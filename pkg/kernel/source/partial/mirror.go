@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 
 	"github.com/go-git/go-billy/v5/osfs"
@@ -18,6 +17,8 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
 	"github.com/go-git/go-git/v5/plumbing/transport"
 	"github.com/go-git/go-git/v5/storage/filesystem"
+
+	"github.com/k8sp/cuda/internal/beneath"
 )
 
 // mirror is a repository in a folder of this machine's, bare or with a working
@@ -28,7 +29,7 @@ type mirror struct{ stored *filesystem.Storage }
 // openMirror returns the repository at a path.
 func openMirror(path string) (transport.UploadPackSession, error) {
 	for _, dir := range []string{filepath.Join(path, dot), path} {
-		if _, err := os.Stat(filepath.Join(dir, "objects")); err != nil {
+		if _, err := beneath.Lstat(filepath.Join(dir, "objects")); err != nil {
 			continue
 		}
 		return &mirror{filesystem.NewStorageWithOptions(osfs.New(dir, osfs.WithBoundOS()), cache.NewObjectLRU(16*cache.MiByte),

@@ -5,16 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 
-	"github.com/go-git/go-billy/v5/osfs"
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/cache"
 	"github.com/go-git/go-git/v5/plumbing/format/idxfile"
 	"github.com/go-git/go-git/v5/storage/filesystem"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/internal/gitpack"
 )
 
@@ -42,9 +41,9 @@ func (s *objects) arrive(o gitpack.Object) {
 func (s *objects) changed() error {
 	s.close()
 	s.packed = nil
-	names, err := filepath.Glob(filepath.Join(s.dir, dot, "objects", "pack", "*.idx"))
+	names, err := beneath.Glob(filepath.Join(s.dir, dot, "objects", "pack"), "*.idx")
 	for _, name := range names {
-		f, err := os.Open(name)
+		f, err := beneath.Open(name)
 		if err != nil {
 			return err
 		}
@@ -67,7 +66,7 @@ func (s *objects) close() {
 
 func (s *objects) open() *filesystem.Storage {
 	if s.stored == nil {
-		s.stored = filesystem.NewStorageWithOptions(osfs.New(filepath.Join(s.dir, dot)),
+		s.stored = filesystem.NewStorageWithOptions(stored{dir: filepath.Join(s.dir, dot)},
 			cache.NewObjectLRU(16*cache.MiByte), filesystem.Options{KeepDescriptors: true})
 	}
 	return s.stored

@@ -14,6 +14,8 @@ import (
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/format/index"
+
+	"github.com/k8sp/cuda/internal/beneath"
 )
 
 // maxRef bounds what is read of a file that names a commit.
@@ -43,7 +45,7 @@ func ReadRef(dir, ref string) (plumbing.Hash, error) {
 	if !errors.Is(err, os.ErrNotExist) {
 		return plumbing.ZeroHash, err
 	}
-	f, err := os.OpenInRoot(filepath.Join(dir, dot), "packed-refs")
+	f, err := beneath.Open(filepath.Join(dir, dot, "packed-refs"))
 	if err != nil {
 		return plumbing.ZeroHash, err
 	}
@@ -60,13 +62,9 @@ func ReadRef(dir, ref string) (plumbing.Hash, error) {
 // LocalRefs returns the full names of the refs that a repository may have alone,
 // sorted: its branches and its stash.
 func LocalRefs(dir string) ([]string, error) {
-	root, err := os.OpenRoot(filepath.Join(dir, dot))
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
+	root := beneath.Dir(filepath.Join(dir, dot))
 	var refs []string
-	err = fs.WalkDir(root.FS(), "refs", func(path string, d fs.DirEntry, err error) error {
+	err := fs.WalkDir(root, "refs", func(path string, d fs.DirEntry, err error) error {
 		if err == nil && !d.IsDir() {
 			refs = append(refs, path)
 		}
@@ -75,7 +73,7 @@ func LocalRefs(dir string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	packed, err := root.ReadFile("packed-refs")
+	packed, err := fs.ReadFile(root, "packed-refs")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
@@ -93,7 +91,7 @@ func LocalRefs(dir string) ([]string, error) {
 }
 
 func readSmall(dir, name string) (string, error) {
-	f, err := os.OpenInRoot(filepath.Join(dir, dot), name)
+	f, err := beneath.Open(filepath.Join(dir, dot, name))
 	if err != nil {
 		return "", err
 	}
@@ -112,7 +110,7 @@ func parseHash(text string) (plumbing.Hash, error) {
 // ReadIndex returns git's list of a repository's files, and what of them is in
 // the working tree.
 func ReadIndex(dir string) (*index.Index, error) {
-	f, err := os.OpenInRoot(filepath.Join(dir, dot), "index")
+	f, err := beneath.Open(filepath.Join(dir, dot, "index"))
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,8 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/format/config"
 	"github.com/go-git/go-git/v5/plumbing/format/index"
 	"golang.org/x/sys/unix"
+
+	"github.com/k8sp/cuda/internal/beneath"
 )
 
 // dot is the folder of a repository's own files.
@@ -25,7 +27,7 @@ const dot = ".git"
 // initialize makes an empty repository at dir, which git takes for one.
 func initialize(dir string) error {
 	for _, sub := range []string{"objects/pack", "objects/info", "refs/heads", "refs/tags", "info"} {
-		if err := os.MkdirAll(filepath.Join(dir, dot, sub), 0o777); err != nil {
+		if err := beneath.MkdirAll(filepath.Join(dir, dot, sub), 0o755); err != nil {
 			return err
 		}
 	}
@@ -50,10 +52,10 @@ func (c *checkout) writeRepository() error {
 	text["config"] = b.String()
 	for name, content := range text {
 		name = filepath.Join(c.o.Dir, dot, name)
-		if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
+		if err := beneath.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 			return err
 		}
-		if err := os.WriteFile(name, []byte(content), 0o666); err != nil {
+		if err := beneath.WriteFile(name, []byte(content), 0o644); err != nil {
 			return err
 		}
 	}
@@ -102,7 +104,7 @@ func (c *checkout) writeIndex() error {
 }
 
 func saveIndex(dir string, idx *index.Index) error {
-	out, err := os.Create(filepath.Join(dir, dot, "index"))
+	out, err := beneath.Create(filepath.Join(dir, dot, "index"), 0o644)
 	if err != nil {
 		return err
 	}
@@ -117,7 +119,7 @@ func WriteIndex(dir string, absent []string) error {
 	for _, name := range absent {
 		idx.Entries = append(idx.Entries, &index.Entry{Name: name, SkipWorktree: true})
 	}
-	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+	err := beneath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
@@ -125,22 +127,28 @@ func WriteIndex(dir string, absent []string) error {
 		if d.Type()&fs.ModeSymlink != 0 {
 			e.Mode = filemode.Symlink
 		}
-		var info unix.Stat_t
-		if err := unix.Lstat(name, &info); err != nil {
+		info, err := lstat(name)
+		if err != nil {
 			return err
 		}
-		stat(e, &info)
+		stat(e, info)
 		e.Name, err = filepath.Rel(dir, name)
 		idx.Entries = append(idx.Entries, e)
 		return err
 	})
 	if err == nil {
-		err = os.Mkdir(filepath.Join(dir, dot), 0o777)
+		err = beneath.Mkdir(filepath.Join(dir, dot), 0o755)
 	}
 	if err != nil {
 		return err
 	}
 	return saveIndex(dir, idx)
+}
+
+// lstat is what git compares of a file or link.
+func lstat(path string) (*unix.Stat_t, error) {
+	st := new(unix.Stat_t)
+	return st, beneath.LstatSys(path, st)
 }
 
 // stat fills in what git compares before it reads a file.
@@ -168,7 +176,7 @@ func (c *checkout) share(w *writer) {
 // holds says whether the earlier checkout has the very file. Its content is
 // read: whoever changed it may have kept its time.
 func (c *checkout) holds(f *file) bool {
-	in, err := os.OpenInRoot(c.o.Earlier, f.path)
+	in, err := beneath.Open(filepath.Join(c.o.Earlier, f.path))
 	if err != nil {
 		return false
 	}
@@ -187,14 +195,14 @@ func (c *checkout) shareFile(w *writer, f *file) error {
 	if err := w.folder(path.Dir(f.path)); err != nil {
 		return err
 	}
-	if err := os.Link(filepath.Join(c.o.Earlier, f.path), to); err != nil {
+	if err := beneath.Link(filepath.Join(c.o.Earlier, f.path), to); err != nil {
 		return err
 	}
-	var info unix.Stat_t
-	if err := unix.Lstat(to, &info); err != nil {
+	info, err := lstat(to)
+	if err != nil {
 		return err
 	}
-	w.wrote(f, &info)
+	w.wrote(f, info)
 	return nil
 }
 
@@ -204,7 +212,7 @@ const maxBorrowed = 16
 // borrow gives dir the packs of an earlier checkout: by hard links, or as
 // copies where those cannot be.
 func borrow(from, dir string) error {
-	packs, err := filepath.Glob(filepath.Join(from, dot, "objects", "pack", "pack-*.idx"))
+	packs, err := beneath.Glob(filepath.Join(from, dot, "objects", "pack"), "pack-*.idx")
 	if err != nil || len(packs) > maxBorrowed {
 		return err
 	}
@@ -221,16 +229,16 @@ func borrow(from, dir string) error {
 }
 
 func linkOrCopy(from, to string) error {
-	err := os.Link(from, to)
+	err := beneath.Link(from, to)
 	if err == nil || errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	in, err := os.Open(from)
+	in, err := beneath.Open(from)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o444)
+	out, err := beneath.CreateNew(to, 0o444)
 	if err != nil {
 		return err
 	}
@@ -241,11 +249,11 @@ func linkOrCopy(from, to string) error {
 // foldsCase says whether dir is on a file system that folds case.
 func foldsCase(dir string) (bool, error) {
 	probe := filepath.Join(dir, dot, "folds")
-	if err := os.WriteFile(probe, nil, 0o666); err != nil {
+	if err := beneath.WriteFile(probe, nil, 0o644); err != nil {
 		return false, err
 	}
-	defer os.Remove(probe)
-	_, err := os.Lstat(filepath.Join(dir, dot, "FOLDS"))
+	defer beneath.Remove(probe)
+	_, err := beneath.Lstat(filepath.Join(dir, dot, "FOLDS"))
 	if errors.Is(err, os.ErrNotExist) {
 		return false, nil
 	}

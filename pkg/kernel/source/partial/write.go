@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"golang.org/x/sys/unix"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/internal/progress"
 )
 
@@ -133,9 +135,9 @@ func (w *writer) folder(name string) error {
 		return err
 	}
 	where := filepath.Join(w.dir, name)
-	err := os.Mkdir(where, 0o777)
+	err := beneath.Mkdir(where, 0o755)
 	if errors.Is(err, os.ErrExist) {
-		info, statErr := os.Lstat(where)
+		info, statErr := beneath.Lstat(where)
 		if err = statErr; err == nil && !info.IsDir() {
 			err = fmt.Errorf("%s is in the place of a folder", name)
 		}
@@ -159,16 +161,16 @@ func (w *writer) put(j job) error {
 }
 
 func (w *writer) file(f *file, content []byte) error {
-	mode := uint32(0o666)
+	mode := fs.FileMode(0o644)
 	if f.mode == filemode.Executable {
-		mode = 0o777
+		mode = 0o755
 	}
 	name := filepath.Join(w.dir, f.path)
 	// Not an os.File: what that does for pipes and sockets is more work than
 	// writing a small file is.
-	fd, err := open(name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC, mode)
+	fd, err := beneath.CreateFD(name, mode)
 	if err != nil {
-		return &os.PathError{Op: "create", Path: name, Err: err}
+		return err
 	}
 	var info unix.Stat_t
 	err = writeAll(fd, content)
@@ -176,19 +178,11 @@ func (w *writer) file(f *file, content []byte) error {
 		err = unix.Fstat(fd, &info)
 	}
 	if err := errors.Join(err, unix.Close(fd)); err != nil {
-		_ = unix.Unlink(name)
+		_ = beneath.Remove(name)
 		return &os.PathError{Op: "write", Path: name, Err: err}
 	}
 	w.wrote(f, &info)
 	return nil
-}
-
-func open(name string, flags int, mode uint32) (fd int, err error) {
-	for {
-		if fd, err = unix.Open(name, flags, mode); err != unix.EINTR {
-			return fd, err
-		}
-	}
 }
 
 func writeAll(fd int, content []byte) error {
@@ -216,13 +210,13 @@ func (w *writer) link(f *file, target string) error {
 		return fmt.Errorf("%s is a link to %q, which is outside the tree", f.path, target)
 	}
 	where := filepath.Join(w.dir, f.path)
-	if err := os.Symlink(target, where); err != nil {
+	if err := beneath.Symlink(target, where); err != nil {
 		return err
 	}
-	var info unix.Stat_t
-	if err := unix.Lstat(where, &info); err != nil {
+	info, err := lstat(where)
+	if err != nil {
 		return err
 	}
-	w.wrote(f, &info)
+	w.wrote(f, info)
 	return nil
 }
