@@ -33,6 +33,7 @@ var notTheShare = map[string]string{
 	"internal/testkit":                    "helps tests",
 	"internal/gittest":                    "helps tests",
 	"internal/ko/ko.go":                   "Open is for a host's own modules, and links among them are the host's",
+	"internal/spill":                      "a file without a name in the container's /tmp",
 	"pkg/job/host.go":                     "a capture goes where the user says, and what is unpacked to the container's /tmp",
 	"pkg/job/image.go":                    "the copy of an image is in the container's /tmp",
 	"pkg/kernel/archive.go":               "a capture is unpacked in the container's /tmp",

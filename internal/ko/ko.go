@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/k8sp/cuda/internal/decompress"
+	"github.com/k8sp/cuda/internal/spill"
 )
 
 // What a module may have. A debug build of the largest driver is near a tenth
@@ -164,14 +165,15 @@ func read(r io.ReaderAt, size int64) (File, error) {
 	if compression == "" {
 		return Parse(r, size)
 	}
-	data, err := io.ReadAll(io.LimitReader(inside, maxUnpacked+1))
+	data, err := spill.Read(inside, maxUnpacked+1)
+	defer data.Free()
 	if err != nil {
 		return File{}, bad("is damaged %s: %v", compression, err)
 	}
-	if len(data) > maxUnpacked {
+	if len(data.Bytes) > maxUnpacked {
 		return File{}, bad("unpacks to more than %d MiB", maxUnpacked>>20)
 	}
-	return Parse(bytes.NewReader(data), int64(len(data)))
+	return Parse(bytes.NewReader(data.Bytes), int64(len(data.Bytes)))
 }
 
 // Parse reads the uncompressed module in r, size bytes of it. Of a file that is

@@ -11,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/k8sp/cuda/internal/beneath"
+	"github.com/k8sp/cuda/internal/spill"
 	"github.com/k8sp/cuda/pkg/kernel/image/btf"
 )
 
@@ -110,15 +111,20 @@ func Read(ctx context.Context, r io.ReaderAt, size int64) (Image, error) {
 	if size > MaxSize {
 		return Image{}, fmt.Errorf("%w: %d MiB, of %d allowed", ErrFormat, size>>20, MaxSize>>20)
 	}
-	data := make([]byte, size)
-	if _, err := io.ReadFull(contextReader{ctx, io.NewSectionReader(r, 0, size)}, data); err != nil {
+	data, err := spill.Read(contextReader{ctx, io.NewSectionReader(r, 0, size)}, size)
+	if err == nil && int64(len(data.Bytes)) < size {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		data.Free()
 		return Image{}, err
 	}
 	img, kernel, err := unwrap(ctx, data)
+	defer kernel.Free()
 	if err != nil {
 		return Image{}, err
 	}
-	if err := img.describe(ctx, kernel); err != nil {
+	if err := img.describe(ctx, kernel.Bytes); err != nil {
 		return Image{}, err
 	}
 	return img, nil
@@ -133,11 +139,14 @@ func StructModule(raw []byte) (int64, error) {
 // maxWraps is how deep images are wrapped: a gzip'ed zboot around a flat one.
 const maxWraps = 3
 
-// unwrap peels data to the kernel inside: an ELF vmlinux or a flat Image.
-func unwrap(ctx context.Context, data []byte) (img Image, kernel []byte, err error) {
+// unwrap peels an image to the kernel inside, an ELF vmlinux or a flat Image, and
+// frees what was around that.
+func unwrap(ctx context.Context, outer spill.Data) (img Image, kernel spill.Data, err error) {
+	defer func() { outer.Free() }()
 	for range maxWraps {
 		var format Format
 		var payload []byte
+		data := outer.Bytes
 		switch {
 		case isELF(data), isArm64(data):
 			if img.Format == "" {
@@ -146,7 +155,8 @@ func unwrap(ctx context.Context, data []byte) (img Image, kernel []byte, err err
 					img.Format = Arm64Image
 				}
 			}
-			return img, data, nil
+			kernel, outer = outer, spill.Data{}
+			return img, kernel, nil
 		case isBzImage(data):
 			format = BzImage
 			img.Release, payload, err = bzImage(data)
@@ -157,16 +167,19 @@ func unwrap(ctx context.Context, data []byte) (img Image, kernel []byte, err err
 			payload = data
 		}
 		if err != nil {
-			return img, nil, err
+			return img, spill.Data{}, err
 		}
 		if format != "" {
 			img.Format = format
 		}
-		if img.Compression, data, err = unpack(ctx, payload, maxPayload); err != nil {
-			return img, nil, err
+		var inner spill.Data
+		if img.Compression, inner, err = unpack(ctx, payload, maxPayload); err != nil {
+			return img, spill.Data{}, err
 		}
+		outer.Free()
+		outer = inner
 	}
-	return img, nil, fmt.Errorf("%w: compressed over and over", ErrFormat)
+	return img, spill.Data{}, fmt.Errorf("%w: compressed over and over", ErrFormat)
 }
 
 // describe fills img from the kernel itself.

@@ -214,8 +214,8 @@ func TestUnpack(t *testing.T) {
 	whole := imagetest.Zstd(t, want)
 	for name, data := range map[string][]byte{"kbuild's": whole, "somebody's": whole[:len(whole)-4]} {
 		got, content, err := image.Unpack(t.Context(), data, image.MaxPayload)
-		if err != nil || got != "zstd" || !bytes.Equal(content, want) {
-			t.Errorf("%s: %d bytes of %s, %v", name, len(content), got, err)
+		if err != nil || got != "zstd" || !bytes.Equal(content.Bytes, want) {
+			t.Errorf("%s: %d bytes of %s, %v", name, len(content.Bytes), got, err)
 		}
 	}
 	whole[len(whole)-1]++
