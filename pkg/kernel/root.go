@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	securejoin "github.com/cyphar/filepath-securejoin"
@@ -27,6 +28,10 @@ const fileLimit = 64 << 20
 // symlinks are resolved inside it, as they would be on the host itself.
 type Root struct {
 	dir string
+	// running is where proc and sys are looked for that dir has nothing of: the
+	// root of this container, whose kernel is the host's. Empty for a root that
+	// has all there is.
+	running string
 	// kernelOnly is a container's own root: proc and sys are the host
 	// kernel's, everything else is the image's and says nothing of the host.
 	kernelOnly bool
@@ -60,14 +65,21 @@ func OpenRoot(dir string) (*Root, error) {
 }
 
 // FindRoot opens the host root that the caller named; else hostMount, when it
-// holds a proc; else this container's own root, of which only proc and sys are
-// then believed.
+// holds something of a host: all of it, or some of its folders, to which this
+// container's own proc and sys then add what every container sees of its kernel;
+// else this container's own root, of which only proc and sys are then believed.
 func FindRoot(explicit, hostMount string) (*Root, error) {
 	if explicit != "" {
 		return OpenRoot(explicit)
 	}
-	if r, err := OpenRoot(hostMount); err == nil && r.holdsProc() {
-		return r, nil
+	if r, err := OpenRoot(hostMount); err == nil {
+		switch {
+		case r.holdsProc():
+			return r, nil
+		case slices.ContainsFunc(partsOfHosts, r.Exists):
+			r.running = "/"
+			return r, nil
+		}
 	}
 	r, err := OpenRoot("/")
 	if err != nil {
@@ -76,6 +88,10 @@ func FindRoot(explicit, hostMount string) (*Root, error) {
 	r.kernelOnly = true
 	return r, nil
 }
+
+// partsOfHosts are what tells a mount of some of a host's folders from a folder that
+// is there for nothing.
+var partsOfHosts = []string{"etc/os-release", "usr/lib/os-release", "lib/modules", "usr/lib/modules", "boot", "usr/boot"}
 
 // holdsProc says whether proc is more than an empty mount point.
 func (r *Root) holdsProc() bool {
@@ -98,7 +114,25 @@ func (r *Root) Path(name string) (string, error) {
 	if !r.answersFor(name) {
 		return "", &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 	}
-	return securejoin.SecureJoin(r.dir, name)
+	p, err := securejoin.SecureJoin(r.dir, name)
+	if err != nil || r.running == "" || !ofTheKernel(name) {
+		return p, err
+	}
+	if _, err := os.Lstat(p); err == nil {
+		return p, nil
+	}
+	return securejoin.SecureJoin(r.running, name)
+}
+
+// ofTheKernel says whether a name of proc or sys is of the kernel, which all
+// containers have in common, and not of processes.
+func ofTheKernel(name string) bool {
+	if strings.HasPrefix(name, "sys/") {
+		return true
+	}
+	rest, found := strings.CutPrefix(name, "proc/")
+	first, _, _ := strings.Cut(rest, "/")
+	return found && strings.Trim(first, "0123456789") != "" && !slices.Contains([]string{"self", "thread-self", "mounts", "net"}, first)
 }
 
 // answersFor says whether what the root has under name is of the host, and of

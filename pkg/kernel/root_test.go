@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -19,13 +20,15 @@ func TestFindRoot(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(unmounted, "proc"), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	empty := testkit.WriteTree(t, map[string]string{"proc/keys": "", "home/file": ""})
 	for _, c := range []struct {
 		name, explicit, mount string
 		dir                   string
 		mounted               bool
 	}{
+		{"the mount holds nothing of a host", "", empty, "/", false},
 		{"the mount holds a proc", "", host, host, true},
-		{"the mount's proc is empty", "", unmounted, "/", false},
+		{"the mount's proc is empty", "", unmounted, unmounted, true},
 		{"no mount", "", filepath.Join(host, "absent"), "/", false},
 		{"named", unmounted, host, unmounted, true},
 		{"the running system, named", "/", host, "/", true},
@@ -44,6 +47,32 @@ func TestFindRoot(t *testing.T) {
 		if _, err := FindRoot(dir, ""); err == nil {
 			t.Errorf("%s was taken for a root", dir)
 		}
+	}
+}
+
+// TestPartsOfAHost: with single folders of the host mounted, the kernel is what
+// every container sees of it, and processes are nobody's.
+func TestPartsOfAHost(t *testing.T) {
+	t.Parallel()
+	dir := testkit.WriteTree(t, map[string]string{"etc/os-release": "ID=flatcar\n", "proc/keys": "the host's\n", "sys/kernel/security/lockdown": "[none]\n"})
+	r, err := FindRoot("", dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := os.ReadFile("/proc/version")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"etc/os-release": "ID=flatcar", "proc/keys": "the host's", "sys/kernel/security/lockdown": "[none]", "proc/version": strings.TrimSpace(string(own)),
+		"proc/1/comm": "", "proc/self/comm": "", "proc/mounts": "", "etc/passwd": "", "proc/../etc/passwd": "",
+	} {
+		if got := r.Text(name); got != want {
+			t.Errorf("%s is %q, want %q", name, got, want)
+		}
+	}
+	if !r.Exists("sys/module") {
+		t.Error("the kernel's own sys is not looked at")
 	}
 }
 
