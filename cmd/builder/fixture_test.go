@@ -47,7 +47,7 @@ type fixture struct {
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	top := t.TempDir()
+	top := testkit.PlainTemp(t)
 	f := &fixture{
 		share: filepath.Join(top, "share"), host: filepath.Join(top, "host"),
 		repository: filepath.Join(top, "linux.git"), bin: filepath.Join(top, "bin"), state: filepath.Join(top, "state"),

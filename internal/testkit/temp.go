@@ -2,6 +2,7 @@ package testkit
 
 import (
 	"os"
+	"testing"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,4 +23,21 @@ func InMemory() {
 		return
 	}
 	_ = os.Setenv("TMPDIR", memoryFolder) // it is a name without a NUL
+}
+
+// PlainTemp is a folder of the test's, as [testing.T.TempDir] makes one, but with
+// nothing of the test's name in its path: make and the shell take some of the
+// characters of such names for their own.
+func PlainTemp(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }

@@ -89,6 +89,9 @@ func newSite(o Options, dry bool) (site, error) {
 // walk is the way of a build, and of a dry run as far as that goes.
 func walk(ctx context.Context, o Options, dry bool) (said []Step, result Result, err error) {
 	s, err := newSite(o, dry)
+	if err == nil {
+		err = s.share.Buildable()
+	}
 	if err != nil {
 		return nil, Result{}, err
 	}

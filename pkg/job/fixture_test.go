@@ -47,7 +47,7 @@ type fixture struct {
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	top := t.TempDir()
+	top := testkit.PlainTemp(t)
 	f := &fixture{
 		share: filepath.Join(top, "share"), host: filepath.Join(top, "host"), source: filepath.Join(top, "linux"),
 		tools: &tools{t: t, gcc: "gcc-12 (stand-in) 12.2.0", before: map[string]func(){}},

@@ -233,3 +233,26 @@ func TestMkdirAll(t *testing.T) {
 		t.Errorf("MkdirAll of a file: %v", err)
 	}
 }
+
+// TestBuildable: what would fail after minutes, in other words, fails at once.
+func TestBuildable(t *testing.T) {
+	for _, name := range []string{"my share", "a:b", "a,b", "it's", "a$b", "a%b", "a#b", "a\nb"} {
+		dir := filepath.Join(t.TempDir(), name)
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		failure(t, s.Buildable(), 2, "no kernel's build gets along with that", "-v DIR:/opt/share")
+	}
+	s := open(t)
+	s.dir = "/home/jörg/a.b_c+d-e@f"
+	s.statfs = func(_ string, st *unix.Statfs_t) error { return nil }
+	if err := s.Buildable(); err != nil {
+		t.Error(err)
+	}
+	s.statfs = func(_ string, st *unix.Statfs_t) error { st.Flags = unix.ST_NOEXEC; return nil }
+	failure(t, s.Buildable(), 2, "is mounted noexec", "remount,exec")
+}
