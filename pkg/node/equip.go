@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -232,6 +233,9 @@ func (l *loader) writeSpec(ctx context.Context, o cdi.Options) (file string, err
 	inShare := dir == l.share.CDI()
 	if inShare {
 		folder = cdiFolder{Dir: cdiInShare}
+		if err := noLink(dir); err != nil {
+			return "", err
+		}
 		if err := l.share.MkdirAll(dir); err != nil {
 			return "", stage.Wrap(stage.Load, err, "the share's folder for it cannot be made", "let the container's root write to the share, or mount /etc/cdi")
 		}
@@ -246,6 +250,15 @@ func (l *loader) writeSpec(ctx context.Context, o cdi.Options) (file string, err
 		}
 	}
 	return file, err
+}
+
+// noLink refuses what is in the place of the share's folder for CDI specifications
+// and would have one be written, or removed, elsewhere.
+func noLink(dir string) error {
+	if info, err := os.Lstat(dir); err == nil && !info.IsDir() {
+		return stage.New(stage.Load, dir+" is no folder, and a link of the share's is not followed to where container runtimes look", "remove it, or mount /etc/cdi and leave it to that")
+	}
+	return nil
 }
 
 // hostPath is where a folder of the share lies on the host. Sure is false where

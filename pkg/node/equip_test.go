@@ -261,7 +261,13 @@ func TestLoadRecordsWholePaths(t *testing.T) {
 		t.Errorf("made: %v", m.files.there)
 	}
 	t.Chdir("/")
-	m.unload(t)
+	// The folder is not called as those of CDI are.
+	if names, said := m.unloadRefused(t); !slices.Equal(names, []string{"not-undone"}) || !strings.Contains(said, "unless unload is told of the folder with --cdi-dir") {
+		t.Errorf("%q\n%s", names, said)
+	}
+	if _, err := Unload(m.context(t), m.options(func(o *LoadOptions) { o.CDIDir = filepath.Join(dir, "specs") })); err != nil {
+		t.Error(err)
+	}
 	if _, err := os.Stat(spec); !os.IsNotExist(err) || len(m.files.there) > 0 {
 		t.Errorf("left: %v, %v", err, m.files.there)
 	}
@@ -272,7 +278,8 @@ func TestLoadRecordsWholePaths(t *testing.T) {
 func TestLoadRecordsCDI(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "cdi")
+	write(t, filepath.Join(dir, "README"), "")
 	m.mount(t, dir, "ext4")
 	named := func(o *LoadOptions) { o.CDIDir = dir }
 	folder := func() []change {

@@ -2,12 +2,9 @@ package share
 
 import (
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Leftovers lists, sorted, the paths of what runs that died left in the share
@@ -25,7 +22,7 @@ func (l *Lock) Leftovers() ([]string, error) {
 	// for as long as the lock is held.
 	_, err = os.Lstat(s.lockFolder())
 	held := err == nil && !stale(s.lockFolder(), now)
-	for _, dir := range []string{s.Private(), s.CDI(), s.Loaded(), filepath.Join(s.Loaded(), "*")} {
+	for _, dir := range []string{s.Private(), s.CDI()} {
 		paths, err := filepath.Glob(filepath.Join(dir, "*"))
 		if err != nil {
 			return nil, err
@@ -80,23 +77,4 @@ func (s *Share) clock() (time.Time, error) {
 		return time.Time{}, err
 	}
 	return info.ModTime(), nil
-}
-
-// Busy says whether a run holds a file's lock, such as the one of
-// [Share.LoadLock]. What is not there is held by nobody, and so is all in a share
-// without locks.
-func (s *Share) Busy(path string) (bool, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	defer f.Close()
-	busy, err := s.tryFile(f)
-	if noLocks(err) {
-		return false, nil
-	}
-	return busy, err
 }

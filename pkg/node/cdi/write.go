@@ -5,11 +5,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
+	"slices"
+	"strings"
 
+	"golang.org/x/sys/unix"
 	specs "tags.cncf.io/container-device-interface/specs-go"
 
 	"github.com/k8sp/cuda/internal/atomicfile"
@@ -52,12 +57,13 @@ func Write(dir string, spec specs.Spec) (string, error) {
 	return file, nil
 }
 
-// Remove takes away what [Write] left in dir. Errors are of the load stage.
+// Remove takes away what [Write] left in dir, and nothing else that has its name.
+// Errors are of the load stage.
 func Remove(dir string) error {
-	file := filepath.Join(dir, FileName)
-	if theirs(file) {
+	if !Wrote(dir) {
 		return nil
 	}
+	file := filepath.Join(dir, FileName)
 	err := os.Remove(file)
 	if err == nil {
 		err = atomicfile.SyncDir(dir)
@@ -65,6 +71,57 @@ func Remove(dir string) error {
 		err = nil
 	}
 	return stage.Wrap(stage.Load, err, fmt.Sprintf("the CDI specification %s cannot be removed", file), "remove it: it names device files that are no more")
+}
+
+// maxSpec is far above what a specification takes.
+const maxSpec = 4 << 20
+
+// Wrote says whether dir has a specification of the form that [Spec] gives one, which
+// nobody else does: the devices of our kind, without hooks, with the files of a driver
+// mounted as ours are, and device files of NVIDIA's.
+func Wrote(dir string) bool {
+	f, err := os.OpenFile(filepath.Join(dir, FileName), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return false
+	}
+	var spec specs.Spec
+	dec := json.NewDecoder(io.LimitReader(f, maxSpec))
+	dec.DisallowUnknownFields()
+	if dec.Decode(&spec) != nil || spec.Kind != Kind || len(spec.Annotations) > 0 || len(spec.Devices) == 0 {
+		return false
+	}
+	edits := spec.ContainerEdits
+	for _, m := range edits.Mounts {
+		if !slices.Equal(m.Options, mountOptions) || m.Type != "" {
+			return false
+		}
+	}
+	if !slices.Equal(edits.Env, environment) {
+		return false
+	}
+	edits.Env, edits.Mounts = nil, nil
+	if !onlyDevices(edits) {
+		return false
+	}
+	return !slices.ContainsFunc(spec.Devices, func(d specs.Device) bool {
+		return len(d.Annotations) > 0 || !onlyDevices(d.ContainerEdits)
+	})
+}
+
+// onlyDevices says whether edits have device files of NVIDIA's, by their paths, and
+// nothing else.
+func onlyDevices(edits specs.ContainerEdits) bool {
+	for _, n := range edits.DeviceNodes {
+		if !reflect.DeepEqual(*n, specs.DeviceNode{Path: n.Path}) || !strings.HasPrefix(n.Path, "/dev/nvidia") {
+			return false
+		}
+	}
+	edits.DeviceNodes = nil
+	return reflect.DeepEqual(edits, specs.ContainerEdits{})
 }
 
 // kindLine is a specification's kind, in YAML or JSON.

@@ -1,7 +1,9 @@
 package live
 
 import (
+	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -92,6 +94,20 @@ func hostProc(host, own *kernel.Root) *kernel.Root {
 		return own
 	}
 	return nil
+}
+
+// OnHost says whether this process, whose root own is, is in no container: it has the
+// host's processes, and the root of the host's process 1.
+func OnHost(own *kernel.Root) bool {
+	if own.Link("proc/self/ns/pid") != initPIDNamespace {
+		return false
+	}
+	of, err := os.Stat(filepath.Join(own.Dir(), "proc/1/root"))
+	if err != nil {
+		return false
+	}
+	mine, err := os.Stat(own.Dir())
+	return err == nil && os.SameFile(of, mine)
 }
 
 // HostPath is where a folder of this mount namespace, by its absolute path
