@@ -52,10 +52,10 @@ func printPruned(io streams, result prune.Result, format output) error {
 	}
 	table := tabwriter.NewWriter(io.out, 0, 0, 2, ' ', 0)
 	for _, item := range result.Items {
-		fmt.Fprintf(table, "%s\t%s\t%s\n", progress.Size(item.Bytes), item.Path, item.What)
+		fmt.Fprintf(table, "%s\t%s\t%s\n", progress.Size(item.Bytes), oneLine(item.Path), item.What)
 	}
 	for _, kept := range result.Kept {
-		fmt.Fprintf(table, "kept\t%s\t%s\n", kept.Path, kept.Why)
+		fmt.Fprintf(table, "kept\t%s\t%s\n", oneLine(kept.Path), oneLine(kept.Why))
 	}
 	if err := table.Flush(); err != nil {
 		return err

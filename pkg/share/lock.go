@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -227,12 +228,19 @@ func thisRun() holder {
 	return holder{Host: host, PID: os.Getpid(), Started: time.Now().UTC().Truncate(time.Second)}
 }
 
+// hostName is what a host is called (hostname(7)).
+var hostName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
+
 // String names the holder, or says that it did not.
 func (h holder) String() string {
 	if h.Host == "" {
 		return "a run that has not said who it is"
 	}
-	return fmt.Sprintf("process %d of %s, since %s", h.PID, h.Host, h.Started.Format(time.RFC3339))
+	host := h.Host
+	if !hostName.MatchString(host) {
+		host = fmt.Sprintf("%.64q", host) // whoever can write to the share has written it
+	}
+	return fmt.Sprintf("process %d of %s, since %s", h.PID, host, h.Started.Format(time.RFC3339))
 }
 
 func (h holder) encode() []byte {

@@ -427,7 +427,9 @@ func TestFolderLockIgnoresOthersFiles(t *testing.T) {
 func TestHolderWords(t *testing.T) {
 	for text, want := range map[string]string{
 		`{"host":"3f2a","pid":1,"started":"2026-01-02T03:04:05Z"}`: "process 1 of 3f2a, since 2026-01-02T03:04:05Z",
-		"":              "a run that has not said who it is",
+		"": "a run that has not said who it is",
+		"{\"host\":\"x\\nINF done\\u001b[2J\",\"pid\":7}":     `process 7 of "x\nINF done\x1b[2J", since 0001-01-01T00:00:00Z`,
+		`{"host":"` + strings.Repeat("y", 100) + `","pid":7}`: `process 7 of "` + strings.Repeat("y", 64) + `", since 0001-01-01T00:00:00Z`,
 		"\x00\x01 junk": "a run that has not said who it is",
 	} {
 		if got := readHolder(strings.NewReader(text)).String(); got != want {
