@@ -206,9 +206,54 @@ func TestLife(t *testing.T) {
 	m := b.with(t, map[string]string{
 		"/empty/README":                       "a share with nothing in it\n",
 		"/other/README":                       "another\n",
+		"/run/README":                         "where the record is\n",
 		"/usr/lib/extension-release.d/README": "for Flatcar's extension\n",
 	})
 	b.boot(t, m, steps)
+}
+
+// TestNoRecord is a machine without a /run, as of a container that has none of the
+// host's: loads take no turns, and are kept apart by the kernel, and an unload goes by
+// what that tells.
+func TestNoRecord(t *testing.T) {
+	b := needBench(t)
+	look := func(s plan.Step) plan.Step {
+		s.Read, s.Stat = []string{"/proc/modules", firmwarePath}, names(devices)
+		return s
+	}
+	const told = "what is changed on this host is not recorded"
+	steps := []step{
+		{"at the same time", look(plan.Step{Load: card("0x2330"), Run: builder("load"), Beside: [][]string{builder("load"), builder("load")}}), func(t *testing.T, r plan.Result) {
+			modules := 0
+			for _, ran := range append(r.Beside, *r.Ran) {
+				got := result[node.LoadResult](t, &ran, 0)
+				modules += len(got.Modules)
+				if got.Driver != newer || len(got.Files) != len(devices) || !strings.Contains(string(ran.Stderr), told) {
+					t.Errorf("%+v\n%s", got, ran.Stderr)
+				}
+			}
+			if got := loadedModules(r); modules != 4 || len(got) != 4 || len(r.Stat) != len(devices) {
+				t.Errorf("%d modules were loaded, there are %q and %v", modules, got, r.Stat)
+			}
+		}},
+		{"unload", look(plan.Step{Run: builder("unload")}), func(t *testing.T, r plan.Result) {
+			if got := result[node.UnloadResult](t, r.Ran, 0); got.Driver != newer || len(got.Modules) != 4 || len(got.Files) != len(devices) || len(got.InTree) > 0 {
+				t.Errorf("unloaded %+v", got)
+			}
+			if got := loadedModules(r); len(got) > 0 || len(r.Stat) > 0 || strings.TrimSpace(string(r.Read[firmwarePath])) != "" {
+				t.Errorf("left are %q, %v, and the search path %q", got, r.Stat, r.Read[firmwarePath])
+			}
+			if !strings.Contains("\n"+string(r.Read["/proc/modules"]), "\ndrm ") {
+				t.Error("the kernel's own drm is unloaded, of which nothing tells whom it was for")
+			}
+		}},
+		{"nothing to unload", plan.Step{Run: builder("unload")}, func(t *testing.T, r plan.Result) {
+			if got := result[node.UnloadResult](t, r.Ran, 0); got.Driver != "" {
+				t.Errorf("unloaded %+v", got)
+			}
+		}},
+	}
+	b.boot(t, b.with(t, nil), steps)
 }
 
 // TestForgedRecord has an unload meet records that no load has written, in a kernel

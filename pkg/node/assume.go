@@ -14,7 +14,8 @@ import (
 // kernel tells, and names that nobody else gives: the modules of a driver that are
 // the share's, its firmware's folder, its device files and CDI specifications. Where
 // another driver is loaded it is nothing. Of the kernel's own modules it has none:
-// whom they are for is not to be seen.
+// whom they are for is not to be seen. And it has device files only while the driver
+// is loaded, which tells of them.
 func (l *loader) assume() []entry {
 	loaded := l.state.Version()
 	if loaded != "" && !l.isShares(loaded) {

@@ -106,7 +106,7 @@ func isFirmware(release, name string) bool {
 // that root alone can write to. As the kernel takes firmware from there, no other is
 // set than the kernel's own.
 func (l *loader) firmwareBefore(recorded string) string {
-	if recorded == "" || isFirmware(l.release, recorded) || l.isRoots(recorded) {
+	if recorded == "" || isFirmware(l.release, recorded) || l.onlyRoots(recorded) {
 		return recorded
 	}
 	return kernelsFirmware(l.host)
@@ -126,9 +126,9 @@ func kernelsFirmware(host *kernel.Root) (path string) {
 	return path
 }
 
-// isRoots says whether a folder of the host's is one that root alone can write to, or
+// onlyRoots says whether a folder of the host's is one that root alone can write to, or
 // make.
-func (l *loader) isRoots(name string) bool {
+func (l *loader) onlyRoots(name string) bool {
 	root := l.host
 	switch {
 	case root.Mounted():

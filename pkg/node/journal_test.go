@@ -250,6 +250,13 @@ func TestJournalIsFound(t *testing.T) {
 			chmod(t, filepath.Join(m.host, "run"), 0o777)
 			m.mount(t, m.host, "ext4")
 		}, nil},
+		{"others may write above it, but not to what is root's", func(t *testing.T, m *machine) {
+			m.unmount(t, m.own+runDir)
+			write(t, filepath.Join(m.host, runDir, "README"), "")
+			chmod(t, filepath.Join(m.host, "run"), 0o777|os.ModeSticky)
+			m.mount(t, m.host, "ext4")
+		}, func(m *machine) string { return m.host + runDir }},
+		{"anybody's folder", func(t *testing.T, m *machine) { chmod(t, m.own+runDir, 0o777|os.ModeSticky) }, nil},
 		{"a link", func(t *testing.T, m *machine) {
 			elsewhere := t.TempDir()
 			remove(t, m.own+runDir)

@@ -115,29 +115,33 @@ func (r hostRun) make() error {
 	return rootsAlone(r.top, r.path())
 }
 
-// rootsAlone is an error where anybody but root may write to a folder, or to one
-// that it is in, from top on.
+// rootsAlone is an error where anybody but root may write to a folder, or put another
+// in its place, or in that of one that it is in, from top on.
 func rootsAlone(top, dir string) error {
-	for ; ; dir = filepath.Dir(dir) {
-		info, err := os.Lstat(dir)
+	for at := dir; ; at = filepath.Dir(at) {
+		info, err := os.Lstat(at)
 		if err != nil {
 			return err
 		}
-		if !info.IsDir() || !ofRoot(info) {
-			return fmt.Errorf("%s is no folder that root alone can write to", dir)
+		// What is root's in a sticky folder of root's, such as /tmp, stays there.
+		sticky := at != dir && info.Mode()&fs.ModeSticky != 0
+		if !info.IsDir() || !isRoots(info) || others(info) && !sticky {
+			return fmt.Errorf("%s is no folder that root alone can write to", at)
 		}
-		if dir == top || dir == filepath.Dir(dir) {
+		if at == top || at == filepath.Dir(at) {
 			return nil
 		}
 	}
 }
 
-// ofRoot says whether nobody but root can write to a file, or whoever this process
-// is of, which is root but in tests.
-func ofRoot(info fs.FileInfo) bool {
+// isRoots says whether a file is root's, or that of whom this process is of, which is
+// root but in tests; others, whether more than its owner can write to it.
+func isRoots(info fs.FileInfo) bool {
 	is, ok := info.Sys().(*syscall.Stat_t)
-	return ok && (is.Uid == 0 || int(is.Uid) == os.Geteuid()) && info.Mode().Perm()&0o022 == 0
+	return ok && (is.Uid == 0 || int(is.Uid) == os.Geteuid())
 }
+
+func others(info fs.FileInfo) bool { return info.Mode().Perm()&0o022 != 0 }
 
 // lock is the file by which loads take turns; "" where there is none.
 func (p *place) lock() string {
@@ -219,7 +223,7 @@ func readJournal(file string) ([]entry, error) {
 	switch info, err := f.Stat(); {
 	case err != nil:
 		return nil, err
-	case !info.Mode().IsRegular() || !ofRoot(info):
+	case !info.Mode().IsRegular() || !isRoots(info) || others(info):
 		return nil, errors.New("it is no file that root alone can write to")
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxJournal))

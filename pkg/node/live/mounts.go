@@ -97,9 +97,10 @@ func hostProc(host, own *kernel.Root) *kernel.Root {
 }
 
 // OnHost says whether this process, whose root own is, is in no container: it has the
-// host's processes, and the root of the host's process 1.
+// host's processes, as all have where the kernel has no namespaces for them
+// (CONFIG_PID_NS), and the root of the host's process 1.
 func OnHost(own *kernel.Root) bool {
-	if own.Link("proc/self/ns/pid") != initPIDNamespace {
+	if of := own.Link("proc/self/ns/pid"); of != initPIDNamespace && of != "" {
 		return false
 	}
 	of, err := os.Stat(filepath.Join(own.Dir(), "proc/1/root"))

@@ -140,6 +140,8 @@ func TestOnHost(t *testing.T) {
 		{"on the host", initPIDNamespace, true, true},
 		{"in a container", "pid:[4026532000]", true, false},
 		{"in a container with the host's processes", initPIDNamespace, false, false},
+		{"with a kernel without namespaces of processes", "", true, true},
+		{"in a chroot, with such a kernel", "", false, false},
 	} {
 		own := root(t, nil)
 		first := own.Dir()
@@ -147,6 +149,9 @@ func TestOnHost(t *testing.T) {
 			first = t.TempDir()
 		}
 		for name, target := range map[string]string{"proc/self/ns/pid": tt.namespace, "proc/1/root": first} {
+			if target == "" {
+				continue
+			}
 			path := filepath.Join(own.Dir(), name)
 			if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.Symlink(target, path)); err != nil {
 				t.Fatal(err)
