@@ -16,7 +16,8 @@ for CUDA programs: its modules in order, each verified against the manifest and
 held against this kernel first; the kernel's own modules that they need; where
 the kernel finds the GPU's firmware; and its device files.
 
-    docker run --privileged -v /home/core/share:/opt/share -v /dev:/dev cuda load
+    docker run --privileged -v /home/core/share:/opt/share -v /dev:/dev \
+        -v /run/cuda:/run/cuda cuda load
 
 Where that driver is loaded already there is nothing to do but what is missing.
 A driver that is not the share's is left alone where the share has none for
@@ -43,6 +44,11 @@ device files that were made in the host's /dev and the CDI specification. What
 somebody else loaded is left alone, and a driver that is in use is left whole.
 What cannot be undone, for lack of a mount, say, is told, and is for the next
 unload.
+
+What load did it reads from its record in the host's /run/cuda, and obeys that
+only as far as load can have done it. Without one (-v /run/cuda:/run/cuda was
+missing) it goes by what the kernel tells: the driver's modules where they are the
+share's, and what has builder's own names. The kernel's own modules stay then.
 
 On stdout: the version of the driver that was unloaded, nothing where none was,
 or with --output json the result, also that of a failure.`
@@ -109,6 +115,7 @@ func newUnloadCommand(io streams, options node.LoadOptions) *cobra.Command {
 		},
 	}
 	loadFlags(cmd.Flags(), &options)
+	cmd.Flags().StringVar(&options.CDIDir, "cdi-dir", "", "`folder` to remove a CDI specification from, too, that is not called cdi, if load wrote one there")
 	cmd.Flags().Var(&format, "output", "`format` of the result on stdout: text or json")
 	return cmd
 }

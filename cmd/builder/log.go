@@ -6,8 +6,10 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/mattn/go-isatty"
 	"github.com/rs/zerolog"
@@ -67,8 +69,51 @@ func (o *logOptions) logger(w io.Writer) (zerolog.Logger, *progress.Bar, error) 
 	if bar != nil {
 		w = bar
 	}
-	console := zerolog.ConsoleWriter{Out: w, TimeFormat: time.TimeOnly, NoColor: !terminal || os.Getenv("NO_COLOR") != ""}
+	console := zerolog.ConsoleWriter{Out: w, TimeFormat: time.TimeOnly, NoColor: !terminal || os.Getenv("NO_COLOR") != "", FormatPrepare: oneLineEach}
 	return zerolog.New(console).Level(level).With().Timestamp().Logger(), bar, nil
+}
+
+// oneLineEach has an event be one line of the log, whatever is in the files and
+// answers of others that it tells of. Other fields are quoted where they need it, and
+// all of them in JSON.
+func oneLineEach(event map[string]any) error {
+	if text, ok := event[zerolog.MessageFieldName].(string); ok {
+		event[zerolog.MessageFieldName] = oneLine(text)
+	}
+	for _, value := range event {
+		list, _ := value.([]any)
+		for i, item := range list {
+			if text, ok := item.(string); ok {
+				list[i] = oneLine(text)
+			}
+		}
+	}
+	return nil
+}
+
+// maxLine bounds what of a text is shown: a compiler's line is less.
+const maxLine = 64 << 10
+
+// oneLine is a text with all escaped that a terminal would take for anything but what
+// it shows in its place: ends of lines, control characters, and those that turn the
+// direction of writing.
+func oneLine(text string) string {
+	if len(text) > maxLine {
+		text = text[:maxLine] + "…"
+	}
+	text = strings.ToValidUTF8(text, "\ufffd")
+	if !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return text
+	}
+	var line strings.Builder
+	for _, r := range text {
+		if unicode.IsPrint(r) {
+			line.WriteRune(r)
+		} else {
+			line.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		}
+	}
+	return line.String()
 }
 
 func isTerminal(w io.Writer) bool {

@@ -13,12 +13,11 @@ import (
 const pruneHelp = `Show what of the share can be made again or is of no use any more, with the disk
 that it takes, and with --yes remove it: the kernel's source, prepared trees,
 caches, results that others replaced, what runs that died left behind, and what
-load recorded on this host before it was started again.
+earlier builders recorded of loads in the share, which nothing obeys any more.
 
 Published results, driver packages and logs stay. So does a linux/ that builder
-did not make, or in which there are changes or commits of yours; what load
-recorded on other hosts; and in .builder/ whatever is not builder's. Why something
-stays is listed, too.`
+did not make, or in which there are changes or commits of yours, and in .builder/
+and loaded/ whatever is not builder's. Why something stays is listed, too.`
 
 func newPruneCommand(io streams) *cobra.Command {
 	var options prune.Options
@@ -41,7 +40,6 @@ func newPruneCommand(io streams) *cobra.Command {
 	}
 	cmd.Flags().SortFlags = false
 	cmd.Flags().StringVar(&options.Share, "share", defaultShare, "`folder` that builds were made in")
-	cmd.Flags().StringVar(&options.HostRoot, "host-root", "", "`folder` that is this host's root, to tell which records are of boots that are over (default: /host where it is mounted, else /)")
 	cmd.Flags().BoolVar(&options.Remove, "yes", false, "remove it, instead of showing what would be removed")
 	waitFlags(cmd.Flags(), &options.NoWait, &options.Wait)
 	cmd.Flags().Var(&format, "output", "`format` of the result on stdout: text or json")
@@ -54,10 +52,10 @@ func printPruned(io streams, result prune.Result, format output) error {
 	}
 	table := tabwriter.NewWriter(io.out, 0, 0, 2, ' ', 0)
 	for _, item := range result.Items {
-		fmt.Fprintf(table, "%s\t%s\t%s\n", progress.Size(item.Bytes), item.Path, item.What)
+		fmt.Fprintf(table, "%s\t%s\t%s\n", progress.Size(item.Bytes), oneLine(item.Path), item.What)
 	}
 	for _, kept := range result.Kept {
-		fmt.Fprintf(table, "kept\t%s\t%s\n", kept.Path, kept.Why)
+		fmt.Fprintf(table, "kept\t%s\t%s\n", oneLine(kept.Path), oneLine(kept.Why))
 	}
 	if err := table.Flush(); err != nil {
 		return err

@@ -55,6 +55,14 @@ func TestCommands(t *testing.T) {
 	}
 }
 
+// TestRecord has the unit give load the place of its record; of the DaemonSet it is in
+// [TestPrivileges].
+func TestRecord(t *testing.T) {
+	if text := read(t, systemd, "cuda-driver.service"); !strings.Contains(text, " --volume /run/cuda:/run/cuda ") {
+		t.Error("load's record is nowhere, so unload will leave modules of the kernel's own")
+	}
+}
+
 // systemdCommands are what the units and the script run in the image.
 func systemdCommands(t *testing.T) map[string][]string {
 	t.Helper()

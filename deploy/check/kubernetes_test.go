@@ -104,7 +104,7 @@ func TestPrivileges(t *testing.T) {
 	}
 	writable := map[string][]string{
 		"build": {"/opt/share", "/tmp", "/var/lib/nvidia"},
-		"load":  {"/opt/share", "/tmp", "/host/dev", "/etc/cdi", "/sys/module/firmware_class/parameters"},
+		"load":  {"/opt/share", "/tmp", "/host/dev", "/etc/cdi", "/run/cuda", "/sys/module/firmware_class/parameters"},
 	}
 	for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
 		s := c.SecurityContext

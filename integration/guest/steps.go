@@ -66,7 +66,7 @@ func do(step plan.Step, log kernelLog, held *files) plan.Result {
 		}
 	}
 	for _, f := range step.Write {
-		fail(os.WriteFile(f.Name, []byte(f.Content), 0o644))
+		fail(write(f))
 	}
 	for _, name := range step.Open {
 		fail(held.open(name))
@@ -113,6 +113,15 @@ func do(step plan.Step, log kernelLog, held *files) plan.Result {
 		}
 	}
 	return result
+}
+
+func write(f plan.Text) error {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return err
+	}
+	filled := strings.NewReplacer(plan.Boot, strings.TrimSpace(string(boot)))
+	return os.WriteFile(filled.Replace(f.Name), []byte(filled.Replace(f.Content)), 0o644)
 }
 
 // stat says what a file is; "" of one that is not there.

@@ -85,6 +85,8 @@ func TestLife(t *testing.T) {
 		}
 	}
 	run := func(words string) plan.Step { return plan.Step{Run: builder(words)} }
+	// The record says that builder has loaded the driver: without it, it may be another's.
+	elsewhere := plan.Confined{Hidden: []string{"/run/cuda"}}
 	steps := []step{
 		{"no GPU", run("load"), refused(node.NoDevice.Of())},
 		{"no GPU, tried all the same", look(plan.Step{
@@ -192,19 +194,126 @@ func TestLife(t *testing.T) {
 		{"nothing published", run("load --share /empty"), func(t *testing.T, r plan.Result) { loaded(t, r, node.LeftAlone, newer) }},
 		{"Flatcar's extension", plan.Step{
 			Write: []plan.Text{{Name: "/usr/lib/extension-release.d/extension-release.flatcar-nvidia-drivers-990-open", Content: "ID=flatcar\n"}},
-			Run:   builder("load --share /other --host-root /"),
+			Run:   builder("load --share /other --host-root /"), Confined: elsewhere,
 		}, func(t *testing.T, r plan.Result) {
 			if got := loaded(t, r, node.LeftAlone, newer); got.By != "Flatcar's extension flatcar-nvidia-drivers-990-open" {
 				t.Errorf("by %q", got.By)
 			}
 		}},
-		{"Flatcar's extension, to be replaced", run("load --replace --host-root / --share /other --driver-version " + older),
+		{"Flatcar's extension, to be replaced", plan.Step{Run: builder("load --replace --host-root / --share /other --driver-version " + older), Confined: elsewhere},
 			refused(node.HostDriver.Of(newer, "Flatcar's extension flatcar-nvidia-drivers-990-open", older))},
 	}
 	m := b.with(t, map[string]string{
 		"/empty/README":                       "a share with nothing in it\n",
 		"/other/README":                       "another\n",
+		"/run/README":                         "where the record is\n",
 		"/usr/lib/extension-release.d/README": "for Flatcar's extension\n",
 	})
 	b.boot(t, m, steps)
+}
+
+// TestNoRecord is a machine without a /run, as of a container that has none of the
+// host's: loads take no turns, and are kept apart by the kernel, and an unload goes by
+// what that tells.
+func TestNoRecord(t *testing.T) {
+	b := needBench(t)
+	look := func(s plan.Step) plan.Step {
+		s.Read, s.Stat = []string{"/proc/modules", firmwarePath}, names(devices)
+		return s
+	}
+	const told = "what is changed on this host is not recorded"
+	steps := []step{
+		{"at the same time", look(plan.Step{Load: card("0x2330"), Run: builder("load"), Beside: [][]string{builder("load"), builder("load")}}), func(t *testing.T, r plan.Result) {
+			modules := 0
+			for _, ran := range append(r.Beside, *r.Ran) {
+				got := result[node.LoadResult](t, &ran, 0)
+				modules += len(got.Modules)
+				if got.Driver != newer || len(got.Files) != len(devices) || !strings.Contains(string(ran.Stderr), told) {
+					t.Errorf("%+v\n%s", got, ran.Stderr)
+				}
+			}
+			if got := loadedModules(r); modules != 4 || len(got) != 4 || len(r.Stat) != len(devices) {
+				t.Errorf("%d modules were loaded, there are %q and %v", modules, got, r.Stat)
+			}
+		}},
+		{"unload", look(plan.Step{Run: builder("unload")}), func(t *testing.T, r plan.Result) {
+			if got := result[node.UnloadResult](t, r.Ran, 0); got.Driver != newer || len(got.Modules) != 4 || len(got.Files) != len(devices) || len(got.InTree) > 0 {
+				t.Errorf("unloaded %+v", got)
+			}
+			if got := loadedModules(r); len(got) > 0 || len(r.Stat) > 0 || strings.TrimSpace(string(r.Read[firmwarePath])) != "" {
+				t.Errorf("left are %q, %v, and the search path %q", got, r.Stat, r.Read[firmwarePath])
+			}
+			if !strings.Contains("\n"+string(r.Read["/proc/modules"]), "\ndrm ") {
+				t.Error("the kernel's own drm is unloaded, of which nothing tells whom it was for")
+			}
+		}},
+		{"nothing to unload", plan.Step{Run: builder("unload")}, func(t *testing.T, r plan.Result) {
+			if got := result[node.UnloadResult](t, r.Ran, 0); got.Driver != "" {
+				t.Errorf("unloaded %+v", got)
+			}
+		}},
+	}
+	b.boot(t, b.with(t, nil), steps)
+}
+
+// TestForgedRecord has an unload meet records that no load has written, in a kernel
+// that has what they name: in the share, whose owner can write one, and in the place
+// of its own. Neither is obeyed, and what load itself has done is undone all the same.
+func TestForgedRecord(t *testing.T) {
+	b := needBench(t)
+	const theirs, spec = "/lib/firmware/theirs", "/other/cdi/nvidia.com-gpu.json"
+	const record = `[{"kind":"in-tree","change":{"name":"nouveau"}},{"kind":"module","change":{"name":"nouveau","driver":"1.2"}},` +
+		`{"kind":"firmware","change":{"path":"` + theirs + `","before":"/tmp"}},` +
+		`{"kind":"device-file","change":{"dev":"/dev","file":{"Path":"null","Major":1,"Minor":3}}},` +
+		`{"kind":"cdi","change":{"dir":"/other/cdi","mounted":false}}]`
+	unload := func(s plan.Step) plan.Step {
+		s.Run, s.Read, s.Stat = builder("unload"), []string{"/proc/modules", firmwarePath}, []string{"/dev/null", spec}
+		return s
+	}
+	intact := func(t *testing.T, r plan.Result) {
+		t.Helper()
+		if !strings.Contains("\n"+string(r.Read["/proc/modules"]), "\nnouveau ") {
+			t.Error("nouveau is unloaded")
+		}
+		if got := strings.TrimSpace(string(r.Read[firmwarePath])); got != theirs {
+			t.Errorf("the search path for firmware is %q", got)
+		}
+		if len(r.Stat) != 2 {
+			t.Errorf("of the files there are %v", r.Stat)
+		}
+	}
+	const told = "so it is not obeyed"
+	inShare, inRun := plan.Text{Name: "/opt/share/loaded/unknown/" + plan.Boot + ".json", Content: record}, plan.Text{Name: "/run/cuda/" + plan.Boot + ".json", Content: record}
+	steps := []step{
+		{"load", plan.Step{Load: card("0x2330"), Write: []plan.Text{{Name: firmwarePath, Content: theirs}}, Run: builder("load")},
+			func(t *testing.T, r plan.Result) { loaded(t, r, node.Loaded, newer) }},
+		{"in the share", unload(plan.Step{Load: []plan.Module{{File: "/standin/nouveau.ko"}}, Write: []plan.Text{inShare}}), func(t *testing.T, r plan.Result) {
+			if got := result[node.UnloadResult](t, r.Ran, 0); got.Driver != newer || slices.Contains(got.InTree, "nouveau") || len(loadedModules(r)) > 0 {
+				t.Errorf("unloaded %+v, and %q are left", got, loadedModules(r))
+			}
+			if strings.Count(string(r.Ran.Stderr), told) != 1 {
+				t.Error("it is not told of, or not once")
+			}
+			intact(t, r)
+		}},
+		{"in its own place", unload(plan.Step{Write: []plan.Text{inRun}}), func(t *testing.T, r plan.Result) {
+			for _, part := range []string{`the module "nouveau", which is none of NVIDIA's driver`, `the device file "null" (1:3), which is none`, "for the firmware's folder"} {
+				says("not-undone", part)(t, r)
+			}
+			intact(t, r)
+		}},
+		{"load beside it", plan.Step{Run: builder("load")}, func(t *testing.T, r plan.Result) { loaded(t, r, node.Loaded, newer) }},
+		{"in its own place, beside a load's", unload(plan.Step{}), func(t *testing.T, r plan.Result) {
+			says("not-undone", `the module "nouveau"`)(t, r)
+			if got := loadedModules(r); len(got) > 0 {
+				t.Errorf("still loaded: %q", got)
+			}
+			intact(t, r)
+		}},
+	}
+	b.boot(t, b.with(t, map[string]string{
+		"/opt/share/loaded/unknown/README": "where an earlier builder kept its records\n",
+		"/run/cuda/README":                 "where this one does\n",
+		spec:                               `{"cdiVersion":"0.5.0","kind":"nvidia.com/gpu","devices":[]}`,
+	}), steps)
 }

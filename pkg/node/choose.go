@@ -198,22 +198,21 @@ func (l *loader) compare(ctx context.Context, missing bool) (replace bool, err e
 // the digest of the sources.
 func (l *loader) otherBuild() bool {
 	for _, e := range l.wanted {
-		there, ok := l.state.Loaded[e.Name]
-		if !ok {
-			continue
-		}
-		path := filepath.Join(l.found.Dir, e.File)
-		if id := live.FileBuildID(path); id != "" && there.BuildID != "" {
-			if id != there.BuildID {
-				return true
-			}
-			continue
-		}
-		if m, err := modules.Read(path); err == nil && m.SrcVersion != "" && there.SrcVersion != "" && m.SrcVersion != there.SrcVersion {
+		if there, ok := l.state.Loaded[e.Name]; ok && isAnother(there, filepath.Join(l.found.Dir, e.File)) {
 			return true
 		}
 	}
 	return false
+}
+
+// isAnother says whether a module that is loaded is another build than the one in a
+// file.
+func isAnother(there live.Module, path string) bool {
+	if id := live.FileBuildID(path); id != "" && there.BuildID != "" {
+		return id != there.BuildID
+	}
+	m, err := modules.Read(path)
+	return err == nil && m.SrcVersion != "" && there.SrcVersion != "" && m.SrcVersion != there.SrcVersion
 }
 
 // held says who uses the driver that is loaded.

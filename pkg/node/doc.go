@@ -9,6 +9,10 @@
 // undoes all of them. One that fails later leaves the driver loaded, and the next
 // goes on from there.
 //
+// The journal is kept where only the host's root writes, and of what it has no more is
+// undone than Load can have done: the share, and so all that is in it, is somebody
+// else's.
+//
 // What the kernel has now, and the system calls by which that changes, is in
 // pkg/node/live; the device files are in pkg/node/devices, and how containers get
 // them in pkg/node/cdi. Begin with loader.bring and loader.takeBack.

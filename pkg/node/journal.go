@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 
 	"github.com/rs/zerolog"
@@ -32,6 +33,9 @@ type change interface {
 	// same says whether another change is of the same thing, and need not be
 	// known beside this one.
 	same(other change) bool
+	// beyond is why load cannot have made the change, where it is read from a
+	// record: see bounds.go. It is "" where load can.
+	beyond(l *loader) string
 	// undo undoes it. Its error says what is left, for people. What is no longer
 	// there to be undone is none.
 	undo(ctx context.Context, u *undoing) error
@@ -69,11 +73,12 @@ type cdiFolder struct {
 	Mounted bool   `json:"mounted"`
 }
 
-// unknownChange is one that this builder cannot read, as a newer one may have
-// written: it is kept as that wrote it.
+// unknownChange is one that is not undone: this builder cannot read it, as a newer
+// one may have written it, or load cannot have made it. It is kept as it was written.
 type unknownChange struct {
 	named string // its kind
 	text  string
+	why   string // for people
 }
 
 func (driverModule) kind() string    { return "module" }
@@ -119,20 +124,22 @@ type written struct {
 
 // encode is the changes as they are written down.
 func encode(entries []entry) ([]byte, error) {
-	list := make([]any, 0, len(entries))
+	list := make([]json.RawMessage, 0, len(entries))
 	for _, e := range entries {
-		if c, ok := e.change.(unknownChange); ok {
-			list = append(list, json.RawMessage(c.text))
-			continue
-		}
-		data, err := json.Marshal(e.change)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, written{e.kind(), data})
+		list = append(list, encodeChange(e.change))
 	}
 	data, err := json.Marshal(list)
 	return append(data, '\n'), err
+}
+
+// encodeChange is one change as it is written down.
+func encodeChange(c change) json.RawMessage {
+	if c, ok := c.(unknownChange); ok {
+		return json.RawMessage(c.text)
+	}
+	data, _ := json.Marshal(c) // plain data: cannot fail
+	text, _ := json.Marshal(written{c.kind(), data})
+	return text
 }
 
 // parse reads what [encode] wrote.
@@ -152,14 +159,18 @@ func parse(data []byte) ([]entry, error) {
 func parseChange(text []byte) change {
 	var w written
 	if err := json.Unmarshal(text, &w); err != nil {
-		return unknownChange{text: string(text)}
+		return unknown("", text)
 	}
 	if read, ok := decoders[w.Kind]; ok {
 		if c, err := read(w.Change); err == nil {
 			return c
 		}
 	}
-	return unknownChange{w.Kind, string(text)}
+	return unknown(w.Kind, text)
+}
+
+func unknown(kind string, text []byte) change {
+	return unknownChange{kind, string(text), fmt.Sprintf("a change of the kind %.60q is recorded, which this builder does not know: unload with the one that loaded", kind)}
 }
 
 // make makes changes that it writes down before. Of what was planned, all that do
@@ -258,8 +269,8 @@ func (j *journal) has(module string) bool {
 	return slices.ContainsFunc(j.entries, func(e entry) bool { return driverModule{Name: module}.same(e.change) })
 }
 
-// write writes it down, durably, also for a run that is being stopped.
-func (j *journal) write(ctx context.Context) error {
+// write writes it down, durably.
+func (j *journal) write() error {
 	var data []byte
 	if len(j.entries) > 0 {
 		var err error
@@ -267,13 +278,13 @@ func (j *journal) write(ctx context.Context) error {
 			return err
 		}
 	}
-	return j.place.write(context.WithoutCancel(ctx), data)
+	return j.place.write(data)
 }
 
 // keep writes it down where it can: a driver that cannot be undone is better than
 // none.
 func (j *journal) keep(ctx context.Context) {
-	if err := j.write(ctx); err != nil {
+	if err := j.write(); err != nil {
 		zerolog.Ctx(ctx).Warn().Err(err).Msg("what is changed on this host cannot be recorded, so unload will not undo it")
 	}
 }

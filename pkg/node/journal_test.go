@@ -11,9 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/node/devices"
-	"github.com/k8sp/cuda/pkg/share"
 )
 
 // everyChange is one of each kind.
@@ -32,8 +30,8 @@ func (j *journal) changes() (list []change) {
 
 func TestJournalIsWrittenDown(t *testing.T) {
 	t.Parallel()
-	j := journal{place: (&machine{share: t.TempDir(), own: t.TempDir()}).place(t), entries: with(nil, everyChange)}
-	if err := j.write(t.Context()); err != nil {
+	j := journal{place: placeIn(t.TempDir()), entries: with(nil, everyChange)}
+	if err := j.write(); err != nil {
 		t.Fatal(err)
 	}
 	again := journal{place: j.place}
@@ -50,12 +48,12 @@ func TestJournalIsWrittenDown(t *testing.T) {
 		}
 	}
 	other := j.place
-	other.boot, other.file = "1"+testBoot[1:], other.share.LoadRecord("", "1"+testBoot[1:])
+	other.file = filepath.Join(filepath.Dir(other.file), "1"+testBoot[1:]+".json")
 	if other, err := other.read(); err != nil || len(other) > 0 {
 		t.Errorf("of another boot: %+v, %v", other, err)
 	}
 	for range 2 { // there, and not
-		if err := (&journal{place: j.place}).write(t.Context()); err != nil {
+		if err := (&journal{place: j.place}).write(); err != nil {
 			t.Error(err)
 		}
 		if got, err := j.place.read(); err != nil || len(got) > 0 {
@@ -69,7 +67,7 @@ func TestJournalIsWrittenDown(t *testing.T) {
 	if _, err := j.place.read(); err == nil || !strings.Contains(err.Error(), j.place.file) {
 		t.Errorf("%v", err)
 	}
-	if err := (&journal{entries: with(nil, everyChange)}).write(t.Context()); err != nil {
+	if err := (&journal{entries: with(nil, everyChange)}).write(); err != nil {
 		t.Errorf("without a place: %v", err)
 	}
 }
@@ -156,11 +154,11 @@ func TestJournalThatCannotBeRead(t *testing.T) {
 // nothing take its place.
 func TestJournalThatCannotBeMoved(t *testing.T) {
 	t.Parallel()
-	p := (&machine{share: t.TempDir(), own: t.TempDir()}).place(t)
+	p := placeIn(t.TempDir())
 	p.unread = []unreadFile{{p.file, errors.New("why")}}
 	p.setAside(t.Context()) // it is not there
 	for _, data := range [][]byte{nil, []byte("[]")} {
-		if err := p.write(t.Context(), data); err == nil || err.Error() != p.file+": why" {
+		if err := p.write(data); err == nil || err.Error() != p.file+": why" {
 			t.Errorf("%v", err)
 		}
 	}
@@ -204,7 +202,7 @@ func TestJournalMakes(t *testing.T) {
 // TestJournalOfNoChange has nothing be written down where nothing is changed.
 func TestJournalOfNoChange(t *testing.T) {
 	t.Parallel()
-	j := journal{place: (&machine{share: t.TempDir(), own: t.TempDir()}).place(t), entries: with(nil, everyChange)}
+	j := journal{place: placeIn(t.TempDir()), entries: with(nil, everyChange)}
 	for _, tt := range []struct {
 		planned []change
 		there   bool
@@ -218,88 +216,137 @@ func TestJournalOfNoChange(t *testing.T) {
 	}
 }
 
-// TestJournalIsFound has the journal be where only root writes if there is such a
-// place, else in the share but not in what may be deleted there, and be found by
-// runs with other mounts, or with less of the host to be seen.
+// TestJournalIsFound has the journal be where only the host's root writes, by whatever
+// mount that is there, and nowhere where it is not.
 func TestJournalIsFound(t *testing.T) {
 	t.Parallel()
-	m := newMachine(t)
-	loaded, run := filepath.Join(m.share, "loaded"), m.own+runDir
-	at := func(dir string) string { return filepath.Join(dir, testBoot+".json") }
-	unknown := filepath.Dir(m.place(t).file)
-	there := func(want string) {
-		t.Helper()
-		for _, file := range []string{at(run), at(unknown), at(filepath.Join(loaded, m.hostID(t)))} {
-			info, err := os.Stat(file)
-			switch {
-			case file == want && (err != nil || info.Mode().Perm() != 0o600):
-				t.Errorf("%s: %v, %v", file, info, err)
-			case file != want && !os.IsNotExist(err):
-				t.Errorf("%s is there: %v", file, err)
+	for _, tt := range []struct {
+		name  string
+		stage func(t *testing.T, m *machine)
+		// under is the folder beneath the machine's own root, or the host's, or "".
+		under func(m *machine) string
+	}{
+		{"mounted for it", func(*testing.T, *machine) {}, func(m *machine) string { return m.own + runDir }},
+		{"the host's /run", func(t *testing.T, m *machine) {
+			m.unmount(t, m.own+runDir)
+			write(t, filepath.Join(m.host, "run/README"), "")
+			m.mount(t, m.host, "ext4")
+		}, func(m *machine) string { return m.host + runDir }},
+		{"the host itself", func(t *testing.T, m *machine) {
+			m.unmount(t, m.own+runDir)
+			onHost(t, m.own)
+		}, func(m *machine) string { return m.own + runDir }},
+		{"the host's processes in a container", func(t *testing.T, m *machine) {
+			m.unmount(t, m.own+runDir)
+			onHost(t, m.own)
+			remove(t, filepath.Join(m.own, "proc/1/root"))
+			link(t, m.host, filepath.Join(m.own, "proc/1/root"))
+		}, nil},
+		{"no mount", func(t *testing.T, m *machine) { m.unmount(t, m.own+runDir) }, nil},
+		{"others may write there", func(t *testing.T, m *machine) { chmod(t, m.own+runDir, 0o777) }, nil},
+		{"others may write above it", func(t *testing.T, m *machine) {
+			m.unmount(t, m.own+runDir)
+			write(t, filepath.Join(m.host, runDir, "README"), "")
+			chmod(t, filepath.Join(m.host, "run"), 0o777)
+			m.mount(t, m.host, "ext4")
+		}, nil},
+		{"others may write above it, but not to what is root's", func(t *testing.T, m *machine) {
+			m.unmount(t, m.own+runDir)
+			write(t, filepath.Join(m.host, runDir, "README"), "")
+			chmod(t, filepath.Join(m.host, "run"), 0o777|os.ModeSticky)
+			m.mount(t, m.host, "ext4")
+		}, func(m *machine) string { return m.host + runDir }},
+		{"anybody's folder", func(t *testing.T, m *machine) { chmod(t, m.own+runDir, 0o777|os.ModeSticky) }, nil},
+		{"a link", func(t *testing.T, m *machine) {
+			elsewhere := t.TempDir()
+			remove(t, m.own+runDir)
+			link(t, elsewhere, m.own+runDir)
+		}, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			m := newMachine(t)
+			tt.stage(t, m)
+			m.load(t, nil)
+			said := m.log.String()
+			if tt.under == nil {
+				if !strings.Contains(said, "is not recorded") || !strings.Contains(said, "-v /run/cuda:/run/cuda") {
+					t.Errorf("%s", said)
+				}
+				for _, dir := range []string{m.own, m.host, m.share} {
+					if found := recordsIn(t, dir); len(found) > 0 {
+						t.Errorf("recorded: %q", found)
+					}
+				}
+				return
 			}
-		}
-		if len(m.recorded(t)) < len(testModules) {
-			t.Errorf("recorded: %+v", m.recorded(t))
-		}
+			file := placeIn(tt.under(m)).file
+			info, err := os.Stat(file)
+			if err != nil || info.Mode().Perm() != 0o600 || strings.Contains(said, "is not recorded") {
+				t.Fatalf("%v, %v\n%s", info, err, said)
+			}
+			lock, err := os.Stat(strings.TrimSuffix(file, ".json") + ".lock")
+			if err != nil || lock.Mode().Perm() != 0o600 {
+				t.Errorf("%v, %v", lock, err)
+			}
+			if found := recordsIn(t, m.share); len(found) > 0 {
+				t.Errorf("in the share, too: %q", found)
+			}
+			if got := m.unload(t); len(got.Modules) != len(testModules) {
+				t.Errorf("%+v", got)
+			}
+			if _, err := os.Stat(file); !os.IsNotExist(err) {
+				t.Errorf("%v", err)
+			}
+		})
 	}
-	m.load(t, nil)
-	there(at(unknown))
-	if _, err := os.Stat(filepath.Join(unknown, testBoot+".lock")); err != nil {
-		t.Error(err)
-	}
-	if name, err := filepath.Rel(m.share, at(unknown)); err != nil || share.Identify(name) != (share.Place{Kind: share.Record, Boot: testBoot}) {
-		t.Errorf("for others, %s is %+v, %v", name, share.Identify(name), err)
-	}
-	write(t, filepath.Join(m.host, "sys/class/dmi/id/product_uuid"), "a\n")
-	if _, err := Load(m.context(t), m.options(func(o *LoadOptions) { o.Check = true })); err == nil {
-		t.Error("device files are there") // which a check looks for last
-	}
-	there(at(unknown)) // a check changes nothing
-	m.load(t, nil)
-	there(at(filepath.Join(loaded, m.hostID(t))))
-	write(t, filepath.Join(run, "README"), "")
-	mounts := read(t, filepath.Join(m.own, "proc/self/mountinfo"))
-	m.mount(t, run, "tmpfs")
-	m.load(t, nil)
-	there(at(run))
-	// What goes on without that mount finds it all the same.
-	write(t, filepath.Join(m.own, "proc/self/mountinfo"), mounts)
-	if err := os.RemoveAll(filepath.Join(m.share, ".builder")); err != nil {
-		t.Fatal(err)
-	}
-	if got := m.unload(t); got.Driver != testDriver || len(got.Modules) != len(testModules) || m.firmwarePath(t) != "" {
-		t.Errorf("%+v", got)
-	}
-	m.recordedOnly(t)
 }
 
-// TestJournalsAreJoined has two runs have written in two places.
-func TestJournalsAreJoined(t *testing.T) {
-	t.Parallel()
-	m := newMachine(t)
-	m.record(t, inTreeModule{"drm"}, driverModule{"nvidia", "1.1"})
-	other := journal{place: m.place(t), entries: with(nil, []change{driverModule{"nvidia", "1.2"}, cdiFolder{Dir: "cdi"}})}
-	other.place.file = other.place.share.LoadRecord("0123456789abcdef", testBoot)
-	if err := other.write(t.Context()); err != nil {
+// recordsIn are the files in a folder that are named as records are.
+func recordsIn(t *testing.T, dir string) (found []string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+		if strings.Contains(filepath.Base(path), testBoot) {
+			found = append(found, path)
+		}
+		return err
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, filepath.Join(m.share, "loaded/README"), "no host\n")
-	m.recordedOnly(t, cdiFolder{Dir: "cdi"}, inTreeModule{"drm"}, driverModule{"nvidia", "1.1"})
+	return found
 }
 
-// TestLoadersWithOtherSharesTakeTurns has two loads have shares of their own, the
-// one of which cannot be written, and both the host's /run/cuda.
+// onHost has a root's process be in no container.
+func onHost(t *testing.T, own string) {
+	t.Helper()
+	link(t, "pid:[4026531836]", filepath.Join(own, "proc/self/ns/pid"))
+	link(t, own, filepath.Join(own, "proc/1/root"))
+}
+
+func link(t *testing.T, target, path string) {
+	t.Helper()
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.Symlink(target, path)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func chmod(t *testing.T, path string, mode os.FileMode) {
+	t.Helper()
+	if err := os.Chmod(path, mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestLoadersWithOtherSharesTakeTurns has two loads have shares of their own, and both
+// the host's /run/cuda.
 func TestLoadersWithOtherSharesTakeTurns(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
-	run := m.own + runDir
-	write(t, filepath.Join(run, "README"), "")
-	m.mount(t, run, "tmpfs")
 	other := t.TempDir()
 	if err := os.CopyFS(other, os.DirFS(m.share)); err != nil {
 		t.Fatal(err)
 	}
-	write(t, filepath.Join(other, "loaded"), "no folder\n") // so no turn is taken there
 	later := make(chan error)
 	m.kernel.Before = func(name string) {
 		if name != "nvidia_uvm" {
@@ -332,5 +379,27 @@ func TestLoadersWithOtherSharesTakeTurns(t *testing.T) {
 	}
 }
 
-// hostID is what tells the machine from others.
-func (m *machine) hostID(t *testing.T) string { return kernel.HostID(open(t, m.host)) }
+// TestWrittenDownBefore: a change is on the disk before it is made, and not once it
+// was not made.
+func TestWrittenDownBefore(t *testing.T) {
+	for _, made := range []bool{true, false} {
+		j := journal{place: placeIn(t.TempDir())}
+		c := cdiFolder{"/etc/cdi", true}
+		there := func() bool {
+			entries, err := j.place.read()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return slices.ContainsFunc(entries, func(e entry) bool { return e.change == change(c) })
+		}
+		err := j.makeOne(t.Context(), c, func() (bool, error) {
+			if !there() {
+				t.Error("it is not written down before")
+			}
+			return made, nil
+		})
+		if err != nil || there() != made {
+			t.Errorf("made: %v, written down: %v, %v", made, there(), err)
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
@@ -44,7 +45,8 @@ type LoadOptions struct {
 	// mounted writable below the host root, else /dev.
 	Dev string
 	// CDIDir receives the CDI specification; empty is /etc/cdi where that is
-	// mounted, else the share's folder cdi.
+	// mounted, else the share's folder cdi. An unload removes none from a folder that
+	// is neither this nor called cdi.
 	CDIDir string
 	// TryWithoutDevice hands modules to the kernel although there is no GPU.
 	TryWithoutDevice bool
@@ -58,6 +60,8 @@ type LoadOptions struct {
 	// files makes device files; nil is the system. It is for tests, since only
 	// root can.
 	files deviceFiles
+	// turn is how long to wait for a turn; zero is turnWait. It is for tests.
+	turn time.Duration
 }
 
 // How a load ended.
@@ -140,10 +144,10 @@ func Load(ctx context.Context, o LoadOptions) (LoadResult, error) {
 }
 
 // ofLoad makes the failure of another stage one of load's: whoever asked for a
-// driver to be loaded has one exit code to look at.
+// driver to be loaded has one exit code to look at, but where it had no turn.
 func ofLoad(err error) error {
 	var failure *stage.Error
-	if !errors.As(err, &failure) || failure.Stage == stage.Usage || failure.Stage == stage.Load {
+	if !errors.As(err, &failure) || failure.Stage == stage.Usage || failure.Stage == stage.Load || failure.Kind == turnKind {
 		return err
 	}
 	e := *failure
@@ -195,6 +199,9 @@ func newLoader(ctx context.Context, o LoadOptions) (*loader, func(), error) {
 		return nil, nil, stage.New(stage.Usage, fmt.Sprintf("%s, for the device files, is no folder", l.Dev), "mount the host's with -v /dev:/dev, or name a folder with --dev")
 	}
 	l.result = LoadResult{Release: l.release, Dev: l.Dev, Modules: []string{}, InTree: []string{}, Files: []string{}}
+	if l.journal.place.file == "" {
+		l.journal.entries = l.assume()
+	}
 	return l, done, nil
 }
 
@@ -206,42 +213,35 @@ func (l *loader) openJournal(ctx context.Context) (done func(), err error) {
 		log.Warn().Err(err).Msg("what is changed on this host cannot be recorded, so unload will not undo it")
 		return func() {}, nil
 	}
-	l.journal.place = l.placeOf()
-	if done, err = l.takeTurns(ctx); err != nil {
-		if ctx.Err() == nil {
-			err = stage.Wrap(stage.Load, err, "no turn can be taken among the loaders of this host", "check the file system that the share is on")
-		}
+	l.tellOfOldRecords(ctx)
+	l.journal.place = l.placeOf(ctx)
+	if l.journal.place.file == "" {
+		log.Info().Str("next", "add -v "+runDir+":"+runDir+" to docker run").
+			Msg("what is changed on this host is not recorded, as this container has no folder that only the host's root writes to: unload goes by what the kernel and builder's own names tell, and leaves modules of the kernel's own")
+		return func() {}, nil
+	}
+	if done, err = takeTurn(ctx, l.journal.place.lock(), cmp.Or(l.turn, turnWait)); err != nil {
 		return nil, err
 	}
-	if l.journal.entries, err = l.journal.place.read(); err != nil {
+	entries, err := l.journal.place.read()
+	if err != nil {
 		log.Warn().Err(err).Msg("not all that builder changed on this host can be read, and unload will not undo what cannot be")
 	}
-	if l.Check {
-		return done, nil
-	}
-	l.journal.place.setAside(ctx)
-	if len(l.journal.place.elsewhere) > 0 {
-		l.journal.keep(ctx)
+	l.journal.entries = l.believe(ctx, entries)
+	if !l.Check {
+		l.journal.place.setAside(ctx)
 	}
 	return done, nil
 }
 
-// takeTurns takes the turns by which loaders of this host come one after another:
-// of those that have its /run/cuda first, whatever their shares are, and then of
-// those that have the same share.
-func (l *loader) takeTurns(ctx context.Context) (done func(), err error) {
-	first := func() {}
-	if file := l.journal.place.lock(); file != "" {
-		if first, err = share.TakeTurn(ctx, file); err != nil {
-			return nil, err
-		}
+// tellOfOldRecords tells of records that builders before this one kept in the share.
+func (l *loader) tellOfOldRecords(ctx context.Context) {
+	old := l.share.OldRecords(l.boot)
+	if len(old) == 0 {
+		return
 	}
-	second, err := l.share.Turn(ctx, l.share.LoadLock(l.hostID(), l.boot))
-	if err != nil {
-		first()
-		return nil, err
-	}
-	return func() { second(); first() }, nil
+	zerolog.Ctx(ctx).Warn().Strs("files", old).Str("next", "have builder prune --yes remove it").
+		Msg("an earlier builder recorded in the share what it changed on this host; whoever owns the share can have written that, so it is not obeyed")
 }
 
 // devFolder is where device files are made.

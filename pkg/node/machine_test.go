@@ -85,6 +85,7 @@ func newMachine(t *testing.T) *machine {
 		"proc/self/status":    "Name:\tbuilder\nCapEff:\t000001ffffffffff\n",
 		"proc/self/uid_map":   "         0          0 4294967295\n",
 		"proc/self/mountinfo": disk + "31 25 8:9 " + m.share + " " + m.share + " rw - ext4 /dev/sda9 rw\n",
+		"run/cuda/README":     "",
 		"dev/null":            "",
 		"sys/module/firmware_class/parameters/README": "",
 	})
@@ -95,6 +96,7 @@ func newMachine(t *testing.T) *machine {
 	if err := os.Link(filepath.Join(m.host, firmware), filepath.Join(m.own, firmware)); err != nil {
 		t.Fatal(err)
 	}
+	m.mount(t, m.own+runDir, "tmpfs")
 	m.gpu(t, hopper)
 	m.kernel = livetest.New(t, m.host, testRelease)
 	return m
@@ -121,6 +123,18 @@ func (m *machine) mount(t *testing.T, point, kind string) {
 	t.Helper()
 	file := filepath.Join(m.own, "proc/self/mountinfo")
 	write(t, file, read(t, file)+"33 25 0:5 / "+point+" rw - "+kind+" "+kind+" rw\n")
+}
+
+// unmount has this process see no mount at a point any more.
+func (m *machine) unmount(t *testing.T, point string) {
+	t.Helper()
+	file, kept := filepath.Join(m.own, "proc/self/mountinfo"), ""
+	for line := range strings.Lines(read(t, file)) {
+		if !strings.Contains(line, " "+point+" rw ") {
+			kept += line
+		}
+	}
+	write(t, file, kept)
 }
 
 // firmwarePath is the kernel's search path for firmware, and setFirmware sets it.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 
 	"github.com/rs/zerolog"
@@ -20,6 +19,8 @@ type undoing struct {
 	*loader
 	// result is what was undone.
 	result *UnloadResult
+	// fresh says that what is being undone is of this run.
+	fresh bool
 	// left are the changes that are not, of those that were looked at.
 	left []entry
 }
@@ -40,6 +41,7 @@ func (l *loader) undo(ctx context.Context, result *UnloadResult, chosen func(ent
 	var stay []entry
 	for _, e := range slices.Backward(l.journal.entries) {
 		if chosen(e) {
+			u.fresh = e.fresh
 			err := e.undo(ctx, &u)
 			if err == nil {
 				continue
@@ -106,10 +108,19 @@ func (c firmwarePath) undo(ctx context.Context, u *undoing) error {
 		log.Info().Str("path", now.Path).Msg("somebody else has set the kernel's search path for firmware; it stays")
 		return nil
 	}
-	if err := now.Set(c.Before); err != nil {
+	before := c.Before
+	if !u.fresh {
+		before = u.firmwareBefore(before)
+	}
+	if err := now.Set(before); err != nil {
 		return fmt.Errorf("the kernel looks for firmware in %s (%w)", now.Path, err)
 	}
-	log.Info().Str("path", c.Before).Msg("the kernel looks for firmware where it did before")
+	if before != c.Before {
+		log.Warn().Str("path", before).Str("before", c.Before).
+			Msg("the kernel looks for firmware where it did when it was started: that root alone can write to the folder of before is not to be seen")
+		return nil
+	}
+	log.Info().Str("path", before).Msg("the kernel looks for firmware where it did before")
 	return nil
 }
 
@@ -130,16 +141,14 @@ func (c deviceFile) undo(ctx context.Context, u *undoing) error {
 	return err
 }
 
-// undo leaves it: what it was is for the builder to know that wrote it down.
-func (c unknownChange) undo(context.Context, *undoing) error {
-	return fmt.Errorf("a change of the kind %q is recorded, which this builder does not know: unload with the one that loaded", c.named)
-}
+// undo leaves it.
+func (c unknownChange) undo(context.Context, *undoing) error { return errors.New(c.why) }
 
 // undo removes the specification.
 func (c cdiFolder) undo(ctx context.Context, u *undoing) error {
 	dir := c.Dir
-	if !filepath.IsAbs(dir) {
-		dir = filepath.Join(u.share.Dir(), dir)
+	if dir == cdiInShare {
+		dir = u.share.CDI()
 	}
 	if c.Mounted && !u.access.onMount(dir) {
 		return fmt.Errorf("a CDI specification is in %s, which is not mounted in this container", dir)

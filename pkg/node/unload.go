@@ -30,8 +30,11 @@ type UnloadResult struct {
 // Unload undoes what [Load] has done on this host since it was started: it
 // takes out the modules that it put in, has the kernel look for firmware where
 // it did before, and removes the device files that it made in the host's /dev and
-// its CDI specifications. Errors are of the load stage; a driver that is in use
-// is left whole, and what could not be undone stays recorded for the next time.
+// its CDI specifications. It goes by the record in /run/cuda, as far as load can
+// have done what that has; without one it undoes what the kernel, and names that
+// only load gives, tell of: see loader.assume. Errors are of the load stage; a driver
+// that is in use is left whole, and what could not be undone stays recorded for the
+// next time.
 func Unload(ctx context.Context, o LoadOptions) (UnloadResult, error) {
 	result := UnloadResult{Modules: []string{}, InTree: []string{}, Files: []string{}}
 	err := stage.Run(ctx, stage.Load, func(ctx context.Context) error {
@@ -53,12 +56,15 @@ func (l *loader) takeBack(ctx context.Context, result *UnloadResult) error {
 	for _, u := range l.journal.place.unread {
 		found = append(found, Unread.Of(u.Error()))
 	}
+	if len(found) == 0 && l.journal.driver() == "" {
+		l.journal.entries = merge(l.assume(), l.journal.entries)
+	}
 	if len(l.journal.entries) == 0 {
 		if len(found) > 0 {
 			return refuse(found, nil)
 		}
 		if loaded != "" {
-			log.Info().Str("driver", loaded).Msg("a driver is loaded, and not by builder, unless load had another share or " + runDir + " mounted; it is left as it is")
+			log.Info().Str("driver", loaded).Msg("a driver is loaded, and not by builder as far as is to be seen: no record says so, and it is not the share's; it is left as it is")
 		} else {
 			log.Info().Msg("no driver is loaded, and there is nothing to undo")
 		}
@@ -74,8 +80,8 @@ func (l *loader) takeBack(ctx context.Context, result *UnloadResult) error {
 	}
 	left := l.undo(ctx, result, func(entry) bool { return true })
 	result.Firmware = live.ReadFirmware(l.host, l.own).Path
-	if err := l.journal.write(ctx); err != nil {
-		return stage.Wrap(stage.Load, err, "the record of what was loaded cannot be changed", "check that the share's folder loaded can be written, or /run/cuda where it is mounted")
+	if err := l.journal.write(); err != nil {
+		return stage.Wrap(stage.Load, err, "the record of what was loaded cannot be changed", "mount "+runDir+" writable (-v "+runDir+":"+runDir+"), and unload again")
 	}
 	if len(left) > 0 {
 		found = append(found, NotUndone.Of(strings.Join(left, "; ")))

@@ -13,8 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"golang.org/x/sys/unix"
 
+	"github.com/k8sp/cuda/pkg/node/cdi"
 	"github.com/k8sp/cuda/pkg/node/devices"
-	"github.com/k8sp/cuda/pkg/share"
 )
 
 // TestUnloadLeavesOthersAlone has somebody load another driver in the place of
@@ -132,17 +132,18 @@ func TestUnloadUndoesAllOrSaysWhat(t *testing.T) {
 	t.Run("firmware alone", func(t *testing.T) {
 		t.Parallel()
 		m := newMachine(t)
-		m.setFirmware(t, "/set")
+		set, earlier := m.published("firmware"), "/elsewhere/modules/"+testRelease+"/1.2/firmware"
+		m.setFirmware(t, set)
 		// No kernel takes so long a path.
-		first := firmwarePath{"/first", "/lib/firmware/mine"}
-		m.record(t, first, firmwarePath{"/set", strings.Repeat("/long", 100)})
-		if names, said := m.unloadRefused(t); !slices.Equal(names, []string{"not-undone"}) || strings.Count(said, "the kernel looks for firmware in /set") != 1 {
+		first := firmwarePath{earlier, "/lib/firmware/mine"}
+		m.record(t, first, firmwarePath{set, strings.Repeat("/long", 100)})
+		if names, said := m.unloadRefused(t); !slices.Equal(names, []string{"not-undone"}) || strings.Count(said, "the kernel looks for firmware in "+set) != 1 {
 			t.Errorf("%q\n%s", names, said)
 		}
 		if got := m.recorded(t); len(got) != 2 {
 			t.Errorf("recorded: %+v", got)
 		}
-		m.record(t, first, firmwarePath{"/set", "/first"})
+		m.record(t, first, firmwarePath{set, earlier})
 		if got := m.unload(t); m.firmwarePath(t) != "/lib/firmware/mine" {
 			t.Errorf("the search path is %q: %+v", m.firmwarePath(t), got)
 		}
@@ -152,8 +153,10 @@ func TestUnloadUndoesAllOrSaysWhat(t *testing.T) {
 		t.Parallel()
 		m := newMachine(t)
 		m.kernel.Have("nvidia", "580.159.04", "")
-		dir := t.TempDir()
-		write(t, filepath.Join(dir, "nvidia.com-gpu.json"), `{"cdiVersion":"0.5.0","kind":"nvidia.com/gpu"}`)
+		dir := filepath.Join(t.TempDir(), "cdi")
+		if _, err := cdi.Write(dir, cdi.Spec(cdi.Options{Files: []devices.File{{Path: devices.Control}}})); err != nil {
+			t.Fatal(err)
+		}
 		m.record(t, cdiFolder{dir, true})
 		if names, said := m.unloadRefused(t); !slices.Equal(names, []string{"not-undone"}) || !strings.Contains(said, dir+", which is not mounted") {
 			t.Errorf("%q\n%s", names, said)
@@ -179,7 +182,7 @@ func TestUnloadUndoesAllOrSaysWhat(t *testing.T) {
 	t.Run("modules of the kernel's own", func(t *testing.T) {
 		t.Parallel()
 		m := newMachine(t)
-		for _, name := range []string{"drm", "video", "gone"} {
+		for _, name := range []string{"drm", "video", "ttm"} {
 			m.record(t, append(m.recorded(t), inTreeModule{name})...)
 		}
 		m.kernel.Have("drm", "", "")
@@ -346,17 +349,15 @@ func (m *machine) recordedOnly(t *testing.T, want ...change) {
 func (m *machine) record(t *testing.T, changes ...change) {
 	t.Helper()
 	j := journal{place: m.place(t), entries: with(nil, changes)}
-	if err := j.write(t.Context()); err != nil {
+	if err := j.write(); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// place is where the machine's journal is while nothing is mounted for it.
+// place is where the machine's journal is.
 func (m *machine) place(t *testing.T) place {
 	t.Helper()
-	s, err := share.Open(m.share)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return place{share: s, file: s.LoadRecord("", testBoot), inShare: true, run: m.own + runDir, boot: testBoot}
+	return placeIn(m.own + runDir)
 }
+
+func placeIn(dir string) place { return place{file: filepath.Join(dir, testBoot+".json")} }

@@ -19,7 +19,7 @@ const stranger = "is not builder's"
 // list finds the items, the largest kinds first.
 func (p *pruning) list(ctx context.Context) error {
 	for _, list := range []func(context.Context) error{
-		p.listSource, p.listPrepared, p.listCaches, p.listSuperseded, p.listLoaded, p.listLeftovers, p.listStrangers,
+		p.listSource, p.listPrepared, p.listCaches, p.listSuperseded, p.listLeftovers, p.listStrangers,
 	} {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -65,6 +65,7 @@ func (p *pruning) listCaches(context.Context) error {
 		{p.share.Downloads(), "driver packages and kernel images, downloaded again when needed"},
 		{p.share.Exports(), "what modules of hosts export, read again from them"},
 		{p.share.Digests(), "digests of driver packages, read again from them"},
+		{p.share.Loaded(), "what earlier builders recorded of loads, which nothing obeys"},
 	} {
 		if err := p.addCache(cache.path, cache.what); err != nil {
 			return err

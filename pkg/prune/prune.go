@@ -20,8 +20,6 @@ import (
 type Options struct {
 	// Share is the folder that builds were made in.
 	Share string
-	// HostRoot is this host's root; empty takes /host where it is mounted, else /.
-	HostRoot string
 	// Remove removes what can go; without it, that is only listed.
 	Remove bool
 	// NoWait refuses, instead of waiting, while a build holds the share.
@@ -57,8 +55,8 @@ type Kept struct {
 
 // Run lists what of a share can be made again or is of no use any more, and
 // removes it where that is asked for: the kernel's source, prepared trees, caches,
-// results that others replaced, what runs that died left behind, and records of
-// this host's boots that are over. Published results, driver packages and logs
+// results that others replaced, what runs that died left behind, and records that
+// earlier builders kept of loads, which nothing obeys. Published results, driver packages and logs
 // stay, as does all that builder did not make or that somebody worked in, and
 // whatever a link leads to that is not in the share.
 //
@@ -69,15 +67,11 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	here, err := findBoot(ctx, o.HostRoot)
-	if err != nil {
-		return Result{}, err
-	}
 	lock, err := s.Lock(ctx, share.LockOptions{NoWait: o.NoWait, Wait: o.Wait})
 	if err != nil {
 		return Result{}, err
 	}
-	p := &pruning{share: s, lock: lock, boot: here, result: Result{Items: []Item{}, Kept: []Kept{}}}
+	p := &pruning{share: s, lock: lock, result: Result{Items: []Item{}, Kept: []Kept{}}}
 	err = p.run(ctx, o.Remove)
 	err = errors.Join(err, lock.Unlock())
 	if ctx.Err() != nil {
@@ -90,7 +84,6 @@ func Run(ctx context.Context, o Options) (Result, error) {
 type pruning struct {
 	share  *share.Share
 	lock   *share.Lock
-	boot   hostBoot
 	usage  share.Usage
 	result Result
 }

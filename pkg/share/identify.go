@@ -17,8 +17,9 @@ const (
 	Folder Kind = "a folder of builder's"
 	// Published is a result, or one that another replaced.
 	Published Kind = "published"
-	// Record is of what load changed, with its lock: of use while a boot lasts.
-	Record Kind = "a record of load's"
+	// Record is of what load changed, or its lock, by a builder before this one: of
+	// no use.
+	Record Kind = "an earlier builder's record of load's"
 	// Log is kept for people to read.
 	Log Kind = "a log"
 	// Cache is made again when it is needed.
@@ -37,18 +38,15 @@ type Place struct {
 	Kind Kind
 	// Whole says that all below the path is the same.
 	Whole bool
-	// Host and Boot are those of a record, and Host that of the folder that it is
-	// in. Host is empty for a host that says nothing of itself.
-	Host, Boot string
 }
 
-// What names are made of: a release or version, the beginning of a digest, a
-// boot's UUID, and a host's identity.
+// What names are made of: a release or version, the beginning of a digest, and, of
+// what builders before this one recorded, a boot's UUID and a host's identity.
 const (
 	word    = `[A-Za-z0-9_][A-Za-z0-9_.+~-]*`
 	twelve  = `[0-9a-f]{12}`
-	boot    = `(?P<boot>[0-9a-f-]{36})`
-	host    = `((?P<host>[0-9a-f]{16})|` + unknownHost + `)`
+	boot    = `[0-9a-f-]{36}`
+	host    = `([0-9a-f]{16}|unknown)`
 	content = `\.` + word + `-` + twelve + `(\.[0-9]+)?`
 	private = `\.builder`
 	held    = `(lock\.d|(` + minePrefix + `|` + deadPrefix + `|` + leftPrefix + `|` + probePrefix + `).+)`
@@ -81,7 +79,7 @@ var known = concat(
 	rules(Held, false, private+`/lock(\.range)?`),
 	rules(Published, true, driverFolder+`/`+content, modulesFolder+`/`+word+`/`+content),
 	rules(Published, false, driverFolder+`/`+word, modulesFolder+`/`+word+`/`+word, cdiFolder+`/`+word+`\.json`),
-	rules(Record, false, loadedFolder+`/`+host+`/`+boot+`\.(json(`+regexp.QuoteMeta(UnreadSuffix)+`(\.[0-9]+)?)?|lock)`),
+	rules(Record, false, loadedFolder+`/`+host+`/`+boot+`\.(json(\.unread(\.[0-9]+)?)?|lock)`),
 	rules(Log, false, private+`/`+logsFolder+`/`+word+`\.log`),
 	rules(Cache, false,
 		private+`/`+exportsFolder+`/`+word+`-`+twelve+`\.symvers`,
@@ -141,20 +139,9 @@ func Identify(name string) Place {
 
 func identify(name string) (Place, bool) {
 	for _, r := range known {
-		match := r.pattern.FindStringSubmatch(name)
-		if match == nil {
-			continue
+		if r.pattern.MatchString(name) {
+			return r.place, true
 		}
-		place := r.place
-		for i, group := range r.pattern.SubexpNames() {
-			switch group {
-			case "host":
-				place.Host = match[i]
-			case "boot":
-				place.Boot = match[i]
-			}
-		}
-		return place, true
 	}
 	return Place{}, false
 }

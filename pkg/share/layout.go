@@ -1,9 +1,10 @@
 package share
 
 import (
-	"cmp"
 	"path/filepath"
 	"strconv"
+
+	"github.com/k8sp/cuda/internal/beneath"
 )
 
 // All that builder writes in a share has its path here, and [Identify] says of a
@@ -44,35 +45,29 @@ func (s *Share) Driver(version string) string { return filepath.Join(s.Drivers()
 // mounted. A load writes it again.
 func (s *Share) CDI() string { return filepath.Join(s.dir, cdiFolder) }
 
-// Loaded is where it is recorded what loads changed on hosts, for unload. It is
-// not in Private, since what is recorded cannot be found out again.
+// Loaded is where builders before this one recorded what loads changed on hosts, as
+// HOST/BOOT.json, and took turns. Nothing there is obeyed: whoever owns the share can
+// write it.
 func (s *Share) Loaded() string { return filepath.Join(s.dir, loadedFolder) }
 
-// LoadRecord is the record of what was changed on a host since it was started,
-// which is of no use when that boot is over. Host is empty where nothing tells
-// the host from others.
-func (s *Share) LoadRecord(host, boot string) string { return s.loaded(host, boot+recordSuffix) }
-
-// Unread is where a record is moved that cannot be read, so that none takes its
-// place; n counts those that were moved before.
-func Unread(record string, n int) string {
-	name := record + UnreadSuffix
-	if n > 0 {
-		name += "." + strconv.Itoa(n)
+// OldRecords are those of a boot in Loaded, for people: they are not opened, nor is
+// any link followed.
+func (s *Share) OldRecords(boot string) (list []string) {
+	if info, err := beneath.Lstat(s.Loaded()); err != nil || !info.IsDir() {
+		return nil
 	}
-	return name
+	hosts, _ := beneath.ReadDir(s.Loaded())
+	for _, host := range hosts {
+		path := filepath.Join(s.Loaded(), host.Name(), boot+recordSuffix)
+		if !host.IsDir() {
+			continue
+		}
+		if _, err := beneath.Lstat(path); err == nil {
+			list = append(list, path)
+		}
+	}
+	return list
 }
-
-// LoadLock is the file by which loads of a host take turns, as long as a boot of
-// it lasts.
-func (s *Share) LoadLock(host, boot string) string { return s.loaded(host, boot+lockSuffix) }
-
-func (s *Share) loaded(host, name string) string {
-	return filepath.Join(s.Loaded(), cmp.Or(host, unknownHost), name)
-}
-
-// unknownHost is the name of a host that nothing tells from others.
-const unknownHost = "unknown"
 
 // Private is .builder: everything that is safe to delete when nothing runs.
 func (s *Share) Private() string { return filepath.Join(s.dir, privateFolder) }
@@ -148,13 +143,9 @@ func Content(link, digest string, n int) string {
 // DigestDigits is how many hexadecimal digits a digest has in a name.
 const DigestDigits = 12
 
-// UnreadSuffix is what the name of a record goes on with that [Unread] names.
-const UnreadSuffix = ".unread"
-
 // What names of files begin or end with.
 const (
 	recordSuffix = ".json"
-	lockSuffix   = ".lock"
 	logSuffix    = ".log"
 	imagePrefix  = "kernel-image-"
 )

@@ -2,7 +2,6 @@ package share
 
 import (
 	"errors"
-	"io/fs"
 	"path/filepath"
 	"time"
 
@@ -24,12 +23,7 @@ func (l *Lock) Leftovers() ([]string, error) {
 	// for as long as the lock is held.
 	_, err = beneath.Lstat(s.lockFolder())
 	held := err == nil && !stale(s.lockFolder(), now)
-	dirs := []string{s.Private(), s.CDI(), s.Loaded()}
-	hosts, err := beneath.Glob(s.Loaded(), "*")
-	if err != nil {
-		return nil, err
-	}
-	for _, dir := range append(dirs, hosts...) {
+	for _, dir := range []string{s.Private(), s.CDI()} {
 		paths, err := beneath.Glob(dir, "*")
 		if err != nil {
 			return nil, err
@@ -84,23 +78,4 @@ func (s *Share) clock() (time.Time, error) {
 		return time.Time{}, err
 	}
 	return info.ModTime(), nil
-}
-
-// Busy says whether a run holds a file's lock, such as the one of
-// [Share.LoadLock]. What is not there is held by nobody, and so is all in a share
-// without locks.
-func (s *Share) Busy(path string) (bool, error) {
-	f, err := beneath.OpenRW(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	defer f.Close()
-	busy, err := s.tryFile(f)
-	if noLocks(err) {
-		return false, nil
-	}
-	return busy, err
 }

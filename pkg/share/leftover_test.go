@@ -37,7 +37,7 @@ func leave(t *testing.T, s *Share, name string) string {
 func TestLeftovers(t *testing.T) {
 	left := []string{
 		".builder/dead-lock-1", ".builder/left-lock-2", ".builder/lock-3", ".builder/writable-4",
-		"cdi/.nvidia.com-gpu.json.tmp-5", "loaded/" + aHost + "/." + aBoot + ".json.tmp-6",
+		"cdi/.nvidia.com-gpu.json.tmp-5",
 	}
 	kinds(t, func(t *testing.T, open func() *Share) {
 		s := open()
@@ -163,42 +163,28 @@ func TestStale(t *testing.T) {
 	}
 }
 
-func TestBusy(t *testing.T) {
+// TestOldRecords finds those of a boot that builders before this one kept, and
+// nothing where a link leads elsewhere.
+func TestOldRecords(t *testing.T) {
 	s := open(t)
-	path := leave(t, s, "loaded/"+aHost+"/"+aBoot+".lock")
-	busy := func(want bool) {
-		t.Helper()
-		if got, err := s.Busy(path); err != nil || got != want {
-			t.Errorf("busy: %v, %v, want %v", got, err, want)
-		}
+	if got := s.OldRecords(aBoot); len(got) > 0 {
+		t.Errorf("of none: %q", got)
 	}
-	busy(false)
-	f, err := os.Open(path)
-	if err != nil {
+	want := []string{leave(t, s, "loaded/"+aHost+"/"+aBoot+".json"), leave(t, s, "loaded/unknown/"+aBoot+".json")}
+	leave(t, s, "loaded/"+aHost+"/1"+aBoot[1:]+".json")
+	leave(t, s, "loaded/"+aHost+"/"+aBoot+".lock")
+	leave(t, s, "loaded/README")
+	elsewhere := t.TempDir()
+	if err := errors.Join(os.WriteFile(filepath.Join(elsewhere, aBoot+".json"), nil, 0o600), os.Symlink(elsewhere, filepath.Join(s.Loaded(), "linked"))); err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+	if diff := cmp.Diff(want, s.OldRecords(aBoot)); diff != "" {
+		t.Error(diff)
+	}
+	if err := errors.Join(os.Rename(s.Loaded(), filepath.Join(elsewhere, "loaded")), os.Symlink(filepath.Join(elsewhere, "loaded"), s.Loaded())); err != nil {
 		t.Fatal(err)
 	}
-	busy(true)
-	if err := f.Close(); err != nil {
-		t.Fatal(err)
-	}
-	busy(false)
-	s.flock = func(int, int) error { return unix.ENOLCK }
-	busy(false)
-	s.flock = func(int, int) error { return unix.EIO }
-	if _, err := s.Busy(path); !errors.Is(err, unix.EIO) {
-		t.Errorf("error %v", err)
-	}
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
-	}
-	busy(false)
-	if err := os.Symlink("/etc/passwd", path); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Busy(path); !errors.Is(err, unix.ELOOP) {
-		t.Errorf("error %v of a link", err)
+	if got := s.OldRecords(aBoot); len(got) > 0 {
+		t.Errorf("where a link leads: %q", got)
 	}
 }

@@ -46,8 +46,12 @@ type Step struct {
 	Stat []string `json:",omitempty"`
 }
 
-// Text is a file and what to write to it.
+// Text is a file and what to write to it. In either, Boot stands for what the machine's
+// kernel calls its boot.
 type Text struct{ Name, Content string }
+
+// Boot is replaced in a [Text] by the kernel's boot_id.
+const Boot = "{boot}"
 
 // Confined is what a program lacks, as one in a container does.
 type Confined struct {

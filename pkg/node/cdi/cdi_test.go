@@ -256,12 +256,60 @@ func TestRemove(t *testing.T) {
 	if _, err := os.Stat(file); err != nil {
 		t.Error(err)
 	}
-	// A folder in its place, which is not empty.
-	dir = t.TempDir()
-	if err := os.MkdirAll(filepath.Join(dir, FileName, "theirs"), 0o755); err != nil {
-		t.Fatal(err)
+}
+
+// TestWrote has a specification be ours, and in one way after the other not.
+func TestWrote(t *testing.T) {
+	dir := t.TempDir()
+	file := write(t, dir, Spec(options(t, nil)))
+	ours, err := os.ReadFile(file)
+	if err != nil || !Wrote(dir) {
+		t.Fatalf("ours is not: %v", err)
 	}
-	wantLoadError(t, Remove(dir), FileName+" cannot be removed")
+	for name, c := range map[string]struct{ from, to string }{
+		"another kind":           {`"kind": "nvidia.com/gpu"`, `"kind": "nvidia.com/mig"`},
+		"hooks":                  {`"containerEdits": {`, `"containerEdits": {"hooks": [{"hookName": "createRuntime", "path": "/x"}],`},
+		"another environment":    {"NVIDIA_VISIBLE_DEVICES=void", "LD_PRELOAD=/x"},
+		"other options":          {`"nosuid",`, ``},
+		"another device":         {`"path": "/dev/nvidiactl"`, `"path": "/dev/sda"`},
+		"a device by another":    {`"path": "/dev/nvidiactl"`, `"path": "/dev/nvidiactl", "hostPath": "/dev/sda"`},
+		"annotations":            {`"kind":`, `"annotations": {"a": "b"}, "kind":`},
+		"a device's annotations": {`"name": "all"`, `"annotations": {"a": "b"}, "name": "all"`},
+		"a newer format":         {`"kind":`, `"frob": 1, "kind":`},
+		"no JSON":                {"{", ""},
+	} {
+		text := strings.Replace(string(ours), c.from, c.to, 1)
+		if text == string(ours) {
+			t.Fatalf("%s: %s has no %s", name, text, c.from)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if Wrote(dir) {
+			t.Errorf("%s: it is ours", name)
+		}
+		if err := Remove(dir); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := os.Stat(file); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, put := range map[string]func() error{
+		"none":     func() error { return nil },
+		"a folder": func() error { return os.Mkdir(file, 0o755) },
+		"a link": func() error {
+			elsewhere := filepath.Join(t.TempDir(), "elsewhere")
+			return errors.Join(os.WriteFile(elsewhere, ours, 0o644), os.Symlink(elsewhere, file))
+		},
+	} {
+		if err := errors.Join(os.RemoveAll(file), put()); err != nil {
+			t.Fatal(err)
+		}
+		if Wrote(dir) || Remove(dir) != nil {
+			t.Errorf("%s: it is ours", name)
+		}
+	}
 }
 
 func TestWriteMakesTheFolder(t *testing.T) {

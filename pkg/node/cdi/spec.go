@@ -35,14 +35,19 @@ type Options struct {
 	Arch kernel.Arch
 }
 
+// environment has NVIDIA's own runtime, where a host has it too, leave a container
+// alone: it goes by this variable, which images set to "all".
+var environment = []string{"NVIDIA_VISIBLE_DEVICES=void"}
+
+// mountOptions are those of every file.
+var mountOptions = []string{"ro", "nosuid", "nodev", "rbind", "rprivate"}
+
 // Spec is the specification: a device for each GPU by its number and by its
 // UUID, and all of them as "all". Each comes with the files that all GPUs
 // share, the libraries and the programs. Without a GPU there is only "all".
 func Spec(o Options) specs.Spec {
 	spec := specs.Spec{Version: version, Kind: Kind, ContainerEdits: specs.ContainerEdits{
-		// NVIDIA's own runtime, where a host has it too, goes by this variable,
-		// which images set to "all": void has it leave the container alone.
-		Env:    []string{"NVIDIA_VISIBLE_DEVICES=void"},
+		Env:    slices.Clone(environment),
 		Mounts: o.mounts(),
 	}}
 	for _, f := range o.Files {
@@ -88,7 +93,7 @@ func (o Options) mounts() []*specs.Mount {
 	add := func(i userspace.Item, to string) {
 		mounts = append(mounts, &specs.Mount{
 			HostPath: path.Join(o.HostDir, i.Path), ContainerPath: to,
-			Options: []string{"ro", "nosuid", "nodev", "rbind", "rprivate"},
+			Options: slices.Clone(mountOptions),
 		})
 	}
 	for _, i := range o.Root.Items {

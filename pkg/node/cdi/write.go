@@ -5,14 +5,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
+	"slices"
+	"strings"
 
 	specs "tags.cncf.io/container-device-interface/specs-go"
 
 	"github.com/k8sp/cuda/internal/atomicfile"
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -41,9 +45,9 @@ func Write(dir string, spec specs.Spec) (string, error) {
 		return "", err
 	}
 	file := filepath.Join(dir, FileName)
-	err := os.MkdirAll(dir, 0o755)
+	real, err := makeFolder(dir)
 	if err == nil {
-		err = atomicfile.WriteFile(file, text.Bytes(), 0o644)
+		err = atomicfile.WriteFile(filepath.Join(real, FileName), text.Bytes(), 0o644)
 	}
 	if err != nil {
 		return "", stage.Wrap(stage.Load, err, fmt.Sprintf("the CDI specification cannot be written to %s, so no container runtime knows of the GPUs", dir),
@@ -52,19 +56,98 @@ func Write(dir string, spec specs.Spec) (string, error) {
 	return file, nil
 }
 
-// Remove takes away what [Write] left in dir. Errors are of the load stage.
+// makeFolder makes a folder, and returns its path without links. The host's may have some
+// in it (/var/run/cdi); what is in a share has none.
+func makeFolder(dir string) (string, error) {
+	real, err := beneath.Resolve(dir)
+	if err == nil {
+		return real, beneath.MkdirAll(real, 0o755)
+	}
+	if !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir) {
+		return "", err
+	}
+	parent, err := makeFolder(filepath.Dir(dir))
+	if err != nil {
+		return "", err
+	}
+	real = filepath.Join(parent, filepath.Base(dir))
+	return real, beneath.MkdirAll(real, 0o755)
+}
+
+// resolved is a folder's path without links, as far as there is one.
+func resolved(dir string) string {
+	if real, err := beneath.Resolve(dir); err == nil {
+		return real
+	}
+	return dir
+}
+
+// Remove takes away what [Write] left in dir, and nothing else that has its name.
+// Errors are of the load stage.
 func Remove(dir string) error {
-	file := filepath.Join(dir, FileName)
-	if theirs(file) {
+	if !Wrote(dir) {
 		return nil
 	}
-	err := os.Remove(file)
+	dir = resolved(dir)
+	file := filepath.Join(dir, FileName)
+	err := beneath.Remove(file)
 	if err == nil {
 		err = atomicfile.SyncDir(dir)
 	} else if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
 	return stage.Wrap(stage.Load, err, fmt.Sprintf("the CDI specification %s cannot be removed", file), "remove it: it names device files that are no more")
+}
+
+// maxSpec is far above what a specification takes.
+const maxSpec = 4 << 20
+
+// Wrote says whether dir has a specification of the form that [Spec] gives one, which
+// nobody else does: the devices of our kind, without hooks, with the files of a driver
+// mounted as ours are, and device files of NVIDIA's.
+func Wrote(dir string) bool {
+	f, err := beneath.Open(filepath.Join(resolved(dir), FileName))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return false
+	}
+	var spec specs.Spec
+	dec := json.NewDecoder(io.LimitReader(f, maxSpec))
+	dec.DisallowUnknownFields()
+	if dec.Decode(&spec) != nil || spec.Kind != Kind || len(spec.Annotations) > 0 || len(spec.Devices) == 0 {
+		return false
+	}
+	edits := spec.ContainerEdits
+	for _, m := range edits.Mounts {
+		if !slices.Equal(m.Options, mountOptions) || m.Type != "" {
+			return false
+		}
+	}
+	if !slices.Equal(edits.Env, environment) {
+		return false
+	}
+	edits.Env, edits.Mounts = nil, nil
+	if !onlyDevices(edits) {
+		return false
+	}
+	return !slices.ContainsFunc(spec.Devices, func(d specs.Device) bool {
+		return len(d.Annotations) > 0 || !onlyDevices(d.ContainerEdits)
+	})
+}
+
+// onlyDevices says whether edits have device files of NVIDIA's, by their paths, and
+// nothing else.
+func onlyDevices(edits specs.ContainerEdits) bool {
+	for _, n := range edits.DeviceNodes {
+		if !reflect.DeepEqual(*n, specs.DeviceNode{Path: n.Path}) || !strings.HasPrefix(n.Path, "/dev/nvidia") {
+			return false
+		}
+	}
+	edits.DeviceNodes = nil
+	return reflect.DeepEqual(edits, specs.ContainerEdits{})
 }
 
 // kindLine is a specification's kind, in YAML or JSON.
@@ -74,12 +157,12 @@ var kindLine = regexp.MustCompile(`["']?\bkind["']?\s*:\s*["']?` + regexp.QuoteM
 // where there is none.
 func rival(dir string) string {
 	for _, pattern := range []string{"*.json", "*.yaml"} { // what runtimes read
-		files, _ := filepath.Glob(filepath.Join(dir, pattern))
+		files, _ := beneath.Glob(resolved(dir), pattern)
 		for _, file := range files {
 			if filepath.Base(file) == FileName && !theirs(file) {
 				continue
 			}
-			if text, err := os.ReadFile(file); err == nil && kindLine.Match(text) {
+			if text, err := readFile(file); err == nil && kindLine.Match(text) {
 				return file
 			}
 		}
@@ -87,10 +170,19 @@ func rival(dir string) string {
 	return ""
 }
 
+// readFile reads a specification; the host's may be a link.
+func readFile(file string) ([]byte, error) {
+	file, err := beneath.Resolve(file)
+	if err != nil {
+		return nil, err
+	}
+	return beneath.ReadFile(file)
+}
+
 // theirs says whether a file of our name has what ours never has, hooks, which
 // NVIDIA's always has.
 func theirs(file string) bool {
-	text, err := os.ReadFile(file)
+	text, err := readFile(file)
 	if err != nil {
 		return false
 	}

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -83,6 +84,24 @@ func Plan(root *kernel.Root) ([]File, error) {
 	}
 	slices.SortFunc(p.files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
 	return p.files, nil
+}
+
+// ours are the paths that a plan has.
+var ours = regexp.MustCompile(`^(nvidia([0-9]+|ctl|-modeset|-uvm|-uvm-tools|-nvswitchctl|-nvswitch[0-9]+)|nvidia-caps/nvidia-cap[0-9]+|nvidia-caps-imex-channels/channel0)$`)
+
+// Ours says whether a file is one that a plan may have had since the host was started:
+// by its path, and since its number is nobody's else now.
+func Ours(root *kernel.Root, f File) bool {
+	majors, err := characterDevices(root)
+	if err != nil || !ours.MatchString(f.Path) {
+		return false
+	}
+	for name, major := range majors {
+		if major == f.Major && !strings.HasPrefix(name, "nvidia") {
+			return false
+		}
+	}
+	return true
 }
 
 // planner gathers the files of one Plan.

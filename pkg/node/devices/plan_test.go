@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/k8sp/cuda/internal/testkit"
+	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/node/devices/devicestest"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -171,4 +173,35 @@ func replace(list []string, i int, with string) []string {
 	other := append([]string{}, list...)
 	other[i] = with
 	return other
+}
+
+// TestOurs holds paths and numbers against what a plan has.
+func TestOurs(t *testing.T) {
+	root := testkit.WriteTree(t, map[string]string{
+		"proc/devices": "Character devices:\n  1 mem\n195 nvidia\n195 nvidiactl\n234 nvidia-uvm\n235 hidraw\n\nBlock devices:\n  8 sd\n",
+	})
+	host, err := kernel.OpenRoot(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		path  string
+		major uint32
+		want  bool
+	}{
+		{"nvidia0", 195, true}, {"nvidia12", 195, true}, {"nvidiactl", 195, true}, {"nvidia-modeset", 195, true},
+		{"nvidia-uvm", 234, true}, {"nvidia-uvm-tools", 234, true},
+		{"nvidia-nvswitchctl", 240, true}, {"nvidia-nvswitch3", 240, true}, // whose driver is gone
+		{"nvidia-caps/nvidia-cap2", 241, true}, {"nvidia-caps-imex-channels/channel0", 242, true},
+		{"nvidia0", 1, false}, {"nvidia0", 235, false},
+		{"sda", 8, false}, {"nvidia", 195, false}, {"nvidia0x", 195, false}, {"xnvidia0", 195, false}, {"nvidia0\n", 195, false},
+		{"../nvidia0", 195, false}, {"nvidia-caps/../mem", 195, false}, {"nvidia-caps/nvidia-cap1/../../sda", 195, false}, {"/dev/nvidia0", 195, false},
+	} {
+		if got := Ours(host, File{Path: tt.path, Major: tt.major}); got != tt.want {
+			t.Errorf("%q of %d: %t", tt.path, tt.major, got)
+		}
+	}
+	if none, err := kernel.OpenRoot(t.TempDir()); err != nil || Ours(none, File{Path: "nvidia0", Major: 195}) {
+		t.Errorf("whose numbers are not to be seen: ours, %v", err)
+	}
 }

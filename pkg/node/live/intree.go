@@ -90,6 +90,24 @@ func (t Tree) Needed(s State, names []string) (order, missing []string) {
 	return order, missing
 }
 
+// Has says whether a module came with the kernel.
+func (t Tree) Has(name string) bool { return t.files[name] != "" }
+
+// borrowed are the modules of the kernel's own that those of a driver name in depends:,
+// of any version and kernel: what drives displays, the card's I2C and ACPI, the crypto
+// that is for confidential computing, IPMI of older drivers, and what nvidia-peermem
+// works for.
+var borrowed = []string{
+	"drm", "drm_client_lib", "drm_kms_helper", "drm_ttm_helper", "ttm", "fb_sys_fops", "syscopyarea", "sysfillrect", "sysimgblt",
+	"backlight", "video", "wmi", "i2c_core", "ecc", "ecdh_generic", "ipmi_msghandler", "ib_core", "ib_uverbs",
+}
+
+// ForDriver says whether a module of the kernel's own is one that a driver may need:
+// one of those that drivers name, or that these need.
+func (t Tree) ForDriver(name string) bool {
+	return slices.ContainsFunc(borrowed, func(b string) bool { return b == name || slices.Contains(t.needs[b], name) })
+}
+
 // Take is a module of the tree in memory, as unpack leaves it.
 func (t Tree) Take(name string) (*os.File, error) {
 	file := t.files[name]

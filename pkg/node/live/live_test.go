@@ -116,3 +116,26 @@ func TestTree(t *testing.T) {
 		t.Error("another release's is seen")
 	}
 }
+
+// TestForDriver has a driver need what it names and what that needs, and nothing else
+// of what came with the kernel.
+func TestForDriver(t *testing.T) {
+	tree := ReadTree("6.1.0", root(t, map[string]string{"lib/modules/6.1.0/modules.dep": "kernel/drivers/gpu/drm/drm.ko: kernel/x/cec.ko.xz\n" +
+		"kernel/x/cec.ko.xz:\nkernel/fs/xfs/xfs.ko: kernel/lib/libcrc32c.ko\nkernel/lib/libcrc32c.ko:\nkernel/arch/x86/kvm/kvm-intel.ko:\n"}))
+	for name, want := range map[string]bool{
+		"drm": true, "cec": true, "video": true, "ib_core": true,
+		"xfs": false, "libcrc32c": false, "kvm_intel": false, "nvidia": false, "": false,
+	} {
+		if got := tree.ForDriver(name); got != want {
+			t.Errorf("%q: %t, want %t", name, got, want)
+		}
+	}
+	for name, want := range map[string]bool{"xfs": true, "kvm_intel": true, "video": false} {
+		if got := tree.Has(name); got != want {
+			t.Errorf("the tree has %s: %t, want %t", name, got, want)
+		}
+	}
+	if tree := (Tree{}); tree.ForDriver("cec") || !tree.ForDriver("drm") {
+		t.Error("without a tree it is what drivers name")
+	}
+}

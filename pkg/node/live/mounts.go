@@ -1,7 +1,9 @@
 package live
 
 import (
+	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -92,6 +94,21 @@ func hostProc(host, own *kernel.Root) *kernel.Root {
 		return own
 	}
 	return nil
+}
+
+// OnHost says whether this process, whose root own is, is in no container: it has the
+// host's processes, as all have where the kernel has no namespaces for them
+// (CONFIG_PID_NS), and the root of the host's process 1.
+func OnHost(own *kernel.Root) bool {
+	if of := own.Link("proc/self/ns/pid"); of != initPIDNamespace && of != "" {
+		return false
+	}
+	of, err := os.Stat(filepath.Join(own.Dir(), "proc/1/root"))
+	if err != nil {
+		return false
+	}
+	mine, err := os.Stat(own.Dir())
+	return err == nil && os.SameFile(of, mine)
 }
 
 // HostPath is where a folder of this mount namespace, by its absolute path

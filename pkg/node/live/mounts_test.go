@@ -1,6 +1,7 @@
 package live
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -125,5 +126,45 @@ func TestAt(t *testing.T) {
 	}
 	if mount, _, ok := (Mounts{}).At("/"); ok {
 		t.Errorf("%+v of none", mount)
+	}
+}
+
+// TestOnHost has a process be on the host itself, and in containers that have some of
+// the host's namespaces.
+func TestOnHost(t *testing.T) {
+	for _, tt := range []struct {
+		name, namespace string
+		root            bool
+		want            bool
+	}{
+		{"on the host", initPIDNamespace, true, true},
+		{"in a container", "pid:[4026532000]", true, false},
+		{"in a container with the host's processes", initPIDNamespace, false, false},
+		{"with a kernel without namespaces of processes", "", true, true},
+		{"in a chroot, with such a kernel", "", false, false},
+	} {
+		own := root(t, nil)
+		first := own.Dir()
+		if !tt.root {
+			first = t.TempDir()
+		}
+		for name, target := range map[string]string{"proc/self/ns/pid": tt.namespace, "proc/1/root": first} {
+			if target == "" {
+				continue
+			}
+			path := filepath.Join(own.Dir(), name)
+			if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.Symlink(target, path)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := OnHost(own); got != tt.want {
+			t.Errorf("%s: %t", tt.name, got)
+		}
+		if err := os.Remove(filepath.Join(own.Dir(), "proc/1/root")); err != nil {
+			t.Fatal(err)
+		}
+		if OnHost(own) {
+			t.Errorf("%s, and process 1 not to be seen: it is on the host", tt.name)
+		}
 	}
 }
