@@ -225,43 +225,44 @@ func TestJournalIsFound(t *testing.T) {
 		stage func(t *testing.T, m *machine)
 		// under is the folder beneath the machine's own root, or the host's, or "".
 		under func(m *machine) string
+		warns bool
 	}{
-		{"mounted for it", func(*testing.T, *machine) {}, func(m *machine) string { return m.own + runDir }},
+		{"mounted for it", func(*testing.T, *machine) {}, func(m *machine) string { return m.own + runDir }, false},
 		{"the host's /run", func(t *testing.T, m *machine) {
 			m.unmount(t, m.own+runDir)
 			write(t, filepath.Join(m.host, "run/README"), "")
 			m.mount(t, m.host, "ext4")
-		}, func(m *machine) string { return m.host + runDir }},
+		}, func(m *machine) string { return m.host + runDir }, false},
 		{"the host itself", func(t *testing.T, m *machine) {
 			m.unmount(t, m.own+runDir)
 			onHost(t, m.own)
-		}, func(m *machine) string { return m.own + runDir }},
+		}, func(m *machine) string { return m.own + runDir }, false},
 		{"the host's processes in a container", func(t *testing.T, m *machine) {
 			m.unmount(t, m.own+runDir)
 			onHost(t, m.own)
 			remove(t, filepath.Join(m.own, "proc/1/root"))
 			link(t, m.host, filepath.Join(m.own, "proc/1/root"))
-		}, nil},
-		{"no mount", func(t *testing.T, m *machine) { m.unmount(t, m.own+runDir) }, nil},
-		{"others may write there", func(t *testing.T, m *machine) { chmod(t, m.own+runDir, 0o777) }, nil},
+		}, nil, false},
+		{"no mount", func(t *testing.T, m *machine) { m.unmount(t, m.own+runDir) }, nil, false},
+		{"others may write there", func(t *testing.T, m *machine) { chmod(t, m.own+runDir, 0o777) }, nil, true},
 		{"others may write above it", func(t *testing.T, m *machine) {
 			m.unmount(t, m.own+runDir)
 			write(t, filepath.Join(m.host, runDir, "README"), "")
 			chmod(t, filepath.Join(m.host, "run"), 0o777)
 			m.mount(t, m.host, "ext4")
-		}, nil},
+		}, nil, true},
 		{"others may write above it, but not to what is root's", func(t *testing.T, m *machine) {
 			m.unmount(t, m.own+runDir)
 			write(t, filepath.Join(m.host, runDir, "README"), "")
 			chmod(t, filepath.Join(m.host, "run"), 0o777|os.ModeSticky)
 			m.mount(t, m.host, "ext4")
-		}, func(m *machine) string { return m.host + runDir }},
-		{"anybody's folder", func(t *testing.T, m *machine) { chmod(t, m.own+runDir, 0o777|os.ModeSticky) }, nil},
+		}, func(m *machine) string { return m.host + runDir }, false},
+		{"anybody's folder", func(t *testing.T, m *machine) { chmod(t, m.own+runDir, 0o777|os.ModeSticky) }, nil, true},
 		{"a link", func(t *testing.T, m *machine) {
 			elsewhere := t.TempDir()
 			remove(t, m.own+runDir)
 			link(t, elsewhere, m.own+runDir)
-		}, nil},
+		}, nil, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -270,6 +271,9 @@ func TestJournalIsFound(t *testing.T) {
 			m.load(t, nil)
 			said := m.log.String()
 			if tt.under == nil {
+				if warned := strings.Contains(said, `"level":"warn","stage":"load","error":"`); warned != tt.warns {
+					t.Errorf("warned: %t\n%s", warned, said)
+				}
 				if !strings.Contains(said, "is not recorded") || !strings.Contains(said, "-v /run/cuda:/run/cuda") {
 					t.Errorf("%s", said)
 				}

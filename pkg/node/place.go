@@ -73,7 +73,11 @@ func (l *loader) placeOf(ctx context.Context) place {
 		if err == nil {
 			return place{file: filepath.Join(dir.path(), l.boot+".json")}
 		}
-		zerolog.Ctx(ctx).Debug().Err(err).Msg("no record is kept there of what is changed on this host")
+		log := zerolog.Ctx(ctx).Debug()
+		if errors.Is(err, errOthers) {
+			log = zerolog.Ctx(ctx).Warn()
+		}
+		log.Err(err).Msg("no record is kept there of what is changed on this host, nor is one obeyed")
 	}
 	return place{}
 }
@@ -115,6 +119,8 @@ func (r hostRun) make() error {
 	return rootsAlone(r.top, r.path())
 }
 
+var errOthers = errors.New("is no folder that root alone can write to")
+
 // rootsAlone is an error where anybody but root may write to a folder, or put another
 // in its place, or in that of one that it is in, from top on.
 func rootsAlone(top, dir string) error {
@@ -126,7 +132,7 @@ func rootsAlone(top, dir string) error {
 		// What is root's in a sticky folder of root's, such as /tmp, stays there.
 		sticky := at != dir && info.Mode()&fs.ModeSticky != 0
 		if !info.IsDir() || !isRoots(info) || others(info) && !sticky {
-			return fmt.Errorf("%s is no folder that root alone can write to", at)
+			return fmt.Errorf("%s %w", at, errOthers)
 		}
 		if at == top || at == filepath.Dir(at) {
 			return nil
