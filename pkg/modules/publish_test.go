@@ -72,7 +72,7 @@ func scratchOf(t *testing.T, s *share.Share) string {
 
 // published is what [Find] finds, and the manifest's path.
 func published(s *share.Share, release, version string) (Manifest, string, error) {
-	f, err := Find(s, release, version)
+	f, err := Find(s, release, version, nil)
 	if err != nil {
 		return Manifest{}, "", err
 	}
@@ -306,7 +306,7 @@ func TestVerifyFirmware(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(link(s), "firmware/nvidia", version, "gsp_ga10x.bin"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	checks, err := Verify(link(s), target(t), nil)
+	checks, err := Verify(link(s), target(t), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -418,7 +418,7 @@ func TestPublishedAnew(t *testing.T) {
 			_, err := Publish(t.Context(), second)
 			return err
 		})
-		f, err := Find(s, release, version)
+		f, err := Find(s, release, version, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -439,7 +439,7 @@ func TestPublishedAnew(t *testing.T) {
 func TestPublishedDamageMeanwhile(t *testing.T) {
 	s, o := shelf(t)
 	between(t, mustPublish(t, o), func() error { return os.Remove(filepath.Join(link(s), "nvidia.ko")) })
-	if _, err := Find(s, release, version); err == nil || !strings.Contains(err.Error(), "nvidia.ko cannot be read") {
+	if _, err := Find(s, release, version, nil); err == nil || !strings.Contains(err.Error(), "nvidia.ko cannot be read") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -576,7 +576,7 @@ func TestPublishInterrupted(t *testing.T) {
 func TestVerify(t *testing.T) {
 	s, o := shelf(t)
 	mustPublish(t, o)
-	checks, err := Verify(link(s), target(t), nil)
+	checks, err := Verify(link(s), target(t), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -592,7 +592,7 @@ func TestVerify(t *testing.T) {
 	}
 	tomorrow := target(t)
 	tomorrow.Release.Full = "6.1.193-coreos"
-	checks, err = Verify(link(s), tomorrow, nil)
+	checks, err = Verify(link(s), tomorrow, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -602,12 +602,12 @@ func TestVerify(t *testing.T) {
 
 func TestVerifyNothing(t *testing.T) {
 	dir := t.TempDir()
-	_, err := Verify(dir, target(t), nil)
+	_, err := Verify(dir, target(t), nil, nil)
 	failure(t, err, 15, "holds no manifest.json", "SHARE/modules/REL/VER")
 	if err := os.WriteFile(filepath.Join(dir, ManifestFile), []byte("{}"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	_, err = Verify(dir, target(t), nil)
+	_, err = Verify(dir, target(t), nil, nil)
 	failure(t, err, 15, "cannot be read", "Publish again")
 }
 

@@ -52,7 +52,10 @@ func (l *loader) choose(ctx context.Context) ([]Finding, error) {
 		}
 		return []Finding{NotBuilt.Of(l.release, cmp.Or(strings.Join(releases, ", "), "none at all"))}, nil
 	}
-	if l.found, err = modules.Find(l.share, l.release, l.version); err != nil {
+	if l.found, err = modules.Find(l.share, l.release, l.version, l.trust); err != nil {
+		if errors.As(err, new(*publish.UntrustedError)) {
+			return []Finding{Untrusted.Of(err.Error())}, nil
+		}
 		if errors.As(err, new(*publish.SchemaError)) {
 			return []Finding{Foreign.Of(err.Error())}, nil
 		}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 
@@ -205,20 +204,14 @@ func (f Folder) fill(ctx context.Context, dir string, signature []byte) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if !filepath.IsLocal(file.Name) || path.Clean(file.Name) != file.Name {
-			return fmt.Errorf("a file cannot be published as %q", file.Name)
-		}
 		if err := f.step("copy " + file.Name); err != nil {
 			return err
 		}
-		parent := filepath.Join(dir, filepath.FromSlash(path.Dir(file.Name)))
-		if err := os.MkdirAll(parent, 0o755); err != nil {
+		folder, err := file.placeIn(dir)
+		if err != nil {
 			return err
 		}
-		folders = append(folders, parent)
-		if err := file.place(dir); err != nil {
-			return err
-		}
+		folders = append(folders, folder)
 	}
 	if err := f.step("manifest"); err != nil {
 		return err
