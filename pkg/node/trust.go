@@ -87,24 +87,24 @@ func (l *loader) rootPlace() (dir, onHost string, none *Finding) {
 	if dir == run && !l.access.isMount(run) {
 		return refused("%s is not mounted", runDir)
 	}
-	if l.host.Dir() != l.own.Dir() && !l.access.onMount(dir) {
-		return refused("%s is this container's own, where the host does not see it", dir)
-	}
-	if who := share.WritableByOthers(dir); who != "" {
-		return refused("%s", who)
-	}
 	real, err := filepath.EvalSymlinks(dir)
 	if err != nil {
 		return refused("%v", err)
 	}
 	onHost, sure := live.HostPath(l.host, l.own, real)
 	switch {
+	// A container's own layer is somewhere on the host, too, until it is removed.
+	case !l.access.onMount(real) && (!sure || onHost != real):
+		return refused("%s is this container's own, where the host does not see it", dir)
 	case sure:
-	case onHost == "" && l.host.Mounted() && l.host.Exists("proc/1/mountinfo"):
+	case l.host.Mounted() && l.host.Exists("proc/1/mountinfo"):
 		return refused("%s is nowhere on the host", dir)
 	default:
 		// As the documentation mounts it.
 		onHost = "/" + strings.TrimPrefix(strings.TrimPrefix(dir, l.own.Dir()), "/")
+	}
+	if who := share.WritableByOthers(dir); who != "" {
+		return refused("%s", who)
 	}
 	return dir, onHost, nil
 }

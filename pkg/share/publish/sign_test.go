@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -142,5 +143,57 @@ func TestReadIndex(t *testing.T) {
 	}
 	if _, err := ReadIndex(dir, "manifest.json", 10, trusts("me")); err == nil {
 		t.Error("a folder is taken for a signature")
+	}
+}
+
+// TestCopy copies what is as it is described, whatever the umask, and nothing else.
+func TestCopy(t *testing.T) {
+	f := shelf(t)
+	publish(t, f)
+	to := t.TempDir()
+	if err := os.Chmod(to, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := Copy(t.Context(), f.Link, f.Files, to); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"drwxr-xr-x .", "drwxr-xr-x usr", "drwxr-xr-x usr/bin", "-rwxr-xr-x usr/bin/nvidia-smi", "drwxr-xr-x usr/lib64",
+		"Lrwxrwxrwx usr/lib64/libcuda.so.1 -> libcuda.so.535", "-rw-r--r-- usr/lib64/libcuda.so.535",
+	}
+	if got := show(t, to); !slices.Equal(got, want) {
+		t.Errorf("copied %q", got)
+	}
+	for name, spoil := range map[string]func(path string) error{
+		"changed": func(path string) error { return os.WriteFile(path, []byte("LIBRARY"), 0o644) },
+		"endless": func(path string) error { return errors.Join(os.Remove(path), os.Symlink("/dev/zero", path)) },
+		"gone":    os.Remove,
+	} {
+		if err := spoil(filepath.Join(f.Link, "usr/lib64/libcuda.so.535")); err != nil {
+			t.Fatal(err)
+		}
+		to := t.TempDir()
+		if err := Copy(t.Context(), f.Link, f.Files, to); err == nil {
+			t.Errorf("%s: it is copied", name)
+		}
+		if info, err := os.Stat(filepath.Join(to, "usr/lib64/libcuda.so.535")); err == nil && info.Size() > 8 {
+			t.Errorf("%s: %d bytes are copied", name, info.Size())
+		}
+		if err := os.RemoveAll(filepath.Join(f.Link, "usr/lib64/libcuda.so.535")); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(f.Link, "usr/lib64/libcuda.so.535"), []byte("library"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"../x", "/x", "a//b"} {
+		if err := Copy(t.Context(), f.Link, []File{{Name: name}}, t.TempDir()); err == nil || !strings.Contains(err.Error(), "cannot be published as") {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := Copy(ended, f.Link, f.Files, t.TempDir()); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
 	}
 }
