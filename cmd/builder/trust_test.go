@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -163,5 +164,35 @@ func TestVerifyTrustsNobodyInTheFolder(t *testing.T) {
 	f.environ = append(f.environ, "BUILDER_TRUST="+strings.TrimSuffix(cert, "rsa.pem")+"p256.pem,"+cert)
 	if v := f.run(t, "verify", dir); v.code != 0 || !strings.Contains(v.stdout, "trusted") {
 		t.Errorf("by the variable: exit code %d\n%s%s", v.code, v.stdout, v.stderr)
+	}
+}
+
+// TestREADMEsOpenSSL runs the line of the README that verifies a signature without
+// builder.
+func TestREADMEsOpenSSL(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("openssl"); err != nil && os.Getenv("CI") == "" {
+		t.Skip(err)
+	}
+	_, line, found := strings.Cut(read(t, "../../README.md"), "\nopenssl cms -verify ")
+	line, _, ended := strings.Cut(line, "```")
+	if !found || !ended {
+		t.Fatal("the README has no such line")
+	}
+	f := newFixture(t)
+	sign, cert := signManifest("rsa")
+	if o := f.run(t, sign...); o.code != 0 {
+		t.Fatal(o.stderr)
+	}
+	_, other := signManifest("p256")
+	for _, dir := range f.folders() {
+		for file, want := range map[string]bool{cert: true, other: false} {
+			write(t, filepath.Join(dir, "drivers.pem"), 0o644, read(t, file))
+			cmd := exec.CommandContext(t.Context(), "sh", "-c", "openssl cms -verify "+line)
+			cmd.Dir = dir
+			if out, err := cmd.CombinedOutput(); (err == nil) != want || want != strings.Contains(string(out), "Verification successful") {
+				t.Errorf("%s, %s: %v\n%s", dir, file, err, out)
+			}
+		}
 	}
 }

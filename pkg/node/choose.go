@@ -61,6 +61,9 @@ func (l *loader) choose(ctx context.Context) ([]Finding, error) {
 		}
 		return []Finding{Damaged.Of(err.Error())}, nil
 	}
+	if l.trust != nil {
+		zerolog.Ctx(ctx).Info().Str("manifest", l.found.Path()).Msg("signed by somebody who is trusted")
+	}
 	l.result.Manifest, l.result.Driver = filepath.Join(l.found.Link, modules.ManifestFile), l.version
 	return nil, nil
 }

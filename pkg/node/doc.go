@@ -9,6 +9,10 @@
 // undoes all of them. One that fails later leaves the driver loaded, and the next
 // goes on from there.
 //
+// Where it is said whose results are to be loaded (trust.go), nothing of the share is
+// believed that these have not signed, and what is read again later than it was
+// verified is copied to where only root writes.
+//
 // What the kernel has now, and the system calls by which that changes, is in
 // pkg/node/live; the device files are in pkg/node/devices, and how containers get
 // them in pkg/node/cdi. Begin with loader.bring and loader.takeBack.

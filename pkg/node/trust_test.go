@@ -124,6 +124,9 @@ func TestLoadOfWhatIsSigned(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	m.called(t, "+nvidia", "+nvidia_modeset", "+nvidia_drm", "+nvidia_uvm")
+	if said := m.log.String(); strings.Count(said, "signed by somebody who is trusted") != 1 {
+		t.Errorf("%s", said)
+	}
 	if !strings.HasPrefix(got.Firmware, runDir+"/firmware-"+testDriver+"-") {
 		t.Fatalf("the kernel looks for firmware in %s", got.Firmware)
 	}
