@@ -103,7 +103,7 @@ func (i *insertion) setFirmware(ctx context.Context) error {
 	if i.place != "" {
 		from := filepath.Join(i.found.Dir, modules.FirmwareDir)
 		if err := i.keep(ctx, i.place, firmwareCopy, from, firmwareFiles(i.found.Manifest)); err != nil {
-			return refuse([]Finding{i.damaged(err)}, nil)
+			return refuse([]Finding{notKept(err, i.damaged(err))}, nil)
 		}
 	}
 	now := i.firmware.Path

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -150,6 +151,15 @@ func (l *loader) keep(ctx context.Context, place, kind, from string, files []pub
 	return nil
 }
 
+// notKept is why there is no copy: what was to be copied has changed, or its place does
+// not take it.
+func notKept(err error, changed Finding) Finding {
+	if errors.Is(err, publish.ErrChanged) || errors.Is(err, fs.ErrNotExist) || errors.As(err, new(*publish.UntrustedError)) {
+		return changed
+	}
+	return NoRootPlace.Of(err.Error())
+}
+
 // copyWhole makes a copy, all at once.
 func copyWhole(ctx context.Context, from string, files []publish.File, to string) error {
 	temp, err := os.MkdirTemp(filepath.Dir(to), "."+filepath.Base(to)+"-")
@@ -197,7 +207,7 @@ func (l *loader) copyUserSpace(ctx context.Context, root userspace.Root) (usersp
 		err = l.keep(ctx, place, driverCopy, root.Dir, files)
 	}
 	if err != nil {
-		return root, "", refuse([]Finding{UserSpace.Of(sentence(err))}, nil)
+		return root, "", refuse([]Finding{notKept(err, UserSpace.Of(err.Error()))}, nil)
 	}
 	name := copyName(driverCopy, l.result.Driver, files)
 	root.Dir = filepath.Join(place, name)

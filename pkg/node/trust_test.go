@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -19,10 +20,13 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/k8sp/cuda/pkg/cuda/userspace"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/modules/signature"
 	"github.com/k8sp/cuda/pkg/share"
+	"github.com/k8sp/cuda/pkg/share/publish"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -377,6 +381,21 @@ func TestLoadWhileItIsChanged(t *testing.T) {
 			if strings.Contains(read(t, path), "evil") {
 				t.Errorf("%s: %s is what nobody has signed", name, path)
 			}
+		}
+	}
+}
+
+// TestLoadWithoutSpace for what is to be copied is not said to be damage.
+func TestLoadWithoutSpace(t *testing.T) {
+	t.Parallel()
+	for _, err := range []error{unix.ENOSPC, unix.EROFS} {
+		if got := notKept(&os.PathError{Op: "write", Path: runDir, Err: err}, Damaged.Of("x")); got.Name != NoRootPlace.Name || !strings.Contains(got.Says, err.Error()) {
+			t.Errorf("%+v", got)
+		}
+	}
+	for _, err := range []error{fmt.Errorf("x %w", publish.ErrChanged), fs.ErrNotExist, publish.Untrusted("x")} {
+		if got := notKept(err, Damaged.Of("x")); got.Name != Damaged.Name {
+			t.Errorf("%v: %+v", err, got)
 		}
 	}
 }

@@ -79,8 +79,11 @@ func DigestFile(path string) (hexDigest string, n int64, err error) {
 	return Digest(in)
 }
 
+// ErrChanged is a file that is not as it was described, which it was before.
+var ErrChanged = errors.New("changed after it was checked")
+
 // Copy copies files from one folder to another, which is there and empty. A file that
-// is not as described is an error.
+// is not as described is [ErrChanged].
 func Copy(ctx context.Context, from string, files []File, to string) error {
 	folders := []string{to}
 	for _, f := range files {
@@ -175,7 +178,7 @@ func (f File) copy(to string) error {
 		return fmt.Errorf("copy %s: %w", f.Name, err)
 	}
 	if got != f.SHA256 || n != f.Size {
-		return fmt.Errorf("%s changed after it was checked", f.From)
+		return fmt.Errorf("%s %w", f.From, ErrChanged)
 	}
 	return nil
 }
