@@ -421,6 +421,10 @@ func TestLoadTakesTheKernelsEyesOffTheShare(t *testing.T) {
 		if path := m.firmwarePath(t); !strings.HasPrefix(path, runDir+"/firmware-") {
 			t.Errorf("the host has it: %t; the search path is %q", hosts, path)
 		}
+		m.unload(t)
+		if path := m.firmwarePath(t); path != "" {
+			t.Errorf("the host has it: %t; after unload the search path is %q", hosts, path)
+		}
 	}
 	// What was set by somebody else, outside of the share, is the host's.
 	m := newMachine(t)
