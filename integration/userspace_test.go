@@ -26,7 +26,7 @@ func (c *checkout) driverRoot(t *testing.T) userspace.Root {
 	if err != nil {
 		t.Fatal(err)
 	}
-	root, err := userspace.Find(s, c.manifest(t).Driver.Version)
+	root, err := userspace.Find(s, c.manifest(t).Driver.Version, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -92,6 +92,8 @@ func buildFlags(flags *pflag.FlagSet, o *job.Options) {
 	sourceFlags(flags, o)
 	flags.StringVar(&o.Signing.Key, "signing-key", "", "`file` with the private key to sign the modules with, RSA or ECDSA in PEM")
 	flags.StringVar(&o.Signing.Certificate, "signing-cert", "", "`file` with the key's certificate")
+	flags.StringVar(&o.SignManifest.Key, "sign-manifest", "", "`file` with the private key to sign the manifests with, RSA or ECDSA in PEM, for load --trust")
+	flags.StringVar(&o.SignManifest.Certificate, "sign-manifest-cert", "", "`file` with that key's certificate (default: in the key's file)")
 	flags.StringVar(&o.UserSpace, "user-space", userspace.Compute, "`part` of the driver's libraries and programs to leave in SHARE/driver/VERSION: compute, all (with the display's), or none")
 	flags.BoolVar(&o.Debug, "debug-info", false, "keep debugging information: modules seventeen times the size")
 	flags.IntVar(&o.Jobs, "jobs", 0, "`number` of compilers that run at once (default: one a CPU that the container may use)")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/rs/zerolog"
@@ -26,6 +27,11 @@ another version than the share's is refused, and replaced with --replace.
 Where not all modules can be loaded, what was changed is changed back. Where
 something fails after that, as a device file that cannot be made, the driver stays
 loaded, and the next load goes on. builder unload changes back all of it.
+
+With --trust, only what is signed with the key of one of these certificates is loaded:
+the signature of the manifest is verified before anything it names is used, and what
+reaches the kernel are the bytes that it has the digests of. Firmware, which the kernel
+reads later by itself, is then copied to where only root writes.
 
 What would be refused in this container or by this kernel is looked for before
 anything is tried, and all of it is told at once, with the option that helps.
@@ -62,6 +68,9 @@ func newLoadCommand(io streams, options node.LoadOptions) *cobra.Command {
 		Long:  loadHelp,
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkTrust(cmd, options.Trust); err != nil {
+				return err
+			}
 			result, err := node.Load(cmd.Context(), options)
 			if err != nil {
 				return printFailure(io, err, format)
@@ -86,6 +95,8 @@ func newLoadCommand(io streams, options node.LoadOptions) *cobra.Command {
 	flags.StringVar(&options.HostShare, "host-share", "", "`folder` that the share is on the host, for the kernel to find firmware in (default: found among the mounts)")
 	flags.StringVar(&options.Dev, "dev", "", "`folder` for the device files (default: the host's /dev where it is mounted writable below the host root, else /dev)")
 	flags.StringVar(&options.CDIDir, "cdi-dir", "", "`folder` for the CDI specification (default: /etc/cdi where it is mounted, else SHARE/cdi)")
+	trustFlag(flags, &options.Trust)
+	flags.StringVar(&options.CopyTo, "copy-to", "", "`folder` of the host's, mounted at the same path, where only root writes: with --trust firmware and libraries are copied there (default: /run/cuda where it is mounted, for the firmware only)")
 	flags.BoolVar(&options.TryWithoutDevice, "try-without-device", false, "hand the modules to the kernel although this host has no NVIDIA GPU")
 	flags.BoolVar(&options.Check, "check", false, "change nothing; fail unless the driver is loaded, is the share's, and has its device files")
 	flags.BoolVar(&stay, "stay", false, "stay after loading until stopped, as the container of a DaemonSet does")
@@ -118,6 +129,19 @@ func newUnloadCommand(io streams, options node.LoadOptions) *cobra.Command {
 	cmd.Flags().StringVar(&options.CDIDir, "cdi-dir", "", "`folder` to remove a CDI specification from, too, that is not called cdi, if load wrote one there")
 	cmd.Flags().Var(&format, "output", "`format` of the result on stdout: text or json")
 	return cmd
+}
+
+func trustFlag(flags *pflag.FlagSet, value *[]string) {
+	flags.StringSliceVar(value, "trust", nil, "`files` of certificates, or folders of them: what none of these has signed (build --sign-manifest) is refused")
+}
+
+// checkTrust refuses an option that was given and names nobody, as where a shell's
+// variable was empty: it would trust everybody.
+func checkTrust(cmd *cobra.Command, trust []string) error {
+	if cmd.Flags().Changed("trust") && len(trust) == 0 {
+		return usageError(cmd, errors.New("--trust names no certificate"))
+	}
+	return nil
 }
 
 // loadFlags are those of both commands.

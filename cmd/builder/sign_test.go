@@ -92,6 +92,24 @@ var badKeys = []badInput{
 	{"a key that is not there", func(*testing.T, *fixture) []string {
 		return []string{"--signing-key", "/absent/key", "--signing-cert", signingCert}
 	}, 2, []string{"/absent/key", "mounted"}},
+	{"a key for the manifests without its certificate", func(*testing.T, *fixture) []string {
+		return []string{"--sign-manifest", signingKey}
+	}, 2, []string{"holds no X.509 certificate", signingKey}},
+	{"a key for the manifests with another's certificate", func(*testing.T, *fixture) []string {
+		return []string{"--sign-manifest", signingKey, "--sign-manifest-cert", strings.Replace(signingCert, "rsa", "p256", 1)}
+	}, 2, []string{"is not that of the key"}},
+	{"a key for the manifests that is not there", func(*testing.T, *fixture) []string {
+		return []string{"--sign-manifest", "/absent/key"}
+	}, 2, []string{"/absent/key", "mounted"}},
+	{"trust in nobody", func(_ *testing.T, f *fixture) []string {
+		return []string{"verify", "--trust", "", filepath.Join(f.share, "modules", fixtureRelease, fixtureDriver)}
+	}, 2, []string{"--trust names no certificate"}},
+	{"trust in nobody, of a load", func(*testing.T, *fixture) []string {
+		return []string{"load", "--trust="}
+	}, 2, []string{"--trust names no certificate"}},
+	{"trust in a certificate that is not there", func(_ *testing.T, f *fixture) []string {
+		return []string{"verify", "--trust", "/absent/cert", filepath.Join(f.share, "modules", fixtureRelease, fixtureDriver)}
+	}, 2, []string{"/absent/cert", "mounted"}},
 }
 
 // TestTheKeyItselfIsNotShown gives the key where a file's name belongs.
@@ -100,12 +118,15 @@ func TestTheKeyItselfIsNotShown(t *testing.T) {
 	f := newFixture(t)
 	key := read(t, signingKey)
 	environ := f.environ
-	for _, tt := range []struct{ key, cert, command string }{
-		{key, signingCert, "build"},
-		{signingKey, key, "build"},
-		{"", key, "verify"},
+	for _, tt := range []struct{ key, cert, command, manifest, trust string }{
+		{key, signingCert, "build", "", ""},
+		{signingKey, key, "build", "", ""},
+		{"", "", "build", key, ""},
+		{"", key, "verify", "", ""},
+		{"", "", "verify", "", strings.Split(key, "\n")[0]},
 	} {
-		f.environ = append(environ[:len(environ):len(environ)], "BUILDER_SIGNING_KEY="+tt.key, "BUILDER_SIGNING_CERT="+tt.cert)
+		f.environ = append(environ[:len(environ):len(environ)], "BUILDER_SIGNING_KEY="+tt.key, "BUILDER_SIGNING_CERT="+tt.cert,
+			"BUILDER_SIGN_MANIFEST="+tt.manifest, "BUILDER_TRUST="+tt.trust)
 		args := []string{tt.command}
 		if tt.command == "verify" {
 			args = append(args, t.TempDir())

@@ -20,6 +20,8 @@ kernel by its image alone:
 A folder with a driver's user-space side, SHARE/driver/VERSION, is held against
 its manifest only: it fits every kernel.
 
+With --trust, who signed the manifest is the first check.
+
 Each check is passed, failed, or not-checkable, with the mount that would help.
 
 Exit code 15 when a check fails.`
@@ -27,6 +29,7 @@ Exit code 15 when a check fails.`
 func newVerifyCommand(io streams) *cobra.Command {
 	var host job.Host
 	var certificate string
+	var trust []string
 	var strict bool
 	format := outputs[0]
 	cmd := &cobra.Command{
@@ -40,7 +43,10 @@ func newVerifyCommand(io streams) *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			checks, err := job.Verify(cmd.Context(), args[0], host, certificate)
+			if err := checkTrust(cmd, trust); err != nil {
+				return err
+			}
+			checks, err := job.Verify(cmd.Context(), args[0], host, certificate, trust)
 			if err != nil {
 				return err
 			}
@@ -54,6 +60,7 @@ func newVerifyCommand(io streams) *cobra.Command {
 	hostFlags(cmd.Flags(), &host)
 	offlineFlag(cmd.Flags(), &host.Offline)
 	cmd.Flags().StringVar(&certificate, "signing-cert", "", "`file` with the certificate of the key that signed the modules")
+	trustFlag(cmd.Flags(), &trust)
 	cmd.Flags().BoolVar(&strict, "strict", false, "make a failure of each check that cannot be made here")
 	cmd.Flags().Var(&format, "output", "`format` of the result on stdout: text or json")
 	return cmd

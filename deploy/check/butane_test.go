@@ -25,7 +25,8 @@ const systemd = "../systemd"
 // ignition is the part of an Ignition config (spec 3.4.0) that flatcar.bu uses.
 type ignition struct {
 	Storage struct {
-		Files []file
+		Files       []file
+		Directories []directory
 	}
 	Systemd struct {
 		Units []struct {
@@ -34,6 +35,8 @@ type ignition struct {
 		}
 	}
 }
+
+type directory struct{ Path string }
 
 type file struct {
 	Path     string
@@ -95,7 +98,8 @@ func TestButane(t *testing.T) {
 	}
 	for _, u := range got.Systemd.Units {
 		for _, path := range regexp.MustCompile(`/(etc/cuda|opt/bin)[a-z./-]+`).FindAllString(u.Contents, -1) {
-			if !slices.ContainsFunc(got.Storage.Files, func(f file) bool { return f.Path == path }) {
+			if !slices.ContainsFunc(got.Storage.Files, func(f file) bool { return f.Path == path }) &&
+				!slices.ContainsFunc(got.Storage.Directories, func(d directory) bool { return d.Path == path }) {
 				t.Errorf("%s names %s, which nobody installs", u.Name, path)
 			}
 		}

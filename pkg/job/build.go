@@ -7,6 +7,7 @@ import (
 
 	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/modules"
+	"github.com/k8sp/cuda/pkg/modules/signature"
 	"github.com/k8sp/cuda/pkg/share"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -32,6 +33,9 @@ type Result struct {
 	// UserSpace is the path of the manifest of the driver's user-space side,
 	// which is in a folder of its own; empty where none was asked for.
 	UserSpace string `json:"user_space"`
+
+	// unsigned is what serves once it is signed; nil where nothing is to be.
+	unsigned *modules.Found
 }
 
 func resultOf(manifest string, m modules.Manifest, reused bool) Result {
@@ -67,6 +71,8 @@ type site struct {
 	lock interface{ Check() error }
 	// scratch is this run's folder on the share, gone at its end.
 	scratch string
+	// notary signs manifests; nil where they are not to be signed.
+	notary *signature.Signer
 }
 
 // newSite refuses options that no build could make sense of.
@@ -80,10 +86,16 @@ func newSite(o Options, dry bool) (site, error) {
 	}
 	o = o.withDefaults()
 	o.Host.images = imageCache{share: s, keep: !dry}
-	if dry {
-		return site{Options: o, share: s, dry: true}, s.MayBeWritten()
+	made := site{Options: o, share: s, dry: dry}
+	if o.SignManifest != (signature.Options{}) {
+		if made.notary, err = signature.LoadDetached(o.SignManifest); err != nil {
+			return site{}, err
+		}
 	}
-	return site{Options: o, share: s}, s.Writable()
+	if dry {
+		return made, s.MayBeWritten()
+	}
+	return made, s.Writable()
 }
 
 // walk is the way of a build, and of a dry run as far as that goes.
@@ -95,6 +107,7 @@ func walk(ctx context.Context, o Options, dry bool) (said []Step, result Result,
 	if err != nil {
 		return nil, Result{}, err
 	}
+	s.warnOfWriters(ctx)
 	b := &brackets{dry: dry}
 	what, err := s.detect(b.enter(ctx, stage.Detect))
 	if err != nil {
@@ -143,14 +156,8 @@ func (s site) build(ctx context.Context, b *brackets, what setting) ([]Step, Res
 
 // make does what is left to do beside what serves.
 func (p project) make(ctx context.Context, b *brackets, served Result) ([]Step, Result, error) {
-	switch {
-	case served.Reused && p.libraries.done:
-		served.UserSpace = p.libraries.manifest()
-		return []Step{{stage.Publish, "nothing: " + served.Manifest + " serves already"}}, served, nil
-	case served.Reused:
-		said, root, err := run(ctx, b, p.site, then(then(begin(p.fetching()), p.inspecting()), p.layingOut()), nothing{})
-		served.UserSpace = root.manifest()
-		return append([]Step{{stage.Publish, "no modules: " + served.Manifest + " serves already"}}, said...), served, err
+	if served.Reused {
+		return p.reuse(ctx, b, served)
 	}
 	unpacked := then(begin(p.fetching()), p.unpacking())
 	prepared := then(then(unpacked, p.checkingOut()), p.preparing())
@@ -158,6 +165,27 @@ func (p project) make(ctx context.Context, b *brackets, served Result) ([]Step, 
 	// What can fail comes before anything is published, and the modules come last:
 	// who finds their manifest finds all.
 	return run(ctx, b, p.site, then(then(described, p.layingOutBeside()), p.publishing()), nothing{})
+}
+
+// reuse does what is left to do where modules serve that are there.
+func (p project) reuse(ctx context.Context, b *brackets, served Result) (said []Step, result Result, err error) {
+	libraries, does := p.libraries, "nothing: "
+	if served.unsigned != nil || !libraries.done {
+		does = "no modules: "
+	}
+	said = []Step{{stage.Publish, does + served.Manifest + " serves already"}}
+	if !libraries.done {
+		var more []Step
+		more, libraries, err = run(ctx, b, p.site, then(then(begin(p.fetching()), p.inspecting()), p.layingOut()), nothing{})
+		said = append(said, more...)
+	}
+	served.UserSpace = libraries.manifest()
+	if err == nil && served.unsigned != nil {
+		var more []Step
+		more, _, err = run(ctx, b, p.site, begin(p.signingEarlier(*served.unsigned)), nothing{})
+		said = append(said, more...)
+	}
+	return said, served, err
 }
 
 // run plans the steps of a build and, unless the run is dry, does them.

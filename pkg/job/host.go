@@ -140,13 +140,26 @@ func captureTo(ctx context.Context, hostRoot string, w io.Writer, compress bool)
 }
 
 // Verify holds a published folder against its manifest and against a host or a
-// kernel. Signatures are verified where the file of a certificate is named.
-// A folder with a driver's user-space side is held against its manifest only.
-func Verify(ctx context.Context, dir string, h Host, certificate string) ([]modules.Check, error) {
+// kernel. The modules' signatures are verified where the file of a certificate is
+// named, and the manifest's where those of certificates are that are trusted, or
+// folders of them ([signature.ReadTrust]). A folder with a driver's user-space side is
+// held against its manifest only.
+func Verify(ctx context.Context, dir string, h Host, certificate string, trusted []string) ([]modules.Check, error) {
 	if found, err := publish.Find(dir); err == nil {
 		dir = found // else it is told what is wrong with it
 	}
-	if checks, found := verifyUserSpace(dir); found {
+	var trust publish.Trust
+	if len(trusted) > 0 {
+		t, err := signature.ReadTrust(trusted, dir)
+		if errors.As(err, new(*publish.UntrustedError)) {
+			return nil, stage.Wrap(stage.Check, err, "nobody is trusted", "name valid certificates with --trust")
+		}
+		if err != nil {
+			return nil, err
+		}
+		trust = t.Verify
+	}
+	if checks, found := verifyUserSpace(dir, trust); found {
 		return checks, nil
 	}
 	var cert *x509.Certificate
@@ -160,13 +173,17 @@ func Verify(ctx context.Context, dir string, h Host, certificate string) ([]modu
 	if err != nil {
 		return nil, err
 	}
-	return modules.Verify(dir, t, cert)
+	return modules.Verify(dir, t, cert, trust)
 }
 
 // verifyUserSpace holds a driver's user-space side against its manifest. It
 // fits every kernel; found is false where the folder holds none.
-func verifyUserSpace(dir string) (checks []modules.Check, found bool) {
-	_, findings, err := userspace.Verify(dir)
+func verifyUserSpace(dir string, trust publish.Trust) (checks []modules.Check, found bool) {
+	_, findings, err := userspace.Verify(dir, trust)
+	checks, untrusted := modules.CheckTrust(trust, err)
+	if untrusted {
+		_, findings, err = userspace.Verify(dir, nil)
+	}
 	if err != nil {
 		return nil, false
 	}

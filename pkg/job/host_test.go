@@ -71,7 +71,7 @@ func TestVerify(t *testing.T) {
 	o := f.mustBuild(t)
 	failed := func(manifest string) (names []string) {
 		t.Helper()
-		checks, err := Verify(t.Context(), filepath.Dir(manifest), Host{Root: f.host}, "")
+		checks, err := Verify(t.Context(), filepath.Dir(manifest), Host{Root: f.host}, "", nil)
 		if err != nil || len(checks) == 0 {
 			t.Fatalf("%+v, %v", checks, err)
 		}
@@ -98,10 +98,10 @@ func TestVerify(t *testing.T) {
 	if got := failed(o.Manifest); len(got) == 0 {
 		t.Error("modules for a kernel of another config pass")
 	}
-	if _, err := Verify(t.Context(), filepath.Dir(o.Manifest), Host{Root: f.host}, f.source); err == nil {
+	if _, err := Verify(t.Context(), filepath.Dir(o.Manifest), Host{Root: f.host}, f.source, nil); err == nil {
 		t.Error("a folder is taken for a certificate")
 	}
-	if _, err := Verify(t.Context(), filepath.Dir(o.Manifest), Host{Root: filepath.Join(f.host, "absent")}, ""); stage.ExitCode(err) != 10 {
+	if _, err := Verify(t.Context(), filepath.Dir(o.Manifest), Host{Root: filepath.Join(f.host, "absent")}, "", nil); stage.ExitCode(err) != 10 {
 		t.Errorf("of no host: %v", err)
 	}
 }

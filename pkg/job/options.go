@@ -54,6 +54,9 @@ type Options struct {
 	// Signing names the key to sign the modules with; its zero value signs
 	// nothing.
 	Signing signature.Options
+	// SignManifest names the key to sign the manifests with, that of the modules and
+	// that of the user-space side; its zero value leaves them unsigned.
+	SignManifest signature.Options
 	// UserSpace is the part of the driver's user-space side to lay out beside
 	// the modules: userspace.Compute, All or None; empty is Compute.
 	UserSpace string

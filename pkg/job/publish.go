@@ -63,6 +63,7 @@ func (p project) publish(ctx context.Context, in laidOut) (Result, error) {
 	}
 	path, err := modules.Publish(ctx, modules.PublishOptions{
 		Share: p.share, Scratch: p.scratch, Dir: in.built.Dir, Firmware: in.firmware, Exports: p.target.Exports, Manifest: in.manifest,
+		Sign: p.signManifest(),
 	})
 	if err != nil {
 		return Result{}, err
@@ -73,6 +74,7 @@ func (p project) publish(ctx context.Context, in laidOut) (Result, error) {
 	for _, f := range in.manifest.Firmware {
 		zerolog.Ctx(ctx).Info().Str("file", f.Name).Int64("bytes", f.Size).Msg("firmware")
 	}
+	p.saySigned(ctx, path)
 	result := resultOf(path, in.manifest, false)
 	result.UserSpace = in.libraries.manifest()
 	return result, nil

@@ -78,7 +78,16 @@ func (p project) listInputs() (map[string]string, error) {
 // again and would not do.
 func (p project) findEarlier(ctx context.Context) (Result, error) {
 	log := zerolog.Ctx(ctx)
-	found, err := modules.Find(p.share, p.target.Release.Full, p.pkg.Version)
+	found, err := modules.Find(p.share, p.target.Release.Full, p.pkg.Version, p.ownTrust())
+	unsigned := errors.As(err, new(*publish.UntrustedError))
+	if unsigned {
+		log.Info().Err(err).Msg("an earlier result is not signed with this key")
+		if who := p.writers(); who != "" {
+			log.Info().Str("why", who).Msg("whoever that is may have put anything in its place, so it is not signed as it is: building again")
+			return Result{}, nil
+		}
+		found, err = modules.Find(p.share, p.target.Release.Full, p.pkg.Version, nil)
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return Result{}, nil
@@ -111,7 +120,11 @@ func (p project) findEarlier(ctx context.Context) (Result, error) {
 	}
 	log.Info().Str("manifest", found.Path()).Int("modules", len(found.Manifest.Modules)).
 		Msg("the modules are already there: every digest is right and this kernel would accept them, nothing to build")
-	return resultOf(found.Path(), found.Manifest, true), nil
+	result := resultOf(found.Path(), found.Manifest, true)
+	if unsigned {
+		result.unsigned = &found
+	}
+	return result, nil
 }
 
 // differences are in what an earlier result is another than this build's, by the

@@ -15,6 +15,7 @@ import (
 	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/cuda/userspace"
 	"github.com/k8sp/cuda/pkg/share"
+	"github.com/k8sp/cuda/pkg/share/publish"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -49,8 +50,10 @@ func (p project) findLibraries(ctx context.Context) libraries {
 		return libraries{done: true}
 	}
 	log := zerolog.Ctx(ctx)
-	root, m, err := userspace.Published(p.share, p.pkg.Version)
+	root, m, err := userspace.Published(p.share, p.pkg.Version, p.ownTrust())
 	switch {
+	case errors.As(err, new(*publish.UntrustedError)):
+		log.Info().Err(err).Msg("the driver's user-space side is not signed with this key, laying it out again")
 	case errors.Is(err, fs.ErrNotExist):
 		log.Debug().Err(err).Msg("the driver's user-space side is not laid out, or not whole")
 	case err != nil:
@@ -150,7 +153,10 @@ func (p project) layOut(ctx context.Context, u unpacked) (libraries, error) {
 		return libraries{}, err
 	}
 	root, err := userspace.Publish(ctx, userspace.Options{
-		Share: p.share, Scratch: p.scratch, Package: u.pkg, Digest: p.digest, Choice: u.toLayOut,
+		Share: p.share, Scratch: p.scratch, Package: u.pkg, Digest: p.digest, Choice: u.toLayOut, Sign: p.signManifest(),
 	})
+	if err == nil {
+		p.saySigned(ctx, filepath.Join(root.Dir, userspace.ManifestFile))
+	}
 	return libraries{root: root, done: true}, err
 }

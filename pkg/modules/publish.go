@@ -33,6 +33,8 @@ type PublishOptions struct {
 	Exports kernel.Exports
 	// Manifest is what to publish with; [Manifest.Exports] is filled in.
 	Manifest Manifest
+	// Sign signs the manifest; nil leaves it unsigned.
+	Sign publish.Sign
 
 	// step is called before each change that others can see, for the test
 	// that crashes there.
@@ -69,7 +71,7 @@ func (o PublishOptions) publish(ctx context.Context) (string, error) {
 		return "", err
 	}
 	folder := publish.Folder{
-		Share: o.Share, Scratch: o.Scratch, Link: link, Index: ManifestFile, Text: text, Step: o.step,
+		Share: o.Share, Scratch: o.Scratch, Link: link, Index: ManifestFile, Text: text, Sign: o.Sign, Step: o.step,
 	}
 	if err := o.Manifest.checkNames(); err != nil {
 		return "", err
@@ -90,6 +92,30 @@ func (o PublishOptions) publish(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return filepath.Join(link, ManifestFile), nil
+}
+
+// Republish signs a result that [Find] found and publishes it so, in a folder of its
+// own whose files are those of the other where the file system has hard links. Whoever
+// calls it vouches for what is there, and holds the share's lock. Errors are of the
+// publish stage.
+func Republish(ctx context.Context, s *share.Share, scratch string, found Found, sign publish.Sign) error {
+	return publish.Explain(ctx, s, found.republish(ctx, s, scratch, sign), "the modules could not be signed and left in the share, where earlier results are as they were",
+		"look at the cause, and run again")
+}
+
+func (f Found) republish(ctx context.Context, s *share.Share, scratch string, sign publish.Sign) error {
+	text, err := f.Manifest.Encode()
+	if err != nil {
+		return err
+	}
+	folder := publish.Folder{Share: s, Scratch: scratch, Link: f.Link, Index: ManifestFile, Text: text, Sign: sign}
+	for _, file := range f.Manifest.files() {
+		p := file.published()
+		p.From = filepath.Join(f.Dir, filepath.FromSlash(file.Name))
+		p.Twins = []string{p.From}
+		folder.Files = append(folder.Files, p)
+	}
+	return folder.Publish(ctx)
 }
 
 // DescribeFirmware lists files for [Manifest.Firmware] and returns where each

@@ -73,7 +73,7 @@ func scratchOf(t *testing.T, s *share.Share) string {
 
 // published is what [Find] finds, and the manifest's path.
 func published(s *share.Share, release, version string) (Manifest, string, error) {
-	f, err := Find(s, release, version)
+	f, err := Find(s, release, version, nil)
 	if err != nil {
 		return Manifest{}, "", err
 	}
@@ -307,7 +307,7 @@ func TestVerifyFirmware(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(link(s), "firmware/nvidia", version, "gsp_ga10x.bin"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	checks, err := Verify(led(t, s), target(t), nil)
+	checks, err := Verify(led(t, s), target(t), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -452,7 +452,7 @@ func between(t *testing.T, s *share.Share, f func() error) (Found, error) {
 	t.Helper()
 	called := false
 	return find(s, release, version, func(dir string) (Manifest, error) {
-		m, err := readManifest(dir)
+		m, err := readManifest(dir, nil)
 		if !called {
 			called = true
 			if err := f(); err != nil {
@@ -568,7 +568,7 @@ func TestPublishInterrupted(t *testing.T) {
 func TestVerify(t *testing.T) {
 	s, o := shelf(t)
 	mustPublish(t, o)
-	checks, err := Verify(led(t, s), target(t), nil)
+	checks, err := Verify(led(t, s), target(t), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -584,7 +584,7 @@ func TestVerify(t *testing.T) {
 	}
 	tomorrow := target(t)
 	tomorrow.Release.Full = "6.1.193-coreos"
-	checks, err = Verify(led(t, s), tomorrow, nil)
+	checks, err = Verify(led(t, s), tomorrow, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -594,12 +594,12 @@ func TestVerify(t *testing.T) {
 
 func TestVerifyNothing(t *testing.T) {
 	dir := t.TempDir()
-	_, err := Verify(dir, target(t), nil)
+	_, err := Verify(dir, target(t), nil, nil)
 	failure(t, err, 15, "holds no manifest.json", "SHARE/modules/REL/VER")
 	if err := os.WriteFile(filepath.Join(dir, ManifestFile), []byte("{}"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	_, err = Verify(dir, target(t), nil)
+	_, err = Verify(dir, target(t), nil, nil)
 	failure(t, err, 15, "cannot be read", "Publish again")
 }
 

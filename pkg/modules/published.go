@@ -1,6 +1,7 @@
 package modules
 
 import (
+	"bytes"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -37,11 +38,12 @@ func (f Found) Replaced() bool {
 
 // Find finds what [Publish] left for a release and driver version. Every file
 // is read and held against the manifest; an error means that the result is not
-// to be used, fs.ErrNotExist that there is none. Whoever does not hold the
-// share's lock may have the result replaced while it is read, and is given the
-// one that took its place.
-func Find(s *share.Share, release, version string) (Found, error) {
-	return find(s, release, version, readManifest)
+// to be used, fs.ErrNotExist that there is none. Where trust is not nil, nothing of
+// it is looked at that nobody trusted has signed, and a [publish.UntrustedError] says
+// why. Whoever does not hold the share's lock may have the result replaced while it is
+// read, and is given the one that took its place.
+func Find(s *share.Share, release, version string, trust publish.Trust) (Found, error) {
+	return find(s, release, version, func(dir string) (Manifest, error) { return readManifest(dir, trust) })
 }
 
 func find(s *share.Share, release, version string, read func(dir string) (Manifest, error)) (Found, error) {
@@ -114,15 +116,14 @@ func (m Manifest) whole(dir string) error {
 	return nil
 }
 
-func readManifest(dir string) (Manifest, error) {
-	f, err := beneath.Open(filepath.Join(dir, ManifestFile))
+func readManifest(dir string, trust publish.Trust) (Manifest, error) {
+	text, err := publish.ReadIndex(dir, ManifestFile, maxManifest, trust)
 	if err != nil {
 		return Manifest{}, err
 	}
-	defer f.Close()
-	m, err := ParseManifest(f)
+	m, err := ParseManifest(bytes.NewReader(text))
 	if err != nil {
-		return Manifest{}, fmt.Errorf("%s: %w", f.Name(), err)
+		return Manifest{}, fmt.Errorf("%s: %w", filepath.Join(dir, ManifestFile), err)
 	}
 	return m, nil
 }
@@ -135,11 +136,16 @@ func describeFile(path string) (File, error) {
 
 // Verify holds a published folder against a kernel: tomorrow's, or a node's.
 // Its findings are those of the gate, and before them, as the check "intact",
-// whether each file is still the one that was published. Signatures are held
-// against cert, where it is not nil. Its error is of the check stage, and means
-// that the folder could not be judged at all.
-func Verify(dir string, target kernel.Target, cert *x509.Certificate) ([]Check, error) {
-	m, err := readManifest(dir)
+// whether each file is still the one that was published. Signatures of the modules
+// are held against cert, where it is not nil, and that of the manifest, as the check
+// [TrustedCheck] that comes first, where trust is not nil. Its error is of the check
+// stage, and means that the folder could not be judged at all.
+func Verify(dir string, target kernel.Target, cert *x509.Certificate, trust publish.Trust) ([]Check, error) {
+	m, err := readManifest(dir, trust)
+	checks, untrusted := CheckTrust(trust, err)
+	if untrusted {
+		m, err = readManifest(dir, nil)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, stage.Wrap(stage.Check, err, fmt.Sprintf("%s holds no %s, so there is nothing to verify", dir, ManifestFile),
 			"name a folder that builder published: SHARE/modules/REL/VER")
@@ -147,7 +153,6 @@ func Verify(dir string, target kernel.Target, cert *x509.Certificate) ([]Check, 
 	if err != nil {
 		return nil, stage.Wrap(stage.Check, err, fmt.Sprintf("the manifest in %s cannot be read", dir), "publish again with this builder")
 	}
-	var checks []Check
 	for _, e := range m.Modules {
 		checks = append(checks, intactCheck(dir, e.file(), e.Name))
 	}
@@ -156,6 +161,25 @@ func Verify(dir string, target kernel.Target, cert *x509.Certificate) ([]Check, 
 	}
 	findings, err := m.Gate(dir, target, cert)
 	return append(checks, findings...), err
+}
+
+// TrustedCheck is the name of the check whether somebody who is trusted has signed a
+// manifest.
+const TrustedCheck = "trusted"
+
+// CheckTrust is what reading a manifest that is to be signed came to, as a finding;
+// none where nobody asked, or for another error than a [publish.UntrustedError].
+func CheckTrust(trust publish.Trust, err error) (checks []Check, untrusted bool) {
+	var why *publish.UntrustedError
+	untrusted = errors.As(err, &why)
+	c := Check{Name: TrustedCheck, Kind: PolicyCheck, Verdict: Passed}
+	switch {
+	case trust == nil || err != nil && !untrusted:
+		return nil, false
+	case untrusted:
+		c.Verdict, c.Detail = Failed, why.Reason
+	}
+	return []Check{c}, untrusted
 }
 
 // Gate holds the manifest's modules, which are in dir, against a kernel:

@@ -23,7 +23,7 @@ func (l *loader) assume() []entry {
 	}
 	var list []change
 	now := live.ReadFirmware(l.host, l.own).Path
-	if isFirmware(l.release, now) && l.journal.firmware() == "" {
+	if (isFirmware(l.release, now) || isCopy(now)) && l.journal.firmware() == "" {
 		list = append(list, firmwarePath{now, kernelsFirmware(l.host)})
 	}
 	for _, m := range l.state.Driver() {
@@ -55,7 +55,7 @@ func (l *loader) isShares(loaded string) bool {
 	if broughtBy(l.host) != "" {
 		return false
 	}
-	found, err := modules.Find(l.share, l.release, loaded)
+	found, err := modules.Find(l.share, l.release, loaded, l.trust)
 	if err != nil {
 		return false
 	}

@@ -57,7 +57,7 @@ func (c inTreeModule) beyond(l *loader) string {
 }
 
 func (c firmwarePath) beyond(l *loader) string {
-	if isFirmware(l.release, c.Path) {
+	if isFirmware(l.release, c.Path) || isCopy(c.Path) {
 		return ""
 	}
 	return fmt.Sprintf("the record has %.255q for the firmware's folder, where no share has firmware for this kernel: the kernel's search path stays as it is", c.Path)
@@ -99,6 +99,15 @@ func isFirmware(release, name string) bool {
 	}
 	dir, of := path.Split(path.Clean(dir))
 	return versionName.MatchString(of) && strings.HasSuffix(path.Clean(dir), "/modules/"+release)
+}
+
+// copiedFirmware is what [copyName] makes for firmware.
+var copiedFirmware = regexp.MustCompile(`^` + firmwareCopy + `-[0-9][0-9.]*-[0-9a-f]{12}$`)
+
+// isCopy says whether a path is that of a copy of a share's firmware, as
+// [insertion.lookAtFirmware] sets it where it is said whose is trusted.
+func isCopy(name string) bool {
+	return path.IsAbs(name) && path.Clean(name) == name && copiedFirmware.MatchString(path.Base(name))
 }
 
 // firmwareBefore is the search path for firmware that may be set in the place of

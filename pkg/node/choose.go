@@ -52,11 +52,17 @@ func (l *loader) choose(ctx context.Context) ([]Finding, error) {
 		}
 		return []Finding{NotBuilt.Of(l.release, cmp.Or(strings.Join(releases, ", "), "none at all"))}, nil
 	}
-	if l.found, err = modules.Find(l.share, l.release, l.version); err != nil {
+	if l.found, err = modules.Find(l.share, l.release, l.version, l.trust); err != nil {
+		if errors.As(err, new(*publish.UntrustedError)) {
+			return []Finding{Untrusted.Of(err.Error())}, nil
+		}
 		if errors.As(err, new(*publish.SchemaError)) {
 			return []Finding{Foreign.Of(err.Error())}, nil
 		}
 		return []Finding{Damaged.Of(err.Error())}, nil
+	}
+	if l.trust != nil {
+		zerolog.Ctx(ctx).Info().Str("manifest", l.found.Path()).Msg("signed by somebody who is trusted")
 	}
 	l.result.Manifest, l.result.Driver = filepath.Join(l.found.Link, modules.ManifestFile), l.version
 	return nil, nil

@@ -11,7 +11,9 @@
 //
 // The journal is kept where only the host's root writes, and of what it has no more is
 // undone than Load can have done: the share, and so all that is in it, is somebody
-// else's.
+// else's. Where it is said whose results are to be loaded (trust.go), nothing of the
+// share is believed that these have not signed, and what is read again later than it was
+// verified is copied to where only root writes.
 //
 // What the kernel has now, and the system calls by which that changes, is in
 // pkg/node/live; the device files are in pkg/node/devices, and how containers get

@@ -16,6 +16,7 @@ import (
 	"github.com/k8sp/cuda/pkg/node/cdi"
 	"github.com/k8sp/cuda/pkg/node/devices"
 	"github.com/k8sp/cuda/pkg/node/live"
+	"github.com/k8sp/cuda/pkg/share/publish"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -141,8 +142,11 @@ func (l *loader) mayUse(plan []devices.File) error {
 // modules before they are loaded: one of another version talks to none of them.
 // That there is none stops nothing: a container may bring its own.
 func (l *loader) lookAtUserSpace() []Finding {
-	root, err := userspace.Find(l.share, l.version)
+	root, err := userspace.Find(l.share, l.version, l.trust)
+	var untrusted *publish.UntrustedError
 	switch {
+	case errors.As(err, &untrusted):
+		return []Finding{UntrustedRoot.Of(untrusted.Reason)}
 	case err == nil:
 		l.userSpace = root
 	case !errors.Is(err, fs.ErrNotExist):
@@ -158,7 +162,7 @@ func (l *loader) findUserSpace(ctx context.Context) userspace.Root {
 	log := zerolog.Ctx(ctx)
 	root, err := l.userSpace, error(nil)
 	if root.Dir == "" {
-		root, err = userspace.Find(l.share, l.result.Driver)
+		root, err = userspace.Find(l.share, l.result.Driver, l.trust)
 	}
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
@@ -179,7 +183,17 @@ func (l *loader) findUserSpace(ctx context.Context) userspace.Root {
 // have no use for it: then what prevents it is only said.
 func (l *loader) specify(ctx context.Context, root userspace.Root, plan []devices.File) error {
 	log := zerolog.Ctx(ctx)
-	hostDir, found := l.rootOnHost(ctx, root)
+	hostDir, found := "", (*Finding)(nil)
+	if l.trust != nil && root.Dir != l.host.Dir() {
+		var err error
+		if root, hostDir, err = l.copyUserSpace(ctx, root); err != nil {
+			return err
+		}
+		l.result.UserSpace = root.Dir
+	}
+	if hostDir == "" {
+		hostDir, found = l.rootOnHost(ctx, root)
+	}
 	if found != nil {
 		log.Warn().Str("next", found.Do).Msg("no CDI specification: where the share lies on the host is not to be seen")
 		return nil

@@ -23,7 +23,9 @@ func (i *insertion) lookAtFirmware(ctx context.Context) []Finding {
 	somewhere := func(name string) bool {
 		return i.firmware.On(name) || i.firmware.Path != "" && i.host.Exists(filepath.Join(i.firmware.Path, name))
 	}
-	files = slices.DeleteFunc(files, somewhere)
+	if !i.mistrusts(i.firmware.Path) {
+		files = slices.DeleteFunc(files, somewhere)
+	}
 	if len(files) == 0 {
 		return nil
 	}
@@ -36,9 +38,15 @@ func (i *insertion) lookAtFirmware(ctx context.Context) []Finding {
 		return nil
 	}
 	path, sure, finding := i.hostPath(dir)
+	if i.trust != nil {
+		sure = true
+		if i.place, path, finding = i.rootPlace(); finding == nil {
+			path = filepath.Join(path, copyName(firmwareCopy, i.version, firmwareFiles(i.found.Manifest)))
+		}
+	}
 	var found Finding
 	switch {
-	case i.firmwareIsSet(i.firmware):
+	case i.trust == nil && i.firmwareIsSet(i.firmware):
 		return nil
 	case finding != nil:
 		found = *finding
@@ -58,9 +66,20 @@ func (i *insertion) lookAtFirmware(ctx context.Context) []Finding {
 	if i.needsFirmware() {
 		return []Finding{found}
 	}
+	i.place = ""
 	zerolog.Ctx(ctx).Warn().Str("why", found.Says).Str("next", found.Do).
 		Msg("the kernel is not told where firmware is, which this host's GPUs do not need")
 	return nil
+}
+
+// mistrusts says whether the kernel looks for firmware in what nobody vouches for: the
+// share, as an earlier load had it. There it looks first, whatever is in its own folders.
+func (i *insertion) mistrusts(path string) bool {
+	if i.trust == nil || path == "" {
+		return false
+	}
+	share, _, none := i.hostPath(i.share.Dir())
+	return path == i.journal.firmware() || none == nil && (path == share || strings.HasPrefix(path, strings.TrimSuffix(share, "/")+"/"))
 }
 
 // needsFirmware says whether a GPU of this host would not start without it: the
@@ -81,6 +100,12 @@ func (l *loader) firmwareIsSet(now live.Firmware) bool {
 
 // setFirmware has the kernel look for firmware where it was decided to.
 func (i *insertion) setFirmware(ctx context.Context) error {
+	if i.place != "" {
+		from := filepath.Join(i.found.Dir, modules.FirmwareDir)
+		if err := i.keep(ctx, i.place, firmwareCopy, from, firmwareFiles(i.found.Manifest)); err != nil {
+			return refuse([]Finding{notKept(err, i.damaged(err))}, nil)
+		}
+	}
 	now := i.firmware.Path
 	if i.path != "" {
 		now = i.path
@@ -92,7 +117,7 @@ func (i *insertion) setFirmware(ctx context.Context) error {
 		if err != nil {
 			return refuse([]Finding{ReadOnlySys.Of()}, err)
 		}
-		zerolog.Ctx(ctx).Info().Str("path", i.path).Str("before", i.firmware.Path).Msg("the kernel looks for firmware in the share")
+		zerolog.Ctx(ctx).Info().Str("path", i.path).Str("before", i.firmware.Path).Msg("the kernel looks for firmware there")
 	}
 	if now == i.journal.firmware() {
 		i.result.Firmware = now // and else it is somebody else's
@@ -109,11 +134,11 @@ func (l *loader) remindOfFirmware(ctx context.Context) {
 		return
 	}
 	i := insertion{loader: l, entries: l.wanted, firmware: live.ReadFirmware(l.host, l.own)}
-	if l.firmwareIsSet(i.firmware) {
+	if l.trust == nil && l.firmwareIsSet(i.firmware) {
 		l.result.Firmware = i.firmware.Path
 		return
 	}
-	if _, sure, _ := l.hostPath(l.found.Link); !sure {
+	if _, sure, _ := l.hostPath(l.found.Link); !sure && l.trust == nil {
 		return
 	}
 	found := i.lookAtFirmware(ctx)

@@ -26,8 +26,10 @@ type insertion struct {
 	inTree   map[string][]string // of the kernel's own, by the entry that they are loaded before
 	entries  []modules.Entry     // of the driver
 	firmware live.Firmware
-	// path is what the search path for firmware is to be; empty leaves it.
+	// path is what the search path for firmware is to be; empty leaves it. place is
+	// where firmware is copied to before; empty where it is not.
 	path   string
+	place  string
 	values map[string]string // of parameters, by module
 }
 
@@ -152,7 +154,11 @@ func (i *insertion) lookAtTree(ctx context.Context) []Finding {
 // gate holds the modules against the kernel as it is now. What cannot be told
 // of it stops nothing: the kernel looks again.
 func (i *insertion) gate(ctx context.Context) []Finding {
-	target, err := kernel.Detect(ctx, i.host, kernel.DetectOptions{Cache: i.share.Exports()})
+	cache := i.share.Exports()
+	if i.trust != nil {
+		cache = "" // nobody vouches for it
+	}
+	target, err := kernel.Detect(ctx, i.host, kernel.DetectOptions{Cache: cache})
 	if err != nil {
 		zerolog.Ctx(ctx).Warn().Err(err).Msg("too little is to be seen of the running kernel to hold the modules against it; their digests are right, and the kernel will look at them itself")
 		return nil

@@ -19,6 +19,7 @@ import (
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/node/live"
 	"github.com/k8sp/cuda/pkg/share"
+	"github.com/k8sp/cuda/pkg/share/publish"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -50,6 +51,13 @@ type LoadOptions struct {
 	CDIDir string
 	// TryWithoutDevice hands modules to the kernel although there is no GPU.
 	TryWithoutDevice bool
+	// Trust names files of certificates, or folders of them: what none of these has
+	// signed is not loaded. Empty loads anybody's.
+	Trust []string
+	// CopyTo is a folder of the host's, where only root writes, to which firmware and
+	// the user-space side are copied that Trust has verified; empty copies the
+	// firmware to /run/cuda.
+	CopyTo string
 	// Check changes nothing, and fails where a load would have anything to do.
 	Check bool
 	// Kernel takes the modules; nil is the running one.
@@ -112,6 +120,9 @@ type loader struct {
 	journal   *journal
 	gpus      []kernel.PCIDevice
 
+	// trust is that in Trust; nil where there is none.
+	trust publish.Trust
+
 	// What is to be loaded.
 	version string
 	found   modules.Found
@@ -168,7 +179,7 @@ func newLoader(ctx context.Context, o LoadOptions) (*loader, func(), error) {
 		o.files = hostFiles{}
 	}
 	// What is recorded is for a run that may be started in another folder.
-	for _, dir := range []*string{&o.CDIDir, &o.Dev} {
+	for _, dir := range []*string{&o.CDIDir, &o.Dev, &o.CopyTo} {
 		if *dir == "" {
 			continue
 		}
@@ -259,6 +270,9 @@ func (l *loader) devFolder() string {
 
 // bring has the driver be there.
 func (l *loader) bring(ctx context.Context) error {
+	if err := l.readTrust(); err != nil {
+		return err
+	}
 	found, err := l.choose(ctx)
 	if err != nil {
 		return err
@@ -271,6 +285,7 @@ func (l *loader) bring(ctx context.Context) error {
 		found = append(found, l.access.modules(required)...)
 		return refuse(append(found, l.lookAtGPUs()...), nil)
 	}
+	l.warnOfWriters(ctx)
 	if l.wanted, err = l.chosen(); err != nil {
 		return err
 	}

@@ -29,6 +29,8 @@ var (
 		"name one of these with --driver-version, or build it"}
 	Damaged = Refusal{"damaged", "the published modules are not what was published: %s",
 		"build again, and find out what writes to the share"}
+	Untrusted = Refusal{"untrusted", "nobody who is trusted has signed the published modules: %s",
+		"build with --sign-manifest and a key whose certificate --trust names, and find out what writes to the share"}
 	OtherHost = Refusal{"other-host", "the host root is of kernel %s, and the kernel that runs here is %s",
 		"mount the root of this very host, -v /:/host:ro"}
 	NoModules = Refusal{"no-modules", "this kernel, %s, was built without loadable modules (CONFIG_MODULES)",
@@ -61,6 +63,8 @@ var (
 		"add --device-cgroup-rule 'c *:* rmw' to docker run, or --privileged; or load from a container with the host's -v /dev:/dev for others to use"}
 	UserSpace = Refusal{"user-space", "the share's user-space side of this driver is not what was published: %s",
 		"build again, and find out what writes to the share"}
+	NoRootPlace = Refusal{"root-place", "what is read again after it was verified, such as firmware, has no place that only root writes: %s",
+		"add -v /run/cuda:/run/cuda to docker run, or name another folder of the host's with --copy-to"}
 	NoFirmware = Refusal{"no-firmware", "the GPU's firmware, %s, is neither beside the modules nor in the host's /lib/firmware",
 		"build again: that publishes the firmware of the driver package beside the modules"}
 	NoHostShare = Refusal{"host-share", "the kernel looks for firmware by the host's paths, and where the share lies on the host is not to be seen",
@@ -91,6 +95,12 @@ var (
 // builder has published.
 var Foreign = Refusal{Damaged.Name, "the published modules are of another builder's format: %s", "build again with this builder, and load that"}
 
+// UntrustedRoot is [Untrusted] of the driver's user-space side.
+var UntrustedRoot = Refusal{Untrusted.Name, "nobody who is trusted has signed the share's user-space side of this driver: %s", Untrusted.Do}
+
+// NobodyTrusted is [Untrusted] where nothing in the share could be.
+var NobodyTrusted = Refusal{Untrusted.Name, "there is nobody whose signature would be trusted: %s", "name certificates that are not in the share with --trust"}
+
 // Anew is [Damaged] where nothing is wrong with the share: a build has replaced
 // the modules since they were chosen.
 var Anew = Refusal{Damaged.Name, "the modules were published anew meanwhile", "load again"}
@@ -102,9 +112,9 @@ var Unread = Refusal{NotUndone.Name, "not all that load did on this host could b
 // Refusals lists all of them in the order in which they are told.
 func Refusals() []Refusal {
 	return []Refusal{
-		NoDevice, NotBuilt, NoVersion, Damaged, OtherHost, NoModules, Disabled, Blacklisted, Rootless, NoCapability, Seccomp,
+		NoDevice, NotBuilt, NoVersion, Damaged, Untrusted, OtherHost, NoModules, Disabled, Blacklisted, Rootless, NoCapability, Seccomp,
 		HeldDevice, NotServed, Unaccepted, Unsigned, NoTree, ReadOnlyDev, NoMknod, DeviceCgroup,
-		UserSpace, NoFirmware, NoHostShare, LongPath, ReadOnlySys, OtherVersion, OtherBuild, NotLoaded, InUse, HostDriver, NoUnload, NotUndone, Refused,
+		UserSpace, NoRootPlace, NoFirmware, NoHostShare, LongPath, ReadOnlySys, OtherVersion, OtherBuild, NotLoaded, InUse, HostDriver, NoUnload, NotUndone, Refused,
 	}
 }
 

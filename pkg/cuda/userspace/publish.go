@@ -32,6 +32,8 @@ type Options struct {
 	Digest  string
 	// Choice is what to take of it.
 	Choice Choice
+	// Sign signs the manifest; nil leaves it unsigned.
+	Sign publish.Sign
 }
 
 // Publish leaves a choice of a package's files in SHARE/driver/VERSION, all at
@@ -68,7 +70,7 @@ func (o Options) publish(ctx context.Context) (Root, error) {
 	if m.Links, err = withSonames(ctx, m.Links, o.Choice.Files, paths); err != nil {
 		return Root{}, err
 	}
-	folder := publish.Folder{Share: o.Share, Scratch: o.Scratch, Link: link, Index: ManifestFile}
+	folder := publish.Folder{Share: o.Share, Scratch: o.Scratch, Link: link, Index: ManifestFile, Sign: o.Sign}
 	if folder.Text, err = m.Encode(); err != nil {
 		return Root{}, err
 	}

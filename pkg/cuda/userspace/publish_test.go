@@ -166,7 +166,7 @@ func TestPublish(t *testing.T) {
 			if diff := cmp.Diff(before, tree(t, filepath.Dir(o.Package.Path))); diff != "" {
 				t.Errorf("the package was changed: %s", diff)
 			}
-			found, err := Find(o.Share, version)
+			found, err := Find(o.Share, version, nil)
 			if diff := cmp.Diff(r, found); err != nil || diff != "" {
 				t.Errorf("%v %s", err, diff)
 			}
@@ -207,7 +207,7 @@ func TestPublishOfAThinnedFolder(t *testing.T) {
 		t.Error(diff)
 	}
 	lay(t, o)
-	_, err := Find(o.Share, version)
+	_, err := Find(o.Share, version, nil)
 	wantLoadError(t, err, "has no libcuda.so."+version)
 	if !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("%v is not that there is none", err)
@@ -241,13 +241,13 @@ func TestFindRefuses(t *testing.T) {
 			if err := c.spoil(filepath.Join(o.Share.Drivers(), version)); err != nil {
 				t.Fatal(err)
 			}
-			_, err := Find(o.Share, version)
+			_, err := Find(o.Share, version, nil)
 			wantLoadError(t, err, c.want)
 			if errors.Is(err, fs.ErrNotExist) != (name == "nothing there") && name != "a link gone" {
 				t.Errorf("not there: %v", err)
 			}
 			lay(t, o)
-			if _, err := Find(o.Share, version); err != nil {
+			if _, err := Find(o.Share, version, nil); err != nil {
 				t.Errorf("laid out again: %v", err)
 			}
 		})

@@ -1,6 +1,7 @@
 package userspace
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,7 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/share"
 	"github.com/k8sp/cuda/pkg/share/publish"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -105,16 +105,16 @@ type Finding struct {
 
 // Verify reads a root's manifest and holds every file and link that it lists
 // against it, in its order. An error means that the folder has no manifest of
-// [Publish]'s.
-func Verify(dir string) (Manifest, []Finding, error) {
-	f, err := beneath.Open(filepath.Join(dir, ManifestFile))
+// [Publish]'s, or, where trust is not nil, none that somebody trusted has signed
+// ([publish.UntrustedError]).
+func Verify(dir string, trust publish.Trust) (Manifest, []Finding, error) {
+	text, err := publish.ReadIndex(dir, ManifestFile, maxManifest, trust)
 	if err != nil {
 		return Manifest{}, nil, err
 	}
-	defer f.Close()
-	m, err := ParseManifest(f)
+	m, err := ParseManifest(bytes.NewReader(text))
 	if err != nil {
-		return Manifest{}, nil, fmt.Errorf("%s: %w", f.Name(), err)
+		return Manifest{}, nil, fmt.Errorf("%s: %w", filepath.Join(dir, ManifestFile), err)
 	}
 	files, err := m.published()
 	if err != nil {
@@ -128,9 +128,10 @@ func Verify(dir string) (Manifest, []Finding, error) {
 }
 
 // Published is what [Publish] left for a driver version. Every file is read
-// and held against the manifest; an error means that the root is not to be
-// used, fs.ErrNotExist that there is none.
-func Published(s *share.Share, version string) (Root, Manifest, error) {
+// and held against the manifest, and that against its signature where trust is not
+// nil; an error means that the root is not to be used, fs.ErrNotExist that there is
+// none.
+func Published(s *share.Share, version string, trust publish.Trust) (Root, Manifest, error) {
 	link, err := location(s, version)
 	if err != nil {
 		return Root{}, Manifest{}, err
@@ -138,7 +139,7 @@ func Published(s *share.Share, version string) (Root, Manifest, error) {
 	var m Manifest
 	_, err = publish.Read(link, func(dir string) error {
 		var findings []Finding
-		if m, findings, err = Verify(dir); err != nil {
+		if m, findings, err = Verify(dir, trust); err != nil {
 			return err
 		}
 		if m.Version != version {
@@ -157,13 +158,43 @@ func Published(s *share.Share, version string) (Root, Manifest, error) {
 	return rootOf(link, m), m, nil
 }
 
+// Files are the files and links of a share's root of a driver version, as its manifest
+// has them, which somebody trusted has signed where trust is not nil. They are not
+// looked at.
+func Files(s *share.Share, version string, trust publish.Trust) ([]publish.File, error) {
+	link, err := location(s, version)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := publish.Led(link)
+	if err != nil {
+		return nil, err
+	}
+	text, err := publish.ReadIndex(dir, ManifestFile, maxManifest, trust)
+	if err != nil {
+		return nil, err
+	}
+	m, err := ParseManifest(bytes.NewReader(text))
+	if err != nil {
+		return nil, err
+	}
+	if m.Version != version {
+		return nil, fmt.Errorf("%s holds the files of %s", link, m.Version)
+	}
+	return m.published()
+}
+
 // Find is the share's root of a driver, whole and of the version of the module
-// that is loaded: libcuda talks to no other. Its errors are of the load stage;
-// errors.Is tells fs.ErrNotExist, where nothing was laid out, or no libcuda.
-func Find(s *share.Share, version string) (Root, error) {
+// that is loaded: libcuda talks to no other. Where trust is not nil, it is signed by
+// somebody trusted. Its errors are of the load stage; errors.Is tells fs.ErrNotExist,
+// where nothing was laid out, or no libcuda, and errors.As a [publish.UntrustedError].
+func Find(s *share.Share, version string, trust publish.Trust) (Root, error) {
 	const again = "build again (--user-space compute), which lays it out from the driver package"
-	r, _, err := Published(s, version)
+	r, _, err := Published(s, version, trust)
 	switch {
+	case errors.As(err, new(*publish.UntrustedError)):
+		return Root{}, stage.Wrap(stage.Load, err, fmt.Sprintf("the user-space side of driver %s in the share is signed by nobody who is trusted", version),
+			"build it with --sign-manifest and a key whose certificate --trust names")
 	case errors.Is(err, fs.ErrNotExist):
 		return Root{}, stage.Wrap(stage.Load, err, fmt.Sprintf("the share has no user-space side of driver %s, without which no program finds its GPU", version), again)
 	case err != nil:

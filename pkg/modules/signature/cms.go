@@ -70,7 +70,7 @@ func parse(message []byte) ([]SignerInfo, error) {
 	case !data.Content.Type.Equal(oidData):
 		return nil, malformed("its message signs content of type %v and not plain data", data.Content.Type)
 	case len(data.Content.Data.FullBytes) > 0:
-		return nil, malformed("its message signs content of its own and not the module")
+		return nil, malformed("its message signs content of its own")
 	case len(data.Signers) == 0:
 		return nil, malformed("its message has no signer")
 	}
@@ -94,7 +94,7 @@ func (s signerInfo) parse(message int) (SignerInfo, error) {
 	case message != s.Version:
 		return signer, malformed("its message is of version %d and its signer of version %d", message, s.Version)
 	case len(s.Attributes.FullBytes) > 0:
-		return signer, malformed("it has signed attributes, which kernels refuse in a module")
+		return signer, malformed("it has signed attributes, which kernels refuse (openssl cms makes none with -noattr)")
 	case !known:
 		return signer, unsupported("its hash %v is not one that kernels offer", s.Digest.Algorithm)
 	case key == "":

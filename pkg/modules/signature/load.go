@@ -43,17 +43,9 @@ func Load(ctx context.Context, o Options, t kernel.Target) (*Signer, error) {
 		return nil, stage.New(stage.Usage, "signing takes a key and its certificate, and only one of them was given",
 			"give both --signing-key and --signing-cert, or neither")
 	}
-	key, err := readKey(o.Key)
+	key, cert, err := o.read()
 	if err != nil {
 		return nil, err
-	}
-	cert, err := ReadCertificate(o.Certificate)
-	if err != nil {
-		return nil, err
-	}
-	if public, ok := cert.PublicKey.(interface{ Equal(crypto.PublicKey) bool }); !ok || !public.Equal(key.Public()) {
-		return nil, stage.New(stage.Usage, fmt.Sprintf("the certificate %s is not that of the key %s, so no kernel could verify what it signs", o.Certificate, o.Key),
-			"give the certificate that was made for the key")
 	}
 	h, err := hashFor(t)
 	if err != nil {
@@ -66,6 +58,23 @@ func Load(ctx context.Context, o Options, t kernel.Target) (*Signer, error) {
 		zerolog.Ctx(ctx).Warn().Msg("this kernel does not look at signatures (CONFIG_MODULE_SIG is not set); the modules are signed all the same")
 	}
 	return newSigner(key, cert, h), nil
+}
+
+// read reads the key and its certificate.
+func (o Options) read() (crypto.Signer, *x509.Certificate, error) {
+	key, err := readKey(o.Key)
+	if err != nil {
+		return nil, nil, err
+	}
+	cert, err := ReadCertificate(o.Certificate)
+	if err != nil {
+		return nil, nil, err
+	}
+	if public, ok := cert.PublicKey.(interface{ Equal(crypto.PublicKey) bool }); !ok || !public.Equal(key.Public()) {
+		return nil, nil, stage.New(stage.Usage, fmt.Sprintf("the certificate %s is not that of the key %s, so nobody could verify what it signs", o.Certificate, o.Key),
+			"give the certificate that was made for the key")
+	}
+	return key, cert, nil
 }
 
 // newSigner takes a key into a signer.
@@ -140,7 +149,7 @@ func has(c kernel.Config, option string) bool {
 func readKey(path string) (crypto.Signer, error) {
 	if strings.HasPrefix(path, "pkcs11:") {
 		return nil, stage.New(stage.Usage, "the signing key is named by a PKCS #11 URI, and builder signs with keys in files only",
-			"build without --signing-key, and sign the modules with the kernel's scripts/sign-file")
+			"give the key in a file; with a token, sign afterwards: the modules with the kernel's scripts/sign-file, the manifest with openssl cms")
 	}
 	data, err := readSmall(path)
 	if err != nil {
@@ -159,7 +168,7 @@ func readKey(path string) (crypto.Signer, error) {
 		}
 		break
 	}
-	return nil, stage.New(stage.Usage, fmt.Sprintf("%s holds no private key that can sign modules", path),
+	return nil, stage.New(stage.Usage, fmt.Sprintf("%s holds no private key that builder can sign with", path),
 		"give an RSA or ECDSA key in PEM, such as `openssl req -new -x509 -newkey rsa:4096 -nodes -keyout KEY -out CERT` makes")
 }
 

@@ -37,6 +37,15 @@ func (s *Signer) KeyID() string { return KeyID(s.cert) }
 // same module gives the same bytes: RSA's signatures (PKCS #1 v1.5) have no
 // random part, and ECDSA's are made as RFC 6979 says.
 func (s *Signer) Sign(r io.ReaderAt, size int64) ([]byte, error) {
+	message, err := s.message(r, size)
+	if err != nil {
+		return nil, err
+	}
+	return appendix(message), nil
+}
+
+// message is a CMS message that signs the first size bytes of r.
+func (s *Signer) message(r io.ReaderAt, size int64) ([]byte, error) {
 	digest, err := s.hash.sum(r, size)
 	if err != nil {
 		return nil, err
@@ -45,11 +54,7 @@ func (s *Signer) Sign(r io.ReaderAt, size int64) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sign: %w", err)
 	}
-	message, err := encode(s.cert, s.hash, s.key, value)
-	if err != nil {
-		return nil, err
-	}
-	return appendix(message), nil
+	return encode(s.cert, s.hash, s.key, value)
 }
 
 // SignFile signs the module at path, in place of any signature that it has.

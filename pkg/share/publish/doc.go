@@ -5,5 +5,7 @@
 // result or the new one.
 //
 // What the files are is the caller's business, and so is the index, a text
-// that lists them: the content's name is the digest of it.
+// that lists them: the content's name is the digest of it. Where it is signed
+// ([Sign]), its signature is beside it and part of what is published, and not of the
+// name: [ReadIndex] reads an index that somebody who is trusted has signed.
 package publish

@@ -1,12 +1,14 @@
 package publish
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"path"
 	"path/filepath"
 
 	"github.com/k8sp/cuda/internal/beneath"
@@ -78,6 +80,40 @@ func DigestFile(path string) (hexDigest string, n int64, err error) {
 	return Digest(in)
 }
 
+// ErrChanged is a file that is not as it was described, which it was before.
+var ErrChanged = errors.New("changed after it was checked")
+
+// Copy copies files from one folder to another, which is there and empty. A file that
+// is not as described is [ErrChanged].
+func Copy(ctx context.Context, from string, files []File, to string) error {
+	folders := []string{to}
+	for _, f := range files {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		f.From, f.Twins = filepath.Join(from, filepath.FromSlash(f.Name)), nil
+		folder, err := f.placeIn(to)
+		if err != nil {
+			return err
+		}
+		folders = append(folders, folder)
+	}
+	return settle(to, folders)
+}
+
+// placeIn makes the file in dir, and the folder below it that the file is in, which is
+// returned.
+func (f File) placeIn(dir string) (folder string, err error) {
+	if !filepath.IsLocal(f.Name) || path.Clean(f.Name) != f.Name {
+		return "", fmt.Errorf("a file cannot be published as %q", f.Name)
+	}
+	folder = filepath.Join(dir, filepath.FromSlash(path.Dir(f.Name)))
+	if err := beneath.MkdirAll(folder, 0o755); err != nil {
+		return "", err
+	}
+	return folder, f.place(dir)
+}
+
 // place makes the file in dir.
 func (f File) place(dir string) error {
 	to := filepath.Join(dir, filepath.FromSlash(f.Name))
@@ -136,13 +172,14 @@ func (f File) copy(to string) error {
 	if err != nil {
 		return err
 	}
-	got, n, err := Digest(io.TeeReader(in, out))
+	// One that has grown meanwhile, or never ends, shall not fill the disk.
+	got, n, err := Digest(io.TeeReader(io.LimitReader(in, f.Size+1), out))
 	err = errors.Join(err, out.Sync(), out.Close())
 	if err != nil {
 		return fmt.Errorf("copy %s: %w", f.Name, err)
 	}
 	if got != f.SHA256 || n != f.Size {
-		return fmt.Errorf("%s changed after it was checked", f.From)
+		return fmt.Errorf("%s %w", f.From, ErrChanged)
 	}
 	return nil
 }

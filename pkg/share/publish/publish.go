@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path"
 	"path/filepath"
 	"slices"
 
@@ -34,6 +33,10 @@ type Folder struct {
 	Text  []byte
 	// Files are all the others.
 	Files []File
+	// Sign, where it is not nil, signs Text, for the file [SignatureFile] beside the
+	// index. A folder of the same text whose signature is another, or that has none,
+	// is then replaced; without Sign, a signature that is there stays.
+	Sign Sign
 	// Step, where it is not nil, is called before each change that others can
 	// see, so that a test can crash there.
 	Step func(name string) error
@@ -46,12 +49,19 @@ func (f Folder) Publish(ctx context.Context) error {
 	if err := Linkable(f.Link); err != nil {
 		return err
 	}
-	name, found, err := f.contentFolder()
+	var signature []byte
+	if f.Sign != nil {
+		var err error
+		if signature, err = f.Sign(f.Text); err != nil {
+			return fmt.Errorf("sign %s: %w", f.Index, err)
+		}
+	}
+	name, found, err := f.contentFolder(signature)
 	if err != nil {
 		return err
 	}
 	if !found {
-		if err := f.place(ctx, filepath.Join(filepath.Dir(f.Link), name)); err != nil {
+		if err := f.place(ctx, filepath.Join(filepath.Dir(f.Link), name), signature); err != nil {
 			return err
 		}
 	}
@@ -124,40 +134,55 @@ func (f Folder) step(name string) error {
 const mostDamaged = 100
 
 // contentFolder is the name of the folder with the content, and whether it is
-// there and whole. A folder of that name that was damaged since is left alone,
-// because the link may still point at it, and the next free name is taken.
-func (f Folder) contentFolder() (name string, found bool, err error) {
+// there and whole. A folder of that name that was damaged since, or that somebody
+// else has signed, is left alone, because the link may still point at it, and the next
+// free name is taken.
+func (f Folder) contentFolder(signature []byte) (name string, found bool, err error) {
 	sum := sha256.Sum256(f.Text)
 	digest := hex.EncodeToString(sum[:])[:share.DigestDigits]
+	now, _ := beneath.Readlink(f.Link)
+	for n := range mostDamaged {
+		dir := share.Content(f.Link, digest, n)
+		// What is published serves, also where those before it are gone.
+		if filepath.Base(dir) == now && f.whole(dir, signature) {
+			return now, true, nil
+		}
+	}
 	for n := range mostDamaged {
 		dir := share.Content(f.Link, digest, n)
 		name = filepath.Base(dir)
 		if _, err := beneath.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
 			return name, false, nil
 		}
-		if f.whole(dir) {
+		if f.whole(dir, signature) {
 			return name, true, nil
 		}
 	}
 	return "", false, fmt.Errorf("%s holds too many damaged results", filepath.Dir(f.Link))
 }
 
-func (f Folder) whole(dir string) bool {
-	text, err := beneath.ReadFile(filepath.Join(dir, f.Index))
+func (f Folder) whole(dir string, signature []byte) bool {
+	text, err := readSome(filepath.Join(dir, f.Index), int64(len(f.Text)))
 	if err != nil || string(text) != string(f.Text) {
 		return false
+	}
+	if signature != nil {
+		there, err := readSignature(dir, f.Index)
+		if err != nil || string(there) != string(signature) {
+			return false
+		}
 	}
 	return !slices.ContainsFunc(f.Files, func(file File) bool { return file.Differs(dir) != "" })
 }
 
 // place makes the content folder: whole in scratch, then by one rename.
-func (f Folder) place(ctx context.Context, dir string) error {
+func (f Folder) place(ctx context.Context, dir string, signature []byte) error {
 	temp, err := beneath.MkdirTemp(f.Scratch, "publish-")
 	if err != nil {
 		return err
 	}
 	defer beneath.RemoveAll(temp)
-	if err := f.fill(ctx, temp); err != nil {
+	if err := f.fill(ctx, temp, signature); err != nil {
 		return err
 	}
 	if err := f.Share.MkdirAll(filepath.Dir(dir)); err != nil {
@@ -172,33 +197,32 @@ func (f Folder) place(ctx context.Context, dir string) error {
 	return atomicfile.SyncDir(filepath.Dir(dir))
 }
 
-// fill writes the files and the index into dir.
-func (f Folder) fill(ctx context.Context, dir string) error {
+// fill writes the files, the index and its signature into dir.
+func (f Folder) fill(ctx context.Context, dir string, signature []byte) error {
 	folders := []string{dir}
 	for _, file := range f.Files {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if !filepath.IsLocal(file.Name) || path.Clean(file.Name) != file.Name {
-			return fmt.Errorf("a file cannot be published as %q", file.Name)
-		}
 		if err := f.step("copy " + file.Name); err != nil {
 			return err
 		}
-		parent := filepath.Join(dir, filepath.FromSlash(path.Dir(file.Name)))
-		if err := beneath.MkdirAll(parent, 0o755); err != nil {
+		folder, err := file.placeIn(dir)
+		if err != nil {
 			return err
 		}
-		folders = append(folders, parent)
-		if err := file.place(dir); err != nil {
-			return err
-		}
+		folders = append(folders, folder)
 	}
 	if err := f.step("manifest"); err != nil {
 		return err
 	}
 	if err := atomicfile.WriteFile(filepath.Join(dir, f.Index), f.Text, 0o644); err != nil {
 		return err
+	}
+	if signature != nil {
+		if err := atomicfile.WriteFile(filepath.Join(dir, SignatureFile(f.Index)), signature, 0o644); err != nil {
+			return err
+		}
 	}
 	if err := settle(dir, folders); err != nil {
 		return err

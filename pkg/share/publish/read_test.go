@@ -12,7 +12,7 @@ func TestRead(t *testing.T) {
 	link := filepath.Join(top, "1.0")
 	lead := func(name string) {
 		t.Helper()
-		name = content(name)
+		name = contentName(name)
 		_ = os.Remove(link)
 		if err := errors.Join(os.MkdirAll(filepath.Join(top, name), 0o755), os.Symlink(name, link)); err != nil {
 			t.Fatal(err)
@@ -48,23 +48,23 @@ func TestRead(t *testing.T) {
 				calls++
 				return test.read(calls, dir)
 			})
-			if !errors.Is(err, test.err) || calls != test.calls || test.dir != "" && dir != filepath.Join(top, content(test.dir)) {
+			if !errors.Is(err, test.err) || calls != test.calls || test.dir != "" && dir != filepath.Join(top, contentName(test.dir)) {
 				t.Errorf("%d calls, folder %s, error %v", calls, dir, err)
 			}
 		})
 	}
 }
 
-// content is the name of a folder that link may lead to.
-func content(name string) string { return ".1.0-00000000000" + name }
+// contentName is the name of a folder that link may lead to.
+func contentName(name string) string { return ".1.0-00000000000" + name }
 
 // TestLed follows no link but the publisher's own, to a folder beside it.
 func TestLed(t *testing.T) {
 	top := t.TempDir()
 	link := filepath.Join(top, "1.0")
 	for target, want := range map[string]string{
-		content("a"): filepath.Join(top, content("a")),
-		"/etc":       "", "..": "", ".": "", "other": "", "../top/" + content("a"): "", content("a") + "/below": "",
+		contentName("a"): filepath.Join(top, contentName("a")),
+		"/etc":       "", "..": "", ".": "", "other": "", "../top/" + contentName("a"): "", contentName("a") + "/below": "",
 		".1.1-00000000000a": "", // another version's
 	} {
 		_ = os.Remove(link)
