@@ -473,6 +473,7 @@ func TestTurnIsRoots(t *testing.T) {
 	}
 	victim := filepath.Join(dir, "victim")
 	write(t, victim, "whole")
+	chmod(t, victim, 0o644)
 	link(t, victim, filepath.Join(dir, "link.lock"))
 	done, err := takeTurn(t.Context(), filepath.Join(dir, "link.lock"), time.Minute)
 	if err != nil {
