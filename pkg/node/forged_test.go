@@ -53,7 +53,7 @@ func specification(t *testing.T, dir string) (file string) {
 // who says so where it has not been left alone.
 func forgery(t *testing.T, m *machine) (record string, intact func()) {
 	t.Helper()
-	for _, name := range []string{"xfs", "kvm_intel", "nvidia_wmi_ec_backlight"} {
+	for _, name := range []string{"xfs", "kvm_intel", "nvidia_wmi_ec_backlight", "gdrdrv"} {
 		m.kernel.Have(name, "", "")
 	}
 	write(t, filepath.Join(m.host, "lib/modules", testRelease, "modules.dep"),
@@ -70,7 +70,7 @@ func forgery(t *testing.T, m *machine) (record string, intact func()) {
 		return deviceFile{m.own + "/dev", devices.File{Path: path, Major: major}}
 	}
 	changes := []change{
-		inTreeModule{"xfs"}, inTreeModule{"kvm_intel"}, driverModule{"xfs", testDriver}, driverModule{"nvidia_wmi_ec_backlight", testDriver},
+		inTreeModule{"xfs"}, inTreeModule{"kvm_intel"}, driverModule{"xfs", testDriver}, driverModule{"nvidia_wmi_ec_backlight", testDriver}, driverModule{"gdrdrv", testDriver},
 		firmwarePath{"/run/nvidia/driver/lib/firmware", "/home/attacker/firmware"},
 		file("sda", 8), file("nvidia0", 1), file("../etc/shadow", 195), file("nvidia-caps/../sda", 195),
 		cdiFolder{filepath.Dir(named), true}, cdiFolder{filepath.Dir(nvidias), true}, cdiFolder{"../../etc/cdi", false},
@@ -154,7 +154,7 @@ func TestForgedRecord(t *testing.T) {
 		intact()
 	}
 	// A folder that has no specification of builder's is as if it were gone.
-	if got := m.recorded(t); len(got) != 9 || slices.ContainsFunc(got, is[inTreeModule]) {
+	if got := m.recorded(t); len(got) != 10 || slices.ContainsFunc(got, is[inTreeModule]) {
 		t.Errorf("recorded: %+v", got)
 	}
 }
@@ -196,14 +196,17 @@ func TestFirmwareBefore(t *testing.T) {
 		{"an earlier load's", of("1.2"), "", of("1.2"), false},
 		{"an earlier load's for another kernel", "/share/modules/6.1/1.2/firmware", "", "", true},
 		{"none of a load's", of("../.."), "", "", true},
+		{"a folder of the share's beside a load's", of("mine"), "", "", false},
+		{"nearly a load's", "/share/./modules/" + testRelease + "/1.2/firmware", "", "", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			m := newMachine(t)
-			for _, name := range []string{"opt/firmware/README", "home/x/firmware/README", "opt/file"} {
+			for _, name := range []string{"opt/firmware/README", "home/x/firmware/README", "opt/file", "share/README"} {
 				write(t, filepath.Join(m.host, name), "")
 			}
 			chmod(t, filepath.Join(m.host, "home/x"), 0o777)
+			chmod(t, filepath.Join(m.host, "share"), 0o777)
 			link(t, "/home/x", filepath.Join(m.host, "opt/link"))
 			write(t, filepath.Join(m.host, "proc/cmdline"), tt.cmdline+"\n")
 			set := m.published("firmware")
@@ -219,6 +222,21 @@ func TestFirmwareBefore(t *testing.T) {
 			}
 			m.recordedOnly(t)
 		})
+	}
+}
+
+// TestRollBackOfFirmware has a load that fails set the search path to what it was, which
+// no record tells.
+func TestRollBackOfFirmware(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	write(t, filepath.Join(m.host, "home/x/firmware/README"), "")
+	chmod(t, filepath.Join(m.host, "home/x"), 0o777)
+	m.setFirmware(t, "/home/x/firmware")
+	m.kernel.Refuse["nvidia"] = unix.EIO
+	m.loadRefused(t, nil)
+	if got := m.firmwarePath(t); got != "/home/x/firmware" {
+		t.Errorf("the search path is %q", got)
 	}
 }
 
@@ -381,6 +399,28 @@ func TestUnloadWithoutARecord(t *testing.T) {
 			}
 		})
 	}
+	t.Run("device files that others make", func(t *testing.T) {
+		t.Parallel()
+		m := of(t)
+		m.kernel.FilesMade = false
+		m.kernel.Show()
+		if got := m.unload(t); len(got.Files) > 0 || len(m.files.there) != 3 {
+			t.Errorf("%+v, left: %v", got, m.files.there)
+		}
+	})
+	t.Run("a later load that fails", func(t *testing.T) {
+		t.Parallel()
+		m := newMachine(t)
+		m.unmount(t, m.own+runDir)
+		m.load(t, func(o *LoadOptions) { o.Modules = []string{"nvidia"} })
+		path := m.firmwarePath(t)
+		m.kernel.Refuse["nvidia_uvm"], m.kernel.Calls = unix.EIO, nil
+		m.loadRefused(t, nil)
+		m.called(t, "+nvidia_modeset", "+nvidia_drm", "+nvidia_uvm", "-nvidia_drm", "-nvidia_modeset")
+		if got := m.firmwarePath(t); got != path {
+			t.Errorf("the search path is %q, want %q", got, path)
+		}
+	})
 	t.Run("in use", func(t *testing.T) {
 		t.Parallel()
 		m := of(t)
@@ -434,6 +474,7 @@ func TestTurnIsRoots(t *testing.T) {
 	}
 	victim := filepath.Join(dir, "victim")
 	write(t, victim, "whole")
+	chmod(t, victim, 0o644)
 	link(t, victim, filepath.Join(dir, "link.lock"))
 	done, err := takeTurn(t.Context(), filepath.Join(dir, "link.lock"), time.Minute)
 	if err != nil {

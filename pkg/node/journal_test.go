@@ -243,7 +243,17 @@ func TestJournalIsFound(t *testing.T) {
 			remove(t, filepath.Join(m.own, "proc/1/root"))
 			link(t, m.host, filepath.Join(m.own, "proc/1/root"))
 		}, nil, false},
-		{"no mount", func(t *testing.T, m *machine) { m.unmount(t, m.own+runDir) }, nil, false},
+		{"no mount", func(t *testing.T, m *machine) {
+			m.unmount(t, m.own+runDir)
+			write(t, filepath.Join(m.host, "run/README"), "")
+		}, nil, false},
+		{"somebody else's folder", func(t *testing.T, m *machine) {
+			if os.Getuid() != 0 {
+				chmod(t, m.own+runDir, 0o722) // who is not root cannot give it away
+			} else if err := os.Chown(m.own+runDir, attacker, attacker); err != nil {
+				t.Fatal(err)
+			}
+		}, nil, true},
 		{"others may write there", func(t *testing.T, m *machine) { chmod(t, m.own+runDir, 0o777) }, nil, true},
 		{"others may write above it", func(t *testing.T, m *machine) {
 			m.unmount(t, m.own+runDir)

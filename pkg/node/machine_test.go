@@ -89,6 +89,9 @@ func newMachine(t *testing.T) *machine {
 		"dev/null":            "",
 		"sys/module/firmware_class/parameters/README": "",
 	})
+	for _, dir := range []string{m.host, m.own} { // whatever the umask
+		chmod(t, dir, 0o755)
+	}
 	if err := os.CopyFS(m.share, os.DirFS(published(t))); err != nil {
 		t.Fatal(err)
 	}
