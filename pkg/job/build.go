@@ -5,6 +5,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/k8sp/cuda/internal/confine"
 	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/share"
@@ -62,7 +63,9 @@ func Plan(ctx context.Context, o Options) ([]Step, error) {
 type site struct {
 	Options
 	share *share.Share
-	dry   bool // nothing is written
+	// confined is the Runner, where it is not a test's.
+	confined *confine.Runner
+	dry      bool // nothing is written
 	// lock tells whether the share is still this run's.
 	lock interface{ Check() error }
 	// scratch is this run's folder on the share, gone at its end.
@@ -79,11 +82,16 @@ func newSite(o Options, dry bool) (site, error) {
 		return site{}, err
 	}
 	o = o.withDefaults()
+	var confined *confine.Runner
+	if o.Runner == nil {
+		confined = confine.New(s.Owner())
+		o.Runner = confined
+	}
 	o.Host.images = imageCache{share: s, keep: !dry}
 	if dry {
-		return site{Options: o, share: s, dry: true}, s.MayBeWritten()
+		return site{Options: o, share: s, confined: confined, dry: true}, s.MayBeWritten()
 	}
-	return site{Options: o, share: s}, s.Writable()
+	return site{Options: o, share: s, confined: confined}, s.Writable()
 }
 
 // walk is the way of a build, and of a dry run as far as that goes.
@@ -98,6 +106,9 @@ func walk(ctx context.Context, o Options, dry bool) (said []Step, result Result,
 	b := &brackets{dry: dry}
 	what, err := s.detect(b.enter(ctx, stage.Detect))
 	if err != nil {
+		return nil, Result{}, err
+	}
+	if err := s.sayConfined(ctx); err != nil {
 		return nil, Result{}, err
 	}
 	b.leave() // to wait for another run is no part of it

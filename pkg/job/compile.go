@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -109,15 +110,35 @@ func (p project) strip(ctx context.Context, files []string) error {
 		if err != nil || len(m.Debug) == 0 {
 			continue // the check stage tells a file that is no module
 		}
-		var output bytes.Buffer
-		c := command.Command{Args: []string{"strip", "--strip-debug", path}, Env: []string{"LC_ALL=C"}, Output: &output}
-		if err := p.Runner.Run(ctx, c); err != nil {
-			return stage.Wrap(stage.Build, fmt.Errorf("%w: %s", err, strings.TrimSpace(output.String())),
-				"the debugging information cannot be taken out of the modules", "keep it with --debug-info")
+		if err := p.stripFile(ctx, path); err != nil {
+			return stage.Wrap(stage.Build, err, "the debugging information cannot be taken out of the modules", "keep it with --debug-info")
 		}
 		zerolog.Ctx(ctx).Debug().Str("module", path).Msg("debugging information taken out")
 	}
 	return nil
+}
+
+// stripFile puts what strip leaves into the place of a module. strip itself is the
+// image's, but what it reads is not.
+func (p project) stripFile(ctx context.Context, path string) error {
+	dir, err := os.MkdirTemp(p.scratch, "strip-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	left := filepath.Join(dir, filepath.Base(path))
+	var output bytes.Buffer
+	err = p.Runner.Run(ctx, command.Command{
+		Args: []string{"strip", "--strip-debug", "-o", left, path}, Env: []string{"LC_ALL=C", "TMPDIR=" + dir},
+		Reads: []string{path}, Writes: []string{dir}, Output: &output,
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, strings.TrimSpace(output.String()))
+	}
+	if err := os.Remove(path); err != nil {
+		return err
+	}
+	return command.CopyLeft(left, path)
 }
 
 // sign signs what was built, if the user gave a key.

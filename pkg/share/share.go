@@ -61,6 +61,9 @@ func Open(dir string) (*Share, error) {
 	return s, nil
 }
 
+// Owner is the user, and the group, that the share belongs to.
+func (s *Share) Owner() (uid, gid int) { return s.uid, s.gid }
+
 // Writable says whether results can be left in the share, by trying. It is
 // for before the work: minutes of compiling must not end in this error.
 func (s *Share) Writable() error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -20,8 +21,7 @@ import (
 
 // Options say where and with what a tree is prepared.
 type Options struct {
-	// Runner runs make and asks the compiler for its version; nil runs them
-	// on this machine.
+	// Runner runs make and asks the compiler for its version; required.
 	Runner command.Runner
 	// Dir is the folder that holds prepared trees, one beneath it for each
 	// release and config.
@@ -67,9 +67,6 @@ type Tree struct {
 // writes the absolute names of both halves into it. A stamp that is written
 // last, and removed first, tells a whole tree from a half-made one.
 func Prepare(ctx context.Context, t kernel.Target, src source.Tree, o Options) (Tree, error) {
-	if o.Runner == nil {
-		o.Runner = command.Exec{}
-	}
 	if o.Jobs == 0 {
 		o.Jobs = runtime.GOMAXPROCS(0)
 	}
@@ -158,7 +155,7 @@ func makeTree(ctx context.Context, t kernel.Target, src source.Tree, out string,
 	if err := kbuild.Make(ctx, "olddefconfig"); err != nil {
 		return nil, err
 	}
-	after, err := os.ReadFile(filepath.Join(out, ".config"))
+	after, err := command.ReadLeft(filepath.Join(out, ".config"), leftLimit)
 	if err != nil {
 		return nil, failed(err, "could not read back the kernel's config")
 	}
@@ -196,9 +193,12 @@ func checkRelease(out, want string) error {
 	return nil
 }
 
+// leftLimit is far above the size of what make left and is read: a config.
+const leftLimit = 4 << 20
+
 // kernelRelease is the release of the tree in out.
 func kernelRelease(out string) (string, error) {
-	b, err := os.ReadFile(filepath.Join(out, "include", "config", "kernel.release"))
+	b, err := command.ReadLeft(filepath.Join(out, "include", "config", "kernel.release"), leftLimit)
 	return strings.TrimSpace(string(b)), err
 }
 
@@ -206,7 +206,12 @@ func kernelRelease(out string) (string, error) {
 // have left. A driver's tests of the kernel read it to learn what it offers, and
 // modpost to fill in each module's depends.
 func writeSymvers(out string, t kernel.Target) error {
-	f, err := os.Create(filepath.Join(out, "Module.symvers"))
+	name := filepath.Join(out, "Module.symvers")
+	// What make left by that name may be a link.
+	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err
 	}
