@@ -30,6 +30,7 @@ const Nobody = 65534
 type Runner struct {
 	uid, gid int
 	without  map[string]bool
+	handover handover
 
 	mu     sync.Mutex
 	rung   int // the first of rungs that is not known to fail
@@ -181,11 +182,11 @@ func (r *Runner) try(ctx context.Context, n int, c command.Command, path string)
 			c.Env = append([]string{"HOME=" + temp, "TMPDIR=" + temp}, c.Env...)
 		}
 	}
-	handed, err := hand(c.Writes, who.uid, who.gid)
+	handed, err := r.handover.hand(c.Writes, who.uid, who.gid)
 	if errors.Is(err, unix.EPERM) && who.set {
 		// A server that takes root for nobody, for example.
 		who = ourselves("the share's files cannot be given to another user")
-		handed, err = hand(c.Writes, who.uid, who.gid)
+		handed, err = r.handover.hand(c.Writes, who.uid, who.gid)
 	}
 	if err != nil {
 		return fmt.Errorf("a program's folders cannot be given to it: %w", err)
