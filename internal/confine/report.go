@@ -53,7 +53,7 @@ func (r Report) Exposed() string {
 	case r.Isolated:
 		return ""
 	case r.Landlock > 0:
-		return "it shares the container's processes, and what root's modes let anybody see of mounted files by name and size"
+		return fmt.Sprintf("it sees the container's processes, and the names and sizes of what is mounted as far as user %d may", r.UID)
 	case r.UID == 0:
 		return "it reads and writes all of root's files that the container has mounted"
 	}

@@ -50,14 +50,17 @@ func Without(layers ...string) func(*Runner) {
 }
 
 // New runs commands as a user and group: those of the share's owner, so that
-// commands can do there what the owner can; root's share has no more to do with
-// root's programs than others', so for 0 they are [Nobody]'s.
+// commands can do there what the owner can; of those that are root's [Nobody] takes the
+// place.
 //
 // Where this process may not become another user, as one that is not root, its
 // own has to do.
 func New(uid, gid int, options ...func(*Runner)) *Runner {
 	if uid == 0 {
-		uid, gid = Nobody, Nobody
+		uid = Nobody
+	}
+	if gid == 0 { // may read what is root's group's
+		gid = Nobody
 	}
 	r := &Runner{uid: uid, gid: gid, without: map[string]bool{}}
 	for _, o := range options {
@@ -260,7 +263,7 @@ func ourselves(why string) identity {
 
 func (r *Runner) identity(g rung, c command.Command) identity {
 	switch {
-	case os.Geteuid() == r.uid && os.Getegid() == r.gid:
+	case os.Geteuid() == r.uid:
 		return ourselves("")
 	case os.Geteuid() != 0:
 		return ourselves(fmt.Sprintf("builder is user %d", os.Geteuid()))

@@ -181,7 +181,11 @@ func (l *Lock) Scratch() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("remove what an earlier run left: %w", err)
 	}
-	if err := l.share.MkdirAll(dir); err != nil {
+	if err := l.share.MkdirAll(filepath.Dir(dir)); err != nil {
+		return "", err
+	}
+	// It is not the share's owner's: nobody else puts anything into it.
+	if err := os.Mkdir(dir, 0o755); err != nil {
 		return "", err
 	}
 	l.scratch = dir
