@@ -91,6 +91,6 @@ func secondDriver(t *testing.T, share, version string) string {
 func installer(t *testing.T, folder, does string) {
 	t.Helper()
 	script := "#!/bin/sh\ncase \"$1\" in -A|--advanced-options)\n" +
-		"  cp \"$(dirname \"$0\")/kernel/installer\" /tmp/installer && chmod +x /tmp/installer && exec /tmp/installer \"$1\";;\nesac\n" + does + "\n"
+		"  cp \"$(dirname \"$0\")/kernel/installer\" \"$TMPDIR/installer\" && chmod +x \"$TMPDIR/installer\" && exec \"$TMPDIR/installer\" \"$1\";;\nesac\n" + does + "\n"
 	write(t, filepath.Join(folder, "nvidia-installer"), []byte(script))
 }

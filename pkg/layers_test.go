@@ -93,6 +93,55 @@ func TestImportsPointDown(t *testing.T) {
 	}
 }
 
+// TestNothingRunsUnconfined: programs are run by package confine, and what runs
+// them otherwise is for tests, which alone import it.
+func TestNothingRunsUnconfined(t *testing.T) {
+	may := map[string][]string{
+		"os/exec":                              {"internal/confine", "internal/command", "internal/command/unconfined", "internal/gittest", "internal/testkit"},
+		module + "internal/command/unconfined": {},
+	}
+	starts := map[string][]string{
+		"os":                    {"StartProcess"},
+		"syscall":               {"ForkExec", "StartProcess", "Exec"},
+		"golang.org/x/sys/unix": {"Exec"},
+	}
+	seen := 0
+	for _, name := range sources(t) {
+		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", name), nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir := path.Dir(name)
+		for _, spec := range file.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if allowed, ruled := may[imported]; ruled {
+				seen++
+				if !slices.Contains(allowed, dir) {
+					t.Errorf("%s imports %s", name, imported)
+				}
+			}
+			// A process can be started without os/exec, too.
+			ast.Inspect(file, func(n ast.Node) bool {
+				selector, ok := n.(*ast.SelectorExpr)
+				if !ok {
+					return true
+				}
+				pkg, ok := selector.X.(*ast.Ident)
+				if ok && pkg.Name == path.Base(imported) && slices.Contains(starts[imported], selector.Sel.Name) && dir != "internal/confine" {
+					t.Errorf("%s calls %s.%s", name, pkg.Name, selector.Sel.Name)
+				}
+				return true
+			})
+		}
+	}
+	if seen < 4 {
+		t.Errorf("%d imports are not all", seen)
+	}
+}
+
 // TestNVIDIAIsPkgCudas: the kernel and its modules are anybody's.
 func TestNVIDIAIsPkgCudas(t *testing.T) {
 	looked := 0

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/k8sp/cuda/internal/command"
+	"github.com/k8sp/cuda/internal/command/unconfined"
 	"github.com/k8sp/cuda/internal/gittest"
 	"github.com/k8sp/cuda/internal/testkit"
 	"github.com/k8sp/cuda/pkg/job"
@@ -196,7 +197,7 @@ func (r tools) Run(ctx context.Context, c command.Command) error {
 		c.Args = append([]string{path}, c.Args[1:]...)
 	}
 	c.Env = append([]string{"PATH=" + r.bin + ":" + os.Getenv("PATH")}, c.Env...)
-	return command.Exec{}.Run(ctx, c)
+	return unconfined.Exec{}.Run(ctx, c)
 }
 
 func (r tools) lookPath(name string) (string, error) {

@@ -11,14 +11,11 @@ import (
 	"os/signal"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/k8sp/cuda/internal/command"
-	"github.com/k8sp/cuda/pkg/job"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
-	code := run(ctx, defaults{build: job.Options{Runner: command.Exec{}}}, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
+	code := run(ctx, defaults{}, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }

@@ -16,7 +16,7 @@ func (f *fixture) withDebug(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, filepath.Join(f.bin, "strip"), 0o755, `#!/bin/sh
-[ "$1" = --strip-debug ] && cp "`+modules+`/$(basename "$2")" "$2"
+[ "$1 $2" = "--strip-debug -o" ] && cp "`+modules+`/$(basename "$4")" "$3"
 `)
 }
 

@@ -315,7 +315,7 @@ func TestHeld(t *testing.T) {
 		t.Errorf("of %d:%d", uid, gid)
 	}
 	must(t, again.Release())
-	if start(filepath.Join(dir, "file")).fd < 0 {
+	if !Holds(filepath.Join(dir, "file")) || !Holds(dir) || Holds(filepath.Dir(dir)) {
 		t.Error("it is held no longer")
 	}
 	if path, err := Resolve(filepath.Join(dir, "absent")); err != nil || path != filepath.Join(dir, "absent") {
@@ -357,4 +357,34 @@ func TestDir(t *testing.T) {
 	if list, err := dir.ReadDir("a"); err != nil || len(list) != 4 {
 		t.Errorf("%v, %v", list, err)
 	}
+}
+
+// TestReleased: a folder that is held twice is released once in the middle of work
+// below it.
+func TestReleased(t *testing.T) {
+	dir := hold(t)
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				h, err := Hold(dir)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_ = h.Release()
+			}
+		}
+	}()
+	for range 2000 {
+		if err := WriteFile(filepath.Join(dir, "file"), []byte("text"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(stop)
+	<-done
 }

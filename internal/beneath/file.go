@@ -246,7 +246,11 @@ func Rename(from, to string) error {
 // both does something to two paths, as whom the second is held for.
 func both(op, from, to string, do func(fromDir int, fromName string, toDir int, toName string) error) error {
 	return act(op, to, func(toDir int, toName string) error {
-		fromDir, fromName, err := start(from).reach(op, from)
+		origin, err := begin(from)
+		if err != nil {
+			return err
+		}
+		fromDir, fromName, err := origin.reach(op, from)
 		if err != nil {
 			return err
 		}

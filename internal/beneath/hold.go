@@ -13,16 +13,8 @@ import (
 // Held is a folder that is opened once: whatever is done below it begins at its
 // descriptor, as its owner.
 type Held struct {
-	origin
-	file *os.File
-}
-
-// origin is where the walk to a path begins.
-type origin struct {
-	// dir is the part of the path that needs no walk.
-	dir string
-	fd  int
-	// uid and gid are whose identity is taken; builder's own where that is root's.
+	dir      string
+	file     *os.File
 	uid, gid int
 }
 
@@ -45,13 +37,13 @@ func Hold(dir string) (*Held, error) {
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: dir, Err: err}
 	}
-	h := &Held{file: os.NewFile(uintptr(fd), dir)}
+	h := &Held{dir: dir, file: os.NewFile(uintptr(fd), dir)}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		_ = h.file.Close()
 		return nil, &os.PathError{Op: "stat", Path: dir, Err: err}
 	}
-	h.origin = origin{dir: dir, fd: fd, uid: int(st.Uid), gid: int(st.Gid)}
+	h.uid, h.gid = int(st.Uid), int(st.Gid)
 	held.Lock()
 	defer held.Unlock()
 	if held.by == nil {
@@ -83,31 +75,61 @@ func (h *Held) Release() error {
 	return h.file.Close()
 }
 
-// start is where the walk to a path begins: at a folder that is held, else at the
-// root, or where the process is.
-func start(path string) origin {
-	path = filepath.Clean(path)
-	held.RLock()
-	defer held.RUnlock()
-	for dir := path; len(held.by) > 0; dir = filepath.Dir(dir) {
+// find is the folder that is held and that a path is in; nil where there is none. The
+// table is locked.
+func find(path string) *Held {
+	for dir := filepath.Clean(path); len(held.by) > 0; dir = filepath.Dir(dir) {
 		if list := held.by[dir]; len(list) > 0 {
-			return list[len(list)-1].origin
+			return list[len(list)-1]
 		}
 		if dir == filepath.Dir(dir) {
 			break
 		}
 	}
-	if filepath.IsAbs(path) {
-		return origin{dir: "/", fd: -1}
+	return nil
+}
+
+// Holds says whether a path is that of a folder that is held, or below one.
+func Holds(path string) bool {
+	held.RLock()
+	defer held.RUnlock()
+	return find(path) != nil
+}
+
+// origin is where the walk to a path begins.
+type origin struct {
+	// fd is open, and the caller's to close.
+	fd int
+	// dir is the part of the path that needs no walk; empty for a path from where
+	// the process is.
+	dir string
+	// uid and gid are whose identity is taken; builder's own where that is root's.
+	uid, gid int
+}
+
+// begin opens where the walk to a path begins: a folder that is held, else the root,
+// or where the process is.
+func begin(path string) (origin, error) {
+	// What is held may be released by another at any time.
+	held.RLock()
+	defer held.RUnlock()
+	if h := find(path); h != nil {
+		fd, err := unix.FcntlInt(h.file.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		return origin{fd, h.dir, h.uid, h.gid}, err
 	}
-	return origin{fd: unix.AT_FDCWD}
+	dir, from := "", "."
+	if filepath.IsAbs(path) {
+		dir, from = "/", "/"
+	}
+	fd, err := openat(unix.AT_FDCWD, from, unix.O_PATH|unix.O_DIRECTORY, 0)
+	return origin{fd: fd, dir: dir}, err
 }
 
 // Resolve is a path, outside of what is held, without its links: for one that is
 // whoever's who started builder, and not to be exchanged by others. One below a
 // folder that is held stays as it is.
 func Resolve(path string) (string, error) {
-	if start(path).fd >= 0 {
+	if Holds(path) {
 		return path, nil
 	}
 	path, err := filepath.EvalSymlinks(path)
@@ -117,20 +139,9 @@ func Resolve(path string) (string, error) {
 	return filepath.Abs(path)
 }
 
-// open is a descriptor of the start, to be closed.
-func (o origin) open() (int, error) {
-	switch {
-	case o.fd >= 0:
-		return unix.FcntlInt(uintptr(o.fd), unix.F_DUPFD_CLOEXEC, 0)
-	case o.dir == "/":
-		return openat(unix.AT_FDCWD, "/", unix.O_PATH|unix.O_DIRECTORY, 0)
-	}
-	return openat(unix.AT_FDCWD, ".", unix.O_PATH|unix.O_DIRECTORY, 0)
-}
-
 // as does something with the identity of a folder's owner towards file systems.
 func (o origin) as(do func() error) error {
-	if o.fd < 0 || o.uid == 0 && o.gid == 0 || os.Geteuid() != 0 {
+	if o.uid == 0 && o.gid == 0 || os.Geteuid() != 0 {
 		return do()
 	}
 	// The identity is the thread's; one that is new gets none of it, since the

@@ -25,7 +25,10 @@ func (errLink) Is(target error) bool { return target == unix.ELOOP }
 // is in, as whom that folder is held for. An error of do is one of op with the
 // path.
 func act(op, path string, do func(dir int, name string) error) error {
-	from := start(path)
+	from, err := begin(path)
+	if err != nil {
+		return &fs.PathError{Op: op, Path: path, Err: err}
+	}
 	return from.as(func() error {
 		dir, name, err := from.reach(op, path)
 		if err != nil {
@@ -44,18 +47,16 @@ func act(op, path string, do func(dir int, name string) error) error {
 }
 
 // reach opens the folder that a path is in, and returns the path's last part; "."
-// for the start itself.
+// for the beginning itself. It closes the origin.
 func (o origin) reach(op, path string) (dir int, name string, err error) {
 	parts := o.parts(path)
 	for _, part := range parts {
-		if part == ".." && o.fd != unix.AT_FDCWD {
+		if part == ".." && o.dir != "" {
+			_ = unix.Close(o.fd)
 			return -1, "", &fs.PathError{Op: op, Path: path, Err: fs.ErrInvalid}
 		}
 	}
-	at, err := o.open()
-	if err != nil {
-		return -1, "", &fs.PathError{Op: op, Path: path, Err: err}
-	}
+	at := o.fd
 	for i, part := range parts[:len(parts)-1] {
 		next, err := openFolder(at, part)
 		_ = unix.Close(at)
@@ -116,7 +117,7 @@ func plain(f *os.File) (fs.FileInfo, error) {
 	return info, err
 }
 
-// parts are the names of a path below its start.
+// parts are the names of a path below its beginning.
 func (o origin) parts(path string) []string {
 	rest := strings.TrimPrefix(filepath.Clean(path), o.dir)
 	rest = strings.Trim(rest, "/")

@@ -1,24 +1,18 @@
-// Package command runs other programs: kbuild's make and nvidia-installer.
+// Package command says what a program is run with: kbuild's make, a package's
+// installer.
 //
 // Everything that starts a process takes a [Runner], so that a test can hand
-// in a recording one and assert the exact argument list. [Exec] is the real
-// one: it starts the program in a process group of its own and, when the
-// context ends, stops the whole group, so that a compile does not outlive the
-// job that asked for it.
+// in a recording one and assert the exact argument list. The real one is in
+// package confine: what is run is other people's, and sees and writes only
+// what its [Command] names.
 package command
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
-	"slices"
-	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Command is a program to run, with everything that it may see.
@@ -26,12 +20,24 @@ type Command struct {
 	// Args is the program and its arguments; Args[0] is looked up on PATH
 	// when it holds no slash.
 	Args []string
-	// Dir is the working directory; empty means the caller's.
+	// Dir is the working directory; empty means the root.
 	Dir string
-	// Env is added to the caller's environment, as KEY=VALUE; a later entry
-	// wins. The caller's BUILDER_ variables are not passed on: they are its
-	// own options, and one of them is a token.
+	// Env is all of the program's environment, as KEY=VALUE, but for PATH, HOME,
+	// TMPDIR, LANG and LC_ALL where it does not name them; a later entry wins.
+	// Nothing else of the caller's is passed on: it has a token there.
 	Env []string
+	// Reads are the files and folders, by absolute path and with all beneath
+	// them, that the program may read and run, beside the system's own.
+	Reads []string
+	// Writes are folders that it may also change. They, and the folders in them,
+	// are the program's user's while it runs; when it has ended they are the
+	// caller's, with all that it left there. What it left is to be opened with
+	// care: there may be links.
+	Writes []string
+	// Files are what the program finds at these absolute paths while it runs,
+	// in folders that it may write to; whatever is there otherwise is as before
+	// when it has ended.
+	Files map[string][]byte
 	// Output receives stdout and stderr as the program writes them. Nil
 	// discards them.
 	Output io.Writer
@@ -40,8 +46,9 @@ type Command struct {
 // Runner runs a command to its end.
 type Runner interface {
 	// Run returns nil when the program exits with status 0, an [ExitError]
-	// when it exits with another, the context's error when that ended first,
-	// and any other error when it could not be started.
+	// when it exits with another, the context's error when that ended first, a
+	// [FilesError] where a file of Files could not be put into its place, and
+	// any other error when it could not be started.
 	Run(ctx context.Context, c Command) error
 }
 
@@ -58,63 +65,13 @@ type ExitError struct {
 // Error names the program and its end.
 func (e *ExitError) Error() string { return fmt.Sprintf("%s: %s", e.Program, e.State) }
 
-// Grace is how long a canceled program group has to end by itself after
-// SIGTERM before SIGKILL. It leaves room inside the five seconds in which the
-// job as a whole must end.
+// Grace is how long a canceled program has to end by itself after SIGTERM, with
+// all that it started, before SIGKILL. It leaves room inside the five seconds in
+// which the job as a whole must end.
 const Grace = 2 * time.Second
 
-// Exec runs programs on this machine.
-type Exec struct{}
+// ErrNotFound is in the error for a program that is not on PATH.
+var ErrNotFound = exec.ErrNotFound
 
-// Run implements [Runner].
-func (Exec) Run(ctx context.Context, c Command) error {
-	if len(c.Args) == 0 {
-		return errors.New("no program to run")
-	}
-	cmd := exec.Command(c.Args[0], c.Args[1:]...)
-	cmd.Dir = c.Dir
-	cmd.Env = append(inherited(), c.Env...)
-	cmd.Stdout, cmd.Stderr = c.Output, c.Output
-	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
-	// A grandchild that left the group may hold the output pipe open.
-	cmd.WaitDelay = Grace
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start %s: %w", c.Args[0], err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- cmd.Wait() }()
-	select {
-	case err := <-done:
-		return exitError(c.Args[0], err)
-	case <-ctx.Done():
-	}
-	group := -cmd.Process.Pid
-	_ = unix.Kill(group, unix.SIGTERM)
-	select {
-	case <-done:
-	case <-time.After(Grace):
-		_ = unix.Kill(group, unix.SIGKILL)
-		<-done
-	}
-	// The leader is gone; whatever it left in the group goes with it.
-	_ = unix.Kill(group, unix.SIGKILL)
-	return ctx.Err()
-}
-
-// inherited is this process's environment without builder's own options.
-func inherited() []string {
-	return slices.DeleteFunc(os.Environ(), func(entry string) bool { return strings.HasPrefix(entry, "BUILDER_") })
-}
-
-func exitError(program string, err error) error {
-	// The program itself succeeded; only something it left behind still
-	// held the output.
-	if errors.Is(err, exec.ErrWaitDelay) {
-		return nil
-	}
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		return &ExitError{Program: program, Code: exit.ExitCode(), State: exit.String()}
-	}
-	return err
-}
+// LookPath finds a program on PATH, as a Runner does.
+func LookPath(name string) (string, error) { return exec.LookPath(name) }

@@ -2,7 +2,6 @@ package cuda
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
@@ -10,39 +9,20 @@ import (
 	"strings"
 
 	"github.com/k8sp/cuda/internal/beneath"
+	"github.com/k8sp/cuda/internal/command"
 )
 
-// writeRecord makes the installer believe that the driver is installed, which
+// installedRecord makes the installer believe that the driver is installed, which
 // it insists on before it builds modules only: the file log in its state folder
-// begins with the driver's version and its description. The function that is
-// returned puts back what was there before.
-func writeRecord(stateDir string, d Driver) (restore func(), err error) {
-	path := filepath.Join(stateDir, "log")
-	before, err := beneath.ReadFile(path)
-	existed := err == nil
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	if err := beneath.MkdirAll(stateDir, 0o700); err != nil {
-		return nil, err
-	}
-	record := d.Version + "\n" + d.Manifest.Description + "\n"
-	if err := beneath.WriteFile(path, []byte(record), 0o600); err != nil {
-		return nil, err
-	}
-	return func() {
-		if existed {
-			_ = beneath.WriteFile(path, before, 0o600)
-			return
-		}
-		_ = beneath.Remove(path)
-	}, nil
+// begins with the driver's version and its description.
+func installedRecord(d Driver) []byte {
+	return []byte(d.Version + "\n" + d.Manifest.Description + "\n")
 }
 
-// gatherModules moves the modules that an installer left in folders below dir
-// up into dir, and lists all that are there, sorted.
-func gatherModules(dir string) ([]string, error) {
-	found, err := findModules(dir)
+// gatherModules copies the modules that an installer left in a folder and in those
+// below it to another folder, and lists them, sorted.
+func gatherModules(from, dir string) ([]string, error) {
+	found, err := findModules(from)
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +32,10 @@ func gatherModules(dir string) ([]string, error) {
 		if slices.Contains(files, file) {
 			return nil, fmt.Errorf("there are two of %s", filepath.Base(path))
 		}
-		if err := beneath.Rename(path, file); err != nil {
+		if err := command.CopyLeft(path, file); err != nil {
+			return nil, err
+		}
+		if err := beneath.Remove(path); err != nil {
 			return nil, err
 		}
 		files = append(files, file)

@@ -44,6 +44,8 @@ type BuildOptions struct {
 	// SourceDir and OutputDir are the kernel's source tree and the output
 	// tree prepared from it; they may be the same folder.
 	SourceDir, OutputDir string
+	// Linked are folders that links in those lead to.
+	Linked []string
 	// Compiler is the C compiler, "gcc-12"; empty means cc.
 	Compiler string
 	// ModuleType is [Proprietary] or [Open], whichever the package has;
@@ -109,30 +111,34 @@ func Build(ctx context.Context, d Driver, o BuildOptions) (Built, error) {
 	if err != nil {
 		return Built{}, err
 	}
-	dir, err := makeFolders(o)
+	place, err := makeFolders(o)
 	if err != nil {
 		return Built{}, stage.Wrap(stage.Build, err, "the build's folders cannot be made", writableHint)
 	}
-	args, err := compose(known, d, o, dir)
+	args, err := compose(known, d, o, place)
 	if err != nil {
 		return Built{}, err
 	}
-	restore, err := writeRecord(o.stateDir(), d)
-	if err != nil {
-		return Built{}, stage.Wrap(stage.Build, err,
+
+	printed, runErr := o.run(ctx, d, place, installerArgs(known, d, o, args))
+	if files := (*command.FilesError)(nil); errors.As(runErr, &files) {
+		return Built{}, stage.Wrap(stage.Build, files.Err,
 			"the record of an installed driver, which nvidia-installer insists on, cannot be written", "run builder as root")
 	}
-	defer restore()
-
-	printed, runErr := o.run(ctx, d, installerArgs(known, d, o, args))
+	if err := command.CopyLeft(place.log(), o.LogFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return Built{}, stage.Wrap(stage.Build, err, "nvidia-installer's log cannot be kept", writableHint)
+	}
 	if errors.Is(runErr, context.Canceled) {
 		return Built{}, runErr
 	}
-	b := Built{Dir: dir}
+	b := Built{}
 	for _, a := range args {
 		b.InstallerFlags = append(b.InstallerFlags, a.record())
 	}
-	if b.Files, err = gatherModules(dir); err != nil {
+	if b.Dir, err = beneath.MkdirTemp(o.Scratch, "modules-"); err == nil {
+		b.Files, err = gatherModules(place.modules(), b.Dir)
+	}
+	if err != nil {
 		return Built{}, stage.Wrap(stage.Build, err, "the built modules cannot be gathered", writableHint)
 	}
 	if b.Files, err = drop(b.Files, o.Exclude); err != nil {
@@ -158,6 +164,7 @@ func queryOptions(ctx context.Context, d Driver, r command.Runner) (options, err
 		Args:   []string{d.Installer(), "--advanced-options"},
 		Dir:    d.Dir,
 		Env:    []string{"LC_ALL=C"},
+		Reads:  []string{d.Dir},
 		Output: &out,
 	})
 	var exit *command.ExitError
@@ -181,9 +188,16 @@ func queryOptions(ctx context.Context, d Driver, r command.Runner) (options, err
 	return parseOptions(strings.NewReader(out.String()))
 }
 
+// workplace is a folder that the installer leaves all in, beside the driver's.
+type workplace string
+
+func (w workplace) log() string     { return filepath.Join(string(w), "log") }
+func (w workplace) modules() string { return filepath.Join(string(w), "modules") }
+func (w workplace) temp() string    { return filepath.Join(string(w), "tmp") }
+
 // makeFolders makes a folder for the log, puts what the build reads into scratch,
-// and returns a fresh folder for modules.
-func makeFolders(o BuildOptions) (string, error) {
+// and returns a fresh folder for what the installer leaves.
+func makeFolders(o BuildOptions) (workplace, error) {
 	once, err := askonce.Makefile(o.SourceDir)
 	if err != nil {
 		return "", err
@@ -197,7 +211,16 @@ func makeFolders(o BuildOptions) (string, error) {
 	if err := beneath.RemoveAll(o.LogFile); err != nil {
 		return "", err
 	}
-	return beneath.MkdirTemp(o.Scratch, "modules-")
+	place := workplace(filepath.Join(o.Scratch, "installer"))
+	if err := beneath.RemoveAll(string(place)); err != nil {
+		return "", err
+	}
+	for _, dir := range []string{place.modules(), place.temp()} {
+		if err := beneath.MkdirAll(dir, 0o755); err != nil {
+			return "", err
+		}
+	}
+	return place, nil
 }
 
 // installerArgs is the whole command.
@@ -236,7 +259,7 @@ func (o BuildOptions) stateDir() string {
 	return "/var/lib/nvidia"
 }
 
-// environment is what the build sees besides the caller's own environment.
+// environment is what the build sees besides what every command does.
 func (o BuildOptions) environment(d Driver) []string {
 	// Assertions and warnings name their file, by its path in scratch.
 	flags := "-ffile-prefix-map=" + d.Dir + "/="
@@ -245,7 +268,6 @@ func (o BuildOptions) environment(d Driver) []string {
 	}
 	env := []string{
 		"LC_ALL=C",
-		"TMPDIR=" + o.Scratch,
 		"MAKEFLAGS=" + o.makeFlags(),
 		"MAKEFILES=" + o.makefile(),
 		// The choice of the compiler was made, and explained, before.
@@ -278,18 +300,28 @@ func (o BuildOptions) makeFlags() string {
 // errTimeout is the cause of a build's end by its own limit.
 var errTimeout = errors.New("time limit reached")
 
+// reads are what the build reads: both halves of the kernel's tree, and what links
+// in them lead to.
+func (o BuildOptions) reads() []string {
+	return append(command.WithLinked(append(slices.Clone(o.Linked), o.SourceDir, o.OutputDir)...), o.makefile())
+}
+
 // run runs the installer, and reports its progress from the log meanwhile. It
 // returns the last lines that the installer printed, which are its errors.
-func (o BuildOptions) run(ctx context.Context, d Driver, argv []string) (printed string, err error) {
+func (o BuildOptions) run(ctx context.Context, d Driver, place workplace, argv []string) (printed string, err error) {
 	var out tail
 	done := make(chan error, 1)
 	zerolog.Ctx(ctx).Debug().Str("command", strings.Join(argv, " ")).Strs("environment", o.environment(d)).Msg("running nvidia-installer")
 	go func() {
-		done <- o.Runner.Run(ctx, command.Command{Args: argv, Dir: d.Dir, Env: o.environment(d), Output: &out})
+		done <- o.Runner.Run(ctx, command.Command{
+			Args: argv, Dir: d.Dir, Env: append(o.environment(d), "TMPDIR="+place.temp()), Output: &out,
+			Reads: o.reads(), Writes: []string{d.Dir, string(place)},
+			Files: map[string][]byte{filepath.Join(o.stateDir(), "log"): installedRecord(d)},
+		})
 	}()
 	task := progress.Begin(ctx, "kernel modules", "objects", o.objects(ctx, d))
 	defer task.End()
-	log := follower{path: o.LogFile, task: task, step: func(step string) { zerolog.Ctx(ctx).Debug().Msg(step) }}
+	log := follower{path: place.log(), task: task, step: func(step string) { zerolog.Ctx(ctx).Debug().Msg(step) }}
 	ticks := time.NewTicker(500 * time.Millisecond)
 	defer ticks.Stop()
 	for {
@@ -317,7 +349,7 @@ func (o BuildOptions) objects(ctx context.Context, d Driver) int64 {
 	err := o.Runner.Run(ctx, command.Command{
 		Args: []string{"make", "--silent", "--file=count-lines.mk", "count", "SYSSRC=" + o.SourceDir, "SYSOUT=" + o.OutputDir,
 			"NV_EXCLUDE_KERNEL_MODULES=" + strings.Join(slices.DeleteFunc(slices.Clone(o.Exclude), compiledAnyway), " ")},
-		Dir: dir, Env: o.environment(d), Output: &out,
+		Dir: dir, Env: o.environment(d), Reads: append(o.reads(), d.Dir), Output: &out,
 	})
 	count := counted.FindStringSubmatch(out.String())
 	if err != nil || count == nil {

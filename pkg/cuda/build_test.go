@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/k8sp/cuda/internal/command"
+	"github.com/k8sp/cuda/internal/command/unconfined"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -41,6 +42,11 @@ func (f *fakeInstaller) Run(ctx context.Context, c command.Command) error {
 		_, err = c.Output.Write(text)
 		return err
 	}
+	restore, err := command.PutFiles(c.Files)
+	if err != nil {
+		return err
+	}
+	defer restore()
 	if f.during != nil {
 		f.during()
 	}
@@ -135,10 +141,14 @@ func TestBuild(t *testing.T) {
 	if call.Args[0] != "/scratch/driver/nvidia-installer" || call.Dir != "/scratch/driver" {
 		t.Errorf("ran %s in %s", call.Args[0], call.Dir)
 	}
-	wantEnv := []string{"LC_ALL=C", "TMPDIR=" + o.Scratch, "MAKEFLAGS=-- CC=gcc-12", "MAKEFILES=" + o.Scratch + "/askonce.mk", "IGNORE_CC_MISMATCH=1",
-		"KCFLAGS=-g0 -ffile-prefix-map=/scratch/driver/=", "CC=gcc-12", "KBUILD_MODPOST_WARN=1"}
+	wantEnv := []string{"LC_ALL=C", "MAKEFLAGS=-- CC=gcc-12", "MAKEFILES=" + o.Scratch + "/askonce.mk", "IGNORE_CC_MISMATCH=1",
+		"KCFLAGS=-g0 -ffile-prefix-map=/scratch/driver/=", "CC=gcc-12", "KBUILD_MODPOST_WARN=1", "TMPDIR=" + o.Scratch + "/installer/tmp"}
 	if diff := cmp.Diff(wantEnv, call.Env); diff != "" {
 		t.Errorf("environment (-want +got):\n%s", diff)
+	}
+	sees := [][]string{{"/share/linux", "/share/prepared", o.Scratch + "/askonce.mk"}, {"/scratch/driver", o.Scratch + "/installer"}}
+	if diff := cmp.Diff(sees, [][]string{call.Reads, call.Writes}); diff != "" {
+		t.Errorf("reads and writes (-want +got):\n%s", diff)
 	}
 	if _, err := os.Stat(filepath.Join(o.StateDir, "log")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the record is still there: %v", err)
@@ -362,7 +372,7 @@ func TestBuildInstallerThatCannotRun(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			o := buildOptions(t, command.Exec{})
+			o := buildOptions(t, unconfined.Exec{})
 			o.Timeout = 300 * time.Millisecond
 			_, err := Build(t.Context(), d, o)
 			if stage.ExitCode(err) != 14 || !strings.Contains(err.Error(), tt.want) {

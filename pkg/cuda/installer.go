@@ -99,8 +99,8 @@ var helpful = []string{
 const skipModuleLoad = "skip-module-load"
 
 // compose is the command line of an installer that knows the options known,
-// into the folder install.
-func compose(known options, d Driver, o BuildOptions, install string) ([]argument, error) {
+// into a workplace.
+func compose(known options, d Driver, o BuildOptions, place workplace) ([]argument, error) {
 	// Renamed in 515; the old name still works there, but is not listed.
 	only := "kernel-modules-only"
 	if !known[only] {
@@ -112,8 +112,8 @@ func compose(known options, d Driver, o BuildOptions, install string) ([]argumen
 		{name: "kernel-name", value: o.Release},
 		{name: "kernel-source-path", value: o.SourceDir, local: true},
 		{name: "kernel-output-path", value: o.OutputDir, local: true},
-		{name: "kernel-install-path", value: install, local: true},
-		{name: "log-file-name", value: o.LogFile, local: true},
+		{name: "kernel-install-path", value: place.modules(), local: true},
+		{name: "log-file-name", value: place.log(), local: true},
 	}
 	for _, a := range args {
 		if !known[a.name] {

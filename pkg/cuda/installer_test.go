@@ -78,7 +78,6 @@ func TestParseOptions(t *testing.T) {
 func TestCompose(t *testing.T) {
 	t.Parallel()
 	options := BuildOptions{
-		LogFile:   "/share/.builder/logs/build.log",
 		Release:   "6.1.192-coreos-r1",
 		SourceDir: "/share/linux",
 		OutputDir: "/share/.builder/prepared/x",
@@ -90,8 +89,8 @@ func TestCompose(t *testing.T) {
 		"--kernel-name=6.1.192-coreos-r1",
 		"--kernel-source-path=/share/linux",
 		"--kernel-output-path=/share/.builder/prepared/x",
-		"--kernel-install-path=/scratch/modules",
-		"--log-file-name=/share/.builder/logs/build.log",
+		"--kernel-install-path=/scratch/installer/modules",
+		"--log-file-name=/scratch/installer/log",
 		"--accept-license",
 		"--no-questions",
 		"--no-precompiled-interface",
@@ -131,7 +130,7 @@ func TestCompose(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			o := options
 			o.Exclude, o.ModuleType = tt.exclude, tt.moduleType
-			args, err := compose(knownTo(t, tt.version), driver(tt.version, tt.types...), o, "/scratch/modules")
+			args, err := compose(knownTo(t, tt.version), driver(tt.version, tt.types...), o, "/scratch/installer")
 			if err != nil {
 				t.Fatal(err)
 			}

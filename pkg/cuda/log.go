@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/k8sp/cuda/internal/beneath"
+	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/internal/progress"
 )
 
@@ -138,7 +138,7 @@ func eachLine(r io.Reader, f func(string)) error {
 // readLog reads the findings of a log file; a log that was never written has
 // none.
 func readLog(path string) (findings, error) {
-	f, err := beneath.Open(path)
+	f, err := command.OpenLeft(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return findings{}, nil
 	}
@@ -163,7 +163,7 @@ type follower struct {
 
 // poll reads what is new, and counts how far make has come.
 func (f *follower) poll() {
-	file, err := beneath.Open(f.path)
+	file, err := command.OpenLeft(f.path)
 	if err != nil {
 		return // not written yet
 	}

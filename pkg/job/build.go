@@ -5,6 +5,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/k8sp/cuda/internal/confine"
 	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/modules/signature"
@@ -66,7 +67,9 @@ func Plan(ctx context.Context, o Options) ([]Step, error) {
 type site struct {
 	Options
 	share *share.Share
-	dry   bool // nothing is written
+	// confined is the Runner, where it is not a test's.
+	confined *confine.Runner
+	dry      bool // nothing is written
 	// lock tells whether the share is still this run's.
 	lock interface{ Check() error }
 	// scratch is this run's folder on the share, gone at its end.
@@ -85,8 +88,13 @@ func newSite(o Options, dry bool) (site, error) {
 		return site{}, err
 	}
 	o = o.withDefaults()
+	var confined *confine.Runner
+	if o.Runner == nil {
+		confined = confine.New(s.Owner())
+		o.Runner = confined
+	}
 	o.Host.images = imageCache{share: s, keep: !dry}
-	made := site{Options: o, share: s, dry: dry}
+	made := site{Options: o, share: s, confined: confined, dry: dry}
 	if o.SignManifest != (signature.Options{}) {
 		if made.notary, err = signature.LoadDetached(o.SignManifest); err != nil {
 			return site{}, err
@@ -111,6 +119,9 @@ func walk(ctx context.Context, o Options, dry bool) (said []Step, result Result,
 	b := &brackets{dry: dry}
 	what, err := s.detect(b.enter(ctx, stage.Detect))
 	if err != nil {
+		return nil, Result{}, err
+	}
+	if err := s.sayConfined(ctx); err != nil {
 		return nil, Result{}, err
 	}
 	b.leave() // to wait for another run is no part of it

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -79,7 +80,7 @@ func (p project) compile(ctx context.Context, in prepared) (compiled, error) {
 	}
 	built, err := cuda.Build(ctx, in.driver, cuda.BuildOptions{
 		Runner: p.Runner, Scratch: p.scratch, LogFile: p.logFile(installerTool),
-		Release: p.target.Release.Full, SourceDir: in.tree.Source, OutputDir: in.tree.Output,
+		Release: p.target.Release.Full, SourceDir: in.tree.Source, OutputDir: in.tree.Output, Linked: p.target.Tree.Folders(),
 		Compiler: in.tree.Compiler, ModuleType: in.moduleType, Exclude: p.exclude,
 		// Where only the exports of loaded modules are known, drm's may not
 		// be among them.
@@ -109,11 +110,8 @@ func (p project) strip(ctx context.Context, files []string) error {
 		if err != nil || len(m.Debug) == 0 {
 			continue // the check stage tells a file that is no module
 		}
-		var output bytes.Buffer
-		c := command.Command{Args: []string{"strip", "--strip-debug", path}, Env: []string{"LC_ALL=C"}, Output: &output}
-		if err := p.Runner.Run(ctx, c); err != nil {
-			return stage.Wrap(stage.Build, fmt.Errorf("%w: %s", err, strings.TrimSpace(output.String())),
-				"the debugging information cannot be taken out of the modules", "keep it with --debug-info")
+		if err := p.stripFile(ctx, path); err != nil {
+			return stage.Wrap(stage.Build, err, "the debugging information cannot be taken out of the modules", "keep it with --debug-info")
 		}
 		zerolog.Ctx(ctx).Debug().Str("module", path).Msg("debugging information taken out")
 	}
@@ -127,6 +125,29 @@ func readModule(path string) (ko.File, error) {
 	}
 	defer f.Close()
 	return ko.Read(f)
+}
+
+// stripFile puts what strip leaves into the place of a module. strip itself is the
+// image's, but what it reads is not.
+func (p project) stripFile(ctx context.Context, path string) error {
+	dir, err := beneath.MkdirTemp(p.scratch, "strip-")
+	if err != nil {
+		return err
+	}
+	defer beneath.RemoveAll(dir)
+	left := filepath.Join(dir, filepath.Base(path))
+	var output bytes.Buffer
+	err = p.Runner.Run(ctx, command.Command{
+		Args: []string{"strip", "--strip-debug", "-o", left, path}, Env: []string{"LC_ALL=C", "TMPDIR=" + dir},
+		Reads: []string{path}, Writes: []string{dir}, Output: &output,
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, strings.TrimSpace(output.String()))
+	}
+	if err := beneath.Remove(path); err != nil {
+		return err
+	}
+	return command.CopyLeft(left, path)
 }
 
 // sign signs what was built, if the user gave a key.

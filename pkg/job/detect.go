@@ -3,9 +3,9 @@ package job
 import (
 	"context"
 	"fmt"
-	"os/exec"
 	"runtime"
 
+	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/kernel/prepare"
 	"github.com/k8sp/cuda/pkg/modules/signature"
@@ -39,7 +39,7 @@ func (s site) detect(ctx context.Context) (setting, error) {
 	}
 	lookPath := s.LookPath
 	if lookPath == nil {
-		lookPath = exec.LookPath
+		lookPath = command.LookPath
 	}
 	if what.compiler, err = prepare.ChooseCompiler(what.target, lookPath); err != nil {
 		return setting{}, err

@@ -254,7 +254,7 @@ func (r *tools) Run(_ context.Context, c command.Command) error {
 	case "nvidia-installer":
 		return r.install(c)
 	case "strip":
-		return copyFile(c.Args[2], "../modules/testdata/ko/nvidia.ko")
+		return copyFile(c.Args[3], "../modules/testdata/ko/nvidia.ko")
 	case "depmod":
 		return os.WriteFile(filepath.Join(c.Args[2], "lib/modules", c.Args[3], "modules.dep.bin"), []byte("index"), 0o644)
 	}

@@ -80,7 +80,8 @@ type Options struct {
 	Allow []string
 	// Builder is this program's version, for the manifest.
 	Builder string
-	// Runner runs kbuild and the installer; nil runs them on this machine.
+	// Runner runs kbuild and the installer; nil runs them confined, as the
+	// share's owner.
 	Runner command.Runner
 	// LookPath finds programs; nil is exec.LookPath.
 	LookPath func(string) (string, error)
@@ -93,9 +94,6 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	o.Source.Offline, o.Source.Pause = o.Offline, o.Pause
 	o.Host.Offline, o.Host.Pause = o.Offline, o.Pause
-	if o.Runner == nil {
-		o.Runner = command.Exec{}
-	}
 	return o
 }
 

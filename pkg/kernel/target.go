@@ -119,6 +119,14 @@ type HostTree struct {
 	From   string `json:"from"` // "lib/modules/REL/build"
 }
 
+// Folders are those of the tree; none where there is no tree.
+func (t HostTree) Folders() []string {
+	if t.Build == "" {
+		return nil
+	}
+	return []string{t.Build, t.Source}
+}
+
 // Arch is a kernel architecture by uname's name for it.
 type Arch string
 

@@ -5,12 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/exec"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
 
-	"github.com/k8sp/cuda/internal/atomicfile"
 	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -58,43 +57,62 @@ func (o IndexOptions) index(ctx context.Context) ([]File, error) {
 	for _, e := range o.Modules {
 		order.WriteString(e.File + "\n")
 	}
-	if err := atomicfile.WriteFile(filepath.Join(o.Dir, orderFile), []byte(order.String()), 0o644); err != nil {
-		return nil, err
-	}
 	base, err := beneath.MkdirTemp(o.Scratch, "depmod-")
 	if err != nil {
 		return nil, err
 	}
 	defer beneath.RemoveAll(base)
-	if err := rooted(base, o.Dir, o.Release); err != nil {
+	dir, err := o.rooted(base)
+	if err == nil {
+		err = beneath.WriteFile(filepath.Join(dir, orderFile), []byte(order.String()), 0o644)
+	}
+	if err != nil {
 		return nil, err
 	}
 	var output bytes.Buffer
-	err = o.Runner.Run(ctx, command.Command{Args: []string{"depmod", "-b", base, o.Release}, Output: &output})
+	err = o.Runner.Run(ctx, command.Command{Args: []string{"depmod", "-b", base, o.Release}, Writes: []string{base}, Output: &output})
 	var exit *command.ExitError
 	switch {
 	case errors.As(err, &exit):
 		return nil, fmt.Errorf("%w: %s", err, strings.TrimSpace(output.String()))
-	case errors.Is(err, exec.ErrNotFound):
+	case errors.Is(err, command.ErrNotFound):
 		return nil, stage.Wrap(stage.Publish, err, "the indexes that modprobe reads cannot be made without depmod", "install kmod, or run builder in its image, which has it")
 	case err != nil:
+		return nil, err
+	}
+	if err := gatherIndexes(dir, o.Dir); err != nil {
 		return nil, err
 	}
 	return tidy(o.Dir)
 }
 
-// rooted makes dir appear as the modules of a release under base, which is the
-// only way in which depmod finds them.
-func rooted(base, dir, release string) error {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return err
+// rooted makes the modules appear as those of their release under base, which is
+// the only way in which depmod finds them, and returns their folder there.
+func (o IndexOptions) rooted(base string) (string, error) {
+	dir := filepath.Join(base, "lib", "modules", o.Release)
+	if err := beneath.MkdirAll(dir, 0o755); err != nil {
+		return "", err
 	}
-	parent := filepath.Join(base, "lib", "modules")
-	if err := beneath.MkdirAll(parent, 0o755); err != nil {
-		return err
+	for _, e := range o.Modules {
+		from, to := filepath.Join(o.Dir, e.File), filepath.Join(dir, e.File)
+		err := beneath.Link(from, to)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // a file system without
+			err = command.CopyLeft(from, to)
+		}
+		if err != nil {
+			return "", err
+		}
 	}
-	return beneath.Symlink(dir, filepath.Join(parent, release))
+	return dir, nil
+}
+
+// gatherIndexes copies what depmod left beside modules in one folder to another.
+func gatherIndexes(from, to string) error {
+	found, err := beneath.Glob(from, "modules.*")
+	for _, path := range found {
+		err = errors.Join(err, command.CopyLeft(path, filepath.Join(to, filepath.Base(path))))
+	}
+	return err
 }
 
 // tidy removes the indexes in which there is nothing, of devices and of what
@@ -113,7 +131,6 @@ func tidy(dir string) ([]File, error) {
 			err = beneath.Remove(path)
 		default:
 			files = append(files, f)
-			err = makeOurs(path)
 		}
 		if err != nil {
 			return nil, err
@@ -123,14 +140,4 @@ func tidy(dir string) ([]File, error) {
 		return nil, errors.New("depmod left no modules.dep.bin")
 	}
 	return files, nil
-}
-
-// makeOurs makes a file, which another program made as whom it ran as, anew as
-// builder makes files.
-func makeOurs(path string) error {
-	content, err := beneath.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	return beneath.WriteFile(path, content, 0o644)
 }

@@ -144,6 +144,7 @@ var loader = regexp.MustCompile("error while loading shared libraries|version `[
 
 // checkPrograms runs those of the programs that are there.
 func checkPrograms(ctx context.Context, tree kernel.HostTree, r command.Runner) error {
+	reads := command.WithLinked(tree.Folders()...)
 	for _, name := range programs {
 		program := filepath.Join(tree.Build, name)
 		if _, err := os.Stat(program); err != nil {
@@ -151,7 +152,7 @@ func checkPrograms(ctx context.Context, tree kernel.HostTree, r command.Runner) 
 		}
 		out := bytes.Buffer{}
 		// In an empty place: modpost writes where it is.
-		err := r.Run(ctx, command.Command{Args: []string{program}, Dir: "/", Env: []string{"LC_ALL=C"}, Output: &out})
+		err := r.Run(ctx, command.Command{Args: []string{program}, Dir: "/", Env: []string{"LC_ALL=C"}, Reads: reads, Output: &out})
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}

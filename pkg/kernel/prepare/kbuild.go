@@ -54,7 +54,9 @@ type kbuild struct {
 	runner command.Runner
 	args   []string
 	env    []string
-	log    io.WriteCloser
+	// reads and writes are the source and the tree that is made of it.
+	reads, writes []string
+	log           io.WriteCloser
 	// hint is what to do when make fails.
 	hint string
 }
@@ -87,9 +89,11 @@ func newKbuild(t kernel.Target, src source.Tree, out string, o Options) (*kbuild
 		},
 		// Questions to the compiler are answered in TMPDIR, and an answer
 		// that cannot be had is no flag at all.
-		env:  append(environment[:len(environment):len(environment)], "MAKEFILES="+filepath.Join(out, onceFile), "TMPDIR="+out),
-		log:  log,
-		hint: hint(src, o.LogFile),
+		env:    append(environment[:len(environment):len(environment)], "MAKEFILES="+filepath.Join(out, onceFile), "TMPDIR="+out),
+		reads:  command.WithLinked(append(t.Tree.Folders(), src.Dir)...),
+		writes: []string{out},
+		log:    log,
+		hint:   hint(src, o.LogFile),
 	}, nil
 }
 
@@ -131,6 +135,8 @@ func (k *kbuild) Make(ctx context.Context, goal string) error {
 	err := k.runner.Run(ctx, command.Command{
 		Args:   args,
 		Env:    k.env,
+		Reads:  k.reads,
+		Writes: k.writes,
 		Output: io.MultiWriter(k.log, &cause, task.Lines()),
 	})
 	if err == nil {

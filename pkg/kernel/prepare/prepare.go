@@ -20,8 +20,7 @@ import (
 
 // Options say where and with what a tree is prepared.
 type Options struct {
-	// Runner runs make and asks the compiler for its version; nil runs them
-	// on this machine.
+	// Runner runs make and asks the compiler for its version; required.
 	Runner command.Runner
 	// Dir is the folder that holds prepared trees, one beneath it for each
 	// release and config.
@@ -67,9 +66,6 @@ type Tree struct {
 // writes the absolute names of both halves into it. A stamp that is written
 // last, and removed first, tells a whole tree from a half-made one.
 func Prepare(ctx context.Context, t kernel.Target, src source.Tree, o Options) (Tree, error) {
-	if o.Runner == nil {
-		o.Runner = command.Exec{}
-	}
 	if o.Jobs == 0 {
 		o.Jobs = runtime.GOMAXPROCS(0)
 	}
@@ -158,7 +154,7 @@ func makeTree(ctx context.Context, t kernel.Target, src source.Tree, out string,
 	if err := kbuild.Make(ctx, "olddefconfig"); err != nil {
 		return nil, err
 	}
-	after, err := beneath.ReadFile(filepath.Join(out, ".config"))
+	after, err := command.ReadLeft(filepath.Join(out, ".config"), leftLimit)
 	if err != nil {
 		return nil, failed(err, "could not read back the kernel's config")
 	}
@@ -196,9 +192,12 @@ func checkRelease(out, want string) error {
 	return nil
 }
 
+// leftLimit is far above the size of what make left and is read: a config.
+const leftLimit = 4 << 20
+
 // kernelRelease is the release of the tree in out.
 func kernelRelease(out string) (string, error) {
-	b, err := beneath.ReadFile(filepath.Join(out, "include", "config", "kernel.release"))
+	b, err := command.ReadLeft(filepath.Join(out, "include", "config", "kernel.release"), leftLimit)
 	return strings.TrimSpace(string(b)), err
 }
 

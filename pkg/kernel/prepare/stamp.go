@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/k8sp/cuda/internal/atomicfile"
 	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/kernel/drift"
 )
@@ -58,10 +59,7 @@ func writeStamp(out string, s stamp) error {
 		return err
 	}
 	name := filepath.Join(out, stampFile)
-	if err := beneath.WriteFile(name+".new", append(b, '\n'), 0o644); err != nil {
-		return err
-	}
-	return beneath.Rename(name+".new", name)
+	return atomicfile.WriteFile(name, append(b, '\n'), 0o644)
 }
 
 // discard removes a tree, the stamp first: an interrupted removal must not

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/kernel/hosttree"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -20,11 +19,7 @@ func (l *ladder) hostTree(ctx context.Context, t kernel.Target) (Tree, string) {
 	if l.place != anyPlace {
 		return Tree{}, "--source names another source"
 	}
-	runner := l.Runner
-	if runner == nil {
-		runner = command.Exec{}
-	}
-	use, err := hosttree.Check(ctx, t, runner)
+	use, err := hosttree.Check(ctx, t, l.Runner)
 	if use == hosttree.Unusable {
 		return Tree{}, err.Error()
 	}

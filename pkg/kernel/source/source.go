@@ -98,7 +98,7 @@ type Options struct {
 	// Space is for [Checkout] and [Complete].
 	Space Space
 	// Runner runs the programs of the host's own tree, to see whether they run
-	// here. Nil runs them on this machine.
+	// here; required where the host has one.
 	Runner command.Runner
 	// HTTPClient talks to the API. Nil means one with a timeout of 30 s.
 	HTTPClient *http.Client

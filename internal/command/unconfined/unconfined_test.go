@@ -1,4 +1,4 @@
-package command_test
+package unconfined_test
 
 import (
 	"bytes"
@@ -14,13 +14,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/k8sp/cuda/internal/command"
+	"github.com/k8sp/cuda/internal/command/unconfined"
 )
 
 func TestExecRunsInDirWithEnvAndOutput(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("BUILDER_GITHUB_TOKEN", "secret")
 	var out bytes.Buffer
-	err := command.Exec{}.Run(t.Context(), command.Command{
+	err := unconfined.Exec{}.Run(t.Context(), command.Command{
 		Args:   []string{"sh", "-c", `pwd; echo "$GREETING$BUILDER_GITHUB_TOKEN"; echo err >&2`},
 		Dir:    dir,
 		Env:    []string{"GREETING=hello"},
@@ -35,7 +36,7 @@ func TestExecRunsInDirWithEnvAndOutput(t *testing.T) {
 }
 
 func TestExecReportsExitStatus(t *testing.T) {
-	err := command.Exec{}.Run(t.Context(), command.Command{Args: []string{"sh", "-c", "exit 3"}})
+	err := unconfined.Exec{}.Run(t.Context(), command.Command{Args: []string{"sh", "-c", "exit 3"}})
 	var exit *command.ExitError
 	if !errors.As(err, &exit) || exit.Code != 3 || exit.Program != "sh" {
 		t.Fatalf("error %v, want exit status 3 of sh", err)
@@ -43,11 +44,11 @@ func TestExecReportsExitStatus(t *testing.T) {
 }
 
 func TestExecReportsWhatCannotStart(t *testing.T) {
-	err := command.Exec{}.Run(t.Context(), command.Command{Args: []string{filepath.Join(t.TempDir(), "absent")}})
+	err := unconfined.Exec{}.Run(t.Context(), command.Command{Args: []string{filepath.Join(t.TempDir(), "absent")}})
 	if !errors.Is(err, os.ErrNotExist) {
 		t.Fatalf("error %v, want one that is os.ErrNotExist", err)
 	}
-	if err := (command.Exec{}).Run(t.Context(), command.Command{}); err == nil {
+	if err := (unconfined.Exec{}).Run(t.Context(), command.Command{}); err == nil {
 		t.Fatal("an empty command ran")
 	}
 }
@@ -60,7 +61,7 @@ func TestExecStopsTheWholeGroup(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- command.Exec{}.Run(ctx, command.Command{
+		done <- unconfined.Exec{}.Run(ctx, command.Command{
 			Args: []string{"sh", "-c", `trap "" TERM; sleep 60 & echo $$ $! >` + pids + `.tmp; mv ` + pids + `.tmp ` + pids + `; while :; do sleep 60; done`},
 		})
 	}()

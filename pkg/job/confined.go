@@ -1,0 +1,30 @@
+package job
+
+import (
+	"context"
+
+	"github.com/rs/zerolog"
+
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+// sayConfined says what other people's programs are not held back from here: the
+// makefiles of the kernel's source and of the driver, and its installer.
+func (s site) sayConfined(ctx context.Context) error {
+	if s.confined == nil {
+		return nil
+	}
+	report, err := s.confined.Report(ctx)
+	if err != nil {
+		return stage.Wrap(stage.Detect, err, "the kernel's and the driver's own programs cannot be run apart from this container's files",
+			"run the container as root, and leave out --cap-drop")
+	}
+	log := zerolog.Ctx(ctx)
+	event := log.Debug()
+	if exposed := report.Exposed(); exposed != "" {
+		event = log.Warn().Str("exposed", exposed)
+	}
+	event.Int("uid", report.UID).Int("gid", report.GID).Int("landlock", report.Landlock).Stringer("missing", report).
+		Msg("what the kernel's source and the driver's package run is confined")
+	return nil
+}
