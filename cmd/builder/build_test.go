@@ -285,7 +285,10 @@ func TestStricterTermsNeedNoSecondBuild(t *testing.T) {
 	f := newFixture(t)
 	f.build(t)
 	before := f.results(t)
-	o := f.run(t, "--strict")
+	if o := f.run(t, "--strict"); o.code != 11 || !strings.Contains(lastLine(o.stderr), "nobody vouches for the driver package") {
+		t.Errorf("exit code %d\n%s", o.code, o.stderr)
+	}
+	o := f.run(t, "--strict", "--allow=driver-digest")
 	if o.code != 15 || strings.Contains(o.stderr, `"stage":"build"`) || !strings.Contains(lastLine(o.stderr), "not-checkable") {
 		t.Errorf("exit code %d\n%s", o.code, o.stderr)
 	}

@@ -172,7 +172,12 @@ func (s site) vouch(ctx context.Context, c choice) ([]modules.Check, error) {
 	case known != "" && c.pkg.Kind == cuda.RunFile && c.pkg.Variant == "":
 		zerolog.Ctx(ctx).Warn().Str("digest", c.digest).Str("known", known).Msg("the driver package is not the one that is known by its name")
 	}
-	if found.Detail == "" {
+	switch {
+	case found.Detail != "":
+	case s.Strict && !slices.Contains(s.Allow, cuda.DigestCheck):
+		return nil, stage.New(stage.Driver, fmt.Sprintf("nobody vouches for the driver package %s, whose installer runs here and whose modules run in the kernel, and --strict wants that: its digest is %s",
+			c.pkg.Name(), c.digest), fmt.Sprintf("give that with --driver-sha256 once you know that it is NVIDIA's, or have it on record that nobody does with --allow %s", cuda.DigestCheck))
+	default:
 		return nil, nil
 	}
 	return []modules.Check{found}, nil
