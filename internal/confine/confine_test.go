@@ -503,3 +503,57 @@ func (w writer) Write(p []byte) (int, error) {
 	w(p)
 	return len(p), nil
 }
+
+// TestBarred: a share that only root may pass into is worked in by a user who
+// cannot, where there is a view of it, and else by root without its privileges.
+func TestBarred(t *testing.T) {
+	for _, way := range ways {
+		t.Run(way.name, func(t *testing.T) {
+			on, c := setup(t)
+			dir := filepath.Dir(on.Dir)
+			if err := os.Chmod(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			r := confine.New(share, share, confine.Without(way.without...))
+			// What runs before says nothing of it.
+			if err := r.Run(t.Context(), command.Command{Args: []string{"true"}}); err != nil {
+				t.Fatal(err)
+			}
+			report, err := r.Report(t.Context(), dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if set := report.UID == share; os.Geteuid() == 0 && report.Isolated && !set && !strings.Contains(report.String(), "no "+confine.OwnUser) {
+				t.Errorf("ran as user %d, %s", report.UID, report)
+			}
+			if !report.Isolated && report.UID != os.Geteuid() {
+				t.Errorf("ran as user %d, who may not pass", report.UID)
+			}
+			var out bytes.Buffer
+			c.Output = &out
+			if err := r.Run(t.Context(), c); err != nil {
+				t.Fatalf("%v\n%s", err, out.Bytes())
+			}
+			could := map[string]string{}
+			if err := json.Unmarshal(out.Bytes(), &could); err != nil {
+				t.Fatal(err)
+			}
+			judge(t, on, report, could, slices.Contains(way.without, confine.Seccomp))
+			checkShare(t, on, report)
+		})
+	}
+}
+
+// TestNoDescent: what could be had is not done without because of a command.
+func TestNoDescent(t *testing.T) {
+	r := confine.New(share, share)
+	report, err := r.Report(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	missing := filepath.Join(t.TempDir(), "missing")
+	err = r.Run(t.Context(), command.Command{Args: []string{"true"}, Reads: []string{missing}})
+	if report.Isolated && (err == nil || !strings.Contains(err.Error(), missing)) {
+		t.Errorf("error %v, want one of what is missing", err)
+	}
+}

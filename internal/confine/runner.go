@@ -32,11 +32,10 @@ type Runner struct {
 	without  map[string]bool
 	handover handover
 
-	mu     sync.Mutex
-	rung   int // the first of rungs that is not known to fail
-	failed []failure
-	report Report
-	tried  bool
+	mu      sync.Mutex
+	decided bool
+	rung    int // of rungs, the one that commands have, or are to begin with
+	failed  []failure
 }
 
 // Without leaves a layer out that could be had: one of the constants that a [Gap]
@@ -89,20 +88,12 @@ func (r *Runner) wanted(g rung) bool {
 	return true
 }
 
-// Report tries what can be had, once, and tells of it. An error is that not even
-// the least can.
-func (r *Runner) Report(ctx context.Context) (Report, error) {
-	r.mu.Lock()
-	tried := r.tried
-	r.mu.Unlock()
-	if !tried {
-		if err := r.Run(ctx, command.Command{}); err != nil {
-			return Report{}, err
-		}
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.report, nil
+// Report finds out what can be had for commands that read folders, such as the
+// share, and tells of it. What can be had for these is what later commands have,
+// or else they fail: whoever can bring a view to nothing gains nothing by it. An
+// error is that not even the least can be had.
+func (r *Runner) Report(ctx context.Context, reads ...string) (Report, error) {
+	return r.descend(ctx, command.Command{Reads: reads}, "")
 }
 
 // setupError is that a rung could not be had.
@@ -130,37 +121,47 @@ func (r *Runner) Run(ctx context.Context, c command.Command) error {
 		}
 	}
 	r.mu.Lock()
-	n := r.rung
+	decided, n := r.decided, r.rung
 	r.mu.Unlock()
+	if !decided {
+		_, err := r.descend(ctx, c, path)
+		return err
+	}
+	_, err := r.try(ctx, n, c, path)
+	if setup := (*setupError)(nil); errors.As(err, &setup) {
+		return fmt.Errorf("a program cannot be confined: %w", setup.err)
+	}
+	return err
+}
+
+// descend runs a command in the best way that can be had, which is then decided.
+func (r *Runner) descend(ctx context.Context, c command.Command, path string) (Report, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	var failures []error
-	for ; n < len(rungs); n++ {
+	for n := r.rung; n < len(rungs); n++ {
 		if !r.wanted(rungs[n]) {
 			continue
 		}
-		err := r.try(ctx, n, c, path)
+		p, err := r.try(ctx, n, c, path)
 		var setup *setupError
-		if !errors.As(err, &setup) || ctx.Err() != nil {
-			return err
+		switch {
+		case p != nil:
+			r.decided, r.rung = true, n
+			return r.report(p), err
+		case !errors.As(err, &setup) || ctx.Err() != nil:
+			return Report{}, err
 		}
 		failures = append(failures, fmt.Errorf("%s: %w", rungs[n], setup.err))
-		r.note(rungs[n], setup.err)
+		r.failed = append(r.failed, failure{rungs[n], setup.err})
 	}
-	return fmt.Errorf("a program cannot be confined: %w", errors.Join(failures...))
+	return Report{}, fmt.Errorf("a program cannot be confined: %w", errors.Join(failures...))
 }
 
 // failure is why a rung could not be had.
 type failure struct {
 	rung rung
 	err  error
-}
-
-// note keeps why a rung could not be had.
-func (r *Runner) note(g rung, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.tried {
-		r.failed = append(r.failed, failure{g, err})
-	}
 }
 
 // why is the reason for the last of the rungs that were of a kind.
@@ -173,8 +174,9 @@ func (r *Runner) why(kind func(rung) bool) string {
 	return "not wanted"
 }
 
-// try runs a command in one way.
-func (r *Runner) try(ctx context.Context, n int, c command.Command, path string) error {
+// try runs a command in one way. It reports how that confined the command, if it
+// was started.
+func (r *Runner) try(ctx context.Context, n int, c command.Command, path string) (*process, error) {
 	g := rungs[n]
 	who := r.identity(g, c)
 	if !g.Mounts {
@@ -192,13 +194,13 @@ func (r *Runner) try(ctx context.Context, n int, c command.Command, path string)
 		handed, err = r.handover.hand(c.Writes, who.uid, who.gid)
 	}
 	if err != nil {
-		return fmt.Errorf("a program's folders cannot be given to it: %w", err)
+		return nil, fmt.Errorf("a program's folders cannot be given to it: %w", err)
 	}
 	defer handed.back()
 	if !g.Mounts {
 		restore, err := command.PutFiles(c.Files)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		defer restore()
 	}
@@ -219,33 +221,27 @@ func (r *Runner) try(ctx context.Context, n int, c command.Command, path string)
 	}
 	p := &process{ctx: ctx, spec: s, who: who, output: c.Output}
 	if err := p.run(); err != nil {
-		return err
+		return nil, err
 	}
-	r.learn(n, who, *p.started)
-	return p.end(c)
+	return p, p.end(c)
 }
 
-// learn notes how commands are confined, of the first that ran.
-func (r *Runner) learn(n int, who identity, got held) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.tried {
-		return
-	}
-	r.tried, r.rung = true, n
-	g := rungs[n]
-	r.report = Report{UID: who.uid, GID: who.gid, Isolated: g.Mounts, Landlock: got.Landlock}
+// report says how a command was confined.
+func (r *Runner) report(p *process) Report {
+	g, got := p.spec.rung, p.started
+	report := Report{UID: p.who.uid, GID: p.who.gid, Isolated: g.Mounts, Landlock: got.Landlock}
 	gap := func(missing bool, layer, why string) {
 		if missing {
-			r.report.Gaps = append(r.report.Gaps, Gap{layer, why})
+			report.Gaps = append(report.Gaps, Gap{layer, why})
 		}
 	}
 	gap(!g.User, UserNamespace, r.why(func(g rung) bool { return g.User }))
 	gap(!g.Mounts, Namespaces, r.why(func(g rung) bool { return g.Mounts }))
 	gap(g.OuterProc, OwnProc, r.why(func(g rung) bool { return g.Mounts }))
-	gap(who.why != "", OwnUser, who.why)
+	gap(p.who.why != "", OwnUser, p.who.why)
 	gap(got.Landlock == 0, Landlock, got.NoLandlock)
 	gap(got.NoSeccomp != "", Seccomp, got.NoSeccomp)
+	return report
 }
 
 // identity is who a command runs as.
@@ -271,7 +267,7 @@ func (r *Runner) identity(g rung, c command.Command) identity {
 		return ourselves("this container lacks CAP_SETUID, CAP_SETGID or CAP_CHOWN")
 	}
 	if !g.Mounts {
-		// Without a view the way there is the container's.
+		// Without a view the way there, and into it, is the container's.
 		for _, path := range slices.Concat(c.Reads, c.Writes) {
 			if barred := barred(path, r.uid, r.gid); barred != "" {
 				return ourselves(fmt.Sprintf("user %d may not pass through %s", r.uid, barred))
@@ -281,12 +277,12 @@ func (r *Runner) identity(g rung, c command.Command) identity {
 	return identity{uid: r.uid, gid: r.gid, set: true}
 }
 
-// barred is the first folder on the way to a path that a user without further
+// barred is the first folder, of a path and those on the way to it, that a user without further
 // groups may not pass through.
 func barred(path string, uid, gid int) string {
-	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
+	for dir := path; ; dir = filepath.Dir(dir) {
 		var st unix.Stat_t
-		if unix.Stat(dir, &st) == nil {
+		if unix.Stat(dir, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
 			bit := uint32(0o001)
 			switch {
 			case int(st.Uid) == uid:

@@ -14,7 +14,7 @@ func (s site) sayConfined(ctx context.Context) error {
 	if s.confined == nil {
 		return nil
 	}
-	report, err := s.confined.Report(ctx)
+	report, err := s.confined.Report(ctx, s.share.Dir())
 	if err != nil {
 		return stage.Wrap(stage.Detect, err, "the kernel's and the driver's own programs cannot be run apart from this container's files",
 			"run the container as root, and leave out --cap-drop")

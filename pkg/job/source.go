@@ -41,6 +41,9 @@ func Source(ctx context.Context, o Options) (SourceResult, error) {
 	if err != nil {
 		return SourceResult{}, err
 	}
+	if err := s.sayConfined(ctx); err != nil {
+		return SourceResult{}, err
+	}
 	b.leave()
 	var tree source.Tree
 	err = s.locked(ctx, func(s site) (err error) {
