@@ -67,6 +67,12 @@ func (k killedBuild) build() error {
 	return nil
 }
 
+// The parts that only a build has which replaces results.
+const (
+	sweepLibraries = "sweep of user-space sides"
+	sweepModules   = "sweep of modules"
+)
+
 // parts are those of a build in which it is killed: its stages, what is left in the
 // share within the last one, and after that how it leaves the share.
 func parts() []*testkit.Part {
@@ -80,9 +86,16 @@ func parts() []*testkit.Part {
 		list = append(list, &testkit.Part{Name: string(name), Begins: says(name, "started"), Ends: says(name, "finished")})
 	}
 	laidOut, published := says(stage.Publish, "the driver's user-space side"), says(stage.Publish, "module")
+	removing := func(what string) func(string) bool {
+		return func(line string) bool {
+			return says(stage.Publish, "removing an earlier result")(line) && strings.Contains(line, "/"+what+"/")
+		}
+	}
 	return append(list,
 		&testkit.Part{Name: "user-space side", Begins: says(stage.Publish, "disk space for publishing"), Ends: laidOut},
 		&testkit.Part{Name: "modules", Begins: laidOut, Ends: published},
+		&testkit.Part{Name: sweepLibraries, Begins: removing("driver"), Ends: laidOut},
+		&testkit.Part{Name: sweepModules, Begins: removing("modules"), Ends: published},
 		&testkit.Part{Name: "end", Begins: says(stage.Publish, "finished"), Ends: func(line string) bool { return line == left+"\n" }},
 	)
 }
@@ -205,11 +218,25 @@ func (f *fixture) tarball(t *testing.T) string {
 	return file.Name()
 }
 
-// pack has the share's driver package of a version be an edition.
+// pack has the share's driver package of a version be an edition, of many
+// files, so that it takes its time to lay them out, and to remove them.
 func (s *soak) pack(t *testing.T, e edition) {
 	t.Helper()
 	s.writeDriver(t, e.version, e.text)
-	dir := filepath.Join(s.share, "cuda", "NVIDIA-Linux-x86_64-"+e.version)
+	name := "NVIDIA-Linux-x86_64-" + e.version
+	dir := filepath.Join(s.share, "cuda", name)
+	manifest, err := os.ReadFile(filepath.Join(dir, ".manifest"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := string(manifest)
+	for i := range 30 {
+		library, firmware := fmt.Sprintf("lib%d.so.%s", i, e.version), fmt.Sprintf("firmware/%d.bin", i)
+		lines += library + " 0755 CUDA_LIB NATIVE / MODULE:gpgpu\n" + firmware + " 0644 FIRMWARE INHERIT_PATH_DEPTH:1 MODULE:gsp\n"
+		s.write(t, "share/cuda/"+name+"/"+library, library+e.text)
+		s.write(t, "share/cuda/"+name+"/"+firmware, firmware+e.text)
+	}
+	s.write(t, "share/cuda/"+name+"/.manifest", lines)
 	at := time.Unix(1e9, 0).Add(time.Duration(len(e.text)) * time.Second)
 	if e.text == "b" {
 		at = at.Add(time.Hour)
@@ -267,14 +294,18 @@ func (s *soak) change(t *testing.T, random *rand.Rand, part *testkit.Part) (e ed
 	if s.built[testDriver] == "a" {
 		e.text = "b"
 	}
+	const anew, again, another = 0, 1, 2
 	how := random.IntN(3)
-	if part.Name == string(stage.Source) || part.Name == string(stage.Prepare) {
-		how = 0 // they have little to do otherwise
+	switch part.Name {
+	case string(stage.Source), string(stage.Prepare):
+		how = anew // they have little to do otherwise
+	case sweepLibraries, sweepModules:
+		how = another
 	}
 	switch how {
-	case 0:
+	case anew:
 		s.clear(t)
-	case 1:
+	case again:
 		rebuild = true
 		if random.IntN(2) == 0 {
 			e = edition{otherDriver, ""}
@@ -335,7 +366,7 @@ func TestSoakKilledBuild(t *testing.T) {
 	}
 	t.Logf("%d kills in %d runs", killer.Kills, i)
 	for _, part := range list {
-		t.Logf("%3d kills in %-15s which takes %s", part.Kills, part.Name, part.Took)
+		t.Logf("%3d kills in %-25s which takes %s", part.Kills, part.Name, part.Took)
 		if part.Kills < least {
 			t.Errorf("%d kills in %s, want %d", part.Kills, part.Name, least)
 		}

@@ -69,14 +69,14 @@ func Sweep(ctx context.Context, scratch, link string) {
 }
 
 func (f Folder) sweep(ctx context.Context) {
-	if err := f.removeUnnamed(); err != nil {
+	if err := f.removeUnnamed(ctx); err != nil {
 		zerolog.Ctx(ctx).Warn().Err(err).Msg("an earlier result could not be removed")
 	}
 }
 
 // removeUnnamed removes the content folders of this link that no link beside it names,
 // and the links that a crash left half made.
-func (f Folder) removeUnnamed() error {
+func (f Folder) removeUnnamed(ctx context.Context) error {
 	dir, base := filepath.Dir(f.Link), filepath.Base(f.Link)
 	names, err := Unnamed(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -92,9 +92,10 @@ func (f Folder) removeUnnamed() error {
 		if err := f.step("remove " + name); err != nil {
 			return err
 		}
+		path, trash := filepath.Join(dir, name), filepath.Join(f.Scratch, name)
+		zerolog.Ctx(ctx).Debug().Str("path", path).Msg("removing an earlier result")
 		// It goes at once, so that no crash leaves a part of it under its name.
-		trash := filepath.Join(f.Scratch, name)
-		if err := beneath.Rename(filepath.Join(dir, name), trash); err != nil {
+		if err := beneath.Rename(path, trash); err != nil {
 			return err
 		}
 		if err := f.step("empty " + name); err != nil {
