@@ -15,6 +15,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/internal/testkit"
 	"github.com/k8sp/cuda/pkg/kernel/image"
@@ -50,18 +51,9 @@ func newFixture(t *testing.T) *fixture {
 	top := testkit.PlainTemp(t)
 	f := &fixture{
 		share: filepath.Join(top, "share"), host: filepath.Join(top, "host"), source: filepath.Join(top, "linux"),
-		tools: &tools{t: t, gcc: "gcc-12 (stand-in) 12.2.0", before: map[string]func(){}},
+		tools: newTools(),
 	}
-	f.options = Options{
-		Share: f.share, Host: Host{Root: f.host}, Source: source.Options{From: f.source},
-		Builder: "0.1.0", Runner: f.tools, StateDir: filepath.Join(top, "state"),
-		LookPath: func(name string) (string, error) {
-			if name != "gcc-12" {
-				return "", fs.ErrNotExist
-			}
-			return "/usr/bin/" + name, nil
-		},
-	}
+	f.options = f.standard(filepath.Join(top, "state"))
 	f.write(t, "source/Makefile", "VERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 192\nEXTRAVERSION =\n")
 	for name, text := range map[string]string{
 		"proc/version": testBanner + "\n", "proc/sys/kernel/osrelease": testRelease + "\n",
@@ -70,8 +62,22 @@ func newFixture(t *testing.T) *fixture {
 	} {
 		f.write(t, "host/"+name, text)
 	}
-	f.writeDriver(t)
+	f.writeDriver(t, testDriver, "")
 	return f
+}
+
+// standard are the options of a build by the fixture's tools.
+func (f *fixture) standard(stateDir string) Options {
+	return Options{
+		Share: f.share, Host: Host{Root: f.host}, Source: source.Options{From: f.source},
+		Builder: "0.1.0", Runner: f.tools, StateDir: stateDir,
+		LookPath: func(name string) (string, error) {
+			if name != "gcc-12" {
+				return "", fs.ErrNotExist
+			}
+			return "/usr/bin/" + name, nil
+		},
+	}
 }
 
 // kallsyms is what a host's says that exports a name to every module and one to
@@ -119,23 +125,24 @@ func (f *fixture) driver() string {
 	return filepath.Join(f.share, "cuda", "NVIDIA-Linux-x86_64-"+testDriver)
 }
 
-// writeDriver makes an unpacked driver package.
-func (f *fixture) writeDriver(t *testing.T) {
+// writeDriver makes an unpacked driver package of a version, or changes it to another
+// edition of that.
+func (f *fixture) writeDriver(t *testing.T, version, edition string) {
 	t.Helper()
 	for name, text := range map[string]string{
-		".manifest": "NVIDIA Accelerated Graphics Driver for Linux-x86_64\n" + testDriver +
+		".manifest": "NVIDIA Accelerated Graphics Driver for Linux-x86_64\n" + version +
 			"\n \nnvidia nvidia-uvm nvidia-modeset nvidia-drm \n \n \n./kernel/\n./kernel/precompiled/\n" +
 			"kernel/nvidia/nv.c 0644 KERNEL_MODULE_SRC INHERIT_PATH_DEPTH:1 MODULE:resman\n" +
 			"kernel-open/nvidia/nv.c 0644 KERNEL_MODULE_SRC INHERIT_PATH_DEPTH:1 MODULE:resman\n" +
 			"firmware/gsp_ga10x.bin 0644 FIRMWARE INHERIT_PATH_DEPTH:1 MODULE:gsp\n" +
 			"firmware/gsp_tu10x.bin 0644 FIRMWARE INHERIT_PATH_DEPTH:1 MODULE:gsp\n" +
-			"libcuda.so." + testDriver + " 0755 CUDA_LIB NATIVE / MODULE:gpgpu\n" +
+			"libcuda.so." + version + " 0755 CUDA_LIB NATIVE / MODULE:gpgpu\n" +
 			"nvidia-installer 0755 INSTALLER_BINARY MODULE:installer\n",
-		"libcuda.so." + testDriver: "libcuda\n", "nvidia-installer": "#!/bin/sh\n",
-		"kernel/nvidia/nv.c": "/* a source */\n", "kernel-open/nvidia/nv.c": "/* a source */\n",
+		"libcuda.so." + version: "libcuda" + edition + "\n", "nvidia-installer": "#!/bin/sh\n",
+		"kernel/nvidia/nv.c": "/* a source */" + edition + "\n", "kernel-open/nvidia/nv.c": "/* a source */" + edition + "\n",
 		"firmware/gsp_ga10x.bin": "ga10x\n", "firmware/gsp_tu10x.bin": "tu10x\n",
 	} {
-		f.write(t, "share/cuda/NVIDIA-Linux-x86_64-"+testDriver+"/"+name, text)
+		f.write(t, "share/cuda/NVIDIA-Linux-x86_64-"+version+"/"+name, text)
 	}
 }
 
@@ -213,9 +220,9 @@ func (f *fixture) published(t *testing.T) string {
 	return all.String()
 }
 
-// tools stand in for the programs that a build runs.
+// tools stand in for the programs that a build runs. What they leave in a share is
+// its owner's.
 type tools struct {
-	t   *testing.T
 	gcc string // what the compiler says of itself
 	// debug has the installer leave an nvidia.ko with debugging information.
 	debug bool
@@ -226,6 +233,10 @@ type tools struct {
 
 	mu  sync.Mutex
 	ran []string
+}
+
+func newTools() *tools {
+	return &tools{gcc: "gcc-12 (stand-in) 12.2.0", before: map[string]func(){}}
 }
 
 func (r *tools) Run(_ context.Context, c command.Command) error {
@@ -247,10 +258,10 @@ func (r *tools) Run(_ context.Context, c command.Command) error {
 		return err
 	case "make":
 		out := argument(c.Args, "O=")
-		if err := os.MkdirAll(filepath.Join(out, "include/config"), 0o755); err != nil {
+		if err := beneath.MkdirAll(filepath.Join(out, "include/config"), 0o755); err != nil {
 			return err
 		}
-		return os.WriteFile(filepath.Join(out, "include/config/kernel.release"), []byte(testRelease+"\n"), 0o644)
+		return beneath.WriteFile(filepath.Join(out, "include/config/kernel.release"), []byte(testRelease+"\n"), 0o644)
 	case "nvidia-installer":
 		return r.install(c)
 	case "strip":
@@ -270,7 +281,7 @@ func (r *tools) install(c command.Command) error {
 		}
 		return nil
 	}
-	if err := os.WriteFile(argument(c.Args, "--log-file-name="), []byte("-> Building kernel modules\n"), 0o644); err != nil {
+	if err := beneath.WriteFile(argument(c.Args, "--log-file-name="), []byte("-> Building kernel modules\n"), 0o644); err != nil {
 		return err
 	}
 	recorded, err := filepath.Glob("../modules/testdata/ko/*.ko")
@@ -288,7 +299,7 @@ func copyFile(to, from string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(to, data, 0o644)
+	return beneath.WriteFile(to, data, 0o644)
 }
 
 // argument is the value of the one that begins so.

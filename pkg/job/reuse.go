@@ -120,11 +120,20 @@ func (p project) findEarlier(ctx context.Context) (Result, error) {
 	}
 	log.Info().Str("manifest", found.Path()).Int("modules", len(found.Manifest.Modules)).
 		Msg("the modules are already there: every digest is right and this kernel would accept them, nothing to build")
+	p.sweep(ctx, found.Link)
 	result := resultOf(found.Path(), found.Manifest, true)
 	if unsigned {
 		result.unsigned = &found
 	}
 	return result, nil
+}
+
+// sweep removes what runs that died left beside a result that serves: to publish it
+// would.
+func (s site) sweep(ctx context.Context, link string) {
+	if !s.dry && s.lock.Check() == nil {
+		publish.Sweep(ctx, s.scratch, link)
+	}
 }
 
 // differences are in what an earlier result is another than this build's, by the

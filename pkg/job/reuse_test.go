@@ -234,3 +234,26 @@ func TestDamagedResult(t *testing.T) {
 		t.Errorf("reused: %v\n%s", o.Reused, o.log)
 	}
 }
+
+// TestReuseSweeps: what a run that died left beside the results that serve is gone
+// after the next one, which publishes nothing; a dry run leaves it.
+func TestReuseSweeps(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.mustBuild(t)
+	before := f.published(t)
+	for _, name := range []string{"modules/" + testRelease + "/." + testDriver, "driver/." + testDriver} {
+		f.write(t, "share/"+name+"-00000000000a/manifest.json", "{}")
+		f.write(t, "share/"+name+"-00000000000a.1/manifest.json", "{}")
+		if err := os.Symlink("x", filepath.Join(f.share, name+".tmp-abc")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	left := f.published(t)
+	if _, err := Plan(t.Context(), f.options); err != nil || f.published(t) != left {
+		t.Errorf("a dry run changed what is there: %v", err)
+	}
+	if o := f.mustBuild(t); !o.Reused || f.published(t) != before {
+		t.Errorf("reused: %v; what is left is\n%s", o.Reused, f.published(t))
+	}
+}

@@ -65,6 +65,7 @@ func (p project) findLibraries(ctx context.Context) libraries {
 	case m.Package != p.digest || m.Part != p.part():
 		log.Info().Str("dir", root.Dir).Str("part", m.Part).Msg("the driver's user-space side is of another package or part, laying it out again")
 	default:
+		p.sweep(ctx, root.Dir)
 		return libraries{root: root, done: true}
 	}
 	return libraries{}

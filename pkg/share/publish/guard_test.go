@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -162,6 +163,92 @@ func TestSweepThatFails(t *testing.T) {
 				t.Errorf("published %q", got)
 			}
 		})
+	}
+}
+
+// TestSweepAtOnce: what goes has lost its name before anything in it is removed, and
+// what stops there is in scratch, which the next run clears.
+func TestSweepAtOnce(t *testing.T) {
+	f, _ := replacement(t)
+	old := led(t, f.Link)
+	emptied := false
+	f.Step = func(name string) error {
+		if name != "empty "+filepath.Base(old) {
+			return nil
+		}
+		emptied = true
+		if _, err := os.Lstat(old); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is there still: %v", old, err)
+		}
+		if len(show(t, filepath.Join(f.Scratch, filepath.Base(old)))) < 2 {
+			t.Error("it was emptied before")
+		}
+		return errors.New("stop")
+	}
+	if err := f.Publish(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !emptied {
+		t.Error("nothing was removed")
+	}
+}
+
+// TestNameOfDamage: a part of a folder has no right to the name of the whole, unless
+// a link leads to it.
+func TestNameOfDamage(t *testing.T) {
+	f := shelf(t)
+	publish(t, f)
+	want := led(t, f.Link)
+	if err := errors.Join(os.Remove(f.Link), os.RemoveAll(filepath.Join(want, "usr/bin"))); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, f)
+	if got := led(t, f.Link); got != want {
+		t.Errorf("published as %s, want %s", got, want)
+	}
+	if err := os.RemoveAll(filepath.Join(want, "usr/bin")); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, f)
+	if got := led(t, f.Link); got != want+".1" {
+		t.Errorf("published as %s, want %s.1", got, want)
+	}
+	if left, err := os.ReadDir(filepath.Dir(f.Link)); err != nil || len(left) != 2 {
+		t.Errorf("beside the link are %v, %v", left, err)
+	}
+}
+
+// TestSweepAlone removes what was replaced where nothing is published, and nothing
+// where nothing ever was.
+func TestSweepAlone(t *testing.T) {
+	f := shelf(t)
+	Sweep(t.Context(), f.Scratch, f.Link)
+	if _, err := os.Lstat(filepath.Dir(f.Link)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("error %v", err)
+	}
+	publish(t, f)
+	before := show(t, f.Link)
+	for _, name := range []string{".1.0-00000000000a", ".535-00000000000a", ".535-00000000000b/usr"} {
+		if err := os.MkdirAll(filepath.Join(filepath.Dir(f.Link), name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var log bytes.Buffer
+	ctx := zerolog.New(&log).WithContext(t.Context())
+	Sweep(ctx, f.Scratch, f.Link)
+	left, err := os.ReadDir(filepath.Dir(f.Link))
+	if err != nil || len(left) != 3 { // the link, what it leads to, and another link's
+		t.Errorf("beside the link are %v, %v", left, err)
+	}
+	if diff := cmp.Diff(before, show(t, f.Link)); diff != "" || log.Len() > 0 {
+		t.Errorf("%s %s", diff, &log)
+	}
+	if err := os.Mkdir(filepath.Join(filepath.Dir(f.Link), ".535-00000000000a"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	Sweep(ctx, filepath.Join(f.Scratch, "absent"), f.Link)
+	if !strings.Contains(log.String(), "an earlier result could not be removed") {
+		t.Errorf("it is not told: %s", &log)
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 
 	"github.com/k8sp/cuda/internal/atomicfile"
@@ -56,6 +55,8 @@ func (f Folder) Publish(ctx context.Context) error {
 			return fmt.Errorf("sign %s: %w", f.Index, err)
 		}
 	}
+	// What no link names, whole or not, has no right to the name of the content.
+	f.sweep(ctx)
 	name, found, err := f.contentFolder(signature)
 	if err != nil {
 		return err
@@ -68,10 +69,7 @@ func (f Folder) Publish(ctx context.Context) error {
 	if err := f.point(ctx, name); err != nil {
 		return err
 	}
-	if err := f.sweep(); err != nil {
-		// The new result stands; what was to go can go the next time.
-		zerolog.Ctx(ctx).Warn().Err(err).Msg("an earlier result could not be removed")
-	}
+	f.sweep(ctx)
 	return nil
 }
 

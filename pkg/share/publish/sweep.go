@@ -1,10 +1,14 @@
 package publish
 
 import (
+	"context"
+	"errors"
 	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/rs/zerolog"
 
 	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/share"
@@ -56,11 +60,28 @@ func passes(path, name string) bool {
 	return slices.Contains(strings.Split(filepath.ToSlash(path), "/"), name)
 }
 
-// sweep removes the content folders of this link that no link beside it names,
+// Sweep removes what runs that died left of earlier results beside a published link:
+// a build that finds its result there publishes nothing, and so removes none. The
+// share's lock is held; scratch is a folder on its file system. What cannot be removed
+// can go the next time, and is only told.
+func Sweep(ctx context.Context, scratch, link string) {
+	Folder{Scratch: scratch, Link: link}.sweep(ctx)
+}
+
+func (f Folder) sweep(ctx context.Context) {
+	if err := f.removeUnnamed(ctx); err != nil {
+		zerolog.Ctx(ctx).Warn().Err(err).Msg("an earlier result could not be removed")
+	}
+}
+
+// removeUnnamed removes the content folders of this link that no link beside it names,
 // and the links that a crash left half made.
-func (f Folder) sweep() error {
+func (f Folder) removeUnnamed(ctx context.Context) error {
 	dir, base := filepath.Dir(f.Link), filepath.Base(f.Link)
 	names, err := Unnamed(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -71,7 +92,16 @@ func (f Folder) sweep() error {
 		if err := f.step("remove " + name); err != nil {
 			return err
 		}
-		if err := beneath.RemoveAll(filepath.Join(dir, name)); err != nil {
+		path, trash := filepath.Join(dir, name), filepath.Join(f.Scratch, name)
+		zerolog.Ctx(ctx).Debug().Str("path", path).Msg("removing an earlier result")
+		// It goes at once, so that no crash leaves a part of it under its name.
+		if err := beneath.Rename(path, trash); err != nil {
+			return err
+		}
+		if err := f.step("empty " + name); err != nil {
+			return err
+		}
+		if err := beneath.RemoveAll(trash); err != nil {
 			return err
 		}
 	}
