@@ -234,7 +234,7 @@ func TestSweepAlone(t *testing.T) {
 		}
 	}
 	var log bytes.Buffer
-	ctx := zerolog.New(&log).WithContext(t.Context())
+	ctx := zerolog.New(&log).Level(zerolog.InfoLevel).WithContext(t.Context())
 	Sweep(ctx, f.Scratch, f.Link)
 	left, err := os.ReadDir(filepath.Dir(f.Link))
 	if err != nil || len(left) != 3 { // the link, what it leads to, and another link's
