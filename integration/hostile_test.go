@@ -136,7 +136,7 @@ func TestHostileInstaller(t *testing.T) {
 					t.Errorf("its log does not say %q", want)
 				}
 			}
-			if isolated := strings.Contains(o.stderr, `"exposed"`); !isolated != tt.isolated {
+			if isolated := !strings.Contains(o.stderr, "is not held back wholly"); isolated != tt.isolated {
 				t.Errorf("builder says that it is isolated: %v, want %v", isolated, tt.isolated)
 			}
 			if t.Failed() {

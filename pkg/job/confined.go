@@ -19,12 +19,11 @@ func (s site) sayConfined(ctx context.Context) error {
 		return stage.Wrap(stage.Detect, err, "the kernel's and the driver's own programs cannot be run apart from this container's files",
 			"run the container as root, and leave out --cap-drop")
 	}
-	log := zerolog.Ctx(ctx)
-	event := log.Debug()
+	log := zerolog.Ctx(ctx).With().Int("uid", report.UID).Int("gid", report.GID).Int("landlock", report.Landlock).Stringer("missing", report).Logger()
 	if exposed := report.Exposed(); exposed != "" {
-		event = log.Warn().Str("exposed", exposed)
+		log.Warn().Msg("what the kernel's source and the driver's package run is not held back wholly: " + exposed)
+		return nil
 	}
-	event.Int("uid", report.UID).Int("gid", report.GID).Int("landlock", report.Landlock).Stringer("missing", report).
-		Msg("what the kernel's source and the driver's package run is confined")
+	log.Debug().Msg("what the kernel's source and the driver's package run sees nothing that it was not given")
 	return nil
 }
