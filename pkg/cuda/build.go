@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -252,11 +253,28 @@ func (o BuildOptions) running() string {
 	return unix.ByteSliceToString(name.Release[:])
 }
 
-func (o BuildOptions) stateDir() string {
-	if o.StateDir != "" {
-		return o.StateDir
+// stateDir is where nvidia-installer has its record of what is installed.
+const stateDir = "/var/lib/nvidia"
+
+func (o BuildOptions) stateDir() string { return cmp.Or(o.StateDir, stateDir) }
+
+// Installable says, before the work, whether the installer's record can be written
+// where it sees this process's own files. Its error is a [stage.Error] of the build
+// stage.
+func Installable() error { return installable(stateDir) }
+
+func installable(dir string) error {
+	restore, err := command.PutFiles(map[string][]byte{filepath.Join(dir, "log"): nil})
+	if err == nil {
+		restore()
+		return nil
 	}
-	return "/var/lib/nvidia"
+	hint := "leave out --read-only, or add --tmpfs " + dir + " to docker run"
+	if uid := os.Geteuid(); uid != 0 {
+		return stage.Wrap(stage.Build, err, fmt.Sprintf("nvidia-installer insists on a record in %s, where user %d, as whom builder runs, may not write", dir, uid),
+			"run the container as root (leave out --user), or "+hint)
+	}
+	return stage.Wrap(stage.Build, err, fmt.Sprintf("nvidia-installer insists on a record in %s, which cannot be written in this container", dir), hint)
 }
 
 // environment is what the build sees besides what every command does.

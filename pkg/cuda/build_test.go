@@ -431,3 +431,19 @@ func TestObjects(t *testing.T) {
 		})
 	}
 }
+
+// TestInstallable tries what takes minutes to fail otherwise, and leaves nothing.
+func TestInstallable(t *testing.T) {
+	dir := t.TempDir()
+	if err := installable(filepath.Join(dir, "nvidia")); err != nil {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(filepath.Join(dir, "nvidia")); err != nil || len(left) != 0 {
+		t.Errorf("left %v, %v", left, err)
+	}
+	// A file system on which nobody, root included, can make a folder.
+	err := installable("/proc/self/nvidia")
+	if stage.ExitCode(err) != 14 || !strings.Contains(err.Error(), "cannot be written in this container") && !strings.Contains(err.Error(), "may not write") || !strings.Contains(err.Error(), "--tmpfs /proc/self/nvidia") {
+		t.Errorf("error %v", err)
+	}
+}

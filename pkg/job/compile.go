@@ -31,8 +31,9 @@ type compiled struct {
 func (p project) compiling() step[prepared, compiled] {
 	return step[prepared, compiled]{
 		stage: stage.Build,
-		plan: func(context.Context) ([]string, error) {
-			return []string{fmt.Sprintf("nvidia-installer --kernel-module-only of %s, %s modules%s%s", p.pkg.Name(), p.preference.Type, p.without(), p.signs())}, nil
+		plan: func(ctx context.Context) ([]string, error) {
+			does := fmt.Sprintf("nvidia-installer --kernel-module-only of %s, %s modules%s%s", p.pkg.Name(), p.preference.Type, p.without(), p.signs())
+			return []string{does}, p.installable(ctx)
 		},
 		do: func(ctx context.Context, in prepared) (compiled, error) {
 			compile := func(ctx context.Context, _ sourced) (compiled, error) { return p.compile(ctx, in) }

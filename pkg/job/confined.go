@@ -5,6 +5,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -26,4 +27,17 @@ func (s site) sayConfined(ctx context.Context) error {
 	}
 	log.Debug().Msg("what the kernel's source and the driver's package run sees nothing that it was not given")
 	return nil
+}
+
+// installable refuses, before minutes of other work, a container in which the
+// installer cannot have what it insists on.
+func (s site) installable(ctx context.Context) error {
+	if s.confined == nil {
+		return nil
+	}
+	report, err := s.confined.Report(ctx, s.share.Dir())
+	if err != nil || report.Isolated { // in a view of its own it gets that there
+		return err
+	}
+	return cuda.Installable()
 }
