@@ -385,6 +385,9 @@ var counted = regexp.MustCompile(`conftests:\d+ objects:(\d{1,6}) modules:(\d{1,
 // with which the kernel that it runs on would load a module, whatever it builds for.
 var hostModprobe = regexp.MustCompile("reported by '/proc/sys/kernel/modprobe', `(/[^`]*)`, differs")
 
+// killed is what compilers, shells and make say of a program that SIGKILL ended.
+var killed = regexp.MustCompile(`\bKilled\b`)
+
 // failure is the error of a build that failed, or that left modules out.
 func (o BuildOptions) failure(d Driver, runErr error, missing []string, log findings, printed string) error {
 	e := &stage.Error{Stage: stage.Build, Hint: "see " + o.LogFile}
@@ -397,6 +400,9 @@ func (o BuildOptions) failure(d Driver, runErr error, missing []string, log find
 	case strings.Contains(log.Cause, noSpace):
 		e.Reason = fmt.Sprintf("nvidia-installer %s ran out of disk space", d.Version)
 		e.Err, why = unix.ENOSPC, ""
+	case killed.MatchString(log.Cause):
+		e.Reason = fmt.Sprintf("a compiler of driver %s was killed, as the kernel does where memory runs out", d.Version)
+		e.Hint = "give the container more memory, or run fewer compilers at once with --jobs 1; " + e.Hint
 	case runErr == nil:
 		e.Reason = fmt.Sprintf("nvidia-installer %s reported success, but did not build %s", d.Version, strings.Join(missing, ", "))
 	case log.Cause != "":

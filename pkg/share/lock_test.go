@@ -511,3 +511,63 @@ func TestFoldersThatLeadElsewhere(t *testing.T) {
 		}
 	}
 }
+
+// TestLockIsNoProcesss: who the file says has the lock does not have it for that, also
+// where a process of that number runs by now, on this host or another.
+func TestLockIsNoProcesss(t *testing.T) {
+	s := open(t)
+	leave(t, s, ".builder/lock")
+	dead := holder{Host: thisRun().Host, PID: os.Getpid(), Started: time.Now()}
+	if err := os.WriteFile(s.lockFile(), dead.encode(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	lock, err := s.Lock(t.Context(), LockOptions{NoWait: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := lock.Unlock(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestFolderLockWhoseHolderWakes: a container that was paused for longer than a
+// heartbeat may be late, and wakes when another has the lock, publishes nothing and
+// takes nothing from the other. So it is where the share's clock was set forward.
+func TestFolderLockWhoseHolderWakes(t *testing.T) {
+	first, second := open(t), (*Share)(nil)
+	first.flock = func(int, int) error { return unix.ENOLCK }
+	first.heartbeat = time.Hour // it is paused
+	lock, err := first.Lock(t.Context(), quick)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if second, err = Open(first.Dir()); err != nil {
+		t.Fatal(err)
+	}
+	second.flock = first.flock
+	files, err := filepath.Glob(filepath.Join(first.lockFolder(), "*"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("%q, %v", files, err)
+	}
+	age(t, staleAfter+time.Minute, files...)
+	other, err := second.Lock(t.Context(), quick)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Scratch(); err != nil {
+		t.Fatal(err)
+	}
+	failure(t, lock.Check(), 75, "another builder has taken the share", "nothing was published")
+	if err := lock.Unlock(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(second.Scratch()); err != nil {
+		t.Errorf("the other's scratch: %v", err)
+	}
+	if err := other.Check(); err != nil {
+		t.Error(err)
+	}
+	if err := other.Unlock(); err != nil {
+		t.Error(err)
+	}
+}
