@@ -1,6 +1,7 @@
 package confine_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -10,6 +11,7 @@ import (
 	"maps"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -32,7 +34,18 @@ func TestMain(m *testing.M) {
 		attack(text)
 		return
 	}
+	if without, killed := os.LookupEnv("KILLED"); killed {
+		c := sh(lingering(os.Getenv("MARK"))+" echo ready; sleep 60", os.Stdout)
+		_ = confine.New(share, share, confine.Without(strings.Split(without, ",")...)).Run(context.Background(), c)
+		return
+	}
 	os.Exit(m.Run())
+}
+
+// lingering leaves shells that ignore SIGTERM, one of which leaves its group, with a
+// mark in their arguments.
+func lingering(mark string) string {
+	return `: ` + mark + `; trap "" TERM; setsid sh -c ': ` + mark + `; trap "" TERM; sleep 61' & sleep 60 &`
 }
 
 // ways are the ways to confine that tests force.
@@ -435,8 +448,8 @@ func TestFiles(t *testing.T) {
 func TestEnd(t *testing.T) {
 	for _, way := range ways {
 		for _, script := range []string{
-			`trap "" TERM; setsid sh -c 'trap "" TERM; echo MARK >&2; sleep 61' & sleep 60 & echo ready; while :; do sleep 60; done`,
-			`trap "" TERM; setsid sh -c 'echo MARK >&2; sleep 61' >/dev/null 2>&1 & sleep 60 >/dev/null 2>&1 & sleep 0.2; echo ready`,
+			` echo ready; while :; do sleep 60; done`,
+			` sleep 0.2; echo ready`,
 		} {
 			t.Run(way.name, func(t *testing.T) {
 				t.Parallel()
@@ -447,12 +460,11 @@ func TestEnd(t *testing.T) {
 				began := make(chan struct{}, 1)
 				done := make(chan error, 1)
 				go func() {
-					c := sh(script, writer(func(p []byte) {
+					c := sh(lingering(mark)+script, writer(func(p []byte) {
 						if bytes.Contains(p, []byte("ready")) {
 							began <- struct{}{}
 						}
 					}))
-					c.Env = []string{"MARK=" + mark}
 					done <- r.Run(ctx, c)
 				}()
 				select {
@@ -484,13 +496,52 @@ func TestEnd(t *testing.T) {
 	}
 }
 
-// marked are the processes with a mark in their environment.
+// TestKilled: what runs ends with a builder that is killed.
+func TestKilled(t *testing.T) {
+	for _, way := range ways {
+		t.Run(way.name, func(t *testing.T) {
+			t.Parallel()
+			mark := fmt.Sprintf("mark-%d-%d", os.Getpid(), time.Now().UnixNano())
+			self, err := os.Executable()
+			if err != nil {
+				t.Fatal(err)
+			}
+			builder := exec.Command(self)
+			builder.Env = append(os.Environ(), "KILLED="+strings.Join(way.without, ","), "MARK="+mark)
+			out, err := builder.StdoutPipe()
+			if err == nil {
+				err = builder.Start()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+				t.Fatalf("it says %q: %v", line, err)
+			}
+			for deadline := time.Now().Add(5 * time.Second); len(marked(mark)) < 2; time.Sleep(time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatalf("%v run, want two shells", marked(mark))
+				}
+			}
+			if err := builder.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			_ = builder.Wait() // killed
+			for deadline := time.Now().Add(5 * time.Second); len(marked(mark)) > 0; time.Sleep(10 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatalf("processes are left: %v", marked(mark))
+				}
+			}
+		})
+	}
+}
+
+// marked are the processes with a mark in their arguments.
 func marked(mark string) []string {
 	var list []string
-	found, _ := filepath.Glob("/proc/[0-9]*/environ")
+	found, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, path := range found {
-		text, _ := os.ReadFile(path)
-		if bytes.Contains(text, []byte(mark)) && path != fmt.Sprintf("/proc/%d/environ", os.Getpid()) {
+		if text, _ := os.ReadFile(path); bytes.Contains(text, []byte(mark)) {
 			list = append(list, path)
 		}
 	}

@@ -24,7 +24,7 @@ func init() {
 	if len(os.Args) != 1 || os.Args[0] != helperName {
 		return
 	}
-	os.Exit(help())
+	syscall.Exit(help()) // a test's program has more to do at an end of its own
 }
 
 // The helper's exit statuses say nothing that its status pipe does not.
@@ -97,7 +97,7 @@ func (h *helper) obey(control io.ByteReader) {
 			}
 		default:
 			if h.Mounts {
-				os.Exit(failed) // with which the process namespace ends
+				syscall.Exit(failed) // with which the process namespace ends
 			}
 			if h.command > 0 {
 				_ = unix.Kill(-h.command, unix.SIGKILL)
@@ -107,7 +107,7 @@ func (h *helper) obey(control io.ByteReader) {
 				for killChildren() > 0 {
 					time.Sleep(time.Millisecond) // run reaps them
 				}
-				os.Exit(failed)
+				syscall.Exit(failed)
 			}
 		}
 		h.mu.Unlock()
