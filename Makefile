@@ -71,7 +71,7 @@ integration: ## Run the tests that use Docker, real kernel sources and QEMU
 soak: ## Kill and cut off builder at random moments, many times
 	@mkdir -p $(RESULTS)
 	$(GOTESTSUM) --format pkgname --jsonfile $(RESULTS)/soak.json -- \
-		$(RACE) -count 1 -tags integration -timeout 20m -run Soak ./pkg/kernel/source/... ./pkg/modules/... ./pkg/job/...
+		$(RACE) -count 1 -tags integration -timeout 20m -run Soak ./pkg/kernel/source/... ./pkg/modules/... ./pkg/job/... ./pkg/node/... ./pkg/prune/...
 
 .PHONY: test-gpu
 test-gpu: ## On a machine with a GPU and its driver: run the example, and builder load beside that driver

@@ -45,6 +45,18 @@ func WriteFile(path string, data []byte, perm fs.FileMode) (err error) {
 	return SyncDir(filepath.Dir(path))
 }
 
+// Sweep removes what a [WriteFile] or [Symlink] of path that was killed left beside it.
+// None runs meanwhile.
+func Sweep(path string) error {
+	left, err := beneath.Glob(filepath.Dir(path), "."+filepath.Base(path)+".tmp-*")
+	for _, name := range left {
+		if gone := beneath.Remove(name); !errors.Is(gone, fs.ErrNotExist) {
+			err = errors.Join(err, gone)
+		}
+	}
+	return err
+}
+
 // Symlink makes path a symbolic link to target, replacing a file or link that
 // is there in one step. It fails where path is a directory.
 func Symlink(target, path string) error {

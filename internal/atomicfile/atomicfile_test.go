@@ -3,6 +3,7 @@ package atomicfile
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
@@ -77,5 +78,28 @@ func onlyEntry(t *testing.T, dir, want string) {
 	}
 	if len(entries) != 1 || entries[0].Name() != want {
 		t.Errorf("%s holds %v, want only %s", dir, entries, want)
+	}
+}
+
+func TestSweep(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "record.json")
+	for _, name := range []string{"record.json", ".record.json.tmp-12ab", ".record.json.tmp-link", ".other.json.tmp-12ab", ".record.json"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		if err := Sweep(path); err != nil {
+			t.Error(err)
+		}
+	}
+	var names []string
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	if want := []string{".other.json.tmp-12ab", ".record.json", "record.json"}; err != nil || !slices.Equal(names, want) {
+		t.Errorf("left are %q, %v, want %q", names, err, want)
 	}
 }

@@ -230,7 +230,7 @@ func (s *soak) pack(t *testing.T, e edition) {
 		t.Fatal(err)
 	}
 	lines := string(manifest)
-	for i := range 30 {
+	for i := range 12 {
 		library, firmware := fmt.Sprintf("lib%d.so.%s", i, e.version), fmt.Sprintf("firmware/%d.bin", i)
 		lines += library + " 0755 CUDA_LIB NATIVE / MODULE:gpgpu\n" + firmware + " 0644 FIRMWARE INHERIT_PATH_DEPTH:1 MODULE:gsp\n"
 		s.write(t, "share/cuda/"+name+"/"+library, library+e.text)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
@@ -110,7 +109,7 @@ func TestSoakKilledPublish(t *testing.T) {
 	if err := (killedRun{dir, manifests[1], o.Firmware}).publish(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	killer := testkit.Killer{Random: rand.New(rand.NewPCG(7, 8)), Took: 100 * time.Millisecond}
+	killer := testkit.Killer{Random: testkit.Random(t, 7), Took: 100 * time.Millisecond}
 	before, after := 0, 0
 	for i := 0; killer.Kills < 60; i++ {
 		if i == 600 {

@@ -82,6 +82,7 @@ type deviceFiles interface {
 	Missing(dev string, files []devices.File) ([]devices.File, error)
 	Make(ctx context.Context, dev string, files []devices.File) ([]devices.File, error)
 	Remove(ctx context.Context, dev string, files []devices.File) ([]devices.File, error)
+	Sweep(dev string, files []devices.File) error
 }
 
 // hostFiles is package devices.
@@ -99,6 +100,19 @@ func (hostFiles) Remove(ctx context.Context, dev string, files []devices.File) (
 	return devices.Remove(ctx, dev, files)
 }
 
+func (hostFiles) Sweep(dev string, files []devices.File) error { return devices.Sweep(dev, files) }
+
+// sweep has something removed that runs which were killed left half made, where this
+// one has the turn: what others are making goes else.
+func (l *loader) sweep(ctx context.Context, remove func() error) {
+	if l.Check || l.journal.place.file == "" {
+		return
+	}
+	if err := remove(); err != nil {
+		zerolog.Ctx(ctx).Warn().Err(err).Msg("what a run that was killed left half made cannot be removed")
+	}
+}
+
 // makeFiles makes the device files that are not there. Those in the host's /dev
 // are changes of the host.
 func (l *loader) makeFiles(ctx context.Context, plan []devices.File) error {
@@ -110,6 +124,7 @@ func (l *loader) makeFiles(ctx context.Context, plan []devices.File) error {
 		}
 		return list
 	}
+	l.sweep(ctx, func() error { return l.files.Sweep(l.Dev, plan) })
 	missing, err := l.files.Missing(l.Dev, plan)
 	if err != nil {
 		return err
@@ -250,11 +265,20 @@ func (l *loader) writeSpec(ctx context.Context, o cdi.Options) (file string, err
 			return "", stage.Wrap(stage.Load, err, "the share's folder for it cannot be made", "let the container's root write to the share, or mount /etc/cdi")
 		}
 	}
+	l.sweepSpec(ctx, dir)
 	err = l.journal.makeOne(ctx, folder, func() (made bool, err error) {
 		file, err = cdi.Write(dir, cdi.Spec(o))
 		return err == nil, err
 	})
 	return file, err
+}
+
+// sweepSpec is [loader.sweep] of a folder with a specification. Other hosts write to
+// the share's, of which prune knows.
+func (l *loader) sweepSpec(ctx context.Context, dir string) {
+	if dir != l.share.CDI() {
+		l.sweep(ctx, func() error { return cdi.Sweep(dir) })
+	}
 }
 
 // hostPath is where a folder of the share lies on the host. Sure is false where

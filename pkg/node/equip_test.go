@@ -160,6 +160,8 @@ func (f *fakeFiles) Remove(_ context.Context, _ string, files []devices.File) (r
 	return removed, nil
 }
 
+func (f *fakeFiles) Sweep(string, []devices.File) error { return nil }
+
 // withFiles is a machine with a /dev that is the host's, and that has nvidiactl
 // already.
 func withFiles(t *testing.T) (*machine, *fakeFiles) {

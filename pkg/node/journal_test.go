@@ -417,3 +417,44 @@ func TestWrittenDownBefore(t *testing.T) {
 		}
 	}
 }
+
+// TestSweepsWhatIsHalfMade: the next load, and the next unload, remove what one that
+// was killed had not given its name yet; one that only checks leaves it.
+func TestSweepsWhatIsHalfMade(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	dir := filepath.Join(t.TempDir(), "cdi")
+	write(t, filepath.Join(dir, "README"), "")
+	m.mount(t, dir, "ext4")
+	named := func(o *LoadOptions) { o.CDIDir = dir }
+	record, spec := filepath.Join(m.own, runDir, "."+testBoot+".json.tmp-1a"), filepath.Join(dir, ".nvidia.com-gpu.json.tmp-1a")
+	half := func() {
+		write(t, record, "[")
+		write(t, spec, "{")
+	}
+	gone := func(when string) {
+		t.Helper()
+		for _, file := range []string{record, spec} {
+			if _, err := os.Lstat(file); !os.IsNotExist(err) {
+				t.Errorf("after %s, %s: %v", when, file, err)
+			}
+		}
+	}
+	half()
+	m.load(t, named)
+	gone("load")
+	half()
+	// Nobody has made the device files, which it says.
+	if _, err := Load(m.context(t), m.options(func(o *LoadOptions) { o.CDIDir, o.Check = dir, true })); err == nil {
+		t.Error("no error")
+	}
+	for _, file := range []string{record, spec} {
+		if read(t, file) == "" {
+			t.Errorf("a load that checks removed %s", file)
+		}
+	}
+	if _, err := Unload(m.context(t), m.options(named)); err != nil {
+		t.Fatal(err)
+	}
+	gone("unload")
+}

@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 
+	"github.com/k8sp/cuda/internal/atomicfile"
 	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/cuda/userspace"
 	"github.com/k8sp/cuda/pkg/kernel"
@@ -234,6 +235,7 @@ func (l *loader) openJournal(ctx context.Context) (done func(), err error) {
 	if done, err = takeTurn(ctx, l.journal.place.lock(), cmp.Or(l.turn, turnWait)); err != nil {
 		return nil, err
 	}
+	l.sweep(ctx, func() error { return atomicfile.Sweep(l.journal.place.file) })
 	entries, err := l.journal.place.read()
 	if err != nil {
 		log.Warn().Err(err).Msg("not all that builder changed on this host can be read, and unload will not undo what cannot be")

@@ -131,6 +131,7 @@ func (c deviceFile) undo(ctx context.Context, u *undoing) error {
 	if at < 0 {
 		return errors.New("device files are in the host's /dev, which is not mounted in this container")
 	}
+	u.sweep(ctx, func() error { return u.files.Sweep(dirs[at], []devices.File{c.File}) })
 	removed, err := u.files.Remove(ctx, dirs[at], []devices.File{c.File})
 	for _, f := range removed {
 		u.result.Files = append(u.result.Files, f.Path)
@@ -153,6 +154,7 @@ func (c cdiFolder) undo(ctx context.Context, u *undoing) error {
 	if c.Mounted && !u.access.onMount(dir) {
 		return fmt.Errorf("a CDI specification is in %s, which is not mounted in this container", dir)
 	}
+	u.sweepSpec(ctx, dir)
 	if err := cdi.Remove(dir); err != nil {
 		return err
 	}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
@@ -54,7 +53,7 @@ func TestSoakKilled(t *testing.T) {
 		want = append(want, snapshot(t, o.Dir))
 	}
 	o := r.options(t)
-	killer := testkit.Killer{Random: rand.New(rand.NewPCG(3, 4)), Took: time.Second}
+	killer := testkit.Killer{Random: testkit.Random(t, 3), Took: time.Second}
 	for i := 0; killer.Kills < 50; i++ {
 		if i == 300 {
 			t.Fatalf("%d of %d runs were killed before their end, want 50", killer.Kills, i)

@@ -56,6 +56,11 @@ func Write(dir string, spec specs.Spec) (string, error) {
 	return file, nil
 }
 
+// Sweep removes what a [Write] that was killed left in dir. None runs there meanwhile.
+func Sweep(dir string) error {
+	return atomicfile.Sweep(filepath.Join(resolved(dir), FileName))
+}
+
 // makeFolder makes a folder, and returns its path without links. The host's may have some
 // in it (/var/run/cdi); what is in a share has none.
 func makeFolder(dir string) (string, error) {

@@ -257,22 +257,22 @@ func (m maker) removeFile(root int, f File) (bool, error) {
 	defer unix.Close(dir)
 	name := path.Base(f.Path)
 	is, err := m.look(dir, name)
-	if errors.Is(err, unix.ENOENT) {
-		return false, nil
-	}
-	if err != nil || !is.device() || is.number() != f.number() {
-		return false, err
-	}
-	if err := unix.Unlinkat(dir, name, 0); err != nil {
-		return false, err
+	gone := errors.Is(err, unix.ENOENT) // also in a run that was killed before it removed the link
+	if !gone {
+		if err != nil || !is.device() || is.number() != f.number() {
+			return false, err
+		}
+		if err := unix.Unlinkat(dir, name, 0); err != nil {
+			return false, err
+		}
 	}
 	if char, err := openDir(root, "char", unix.O_NOFOLLOW); err == nil {
 		defer unix.Close(char)
 		if now, err := readlink(char, charName(f)); err == nil && now == charTarget(f) {
-			return true, unix.Unlinkat(char, charName(f), 0)
+			return !gone, unix.Unlinkat(char, charName(f), 0)
 		}
 	}
-	return true, nil
+	return !gone, nil
 }
 
 // What is found in the place of a file or of its folder.
