@@ -37,7 +37,7 @@ func must(t *testing.T, errs ...error) {
 // TestHandover: what the share's owner puts into a command's folder while it runs
 // is given to nobody.
 func TestHandover(t *testing.T) {
-	if !capable(unix.CAP_CHOWN) {
+	if !capable(unix.CAP_CHOWN) || !mapped("/proc/self/uid_map", owner) {
 		t.Skip("only root gives files away: TestConfinedInContainers runs this as root")
 	}
 	dir := t.TempDir()
@@ -82,7 +82,7 @@ func TestHandover(t *testing.T) {
 
 // TestHandoverByLinks: in a share no link is gone by.
 func TestHandoverByLinks(t *testing.T) {
-	if !capable(unix.CAP_CHOWN) {
+	if !capable(unix.CAP_CHOWN) || !mapped("/proc/self/uid_map", owner) {
 		t.Skip("only root gives files away: TestConfinedInContainers runs this as root")
 	}
 	dir := t.TempDir()
@@ -105,7 +105,7 @@ func TestHandoverByLinks(t *testing.T) {
 
 // TestHandoverOfTheOwners: what is the user's already stays theirs.
 func TestHandoverOfTheOwners(t *testing.T) {
-	if !capable(unix.CAP_CHOWN) {
+	if !capable(unix.CAP_CHOWN) || !mapped("/proc/self/uid_map", owner) {
 		t.Skip("only root gives files away: TestConfinedInContainers runs this as root")
 	}
 	dir := t.TempDir()

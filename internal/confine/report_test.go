@@ -1,6 +1,8 @@
 package confine
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -26,5 +28,27 @@ func TestReport(t *testing.T) {
 		if got := test.report.Exposed(); !strings.Contains(got, test.exposes) || (got == "") != test.exposesNoMore {
 			t.Errorf("%s: exposes %q, want %q", test.name, got, test.exposes)
 		}
+	}
+}
+
+func TestMapped(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]bool{
+		"         0          0 4294967295\n":      true,
+		"         0       1000          1\n":      false,
+		"0 1000 1\n1 100000 65536\n":              true,
+		"0 1000 1\n1 100000 999\n1001 200000 5\n": false,
+		"0 1000 1\n1 100000 999\n1000 200000 5\n": true,
+	} {
+		file := filepath.Join(t.TempDir(), "uid_map")
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got := mapped(file, 1000); got != want {
+			t.Errorf("in %q: %v", text, got)
+		}
+	}
+	if !mapped(filepath.Join(t.TempDir(), "none"), 1000) {
+		t.Error("not where there is no map")
 	}
 }

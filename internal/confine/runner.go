@@ -265,6 +265,8 @@ func (r *Runner) identity(g rung, c command.Command) identity {
 		return ourselves(fmt.Sprintf("builder is user %d", os.Geteuid()))
 	case !capable(unix.CAP_SETUID) || !capable(unix.CAP_SETGID) || !capable(unix.CAP_CHOWN):
 		return ourselves("this container lacks CAP_SETUID, CAP_SETGID or CAP_CHOWN")
+	case !mapped("/proc/self/uid_map", r.uid) || !mapped("/proc/self/gid_map", r.gid):
+		return ourselves(fmt.Sprintf("there is no user %d, or no group %d, in this container's user namespace", r.uid, r.gid))
 	}
 	if !g.Mounts {
 		// Without a view the way there, and into it, is the container's.
@@ -275,6 +277,21 @@ func (r *Runner) identity(g rung, c command.Command) identity {
 		}
 	}
 	return identity{uid: r.uid, gid: r.gid, set: true}
+}
+
+// mapped says whether a user namespace has an id: user_namespaces(7).
+func mapped(file string, id int) bool {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return true // a kernel without
+	}
+	for line := range strings.Lines(string(text)) {
+		var first, outside, count int
+		if _, err := fmt.Sscan(line, &first, &outside, &count); err == nil && id >= first && id-first < count {
+			return true
+		}
+	}
+	return false
 }
 
 // barred is the first folder, of a path and those on the way to it, that a user without further
