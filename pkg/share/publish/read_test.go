@@ -64,7 +64,7 @@ func TestLed(t *testing.T) {
 	link := filepath.Join(top, "1.0")
 	for target, want := range map[string]string{
 		contentName("a"): filepath.Join(top, contentName("a")),
-		"/etc":       "", "..": "", ".": "", "other": "", "../top/" + contentName("a"): "", contentName("a") + "/below": "",
+		"/etc":           "", "..": "", ".": "", "other": "", "../top/" + contentName("a"): "", contentName("a") + "/below": "",
 		".1.1-00000000000a": "", // another version's
 	} {
 		_ = os.Remove(link)
