@@ -96,7 +96,7 @@ type Built struct {
 }
 
 // writableHint is for what fails in the scratch folder.
-const writableHint = "let the container's root read and write the share, and run again"
+const writableHint = "let the share's owner, as whom builder works there, read and write it, and run again"
 
 // Build runs the package's nvidia-installer in its kernel-modules-only mode
 // and returns the modules that came out. Success is judged by them: the

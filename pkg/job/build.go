@@ -228,7 +228,7 @@ func (s site) locked(ctx context.Context, work func(site) error) error {
 	}()
 	s.lock = lock
 	if s.scratch, err = lock.Scratch(); err != nil {
-		return stage.Wrap(stage.Share, err, "this run's scratch folder cannot be made", "let the container's root write to the share")
+		return stage.Wrap(stage.Share, s.share.Explain(stage.Share, err), "this run's scratch folder cannot be made", "let the share's owner, as whom builder works there, write to it")
 	}
 	return work(s)
 }

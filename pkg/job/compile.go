@@ -51,7 +51,7 @@ func (p project) compileAnew(ctx context.Context, whole sourced) (compiled, erro
 		return compiled{}, err
 	}
 	if err := beneath.RemoveAll(in.driver.Dir); err != nil {
-		return compiled{}, stage.Wrap(stage.Build, err, "the driver cannot be unpacked anew", "let the container's root write to the share")
+		return compiled{}, stage.Wrap(stage.Build, err, "the driver cannot be unpacked anew", "let the share's owner, as whom builder works there, write to it")
 	}
 	if in.driver, err = p.unpackTo(ctx, stage.Build, in.pkg, in.driver.Dir); err != nil {
 		return compiled{}, err

@@ -47,7 +47,7 @@ func (s site) noteDigest(p cuda.Package, digest string) error {
 	if err == nil {
 		err = s.writeDigest(s.share.Digest(p.Path), knownDigest{fingerprint, digest})
 	}
-	return stage.Wrap(stage.Driver, err, "the driver package's digest cannot be noted", "let the container's root write to the share")
+	return stage.Wrap(stage.Driver, err, "the driver package's digest cannot be noted", "let the share's owner, as whom builder works there, write to it")
 }
 
 func readDigest(path string) (known knownDigest, err error) {

@@ -25,7 +25,7 @@ func (p project) describing() step[checked, described] {
 			d.checked = in
 			// What is published shall not need space of its own.
 			if err := in.driver.RemoveSources(); err != nil {
-				return described{}, stage.Wrap(stage.Publish, err, "the sources of the modules, which are built, cannot be removed", "let the container's root write to the share")
+				return described{}, stage.Wrap(stage.Publish, err, "the sources of the modules, which are built, cannot be removed", "let the share's owner, as whom builder works there, write to it")
 			}
 			if d.manifest, err = p.describe(in); err != nil {
 				return described{}, err

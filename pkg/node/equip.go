@@ -262,7 +262,7 @@ func (l *loader) writeSpec(ctx context.Context, o cdi.Options) (file string, err
 	if inShare {
 		folder = cdiFolder{Dir: cdiInShare}
 		if err := l.share.MkdirAll(dir); err != nil {
-			return "", stage.Wrap(stage.Load, err, "the share's folder for it cannot be made", "let the container's root write to the share, or mount /etc/cdi")
+			return "", stage.Wrap(stage.Load, err, "the share's folder for it cannot be made", "let the share's owner write to it, or mount /etc/cdi")
 		}
 	}
 	l.sweepSpec(ctx, dir)

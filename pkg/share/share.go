@@ -107,7 +107,7 @@ func (s *Share) notWritable(err error) error {
 		return explained
 	}
 	return stage.Wrap(stage.Publish, err, fmt.Sprintf("the share %s cannot be written, so modules could not be left there", s.dir),
-		"let the container's root write to it")
+		"let its owner, as whom builder works there, write to it")
 }
 
 // MayBeWritten is [Share.Writable] as far as it can be told without writing: for a
@@ -135,13 +135,16 @@ func (s *Share) probe() error {
 }
 
 // Explain turns an error of the file system that has a plain cause (full, over
-// quota, read-only) into a [stage.Error] that says so and what to do; any
+// quota, read-only, files of somebody else's) into a [stage.Error] that says so and what to do; any
 // other error is returned as it is.
 func (s *Share) Explain(name stage.Name, err error) error {
 	switch {
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		return stage.Wrap(name, err, fmt.Sprintf("the share %s is full", s.dir),
 			fmt.Sprintf("free space there (`builder prune` shows what can be made again, and %s may be deleted when nothing runs), or mount a larger share", s.Private()))
+	case errors.Is(err, unix.EACCES) && s.uid != 0:
+		return stage.Wrap(name, err, fmt.Sprintf("something in the share %s is not user %d's, to whom the share belongs and as whom builder works there", s.dir, s.uid),
+			fmt.Sprintf("give them all of it, on the host: chown -R %d:%d %s", s.uid, s.gid, s.dir))
 	case errors.Is(err, unix.EROFS):
 		return stage.Wrap(name, err, fmt.Sprintf("the share %s is read-only, so modules could not be left there", s.dir),
 			"mount it without :ro, and check that its file system did not go read-only after an error")

@@ -116,7 +116,7 @@ func TestWritableExplains(t *testing.T) {
 		"read-only": {unix.EROFS, []string{"is read-only", "without :ro"}},
 		"full":      {unix.ENOSPC, []string{"is full", "Free space"}},
 		"quota":     {unix.EDQUOT, []string{"is full"}},
-		"forbidden": {unix.EACCES, []string{"cannot be written", "Let the container's root"}},
+		"forbidden": {unix.EACCES, []string{"cannot be written", "Let its owner, as whom builder works there"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := open(t)
@@ -132,6 +132,19 @@ func TestWritableExplains(t *testing.T) {
 				t.Errorf("Lock of it: %v", err)
 			}
 		})
+	}
+}
+
+// TestExplainOfOthersFiles: what an earlier builder left as root's, or somebody by
+// sudo, is in the way of one that works as the owner.
+func TestExplainOfOthersFiles(t *testing.T) {
+	s := open(t)
+	s.uid, s.gid = 1000, 1001
+	err := &os.PathError{Op: "remove", Path: filepath.Join(s.Private(), "scratch/x"), Err: unix.EACCES}
+	failure(t, s.Explain(stage.Share, err), 75, "scratch/x: permission denied", "is not user 1000's", "chown -R 1000:1001 "+s.Dir())
+	s.uid = 0
+	if got := s.Explain(stage.Share, err); got != error(err) {
+		t.Errorf("in a share of root's: %v", got)
 	}
 }
 

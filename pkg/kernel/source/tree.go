@@ -184,7 +184,7 @@ func (l *ladder) firstLacking() (string, error) {
 func (l *ladder) checkVacant() error {
 	switch why, err := Occupied(l.dir); {
 	case err != nil:
-		return stage.Wrap(stage.Source, err, "cannot look at the place for the kernel source", "let the container's root read SHARE/linux, or move it away")
+		return stage.Wrap(stage.Source, err, "cannot look at the place for the kernel source", "let the share's owner, as whom builder works there, read SHARE/linux, or move it away")
 	case why != "":
 		return stage.New(stage.Source, fmt.Sprintf("%s %s, and would be lost if the source of kernel %s took its place",
 			l.dir, why, l.release.Full), "move it away and run again")
