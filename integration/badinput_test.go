@@ -38,7 +38,7 @@ func TestBadInput(t *testing.T) {
 		}, 12, []string{"MB free", "needs 65"}},
 		{"no driver", func(t *testing.T, b *lab.Builder) {
 			b.Share = ""
-			b.Docker = []string{"--tmpfs", "/opt/share"}
+			b.Docker = []string{"--tmpfs", "/opt/share:exec"}
 		}, 11, []string{"/opt/share/cuda", "NVIDIA-Linux-x86_64-"}},
 		{"a driver version that is not there", func(t *testing.T, b *lab.Builder) {
 			b.Args = []string{"--driver-version=999.99"}
@@ -119,7 +119,7 @@ func usedShare(t *testing.T) string {
 
 // emptyShare gives the run a share in memory, with the drivers and nothing else.
 func emptyShare(b *lab.Builder, size string) {
-	b.Docker = []string{"--tmpfs", "/opt/share:size=" + size, "-v", filepath.Join(b.Share, "cuda") + ":/opt/share/cuda:ro"}
+	b.Docker = []string{"--tmpfs", "/opt/share:exec,size=" + size, "-v", filepath.Join(b.Share, "cuda") + ":/opt/share/cuda:ro"}
 	b.Share = ""
 }
 
