@@ -52,6 +52,14 @@ func TestWhatIsNotUnpackedIsNotMissed(t *testing.T) {
 	}
 }
 
+// TestNoSetuid: no program of the image makes more of who runs it.
+func TestNoSetuid(t *testing.T) {
+	found := docker(t, "run", "--rm", "--network", "none", "--entrypoint", "find", needImage(t), "/", "-xdev", "-perm", "/6000", "-type", "f")
+	if strings.TrimSpace(found) != "" {
+		t.Errorf("setuid or setgid: %s", found)
+	}
+}
+
 func imageSize(t *testing.T, name string) float64 {
 	t.Helper()
 	return number(t, docker(t, "image", "inspect", "--format", "{{.Size}}", name))

@@ -83,7 +83,7 @@ var badHosts = []badInput{
 	{"no config anywhere", func(t *testing.T, f *fixture) []string {
 		remove(t, filepath.Join(f.host, "boot"))
 		return nil
-	}, 10, []string{"no config of kernel " + fixtureRelease, "proc/config.gz", "boot/config-" + fixtureRelease, "-v /:/host:ro"}},
+	}, 10, []string{"no config of kernel " + fixtureRelease, "proc/config.gz", "boot/config-" + fixtureRelease, "-v /boot:/host/boot:ro"}},
 	{"a config that is not one", func(t *testing.T, f *fixture) []string {
 		write(t, filepath.Join(f.host, "boot/config-"+fixtureRelease), 0o644, "<html>404</html>\n")
 		return nil

@@ -99,8 +99,8 @@ func TestPrivileges(t *testing.T) {
 		t.Error("the pods are without the runtime's seccomp profile")
 	}
 	want := map[string][]corev1.Capability{
-		"build": {"SYSLOG", "CHOWN", "DAC_OVERRIDE", "FOWNER"},
-		"load":  {"SYS_MODULE", "SYSLOG", "MKNOD", "CHOWN", "FOWNER", "DAC_OVERRIDE"},
+		"build": {"SYSLOG", "SETUID", "SETGID", "CHOWN", "KILL"},
+		"load":  {"SYS_MODULE", "SYSLOG", "MKNOD", "CHOWN", "FOWNER", "DAC_OVERRIDE", "SETUID", "SETGID"},
 	}
 	writable := map[string][]string{
 		"build": {"/opt/share", "/tmp", "/var/lib/nvidia"},
@@ -116,6 +116,9 @@ func TestPrivileges(t *testing.T) {
 		}
 		if diff := cmp.Diff(want[c.Name], s.Capabilities.Add); diff != "" {
 			t.Errorf("%s has (-want +got):\n%s", c.Name, diff)
+		}
+		if c.Resources.Limits.Memory().IsZero() || c.Name == "build" && c.Resources.Limits.Cpu().IsZero() {
+			t.Errorf("%s has no limits", c.Name)
 		}
 		var mounts []string
 		for _, m := range c.VolumeMounts {
@@ -153,6 +156,9 @@ func TestVolumes(t *testing.T) {
 		}
 	}
 	for _, v := range pod.Volumes {
+		if v.HostPath != nil && slices.Contains([]string{"/", "/proc", "/sys", "/run", "/var", "/etc"}, path.Clean(v.HostPath.Path)) {
+			t.Errorf("the volume %s shows all of the host's %s, and with it what is other pods'", v.Name, v.HostPath.Path)
+		}
 		if !used[v.Name] {
 			t.Errorf("nobody mounts the volume %s", v.Name)
 		}

@@ -65,7 +65,7 @@ func (f flatcar) write(t *testing.T) (dir string) {
 func ran(image, options, device, kernel, release string) []string {
 	return []string{
 		"mount -o " + options + " " + device,
-		"docker run --rm --name cuda-next-kernel --env-file /etc/cuda-driver.env --cpu-shares 128" +
+		"docker run --rm --name cuda-next-kernel --env-file /etc/cuda-driver.env --cpu-shares 128 --memory 4g" +
 			" --volume /home/core/share:/opt/share --volume /run/cuda-next-kernel:/host:ro --volume /sys:/host/sys:ro" +
 			" --volume " + image + ":/host/boot/vmlinuz:ro" +
 			" cuda build --host-root /host --kernel-image /host/boot/vmlinuz",

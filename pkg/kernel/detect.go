@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	mountHint = "mount the host's root read-only, -v /:/host:ro, or name a recorded one with --host-root"
+	mountHint = "mount what of the host tells (-v /boot:/host/boot:ro -v /lib/modules:/host/lib/modules:ro -v /etc/os-release:/host/etc/os-release:ro), or name a recorded host with --host-root"
 	procHint  = "run where /proc is the host kernel's, or name a recorded host with --host-root"
 )
 

@@ -53,7 +53,7 @@ func TestDetectRefuses(t *testing.T) {
 		config  = "proc/config.gz"
 		release = "proc/sys/kernel/osrelease"
 		version = "proc/version"
-		mount   = " Mount the host's root read-only, -v /:/host:ro, or name a recorded one with --host-root."
+		mount   = " Mount what of the host tells (-v /boot:/host/boot:ro -v /lib/modules:/host/lib/modules:ro -v /etc/os-release:/host/etc/os-release:ro), or name a recorded host with --host-root."
 		proc    = " Run where /proc is the host kernel's, or name a recorded host with --host-root."
 		replace = " Put the config that kernel 6.1.174-coreos-r1 was built with in its place."
 	)
@@ -228,7 +228,7 @@ func TestContainerWithoutMount(t *testing.T) {
 	root.kernelOnly = true
 	_, err = Detect(t.Context(), root, DetectOptions{})
 	wantError(t, err, "detect: no config of kernel 6.1.174-coreos-r1: it has no proc/config.gz, and the host's files are not mounted. "+
-		"Mount the host's root read-only, -v /:/host:ro, or name a recorded one with --host-root.")
+		"Mount what of the host tells (-v /boot:/host/boot:ro -v /lib/modules:/host/lib/modules:ro -v /etc/os-release:/host/etc/os-release:ro), or name a recorded host with --host-root.")
 	if got := distribution(root, mustRelease(t, "6.1.174-flatcar")); got != (Distribution{ID: "flatcar", From: "release"}) {
 		t.Errorf("distribution %+v", got)
 	}

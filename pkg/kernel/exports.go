@@ -88,7 +88,7 @@ func (s *sources) kernelExports(ctx context.Context, config Config, symvers expo
 	if versions {
 		return exportList{}, stage.New(stage.Detect,
 			fmt.Sprintf("kernel %s checks a checksum of every symbol that a module uses (CONFIG_MODVERSIONS=y), and none were found: they are in its build tree's Module.symvers and in its image, not in proc/kallsyms", s.release),
-			"mount the host's root read-only, -v /:/host:ro, with its /boot or /lib/modules/"+s.release.Full+"/build, or name the kernel's image with --kernel-image")
+			"mount the host's /boot (-v /boot:/host/boot:ro), or its /lib/modules where that has "+s.release.Full+"/build, or name the kernel's image with --kernel-image")
 	}
 	return s.kallsymsExports()
 }

@@ -300,7 +300,7 @@ func TestModversionsNeedCRCs(t *testing.T) {
 	t.Parallel()
 	const refused = "detect: kernel 6.12.103-flatcar checks a checksum of every symbol that a module uses (CONFIG_MODVERSIONS=y), and none were found: " +
 		"they are in its build tree's Module.symvers and in its image, not in proc/kallsyms. " +
-		"Mount the host's root read-only, -v /:/host:ro, with its /boot or /lib/modules/6.12.103-flatcar/build, or name the kernel's image with --kernel-image."
+		"Mount the host's /boot (-v /boot:/host/boot:ro), or its /lib/modules where that has 6.12.103-flatcar/build, or name the kernel's image with --kernel-image."
 	k, plain, other := versionedKernel(), smallKernel(), versionedKernel()
 	other.Release = "6.12.104-flatcar"
 	for name, files := range map[string]map[string]string{

@@ -54,7 +54,7 @@ var (
 	Unsigned = Refusal{"signature", "this kernel takes only modules that a key of its own has signed (%s): %s",
 		"build with --signing-key and --signing-cert of a key that the kernel trusts, or switch Secure Boot, lockdown or module.sig_enforce off"}
 	NoTree = Refusal{"no-tree", "the kernel's own modules %s have to be loaded first, and this host's /lib/modules is not to be seen",
-		"add -v /:/host:ro or -v /lib/modules:/lib/modules:ro to docker run, or load them on the host"}
+		"add -v /lib/modules:/host/lib/modules:ro to docker run, or load them on the host"}
 	ReadOnlyDev = Refusal{"read-only-dev", "%s cannot be written, so there is no place for device files",
 		"mount the host's with -v /dev:/dev, or leave out --read-only; or name another folder with --dev"}
 	NoMknod = Refusal{"cap-mknod", "device files cannot be made in %s: this container lacks CAP_MKNOD, or may not make any there",
@@ -68,7 +68,7 @@ var (
 	NoFirmware = Refusal{"no-firmware", "the GPU's firmware, %s, is neither beside the modules nor in the host's /lib/firmware",
 		"build again: that publishes the firmware of the driver package beside the modules"}
 	NoHostShare = Refusal{"host-share", "the kernel looks for firmware by the host's paths, and where the share lies on the host is not to be seen",
-		"say so with --host-share, or mount the host's root, -v /:/host:ro"}
+		"say so with --host-share"}
 	LongPath = Refusal{"long-path", "the firmware's folder on the host, %s, has a longer path than the 255 bytes that the kernel takes",
 		"move the share to a folder with a shorter path"}
 	ReadOnlySys = Refusal{"read-only-sys", "the kernel cannot be told where the firmware is: firmware_class.path is read-only in this container",
