@@ -36,6 +36,7 @@ var notTheShare = map[string]string{
 	"internal/command/files.go":           "the container's own files",
 	"internal/command/left.go":            "a host's build tree",
 	"internal/confine":                    "a view of the container's files is made of them; what is handed over is opened by descriptor",
+	"internal/lesser":                     "what the user names, before anything is done with it",
 	"internal/spill":                      "a file without a name in the container's /tmp",
 	"pkg/job/host.go":                     "a capture goes where the user says, and what is unpacked to the container's /tmp",
 	"pkg/job/image.go":                    "the copy of an image is in the container's /tmp",

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -21,7 +22,7 @@ line the words about modules alone, and no address by which the running kernel
 could be found in memory. CAP_SYSLOG lets the kernel show which symbols are for GPL-compatible
 modules only. The same host gives the same bytes.`
 
-func newCaptureCommand(io streams) *cobra.Command {
+func newCaptureCommand(io streams, d defaults) *cobra.Command {
 	var hostRoot, file string
 	cmd := &cobra.Command{
 		Use:   "capture",
@@ -32,6 +33,9 @@ func newCaptureCommand(io streams) *cobra.Command {
 			if file == "" {
 				if isTerminal(io.out) {
 					return usageError(cmd, fmt.Errorf("a tar on the terminal helps nobody"))
+				}
+				if hostRoot != "" && filepath.Clean(hostRoot) != "/" { // a copy, and not what runs
+					d.leave(cmd.Context(), hostRoot, hostRoot)
 				}
 				return job.Capture(cmd.Context(), hostRoot, io.out)
 			}

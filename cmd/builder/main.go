@@ -11,11 +11,13 @@ import (
 	"os/signal"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/k8sp/cuda/internal/lesser"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
-	code := run(ctx, defaults{}, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
+	code := run(ctx, defaults{lesser: lesser.OwnerOf}, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }

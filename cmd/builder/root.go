@@ -48,6 +48,17 @@ type streams struct {
 type defaults struct {
 	build job.Options
 	load  node.LoadOptions
+	// lesser has this process go on without root's rights: as the owner of what is
+	// at a path, if they can read what is named. It cannot be taken back, so that
+	// tests have none.
+	lesser func(ctx context.Context, path string, reads ...string)
+}
+
+// leave is lesser, where there is one.
+func (d defaults) leave(ctx context.Context, path string, reads ...string) {
+	if d.lesser != nil {
+		d.lesser(ctx, path, reads...)
+	}
 }
 
 // run is the whole program: it parses args, runs one subcommand and returns
@@ -88,12 +99,12 @@ func run(ctx context.Context, d defaults, args, environ []string, stdout, stderr
 	root.AddCommand(
 		named(newBuildCommand(io, d.build), "build"),
 		newSourceCommand(io, d.build),
-		newCaptureCommand(io),
+		newCaptureCommand(io, d),
 		newLoadCommand(io, d.load),
 		newUnloadCommand(io, d.load),
 		newPruneCommand(io),
-		newVerifyCommand(io),
-		newVersionCommand(io),
+		newVerifyCommand(io, d),
+		newVersionCommand(io, d),
 	)
 	root.SetArgs(append([]string{}, args...)) // nil would be os.Args
 	root.SetOut(stdout)

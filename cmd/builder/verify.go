@@ -2,10 +2,13 @@ package main
 
 import (
 	"fmt"
+	"path/filepath"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
+	"github.com/k8sp/cuda/internal/download"
 	"github.com/k8sp/cuda/pkg/job"
 	"github.com/k8sp/cuda/pkg/modules"
 )
@@ -24,9 +27,12 @@ With --trust, who signed the manifest is the first check.
 
 Each check is passed, failed, or not-checkable, with the mount that would help.
 
+It goes on as the owner of the folder, or as nobody, where --host-root or
+--kernel-image names a copy that they can read.
+
 Exit code 15 when a check fails.`
 
-func newVerifyCommand(io streams) *cobra.Command {
+func newVerifyCommand(io streams, d defaults) *cobra.Command {
 	var host job.Host
 	var certificate string
 	var trust []string
@@ -46,6 +52,9 @@ func newVerifyCommand(io streams) *cobra.Command {
 			if err := checkTrust(cmd, trust); err != nil {
 				return err
 			}
+			if reads := copies(host); len(reads) > 0 && len(trust) == 0 && certificate == "" { // those are root's, perhaps
+				d.leave(cmd.Context(), args[0], slices.Concat(reads, args)...)
+			}
 			checks, err := job.Verify(cmd.Context(), args[0], host, certificate, trust)
 			if err != nil {
 				return err
@@ -64,6 +73,18 @@ func newVerifyCommand(io streams) *cobra.Command {
 	cmd.Flags().BoolVar(&strict, "strict", false, "make a failure of each check that cannot be made here")
 	cmd.Flags().Var(&format, "output", "`format` of the result on stdout: text or json")
 	return cmd
+}
+
+// copies are the files that say of a host what there is to say; none where that is the
+// host that runs, of which root sees more than others.
+func copies(h job.Host) (files []string) {
+	if h.Root != "" && filepath.Clean(h.Root) != "/" {
+		files = append(files, h.Root)
+	}
+	if h.Image != "" && !download.IsURL(h.Image) {
+		files = append(files, h.Image)
+	}
+	return files
 }
 
 func printChecks(io streams, checks []modules.Check, format output) error {

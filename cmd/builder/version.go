@@ -25,12 +25,13 @@ func version() string {
 	return v
 }
 
-func newVersionCommand(io streams) *cobra.Command {
+func newVersionCommand(io streams, d defaults) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version of builder and the digest of its source",
 		Args:  noArgs,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			d.leave(cmd.Context(), "")
 			_, err := fmt.Fprintln(io.out, "builder", version())
 			return err
 		},
