@@ -30,7 +30,7 @@ func WriteFile(path string, data []byte, perm fs.FileMode) (err error) {
 	if _, err := f.Write(data); err != nil {
 		return err
 	}
-	if err := f.Chmod(perm); err != nil {
+	if err := beneath.ChmodFile(f, perm); err != nil {
 		return err
 	}
 	if err := f.Sync(); err != nil {

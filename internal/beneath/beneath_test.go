@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -62,15 +63,22 @@ var all = map[string]func(path string) error{
 	"Lstat":      func(p string) error { _, err := Lstat(p); return err },
 	"LstatSys":   func(p string) error { return LstatSys(p, new(unix.Stat_t)) },
 	"Chmod":      func(p string) error { return Chmod(p, 0o777) },
-	"Symlink":    func(p string) error { return Symlink("x", p) },
-	"Link":       func(p string) error { return Link(p, p+".linked") },
-	"Rename":     func(p string) error { return Rename(p, p+".renamed") },
-	"Mkdir":      func(p string) error { return Mkdir(p, 0o755) },
-	"MkdirAll":   func(p string) error { return MkdirAll(filepath.Join(p, "a", "b"), 0o755) },
-	"Remove":     Remove,
-	"RemoveAll":  RemoveAll,
-	"ReadDir":    func(p string) error { _, err := ReadDir(p); return err },
-	"WalkDir":    func(p string) error { return WalkDir(p, func(_ string, _ fs.DirEntry, err error) error { return err }) },
+	"ChmodFile": func(p string) error {
+		f, err := Open(p)
+		if err == nil {
+			err = closed(f, ChmodFile(f, 0o777))
+		}
+		return err
+	},
+	"Symlink":   func(p string) error { return Symlink("x", p) },
+	"Link":      func(p string) error { return Link(p, p+".linked") },
+	"Rename":    func(p string) error { return Rename(p, p+".renamed") },
+	"Mkdir":     func(p string) error { return Mkdir(p, 0o755) },
+	"MkdirAll":  func(p string) error { return MkdirAll(filepath.Join(p, "a", "b"), 0o755) },
+	"Remove":    Remove,
+	"RemoveAll": RemoveAll,
+	"ReadDir":   func(p string) error { _, err := ReadDir(p); return err },
+	"WalkDir":   func(p string) error { return WalkDir(p, func(_ string, _ fs.DirEntry, err error) error { return err }) },
 }
 
 func closed(f *os.File, err error) error {
@@ -229,6 +237,44 @@ func TestNoMoreThanTheOwner(t *testing.T) {
 					t.Error(diff)
 				}
 			})
+		}
+	}
+}
+
+// TestWithoutCapabilities has all that is made as the share's owner, and open files'
+// modes, need no more of root than to be that owner.
+func TestWithoutCapabilities(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("as root only: somebody else has nothing to lose")
+	}
+	dir := hold(t)
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // for good: the thread ends with its goroutine
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		only := [2]unix.CapUserData{{Effective: 1<<unix.CAP_SETUID | 1<<unix.CAP_SETGID, Permitted: 1<<unix.CAP_SETUID | 1<<unix.CAP_SETGID}}
+		err := unix.Capset(&header, &only[0])
+		lock := filepath.Join(dir, "lock")
+		if err == nil {
+			err = WriteFile(lock, nil, 0o644)
+		}
+		if err == nil {
+			err = closed(OpenLock(lock))
+		}
+		var f *os.File
+		if err == nil {
+			f, err = CreateTemp(dir, "x-*")
+		}
+		if err == nil {
+			err = errors.Join(ChmodFile(f, 0o640), f.Close(), Rename(f.Name(), filepath.Join(dir, "file")))
+		}
+		done <- err
+	}()
+	must(t, <-done)
+	for name, want := range map[string]fs.FileMode{"lock": 0o600, "file": 0o640} {
+		info, err := Lstat(filepath.Join(dir, name))
+		if err != nil || info.Mode() != want {
+			t.Errorf("%s: %v, %v, want %v", name, info.Mode(), err, want)
 		}
 	}
 }

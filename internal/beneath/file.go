@@ -59,7 +59,7 @@ func OpenLock(path string) (*os.File, error) {
 	for try := 0; ; try++ {
 		f, err := OpenRW(path)
 		if err == nil {
-			_ = setMode(int(f.Fd()), 0o600) // an earlier builder's may be open to all
+			_ = ChmodFile(f, 0o600) // an earlier builder's may be open to all
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			return f, err
@@ -223,6 +223,21 @@ func Chmod(path string, perm fs.FileMode) error {
 		defer unix.Close(fd)
 		return unix.Fchmod(fd, uint32(perm.Perm()))
 	})
+}
+
+// ChmodFile changes the mode of a file that is open, as whom its path is held for:
+// what is theirs is not builder's to change without CAP_FOWNER, nor at all where the
+// share's server takes root for nobody.
+func ChmodFile(f *os.File, perm fs.FileMode) error {
+	from, err := begin(f.Name())
+	if err == nil {
+		defer unix.Close(from.fd)
+		err = from.as(func() error { return unix.Fchmod(int(f.Fd()), uint32(perm.Perm())) })
+	}
+	if err != nil {
+		return &fs.PathError{Op: "chmod", Path: f.Name(), Err: err}
+	}
+	return nil
 }
 
 // Symlink makes a link; target is not looked at.

@@ -91,7 +91,7 @@ func (f *file) cut(end int64, objects int) (plumbing.Hash, error) {
 // keep gives the pack its name, and then its index, with which git begins to
 // see it.
 func (f *file) keep(entries []entry, sum plumbing.Hash) error {
-	if err := errors.Join(f.w.Flush(), f.f.Chmod(0o444), f.f.Close()); err != nil {
+	if err := errors.Join(f.w.Flush(), beneath.ChmodFile(f.f, 0o444), f.f.Close()); err != nil {
 		return err
 	}
 	name := filepath.Join(f.dir, "pack-"+sum.String())
@@ -130,7 +130,7 @@ func writeIndex(name string, entries []entry, sum plumbing.Hash) error {
 	if _, err := idxfile.NewEncoder(w).Encode(index); err != nil {
 		return err
 	}
-	if err := errors.Join(w.Flush(), temp.Chmod(0o444), temp.Close()); err != nil {
+	if err := errors.Join(w.Flush(), beneath.ChmodFile(temp, 0o444), temp.Close()); err != nil {
 		return err
 	}
 	return beneath.Rename(temp.Name(), name)

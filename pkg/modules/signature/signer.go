@@ -90,7 +90,7 @@ func (s *Signer) signFile(path string) (err error) {
 	if err := s.write(out, in, info.Size()); err != nil {
 		return err
 	}
-	if err := errors.Join(out.Chmod(info.Mode().Perm()), out.Sync()); err != nil {
+	if err := errors.Join(beneath.ChmodFile(out, info.Mode().Perm()), out.Sync()); err != nil {
 		return err
 	}
 	if err := beneath.Rename(out.Name(), path); err != nil {
