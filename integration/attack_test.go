@@ -279,3 +279,41 @@ func read(t *testing.T, path string) string {
 	}
 	return string(text)
 }
+
+// TestLeastPrivileges comes to the driver's installer with what the DaemonSet's build
+// has, in a share of somebody's and in one of root's, and leaves nothing of anybody
+// else's in either.
+func TestLeastPrivileges(t *testing.T) {
+	least := []string{
+		"--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--read-only", "--tmpfs", "/tmp", "--tmpfs", "/var/lib/nvidia",
+		"--cap-add", "SYSLOG", "--cap-add", "SETUID", "--cap-add", "SETGID", "--cap-add", "CHOWN", "--cap-add", "KILL",
+	}
+	for name, uid := range map[string]int{"somebody's": owner, "root's": 0} {
+		t.Run(name, func(t *testing.T) {
+			share, try := attackedShare(t, `echo "ERROR: this is user $(id -u)" >"$(for a; do case $a in --log-file-name=*) echo "${a#*=}";; esac; done)"; exit 1`)
+			if err := filepath.WalkDir(share, func(path string, _ fs.DirEntry, err error) error {
+				return errors.Join(err, os.Lchown(path, uid, uid))
+			}); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 { // the second time from what the first left
+				if o := try(t, least...); o.code != 14 || !strings.Contains(lastLine(o.stderr), "this is user 0") {
+					t.Errorf("exit code %d, want 14 by the installer: %s", o.code, lastLine(o.stderr))
+				}
+			}
+			err := filepath.WalkDir(share, func(path string, e fs.DirEntry, err error) error {
+				if err != nil {
+					return err
+				}
+				info, err := e.Info()
+				if err == nil && int(info.Sys().(*syscall.Stat_t).Uid) != uid {
+					t.Errorf("%s is user %d's", path, info.Sys().(*syscall.Stat_t).Uid)
+				}
+				return err
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
