@@ -91,7 +91,7 @@ func FindRoot(explicit, hostMount string) (*Root, error) {
 
 // partsOfHosts are what tells a mount of some of a host's folders from a folder that
 // is there for nothing.
-var partsOfHosts = []string{"etc/os-release", "usr/lib/os-release", "lib/modules", "usr/lib/modules", "boot", "usr/boot"}
+var partsOfHosts = []string{"etc/os-release", "usr/lib/os-release", "lib/modules", "usr/lib/modules", "boot", "usr/boot", keysFile, lockdownFile}
 
 // holdsProc says whether proc is more than an empty mount point.
 func (r *Root) holdsProc() bool {

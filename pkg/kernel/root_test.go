@@ -20,7 +20,8 @@ func TestFindRoot(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(unmounted, "proc"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	empty := testkit.WriteTree(t, map[string]string{"proc/keys": "", "home/file": ""})
+	empty := testkit.WriteTree(t, map[string]string{"proc/self/status": "", "home/file": ""})
+	keys := testkit.WriteTree(t, map[string]string{"proc/keys": ""})
 	for _, c := range []struct {
 		name, explicit, mount string
 		dir                   string
@@ -28,6 +29,7 @@ func TestFindRoot(t *testing.T) {
 	}{
 		{"the mount holds nothing of a host", "", empty, "/", false},
 		{"the mount holds a proc", "", host, host, true},
+		{"the mount holds no more than the keys", "", keys, keys, true},
 		{"the mount's proc is empty", "", unmounted, unmounted, true},
 		{"no mount", "", filepath.Join(host, "absent"), "/", false},
 		{"named", unmounted, host, unmounted, true},

@@ -114,10 +114,10 @@ func (g gate) releaseKnown() bool { return g.target.Release.Full != "" }
 const (
 	unreadable      = "the file could not be read as a module"
 	noRelease       = "the kernel's release is not known: mount the host's /proc, or name a kernel image"
-	noConfig        = "the kernel's config is not known: mount the host's / at /host, or name a kernel image"
-	noExports       = "the symbols that the kernel exports are not known: mount the host's / at /host, or name a kernel image"
-	mountImage      = "mount the host's / at /host, so that its kernel image or build tree can be read, or name a kernel image"
-	mountModules    = "mount the host's /lib/modules, or all of / at /host"
+	noConfig        = "the kernel's config is not known: mount the host's /boot at /host/boot, or name a kernel image"
+	noExports       = "the symbols that the kernel exports are not known: mount the host's /boot at /host/boot, or name a kernel image"
+	mountImage      = "mount the host's /boot at /host/boot, so that its kernel image can be read, or name a kernel image"
+	mountModules    = "mount the host's /lib/modules at /host/lib/modules"
 	tooManyToSayAll = 8
 )
 

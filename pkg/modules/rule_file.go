@@ -37,7 +37,7 @@ func (g gate) elf(m Module) (Verdict, string) {
 	case len(m.ELF.WritableCode) > 0 && g.option("STRICT_MODULE_RWX"):
 		return Failed, fmt.Sprintf("%s has sections that are both written and executed, which a kernel with STRICT_MODULE_RWX refuses: %s", m.File, some(m.ELF.WritableCode))
 	case g.target.Arch == "":
-		return NotCheckable, "the kernel's architecture is not known: mount the host's / at /host, or name a kernel image"
+		return NotCheckable, "the kernel's architecture is not known: mount the host's /boot at /host/boot, or name a kernel image"
 	case len(m.ELF.WritableCode) > 0 && !g.configKnown():
 		return NotCheckable, noConfig
 	case m.Arch() != g.target.Arch:
@@ -133,7 +133,7 @@ func checkThisModule(g gate) []Check {
 		case this.Sections > 1:
 			return Failed, fmt.Sprintf("%s has %d sections .gnu.linkonce.this_module and a kernel since 6.4 wants one", m.File, this.Sections)
 		case want == 0:
-			return NotCheckable, "the size of the kernel's struct module is not known: mount the host's /sys and /lib/modules, or name a kernel image"
+			return NotCheckable, "the size of the kernel's struct module is not known: mount the host's /lib/modules at /host/lib/modules, or name a kernel image"
 		case this.Size != want:
 			return Failed, fmt.Sprintf("%s has a struct module of %d bytes and the kernel's is %d: it was built with another config or other sources", m.File, this.Size, want)
 		}

@@ -75,7 +75,7 @@ func (g gate) signature(m Module) (Verdict, string) {
 	case m.Signature.Integrity == Valid && s.Enforcement == kernel.NotEnforced:
 		return Passed, ""
 	case m.Signature.Integrity == Valid:
-		return NotCheckable, "it is signed, and the keys that the kernel holds are not to be seen: mount the host's /proc"
+		return NotCheckable, "it is signed, and the keys that the kernel holds are not to be seen: mount the host's /proc/keys at /host/proc/keys"
 	}
 	return NotCheckable, "it is signed, and there is no certificate here to verify it with: name it with --signing-cert"
 }
@@ -88,5 +88,5 @@ func (g gate) asUnsigned(m Module, why string) (Verdict, string) {
 	case kernel.NotEnforced:
 		return Passed, why + ", which taints the kernel and no more"
 	}
-	return NotCheckable, why + ", and whether the kernel wants signed modules is not to be seen: mount the host's /proc and /sys"
+	return NotCheckable, why + ", and whether the kernel wants signed modules is not to be seen: mount the host's /sys/kernel/security at /host/sys/kernel/security"
 }

@@ -117,7 +117,7 @@ func TestRulesFind(t *testing.T) {
 			"code that is written, which a kernel may let pass": {func(s *scene) { s.mods[0].ELF.WritableCode = []string{".text"} }, nil},
 			"code that is written, and the config not known": {
 				func(s *scene) { s.mods[0].ELF.WritableCode = []string{".text"}; s.target.Config = kernel.Config{} },
-				[]string{"elf nvidia not-checkable (the kernel's config is not known: mount the host's / at /host, or name a kernel image)"},
+				[]string{"elf nvidia not-checkable (the kernel's config is not known: mount the host's /boot at /host/boot, or name a kernel image)"},
 			},
 			"common symbols": {
 				func(s *scene) { s.mods[0].ELF.Common = []string{"counter"} },
@@ -125,7 +125,7 @@ func TestRulesFind(t *testing.T) {
 			},
 			"an architecture not known": {
 				func(s *scene) { s.target.Arch = ""; s.mods = s.mods[:1] },
-				[]string{"elf nvidia not-checkable (the kernel's architecture is not known: mount the host's / at /host, or name a kernel image)"},
+				[]string{"elf nvidia not-checkable (the kernel's architecture is not known: mount the host's /boot at /host/boot, or name a kernel image)"},
 			},
 		},
 		"vermagic": {
@@ -159,7 +159,7 @@ func TestRulesFind(t *testing.T) {
 			},
 			"the config not known": {
 				func(s *scene) { s.target.Config = kernel.Config{}; s.mods = s.mods[:1] },
-				[]string{"vermagic nvidia not-checkable (the kernel's config is not known: mount the host's / at /host, or name a kernel image)"},
+				[]string{"vermagic nvidia not-checkable (the kernel's config is not known: mount the host's /boot at /host/boot, or name a kernel image)"},
 			},
 			"none, for there is no .modinfo": {
 				func(s *scene) {
@@ -175,7 +175,7 @@ func TestRulesFind(t *testing.T) {
 					s.mods = s.mods[:1]
 					s.mods[0].Vermagic += "RANDSTRUCT_0123"
 				},
-				[]string{"vermagic nvidia not-checkable (the kernel's structures were shuffled (RANDSTRUCT), and none of its own modules is to be seen to compare the seed's hash with: mount the host's /lib/modules, or all of / at /host)"},
+				[]string{"vermagic nvidia not-checkable (the kernel's structures were shuffled (RANDSTRUCT), and none of its own modules is to be seen to compare the seed's hash with: mount the host's /lib/modules at /host/lib/modules)"},
 			},
 			"shuffled structures, another seed": {
 				func(s *scene) {
@@ -207,7 +207,7 @@ func TestRulesFind(t *testing.T) {
 					at(s, &s.target, "6.4.0")
 					s.mods = s.mods[:1]
 				},
-				[]string{"this-module nvidia not-checkable (the size of the kernel's struct module is not known: mount the host's /sys and /lib/modules, or name a kernel image)"},
+				[]string{"this-module nvidia not-checkable (the size of the kernel's struct module is not known: mount the host's /lib/modules at /host/lib/modules, or name a kernel image)"},
 			},
 			"none": {
 				func(s *scene) { s.mods[0].ELF.ThisModule = ko.ThisModule{} },
@@ -244,11 +244,11 @@ func TestRulesFind(t *testing.T) {
 			},
 			"one of a module that is not to be seen": {
 				func(s *scene) { s.symbol("drm_dev_register").Name = "drm_dev"; s.target.Exports.Complete = false },
-				[]string{"symbols nvidia_drm not-checkable (the kernel's own module drm is assumed to export drm_dev_register: mount the host's /lib/modules, or all of / at /host)"},
+				[]string{"symbols nvidia_drm not-checkable (the kernel's own module drm is assumed to export drm_dev_register: mount the host's /lib/modules at /host/lib/modules)"},
 			},
 			"one of which nothing is known": {
 				func(s *scene) { s.symbol("pci_enable_device").Name = "pci_enable"; s.target.Exports.Complete = false },
-				[]string{"symbols nvidia not-checkable (no exporter is to be seen of pci_enable_device: mount the host's /lib/modules, or all of / at /host)"},
+				[]string{"symbols nvidia not-checkable (no exporter is to be seen of pci_enable_device: mount the host's /lib/modules at /host/lib/modules)"},
 			},
 			"modules of an earlier driver, loaded now, are no help": {
 				func(s *scene) {
@@ -353,11 +353,11 @@ func TestRulesFind(t *testing.T) {
 			},
 			"nobody's known": {
 				func(s *scene) { s.versions(); s.target.Exports = kernel.Exports{}; s.mods = s.mods[:1] },
-				[]string{"crcs nvidia not-checkable (the symbols that the kernel exports are not known: mount the host's / at /host, or name a kernel image)"},
+				[]string{"crcs nvidia not-checkable (the symbols that the kernel exports are not known: mount the host's /boot at /host/boot, or name a kernel image)"},
 			},
 			"the kernel's not known": {
 				func(s *scene) { s.versions(); s.symbol("pci_enable_device").CRCKnown = false },
-				[]string{"crcs nvidia not-checkable (the versions of pci_enable_device are not known: mount the host's / at /host, so that its kernel image or build tree can be read, or name a kernel image)"},
+				[]string{"crcs nvidia not-checkable (the versions of pci_enable_device are not known: mount the host's /boot at /host/boot, so that its kernel image can be read, or name a kernel image)"},
 			},
 		},
 		"gpl": {
@@ -391,7 +391,7 @@ func TestRulesFind(t *testing.T) {
 			},
 			"a class not known": {
 				func(s *scene) { s.symbol("pci_enable_device").License = kernel.LicenseUnknown },
-				[]string{"gpl nvidia not-checkable (whether these are GPL-only is not known: pci_enable_device: mount the host's / at /host, so that its kernel image or build tree can be read, or name a kernel image)"},
+				[]string{"gpl nvidia not-checkable (whether these are GPL-only is not known: pci_enable_device: mount the host's /boot at /host/boot, so that its kernel image can be read, or name a kernel image)"},
 			},
 			"a class not known, of a module that may have either": {
 				func(s *scene) {
@@ -454,11 +454,11 @@ func TestRulesFind(t *testing.T) {
 			},
 			"nobody's known": {
 				func(s *scene) { s.target.Exports = kernel.Exports{}; s.mods = s.mods[:1] },
-				[]string{"namespaces nvidia not-checkable (the symbols that the kernel exports are not known: mount the host's / at /host, or name a kernel image)"},
+				[]string{"namespaces nvidia not-checkable (the symbols that the kernel exports are not known: mount the host's /boot at /host/boot, or name a kernel image)"},
 			},
 			"not known": {
 				func(s *scene) { s.symbol("pci_enable_device").NamespaceKnown = false },
-				[]string{"namespaces nvidia not-checkable (the namespaces of pci_enable_device are not known: mount the host's / at /host, so that its kernel image or build tree can be read, or name a kernel image)"},
+				[]string{"namespaces nvidia not-checkable (the namespaces of pci_enable_device are not known: mount the host's /boot at /host/boot, so that its kernel image can be read, or name a kernel image)"},
 			},
 		},
 		"duplicates": {
@@ -516,7 +516,7 @@ func TestRulesFind(t *testing.T) {
 			},
 			"none": {
 				func(s *scene) { s.target.Sample = kernel.Sample{}; s.mods = s.mods[:1] },
-				[]string{"sample nvidia not-checkable (none of the host's own modules is to be seen: mount the host's /lib/modules, or all of / at /host)"},
+				[]string{"sample nvidia not-checkable (none of the host's own modules is to be seen: mount the host's /lib/modules at /host/lib/modules)"},
 			},
 		},
 		"depends": {
@@ -550,7 +550,7 @@ func TestRulesFind(t *testing.T) {
 			},
 			"one that is not to be seen": {
 				func(s *scene) { s.mods[0].Depends = []string{"i2c_core"}; s.target.Exports.Complete = false },
-				[]string{"depends nvidia not-checkable (it depends on modules that are not to be seen: i2c_core: mount the host's /lib/modules, or all of / at /host)"},
+				[]string{"depends nvidia not-checkable (it depends on modules that are not to be seen: i2c_core: mount the host's /lib/modules at /host/lib/modules)"},
 			},
 			"a cycle": {
 				func(s *scene) { s.mods = s.mods[:2]; s.mods[0].Depends = []string{"nvidia_uvm"} },
@@ -639,7 +639,7 @@ var signatureCases = map[string]struct {
 	},
 	"none, and what is demanded not known": {
 		func(s *scene) { s.signed(Signature{}, kernel.EnforcementUnknown) },
-		[]string{"signature nvidia not-checkable (it is not signed, and whether the kernel wants signed modules is not to be seen: mount the host's /proc and /sys)"},
+		[]string{"signature nvidia not-checkable (it is not signed, and whether the kernel wants signed modules is not to be seen: mount the host's /sys/kernel/security at /host/sys/kernel/security)"},
 	},
 	"no signature, even a damaged one, is looked at": {
 		func(s *scene) {
@@ -706,7 +706,7 @@ var signatureCases = map[string]struct {
 	},
 	"right, and the kernel's keys not known": {
 		func(s *scene) { s.signed(Signature{Present: true, KeyID: "aa", Integrity: Valid}, kernel.Enforced) },
-		[]string{"signature nvidia not-checkable (it is signed, and the keys that the kernel holds are not to be seen: mount the host's /proc)"},
+		[]string{"signature nvidia not-checkable (it is signed, and the keys that the kernel holds are not to be seen: mount the host's /proc/keys at /host/proc/keys)"},
 	},
 	"right, by a key that may be for other uses": {
 		func(s *scene) {

@@ -302,5 +302,5 @@ func (l *loader) hostPath(dir string) (path string, sure bool, none *Finding) {
 // warnUnsure says that a path on the host is a guess.
 func (l *loader) warnUnsure(ctx context.Context, path string) {
 	zerolog.Ctx(ctx).Warn().Str("path", path).
-		Msg("the share is taken to lie there on the host; say so with --host-share, or mount the host's root to have it looked up")
+		Msg("the share is taken to lie there on the host; say so with --host-share")
 }

@@ -190,7 +190,7 @@ func newLoader(ctx context.Context, o LoadOptions) (*loader, func(), error) {
 	}
 	l := &loader{LoadOptions: o, share: s, release: o.Kernel.Release(), journal: &journal{}}
 	if l.host, err = kernel.FindRoot(o.HostRoot, kernel.HostMount); err != nil {
-		return nil, nil, stage.Wrap(stage.Load, err, "the host root cannot be opened", "mount it with -v /:/host:ro")
+		return nil, nil, stage.Wrap(stage.Load, err, "the host root cannot be opened", "name the folder that it is with --host-root, or leave that out")
 	}
 	if l.own, err = kernel.OpenRoot(cmp.Or(o.OwnRoot, "/")); err != nil {
 		return nil, nil, stage.Wrap(stage.Load, err, "this container's own root cannot be opened", "look at the cause, and run the container again")

@@ -32,7 +32,7 @@ var (
 	Untrusted = Refusal{"untrusted", "nobody who is trusted has signed the published modules: %s",
 		"build with --sign-manifest and a key whose certificate --trust names, and find out what writes to the share"}
 	OtherHost = Refusal{"other-host", "the host root is of kernel %s, and the kernel that runs here is %s",
-		"mount the root of this very host, -v /:/host:ro"}
+		"mount at /host what is of this very host"}
 	NoModules = Refusal{"no-modules", "this kernel, %s, was built without loadable modules (CONFIG_MODULES)",
 		"use a host whose kernel has modules"}
 	Disabled = Refusal{"modules-disabled", "the loading of modules was switched off on this host until it is started again (kernel.modules_disabled=1)",

@@ -42,7 +42,7 @@ func Discover(root *kernel.Root, version string) (Root, error) {
 	i := slices.IndexFunc(dirs, func(dir string) bool { return root.Exists(path.Join(dir, "libcuda.so."+version)) })
 	if i < 0 {
 		return Root{}, stage.New(stage.Load, fmt.Sprintf("no libcuda.so.%s of the driver that is loaded is on the host", version),
-			"mount the host's root with -v /:/host:ro, or build the user-space side of this version (builder build)")
+			"mount the host's folder with it below /host, such as -v /opt/nvidia:/host/opt/nvidia:ro, or build the user-space side of this version (builder build)")
 	}
 	r.Items = libraries(root, dirs[i], version)
 	for _, name := range programs {

@@ -51,5 +51,5 @@ func madeElsewhere(t kernel.Target, why string) error {
 	return stage.New(stage.Source,
 		fmt.Sprintf("kernel %s is its distribution's own build of %s, which no tag holds, and the tree that the distribution made for building modules does not serve: %s",
 			t.Release, made, why),
-		"install the distribution's kernel headers on the host and mount its root, -v /:/host:ro")
+		"install the distribution's kernel headers on the host and mount them, -v /lib/modules:/host/lib/modules:ro -v /usr/src:/host/usr/src:ro")
 }

@@ -60,7 +60,7 @@ func TestMadeElsewhere(t *testing.T) {
 			o.Ref = "v4.7.3-coreos"
 		}
 		_, err := Checkout(t.Context(), host, o)
-		if stage.ExitCode(err) != 12 || !strings.Contains(err.Error(), "its distribution's own build of 4.7.9") || !strings.Contains(err.Error(), "-v /:/host:ro") {
+		if stage.ExitCode(err) != 12 || !strings.Contains(err.Error(), "its distribution's own build of 4.7.9") || !strings.Contains(err.Error(), "-v /usr/src:/host/usr/src:ro") {
 			t.Errorf("%s: %v", name, err)
 		}
 		if _, planned := plan(t.Context(), host, o); planned == nil || planned.Error() != err.Error() {
