@@ -14,7 +14,7 @@ config and exported symbols, its os-release, and what later checks read. The
 tar describes the host to --host-root on any other machine:
 
     docker run --rm --cap-add SYSLOG -v /boot:/host/boot:ro -v /lib/modules:/host/lib/modules:ro \
-        -v /etc/os-release:/host/etc/os-release:ro cuda capture > node.tar
+        -v /etc/os-release:/host/etc/os-release:ro -v /proc/keys:/host/proc/keys:ro cuda capture > node.tar
     docker run -v "$PWD":/opt/share cuda --host-root /opt/share/node.tar
 
 It holds no private keys, no user data and no host name: of the kernel's command

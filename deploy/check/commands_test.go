@@ -7,6 +7,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 )
 
 // TestCommands asks the builder of this checkout whether it has every command
@@ -60,6 +64,64 @@ func TestCommands(t *testing.T) {
 func TestRecord(t *testing.T) {
 	if text := read(t, systemd, "cuda-driver.service"); !strings.Contains(text, " --volume /run/cuda:/run/cuda ") {
 		t.Error("load's record is nowhere, so unload will leave modules of the kernel's own")
+	}
+}
+
+// TestUnitPrivileges holds what the units' containers may do to what the DaemonSet's
+// may, and what they see of the host to single files and folders.
+func TestUnitPrivileges(t *testing.T) {
+	pod := base(t).Spec.Template.Spec
+	options := regexp.MustCompile(`docker run ((?:.+\\\n)+)`)
+	capabilities := regexp.MustCompile(`--cap-add (\S+)`)
+	mounts := regexp.MustCompile(`--volume "?([^\s:]+):([^\s"]+)`)
+	for name, of := range map[string]corev1.Container{
+		"cuda-modules.service": pod.InitContainers[0], "cuda-next-kernel": pod.InitContainers[0], "cuda-driver.service": pod.Containers[0],
+	} {
+		run := options.FindString(read(t, systemd, name))
+		for _, want := range []string{" --cap-drop ALL ", " --security-opt no-new-privileges ", " --memory "} {
+			if !strings.Contains(run, want) {
+				t.Errorf("%s runs the image without %q", name, want)
+			}
+		}
+		if strings.Contains(run, "--privileged") {
+			t.Errorf("%s runs a privileged container", name)
+		}
+		var got []corev1.Capability
+		for _, found := range capabilities.FindAllStringSubmatch(run, -1) {
+			got = append(got, corev1.Capability(found[1]))
+		}
+		slices.Sort(got)
+		if diff := cmp.Diff(slices.Sorted(slices.Values(of.SecurityContext.Capabilities.Add)), got); diff != "" {
+			t.Errorf("%s has other capabilities than the DaemonSet's %s (-want +got):\n%s", name, of.Name, diff)
+		}
+		found := mounts.FindAllStringSubmatch(run, -1)
+		if len(found) == 0 {
+			t.Errorf("%s mounts nothing", name)
+		}
+		for _, m := range found {
+			if slices.Contains([]string{"/", "/proc", "/sys", "/etc", "/run", "/var", "/home"}, m[1]) {
+				t.Errorf("%s shows the container all of %s", name, m[1])
+			}
+			if strings.HasPrefix(m[2], "/host/") && m[2] != "/host/dev" && !strings.HasSuffix(m[2], ":ro") {
+				t.Errorf("%s lets the container write to %s", name, m[1])
+			}
+		}
+	}
+}
+
+// TestBoot has nobody who has locked the share hold up a boot or a node for long.
+func TestBoot(t *testing.T) {
+	commands := systemdCommands(t)
+	commands["daemonset.yaml"] = base(t).Spec.Template.Spec.InitContainers[0].Args
+	for _, name := range []string{"cuda-modules.service", "cuda-next-kernel", "daemonset.yaml"} {
+		wait := regexp.MustCompile(`--wait[ =](\S+)`).FindStringSubmatch(strings.Join(commands[name], " "))
+		if wait == nil {
+			t.Errorf("%s waits for the share for an hour", name)
+			continue
+		}
+		if d, err := time.ParseDuration(wait[1]); err != nil || d > 10*time.Minute {
+			t.Errorf("%s waits for the share for %s, %v", name, wait[1], err)
+		}
 	}
 }
 

@@ -65,11 +65,15 @@ func (f flatcar) write(t *testing.T) (dir string) {
 func ran(image, options, device, kernel, release string) []string {
 	return []string{
 		"mount -o " + options + " " + device,
-		"docker run --rm --name cuda-next-kernel --env-file /etc/cuda-driver.env --cpu-shares 128 --memory 4g" +
-			" --volume /home/core/share:/opt/share --volume /run/cuda-next-kernel:/host:ro --volume /sys:/host/sys:ro" +
+		"docker run --rm --name cuda-next-kernel --env-file /etc/cuda-driver.env" +
+			" --cap-drop ALL --cap-add SETUID --cap-add SETGID --cap-add CHOWN --security-opt no-new-privileges" +
+			" --memory 2g --pids-limit 2048 --cpu-shares 128" +
+			" --volume /home/core/share:/opt/share --volume /run/cuda-next-kernel:/host:ro" +
+			" --volume /sys/bus/pci:/host/sys/bus/pci:ro --volume /sys/devices:/host/sys/devices:ro" +
 			" --volume " + image + ":/host/boot/vmlinuz:ro" +
-			" cuda build --host-root /host --kernel-image /host/boot/vmlinuz",
-		"host: ./boot", "host: ./boot/vmlinuz", "host: ./lib", "host: ./sys", "host: ./usr", "host: ./usr/lib",
+			" cuda build --host-root /host --kernel-image /host/boot/vmlinuz --wait 10m",
+		"host: ./boot", "host: ./boot/vmlinuz", "host: ./lib",
+		"host: ./sys", "host: ./sys/bus", "host: ./sys/bus/pci", "host: ./sys/devices", "host: ./usr", "host: ./usr/lib",
 		"host: ./usr/lib/modules", "host: ./usr/lib/modules/" + release, "host: ./usr/lib/modules/" + release + "/kernel",
 		"host: ./usr/lib/modules/" + release + "/kernel/lib", "host: ./usr/lib/modules/" + release + "/kernel/lib/crc7.ko.xz",
 		"usr/lib", kernel,

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// HostMount is where users mount their host's root in the container:
-// docker run -v /:/host:ro.
+// HostMount is where users mount their host's folders in the container:
+// docker run -v /boot:/host/boot:ro, or all of them, -v /:/host:ro.
 const HostMount = "/host"
 
 // fileLimit bounds what is read whole from a root, but for kernel images. The
