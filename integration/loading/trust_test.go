@@ -73,7 +73,7 @@ func (b *bench) signed(t *testing.T, key string, change func(dir string, m *modu
 // the kernel would take.
 func TestTrust(t *testing.T) {
 	b := needBench(t)
-	machine := b.with(t, map[string]string{"/verified/README": "root's\n"})
+	machine := b.with(t, map[string]string{"/verified/README": "root's\n", "/run/README": "where the record is\n"})
 	machine.Files["/trust/ours.pem"] = keys + "rsa.pem"
 	replaced := func(dir string, m *modules.Manifest) {
 		// One that this kernel takes: of a byte more, which stands for any.
