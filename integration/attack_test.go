@@ -288,7 +288,7 @@ func read(t *testing.T, path string) string {
 // else's in either.
 func TestLeastPrivileges(t *testing.T) {
 	least := []string{
-		"--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--read-only", "--tmpfs", "/tmp", "--tmpfs", "/var/lib/nvidia",
+		"--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--read-only", "--tmpfs", "/tmp:exec", "--tmpfs", "/var/lib/nvidia",
 		"--cap-add", "SETUID", "--cap-add", "SETGID", "--cap-add", "CHOWN",
 	}
 	for name, uid := range map[string]int{"somebody's": owner, "root's": 0} {
