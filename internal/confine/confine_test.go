@@ -254,7 +254,7 @@ func setup(t *testing.T) (targets, command.Command) {
 		t.Fatal(err)
 	}
 	return on, command.Command{
-		Args: []string{copied}, Env: []string{"ATTACK=" + string(text)},
+		Args: []string{copied}, Env: []string{"ATTACK=" + string(text), confine.Quickly},
 		Reads: []string{on.In}, Writes: []string{on.Dir},
 	}
 }

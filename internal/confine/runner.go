@@ -362,6 +362,9 @@ var ambient = []uintptr{
 	unix.CAP_DAC_OVERRIDE, unix.CAP_DAC_READ_SEARCH, unix.CAP_CHOWN,
 }
 
+// helperEnvironment is all that the helper has of it: nothing, but in tests.
+var helperEnvironment = []string{}
+
 // process is a helper and its command.
 type process struct {
 	ctx    context.Context
@@ -390,7 +393,7 @@ func (p *process) run() error {
 	}
 	defer said.Close()
 	p.cmd = &exec.Cmd{
-		Path: "/proc/self/exe", Args: []string{helperName}, Env: []string{}, Dir: "/",
+		Path: "/proc/self/exe", Args: []string{helperName}, Env: helperEnvironment, Dir: "/",
 		Stdout: p.output, Stderr: p.output, ExtraFiles: []*os.File{control, say},
 		SysProcAttr: p.attributes(),
 		// A grandchild that left the group may hold the output pipe open.
