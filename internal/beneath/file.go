@@ -232,7 +232,7 @@ func ChmodFile(f *os.File, perm fs.FileMode) error {
 	from, err := begin(f.Name())
 	if err == nil {
 		defer unix.Close(from.fd)
-		err = from.as(func() error { return unix.Fchmod(int(f.Fd()), uint32(perm.Perm())) })
+		err = As(from.uid, from.gid, func() error { return unix.Fchmod(int(f.Fd()), uint32(perm.Perm())) })
 	}
 	if err != nil {
 		return &fs.PathError{Op: "chmod", Path: f.Name(), Err: err}

@@ -139,23 +139,24 @@ func Resolve(path string) (string, error) {
 	return filepath.Abs(path)
 }
 
-// as does something with the identity of a folder's owner towards file systems.
-func (o origin) as(do func() error) error {
-	if o.uid == 0 && o.gid == 0 || os.Geteuid() != 0 {
+// As does something with a user's and a group's identity towards file systems, or as
+// builder where it may not have that.
+func As(uid, gid int, do func() error) error {
+	if uid == 0 && gid == 0 || os.Geteuid() != 0 {
 		return do()
 	}
 	// The identity is the thread's; one that is new gets none of it, since the
 	// runtime starts no thread from one that is locked.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	gid, _ := unix.SetfsgidRetGid(o.gid)
-	uid, _ := unix.SetfsuidRetUid(o.uid)
+	oldGID, _ := unix.SetfsgidRetGid(gid)
+	oldUID, _ := unix.SetfsuidRetUid(uid)
 	defer func() {
-		if !become(uid, gid) {
-			panic(fmt.Sprintf("user %d's identity cannot be given back", o.uid))
+		if !become(oldUID, oldGID) {
+			panic(fmt.Sprintf("user %d's identity cannot be given back", uid))
 		}
 	}()
-	if !is(o.uid, o.gid) && !become(uid, gid) {
+	if !is(uid, gid) && !become(oldUID, oldGID) {
 		panic("an identity that was half taken cannot be given back")
 	}
 	return do()

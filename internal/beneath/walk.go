@@ -29,7 +29,7 @@ func act(op, path string, do func(dir int, name string) error) error {
 	if err != nil {
 		return &fs.PathError{Op: op, Path: path, Err: err}
 	}
-	return from.as(func() error {
+	return As(from.uid, from.gid, func() error {
 		dir, name, err := from.reach(op, path)
 		if err != nil {
 			return err

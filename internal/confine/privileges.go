@@ -42,12 +42,8 @@ const securebits = 1<<0 | 1<<1 | // SECBIT_NOROOT and its lock
 // fail: no new privileges are enough.
 func renounce(uid, gid int, setThem bool) error {
 	_ = unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
-	for capability := uintptr(0); ; capability++ {
-		if err := unix.Prctl(unix.PR_CAPBSET_DROP, capability, 0, 0, 0); err == unix.EINVAL {
-			break // there are no more
-		} else if err != nil {
-			break
-		}
+	// Until there are no more, or none may be dropped.
+	for capability := uintptr(0); unix.Prctl(unix.PR_CAPBSET_DROP, capability, 0, 0, 0) == nil; capability++ {
 	}
 	_ = unix.Prctl(unix.PR_SET_SECUREBITS, securebits, 0, 0, 0)
 	if setThem {

@@ -6,15 +6,14 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"runtime"
 	"syscall"
 
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
-)
 
-// nobody is the user, and the group, that owns nothing.
-const nobody = 65534
+	"github.com/k8sp/cuda/internal/beneath"
+	"github.com/k8sp/cuda/internal/confine"
+)
 
 // OwnerOf has this process be the owner of what is at a path, or nobody where that is a
 // file of root's or the path empty, if they can read all that is named: what is then
@@ -25,7 +24,7 @@ func OwnerOf(ctx context.Context, path string, reads ...string) {
 	if os.Geteuid() != 0 {
 		return
 	}
-	uid, gid := nobody, nobody
+	uid, gid := confine.Nobody, confine.Nobody
 	var st unix.Stat_t
 	if path != "" && unix.Stat(path, &st) == nil && st.Uid != 0 {
 		uid, gid = int(st.Uid), int(st.Gid)
@@ -46,15 +45,11 @@ func OwnerOf(ctx context.Context, path string, reads ...string) {
 
 // readable tries to open a file or folder as a user.
 func readable(uid, gid int, name string) error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	_, _ = unix.SetfsgidRetGid(gid)
-	_, _ = unix.SetfsuidRetUid(uid)
-	defer func() {
-		_, _ = unix.SetfsuidRetUid(0)
-		_, _ = unix.SetfsgidRetGid(0)
-	}()
-	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	var f *os.File
+	err := beneath.As(uid, gid, func() (err error) {
+		f, err = os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+		return err
+	})
 	if err != nil {
 		return err
 	}
