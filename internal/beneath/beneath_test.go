@@ -13,6 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/k8sp/cuda/internal/testkit"
 )
 
 // Owner of the share in these tests.
@@ -176,9 +178,7 @@ func TestExchanged(t *testing.T) {
 // TestMadeAsTheOwner: what is made in somebody's folder is theirs, with the mode
 // that was asked for.
 func TestMadeAsTheOwner(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("only root can be somebody else")
-	}
+	testkit.NeedRoot(t)
 	share := hold(t)
 	old := unix.Umask(0o077)
 	defer unix.Umask(old)
@@ -210,9 +210,7 @@ func TestMadeAsTheOwner(t *testing.T) {
 // TestNoMoreThanTheOwner: root's files, moved to where builder works, are as closed
 // to it as they are to whom the folder belongs.
 func TestNoMoreThanTheOwner(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("only root can be somebody else")
-	}
+	testkit.NeedRoot(t)
 	for name, do := range all {
 		switch name {
 		// These change the folder that the file is in, or look at it, as its owner may.
@@ -244,9 +242,7 @@ func TestNoMoreThanTheOwner(t *testing.T) {
 // TestWithoutCapabilities has all that is made as the share's owner, and open files'
 // modes, need no more of root than to be that owner.
 func TestWithoutCapabilities(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("as root only: somebody else has nothing to lose")
-	}
+	testkit.NeedRoot(t)
 	dir := hold(t)
 	done := make(chan error)
 	go func() {

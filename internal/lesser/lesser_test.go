@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/rs/zerolog"
+
+	"github.com/k8sp/cuda/internal/testkit"
 )
 
 // TestMain does, in a process of its own, what cannot be taken back.
@@ -34,9 +36,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestOwnerOf(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("only root can be somebody else")
-	}
+	testkit.NeedRoot(t)
 	dir := t.TempDir()
 	for up := dir; up != filepath.Dir(os.TempDir()) && up != "/"; up = filepath.Dir(up) {
 		if up != os.TempDir() {

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/k8sp/cuda/internal/testkit"
 	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/kernel/source"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -62,9 +63,7 @@ func TestBuild(t *testing.T) {
 // that a build was pointed at.
 func TestWhatIsTheUsersStaysTheirs(t *testing.T) {
 	t.Parallel()
-	if os.Getuid() != 0 {
-		t.Skip("only root may give files away")
-	}
+	testkit.NeedRoot(t)
 	f := newFixture(t)
 	if err := os.Chown(f.share, 1, 1); err != nil {
 		t.Fatal(err)

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/k8sp/cuda/internal/testkit"
 )
 
 // TestWritableByOthers has a folder in folders, one of which is changed each time.
@@ -73,9 +75,7 @@ func TestWritableByOthers(t *testing.T) {
 
 // TestWritableByAnOwner is what only root can stage.
 func TestWritableByAnOwner(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("only root gives files away")
-	}
+	testkit.NeedRoot(t)
 	top := t.TempDir()
 	dir := filepath.Join(top, "a/b")
 	if err := errors.Join(os.MkdirAll(dir, 0o755), os.Chown(filepath.Join(top, "a"), 1000, 0)); err != nil {
