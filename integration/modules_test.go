@@ -11,13 +11,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestOneModule builds nvidia alone, in a second share at another path. It is
-// the module that the demo built among five, to the byte, and nothing of the
+// TestOneModule builds nvidia alone, in a second share at another path, with a space
+// in it, which a container that may mount gets along with. It is the module that the demo built among five, to the byte, and nothing of the
 // others was compiled but nvidia-modeset, which no installer can leave out.
 func TestOneModule(t *testing.T) {
 	c := needDemo(t)
 	b := c.builder(t, "--modules=nvidia")
-	b.Share, b.At = newShare(t), elsewhere
+	b.Share, b.At = newShare(t), "/srv/else where"
+	b.Docker = append(b.Docker, "--cap-add", "SYS_ADMIN")
 	built := build(t, b)
 	if diff := cmp.Diff(c.manifest(t).Modules[:1], built.manifest.Modules); diff != "" {
 		t.Errorf("modules (-the demo's first +got):\n%s", diff)
@@ -26,6 +27,9 @@ func TestOneModule(t *testing.T) {
 		if check.Name == "built" && check.Module != "nvidia" && check.Detail != "left out as the user asked" {
 			t.Errorf("the manifest says of %s: %s %s", check.Module, check.Verdict, check.Detail)
 		}
+	}
+	if strings.Contains(built.log, "builder-share") || !strings.Contains(built.log, b.At) {
+		t.Error("the log names the share by another path than its user did")
 	}
 	logs, err := filepath.Glob(filepath.Join(b.Share, ".builder/logs/nvidia-installer-*.log"))
 	if err != nil || len(logs) != 1 {

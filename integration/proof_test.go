@@ -192,6 +192,7 @@ type built struct {
 	by       lab.Builder
 	dir      string
 	manifest modules.Manifest
+	log      string
 }
 
 func build(t *testing.T, b lab.Builder) built {
@@ -208,7 +209,7 @@ func build(t *testing.T, b lab.Builder) built {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return built{b, filepath.Dir(path), m}
+	return built{b, filepath.Dir(path), m, o.stderr}
 }
 
 // digests are those of a manifest's modules, by name.

@@ -45,7 +45,8 @@ func checksHelp() string {
 	return strings.TrimRight(b.String(), "\n")
 }
 
-func newBuildCommand(io streams, options job.Options) *cobra.Command {
+func newBuildCommand(io streams, d defaults) *cobra.Command {
+	options := d.build
 	options.Builder = version()
 	format := outputs[0]
 	var dryRun bool
@@ -55,6 +56,11 @@ func newBuildCommand(io streams, options job.Options) *cobra.Command {
 		Long:  buildHelp + checksHelp(),
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			io.out = share.Shown(io.out, options.Share)
+			var err error
+			if options.Share, err = d.plainShare(options.Share); err != nil {
+				return printFailure(io, err, format)
+			}
 			if dryRun {
 				plan, err := job.Plan(cmd.Context(), options)
 				if err != nil {

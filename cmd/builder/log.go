@@ -17,12 +17,15 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/k8sp/cuda/internal/progress"
+	"github.com/k8sp/cuda/pkg/share"
 )
 
 // logOptions are the flags that say how the log looks.
 type logOptions struct {
 	format       string
 	debug, quiet bool
+	// share is the folder by the name that its user gave it.
+	share string
 }
 
 func (o *logOptions) register(flags *pflag.FlagSet) {
@@ -63,13 +66,13 @@ func (o *logOptions) logger(w io.Writer) (zerolog.Logger, *progress.Bar, error) 
 	}
 	terminal := isTerminal(w)
 	if o.format == "json" || o.format == "auto" && !terminal {
-		return zerolog.New(w).Level(level).With().Timestamp().Logger(), nil, nil
+		return zerolog.New(share.Shown(w, o.share)).Level(level).With().Timestamp().Logger(), nil, nil
 	}
 	bar := o.bar(w)
 	if bar != nil {
 		w = bar
 	}
-	console := zerolog.ConsoleWriter{Out: w, TimeFormat: time.TimeOnly, NoColor: !terminal || os.Getenv("NO_COLOR") != "", FormatPrepare: oneLineEach}
+	console := zerolog.ConsoleWriter{Out: share.Shown(w, o.share), TimeFormat: time.TimeOnly, NoColor: !terminal || os.Getenv("NO_COLOR") != "", FormatPrepare: oneLineEach}
 	return zerolog.New(console).Level(level).With().Timestamp().Logger(), bar, nil
 }
 

@@ -13,11 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/k8sp/cuda/internal/lesser"
+	"github.com/k8sp/cuda/pkg/share"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
-	code := run(ctx, defaults{lesser: lesser.OwnerOf}, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
+	code := run(ctx, defaults{lesser: lesser.OwnerOf, plain: share.Plain}, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }

@@ -52,6 +52,17 @@ type defaults struct {
 	// at a path, if they can read what is named. It cannot be taken back, so that
 	// tests have none.
 	lesser func(ctx context.Context, path string, reads ...string)
+	// plain is share.Plain, which may begin this process again, so that tests have
+	// none.
+	plain func(share string) (string, error)
+}
+
+// plainShare is plain, where there is one.
+func (d defaults) plainShare(dir string) (string, error) {
+	if d.plain == nil {
+		return dir, nil
+	}
+	return d.plain(dir)
 }
 
 // leave is lesser, where there is one.
@@ -68,7 +79,7 @@ func run(ctx context.Context, d defaults, args, environ []string, stdout, stderr
 	var logging logOptions
 	log := defaultLogger(environ, stderr)
 
-	root := newBuildCommand(io, d.build)
+	root := newBuildCommand(io, d)
 	root.Use = "builder [command]"
 	root.Short = "Build NVIDIA kernel modules for the kernel that a host runs"
 	root.Long = rootHelp
@@ -80,6 +91,9 @@ func run(ctx context.Context, d defaults, args, environ []string, stdout, stderr
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		if err := flagsFromEnviron(cmd.Flags(), environ); err != nil {
 			return usageError(cmd, err)
+		}
+		if flag := cmd.Flags().Lookup("share"); flag != nil {
+			logging.share = flag.Value.String()
 		}
 		logger, bar, err := logging.logger(stderr)
 		if err != nil {
@@ -97,7 +111,7 @@ func run(ctx context.Context, d defaults, args, environ []string, stdout, stderr
 		return nil
 	}
 	root.AddCommand(
-		named(newBuildCommand(io, d.build), "build"),
+		named(newBuildCommand(io, d), "build"),
 		newSourceCommand(io, d.build),
 		newCaptureCommand(io, d),
 		newLoadCommand(io, d.load),

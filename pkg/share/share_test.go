@@ -2,6 +2,7 @@ package share
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -256,6 +257,21 @@ func TestBuildable(t *testing.T) {
 			t.Fatal(err)
 		}
 		failure(t, s.Buildable(), 2, "no kernel's build gets along with that", "-v DIR:/opt/share")
+	}
+	if got, err := Plain("/opt/share"); got != "/opt/share" || err != nil {
+		t.Errorf("Plain moves a plain path: %q, %v", got, err)
+	}
+	_, err := Plain("/a\nb")
+	failure(t, err, 2, "nor can it be shown at another path", "-v DIR:/opt/share")
+	t.Setenv(plainVariable, "/mnt/builder-share")
+	at, err := Plain("/my share")
+	if at != "/mnt/builder-share" || err != nil {
+		t.Errorf("begun again, the share is at %q, %v", at, err)
+	}
+	var out strings.Builder
+	fmt.Fprintf(Shown(&out, "/my share"), "%s/modules/1/2\n", at)
+	if out.String() != "/my share/modules/1/2\n" {
+		t.Errorf("its user is shown %q", out.String())
 	}
 	s := open(t)
 	s.dir = "/home/jörg/a.b_c+d-e@f"
