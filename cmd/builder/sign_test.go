@@ -22,8 +22,11 @@ func TestSignedModules(t *testing.T) {
 	f := newFixture(t)
 	f.signs(t)
 	unsigned := f.run(t)
-	if unsigned.code != 15 || !strings.Contains(lastLine(unsigned.stderr), "CONFIG_MODULE_SIG_FORCE") {
+	if unsigned.code != 10 || !strings.Contains(lastLine(unsigned.stderr), "CONFIG_MODULE_SIG_FORCE") || strings.Contains(unsigned.stderr, `"stage":"driver"`) {
 		t.Fatalf("unsigned: exit code %d\n%s", unsigned.code, unsigned.stderr)
+	}
+	if elsewhere := f.run(t, "--allow", "signature"); elsewhere.code != 0 {
+		t.Errorf("to be signed elsewhere: exit code %d\n%s", elsewhere.code, elsewhere.stderr)
 	}
 	args := []string{"--signing-key", signingKey, "--signing-cert", signingCert}
 	o := f.run(t, args...)
@@ -56,7 +59,7 @@ func TestSignedModules(t *testing.T) {
 	if again := f.run(t, args...); again.code != 0 || !strings.Contains(again.stderr, "nothing to build") {
 		t.Errorf("the rerun: exit code %d\n%s", again.code, again.stderr)
 	}
-	if other := f.run(t); other.code != 15 {
+	if other := f.run(t); other.code != 10 {
 		t.Errorf("without the key the signed modules are taken for what is asked: exit code %d", other.code)
 	}
 
@@ -79,6 +82,10 @@ func TestSignedModules(t *testing.T) {
 	replace(t, filepath.Join(f.host, "proc/keys"), "27599812c5aeb519", "0000000000000000")
 	if v := f.run(t, append(verify, "--signing-cert", signingCert)...); v.code != 15 || !strings.Contains(lastLine(v.stderr), "does not hold the key") {
 		t.Errorf("verify against a kernel without the key: exit code %d\n%s", v.code, v.stderr)
+	}
+	write(t, filepath.Join(f.host, "etc/os-release"), 0o644, "ID=flatcar\nVERSION_ID=4593.2.5\n")
+	if o := f.run(t, args...); o.code != 10 || !strings.Contains(lastLine(o.stderr), "does not hold the key 27599812") || !strings.Contains(lastLine(o.stderr), "Flatcar throws its own key away") {
+		t.Errorf("a build for Flatcar with a key that its kernel does not have: exit code %d\n%s", o.code, o.stderr)
 	}
 }
 

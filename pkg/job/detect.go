@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 
 	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/kernel/prepare"
+	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/modules/signature"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -37,6 +39,9 @@ func (s site) detect(ctx context.Context) (setting, error) {
 			return setting{}, err
 		}
 	}
+	if err := s.acceptable(what); err != nil {
+		return setting{}, err
+	}
 	lookPath := s.LookPath
 	if lookPath == nil {
 		lookPath = command.LookPath
@@ -46,6 +51,25 @@ func (s site) detect(ctx context.Context) (setting, error) {
 	}
 	what.compilerVersion, err = prepare.CompilerVersion(ctx, s.Runner, what.compiler.Command)
 	return what, err
+}
+
+// acceptable refuses to build for a kernel that would take none of the modules, as
+// it is known to before any of them is there.
+func (s site) acceptable(what setting) error {
+	var key string
+	if what.signer != nil {
+		key = what.signer.KeyID()
+	}
+	why := modules.Unacceptable(what.target, key)
+	if why == "" || slices.Contains(s.Allow, modules.SignatureCheck) {
+		return nil
+	}
+	hint := "give a key that the kernel trusts with --signing-key and --signing-cert; or switch Secure Boot, lockdown or module.sig_enforce off"
+	if what.target.Distribution.ID == "flatcar" {
+		hint += " (Flatcar throws its own key away after it has built an image, so that under Secure Boot only the extensions load that come with it)"
+	}
+	return &stage.Error{Stage: stage.Detect, Kind: modules.SignatureCheck, Reason: why,
+		Hint: hint + fmt.Sprintf("; or build all the same, to sign the modules elsewhere, with --allow %s", modules.SignatureCheck)}
 }
 
 // exportsCache is the folder that keeps what the host's modules were found to

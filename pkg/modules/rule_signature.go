@@ -7,6 +7,9 @@ import (
 	"github.com/k8sp/cuda/pkg/kernel"
 )
 
+// SignatureCheck is the name of the check of a module's signature, as --allow takes it.
+const SignatureCheck = "signature"
+
 // checkSignature follows module_sig_check: what cannot be a signature, or is
 // one of other content by a key that the kernel holds, is never accepted; one
 // by another key is as good as none, and none is accepted unless signatures
@@ -89,4 +92,20 @@ func (g gate) asUnsigned(m Module, why string) (Verdict, string) {
 		return Passed, why + ", which taints the kernel and no more"
 	}
 	return NotCheckable, why + ", and whether the kernel wants signed modules is not to be seen: mount the host's /sys/kernel/security at /host/sys/kernel/security"
+}
+
+// Unacceptable says why a kernel would refuse every module that is signed with a key,
+// or, where keyID is empty, that is not signed at all; "" where it would not, or where
+// that is not known. It is what the signature check would find, before anything is built.
+func Unacceptable(t kernel.Target, keyID string) string {
+	s := t.Signing
+	switch {
+	case s.Enforcement != kernel.Enforced:
+		return ""
+	case keyID == "":
+		return fmt.Sprintf("this kernel wants signed modules (%s), and there is no key to sign them with", s.From)
+	case s.KeysFrom != "" && !slices.Contains(s.Keys, keyID):
+		return fmt.Sprintf("this kernel wants signed modules (%s), and it does not hold the key %s to sign them with", s.From, keyID)
+	}
+	return ""
 }

@@ -77,7 +77,7 @@ func Rules() []Rule {
 			Source: "arch/x86/kernel/module.c, arch/arm64/kernel/module.c: apply_relocate_add",
 		},
 		{
-			Name: "signature", Kind: KernelCheck, run: checkSignature,
+			Name: SignatureCheck, Kind: KernelCheck, run: checkSignature,
 			Doc:    "a signature is right if it is there, and there by a key that the kernel holds if signatures are enforced",
 			Config: "MODULE_SIG; enforced by MODULE_SIG_FORCE, LOCK_DOWN_KERNEL_FORCE_*, module.sig_enforce, or SECURITY_LOCKDOWN_LSM in force",
 			Source: "kernel/module/signing.c: module_sig_check, kernel/module_signature.c: mod_check_sig",
