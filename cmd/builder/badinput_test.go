@@ -246,9 +246,17 @@ var badDrivers = []badInput{
 		return nil
 	}, 11, []string{"kernel"}},
 	{"only proprietary modules, for a GPU that needs the open ones", func(t *testing.T, f *fixture) []string {
+		f.gpu(t, "0x2342")
+		return nil
+	}, 11, []string{"no open kernel modules", "10de:2342 (Grace Hopper)", "--module-type"}},
+	{"a driver from before the GPU", func(t *testing.T, f *fixture) []string {
 		f.gpu(t, "0x2901")
 		return nil
-	}, 11, []string{"no open kernel modules", "10de:2901 (Blackwell or later)", "--module-type"}},
+	}, 11, []string{"10de:2901 (Blackwell or later)", "for which the 570 line of drivers was the first", "--driver-version", "--allow gpu"}},
+	{"one from after it", func(t *testing.T, f *fixture) []string {
+		f.gpu(t, "0x102d")
+		return []string{"--dry-run"}
+	}, 11, []string{"10de:102d (Kepler or earlier)", "for which the 470 line of drivers was the last"}},
 	{"a folder without an installer", func(t *testing.T, f *fixture) []string {
 		remove(t, filepath.Join(f.driver(fixtureDriver), "nvidia-installer"))
 		return nil

@@ -37,6 +37,7 @@ func checksHelp() string {
 	b.WriteString("The checks, by the names that --allow takes; those marked kernel are what the\nkernel itself enforces when it loads a module:\n\n")
 	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(table, "  %s\t%s\t%s\n", cuda.DigestCheck, modules.PolicyCheck, "somebody vouches for the digest of a downloaded driver")
+	fmt.Fprintf(table, "  %s\t%s\t%s\n", cuda.UnservedCheck, modules.PolicyCheck, "the driver runs one of the GPUs of the host that it is built for")
 	fmt.Fprintf(table, "  %s\t%s\t%s\n", prepare.DriftCheck, modules.PolicyCheck, "kbuild leaves the host's config as it is")
 	for _, r := range modules.Rules() {
 		fmt.Fprintf(table, "  %s\t%s\t%s\n", r.Name, r.Kind, r.Doc)

@@ -3,11 +3,16 @@ package cuda
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/stage"
 )
+
+// UnservedCheck is the name of the check that a driver runs a GPU of the host that it
+// is built for, as --allow takes it.
+const UnservedCheck = "gpu"
 
 const (
 	pciVendor    = 0x10de
@@ -34,6 +39,11 @@ type family struct {
 	first uint16
 	name  string
 	types []string
+	// since is the first line of drivers that runs any of them; empty where that is
+	// older than all that builder builds.
+	since string
+	// last is the last line that runs them; empty where there is none yet.
+	last string
 }
 
 // families begin where their identifiers do and end where the next one's do.
@@ -42,18 +52,28 @@ type family struct {
 // 0x1e02; that Blackwell has no proprietary modules is in the chapter "Open
 // Linux Kernel Modules" of the driver's own README, and so is Grace Hopper,
 // whose identifiers nvidia-installer has (detect-self-hosted.h).
+//
+// Since is the first line whose table has one of a family (520.56.06 of Hopper,
+// 535.146.02 of Grace Hopper, 570.86.15 of Blackwell; of Ada Lovelace 525.78.01, after
+// the proprietary modules of 520.56.06 by their release notes), and of those before
+// the first table what the release notes say: 410.57, 450.51.05 and 455.23.04. A GPU
+// that came late in a line is not told from its family's first.
+//
+// Last is what NVIDIA announced with 580, and with 470 for Kepler, whose identifiers
+// end before 0x1340, Maxwell's first.
 var families = []family{
-	{0x0000, "Volta or earlier", []string{Proprietary}},
-	{0x1e00, "Turing", []string{Proprietary, Open}},
-	{0x2080, "Ampere", []string{Proprietary, Open}},
-	{0x2180, "Turing", []string{Proprietary, Open}},
-	{0x2200, "Ampere", []string{Proprietary, Open}},
-	{0x2300, "Hopper", []string{Proprietary, Open}},
-	{0x2340, "Grace Hopper", []string{Open}},
-	{0x2380, "Hopper", []string{Proprietary, Open}},
-	{0x2400, "Ampere", []string{Proprietary, Open}},
-	{0x2600, "Ada Lovelace", []string{Proprietary, Open}},
-	{0x2900, "Blackwell or later", []string{Open}},
+	{first: 0x0000, name: "Kepler or earlier", types: []string{Proprietary}, last: "470"},
+	{first: 0x1300, name: "Maxwell, Pascal or Volta", types: []string{Proprietary}, last: "580"},
+	{first: 0x1e00, name: "Turing", types: []string{Proprietary, Open}, since: "410"},
+	{first: 0x2080, name: "Ampere", types: []string{Proprietary, Open}, since: "450"},
+	{first: 0x2180, name: "Turing", types: []string{Proprietary, Open}, since: "410"},
+	{first: 0x2200, name: "Ampere", types: []string{Proprietary, Open}, since: "455"},
+	{first: 0x2300, name: "Hopper", types: []string{Proprietary, Open}, since: "520"},
+	{first: 0x2340, name: "Grace Hopper", types: []string{Open}, since: "535"},
+	{first: 0x2380, name: "Hopper", types: []string{Proprietary, Open}, since: "520"},
+	{first: 0x2400, name: "Ampere", types: []string{Proprietary, Open}, since: "455"},
+	{first: 0x2600, name: "Ada Lovelace", types: []string{Proprietary, Open}, since: "520"},
+	{first: 0x2900, name: "Blackwell or later", types: []string{Open}, since: "570"},
 }
 
 // familyOf is the family of a GPU by its device identifier.
@@ -69,21 +89,44 @@ func familyOf(device uint16) family {
 // modules where both forms would do.
 const openFirst = "560"
 
-// lastBeforeTuring is the last line of drivers that runs GPUs before Turing
-// (NVIDIA's announcement with the release of 580).
-const lastBeforeTuring = "581"
-
 // Serves says why modules of a form and of a driver version do not run a GPU;
 // "" where they do, as far as its family tells.
 func Serves(moduleType, version string, gpu kernel.PCIDevice) string {
 	f := familyOf(gpu.Device)
 	switch {
+	case f.since != "" && CompareVersions(version, f.since) < 0:
+		return fmt.Sprintf("it is %s, for which the %s line of drivers was the first, and these are of %s", f.name, f.since, version)
 	case !slices.Contains(f.types, moduleType):
 		return fmt.Sprintf("it is %s, which runs with the %s modules only, and these are the %s ones", f.name, strings.Join(f.types, " or "), moduleType)
-	case slices.Equal(f.types, []string{Proprietary}) && CompareVersions(version, lastBeforeTuring) >= 0:
-		return fmt.Sprintf("it is %s, for which the 580 line of drivers was the last, and these are of %s", f.name, version)
+	case f.last != "" && CompareVersions(version, nextLine(f.last)) >= 0:
+		return fmt.Sprintf("it is %s, for which the %s line of drivers was the last, and these are of %s", f.name, f.last, version)
 	}
 	return ""
+}
+
+// nextLine is the version that all of a line come before.
+func nextLine(line string) string {
+	n, _ := strconv.Atoi(line) // of families
+	return strconv.Itoa(n + 1)
+}
+
+// Unserved refuses to build modules of a driver that run none of a host's GPUs, of
+// which there may be none to be seen. Its error is of the driver stage, and its kind
+// [UnservedCheck].
+func Unserved(moduleType, version string, gpus []kernel.PCIDevice) error {
+	var whys []string
+	for _, gpu := range gpus {
+		if why := Serves(moduleType, version, gpu); why != "" {
+			whys = append(whys, fmt.Sprintf("%s: %s", describe(gpu), why))
+		}
+	}
+	if len(gpus) == 0 || len(whys) < len(gpus) {
+		return nil
+	}
+	return &stage.Error{Stage: stage.Driver, Kind: UnservedCheck,
+		Reason: fmt.Sprintf("driver %s runs none of this host's GPUs: %s", version, strings.Join(whys, "; ")),
+		Hint:   fmt.Sprintf("choose another version with --driver-version, or the other form with --module-type; or, where the modules are for other hosts than this one, --allow %s", UnservedCheck),
+	}
 }
 
 // HasGSP says whether a GPU has the processor that runs the driver's GSP

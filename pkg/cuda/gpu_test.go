@@ -1,6 +1,7 @@
 package cuda
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -32,7 +33,8 @@ func TestFamilyOf(t *testing.T) {
 		first, last uint16
 		want        string
 	}{
-		{0x0000, 0x1dff, "Volta or earlier"},
+		{0x0000, 0x12ff, "Kepler or earlier"},
+		{0x1300, 0x1dff, "Maxwell, Pascal or Volta"},
 		{0x1e00, 0x207f, "Turing"},
 		{0x2080, 0x217f, "Ampere"},
 		{0x2180, 0x21ff, "Turing"},
@@ -64,7 +66,7 @@ func TestPrefer(t *testing.T) {
 	}{
 		{"nothing seen, an old driver", "", "535.261.03", nil, Proprietary, false, "before 560"},
 		{"nothing seen, a new driver", "auto", "560.28.03", nil, Open, false, "since 560"},
-		{"before Turing", "auto", "570.86.10", []uint16{p100}, Proprietary, true, "10de:15f8 (Volta or earlier)"},
+		{"before Turing", "auto", "570.86.10", []uint16{p100}, Proprietary, true, "10de:15f8 (Maxwell, Pascal or Volta)"},
 		{"Turing and Ampere leave the choice", "", "550.78", []uint16{t4, a100, gtx1650}, Proprietary, false, "before 560"},
 		{"Hopper and Ada too", "", "570.86.10", []uint16{h100, l40}, Open, false, "since 560"},
 		{"the last of a line before", "", "559.99.99", []uint16{t4}, Proprietary, false, "before 560"},
@@ -158,7 +160,10 @@ func TestPreferenceResolve(t *testing.T) {
 
 func TestServes(t *testing.T) {
 	t.Parallel()
+	kepler := kernel.PCIDevice{Address: "0000:01:00.0", Vendor: 0x10de, Device: 0x102d}
 	volta := kernel.PCIDevice{Address: "0000:01:00.0", Vendor: 0x10de, Device: 0x1db4}
+	ampere := kernel.PCIDevice{Address: "0000:01:00.0", Vendor: 0x10de, Device: 0x20b0}
+	ada := kernel.PCIDevice{Address: "0000:01:00.0", Vendor: 0x10de, Device: 0x27b8}
 	graceHopper := kernel.PCIDevice{Address: "0000:01:00.0", Vendor: 0x10de, Device: 0x2342}
 	hopper := kernel.PCIDevice{Address: "0000:01:00.0", Vendor: 0x10de, Device: 0x2330}
 	blackwell := kernel.PCIDevice{Address: "0000:01:00.0", Vendor: 0x10de, Device: 0x2901}
@@ -178,6 +183,14 @@ func TestServes(t *testing.T) {
 		{volta, Open, "535.261.03", "runs with the proprietary modules only"},
 		{blackwell, Proprietary, "575.1", "runs with the open modules only"},
 		{blackwell, Open, "575.1", ""},
+		{ada, Proprietary, "510.47.03", "Ada Lovelace, for which the 520 line of drivers was the first"},
+		{hopper, Proprietary, "470.256.02", "Hopper, for which the 520 line of drivers was the first"},
+		{blackwell, Open, "550.163.01", "the 570 line of drivers was the first"},
+		{blackwell, Open, "570.86.15", ""},
+		{ampere, Proprietary, "450.51.05", ""},
+		{ampere, Proprietary, "440.118.02", "the 450 line of drivers was the first"},
+		{kepler, Proprietary, "470.256.02", ""},
+		{kepler, Proprietary, "510.47.03", "the 470 line of drivers was the last"},
 	} {
 		got := Serves(tt.form, tt.version, tt.gpu)
 		if (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
@@ -186,5 +199,31 @@ func TestServes(t *testing.T) {
 	}
 	if HasGSP(volta) || !HasGSP(hopper) {
 		t.Error("a GSP is in all since Turing, and in none before")
+	}
+}
+
+func TestUnserved(t *testing.T) {
+	t.Parallel()
+	const k80, v100, l4 = 0x102d, 0x1db1, 0x27b8
+	for _, tt := range []struct {
+		form, version string
+		gpus          []uint16
+		refused       bool
+	}{
+		{Proprietary, "510.47.03", []uint16{l4}, true},
+		{Proprietary, "590.48.01", []uint16{v100}, true},
+		{Proprietary, "510.47.03", []uint16{l4, l4, k80}, true},
+		{Proprietary, "550.163.01", []uint16{k80, l4}, false}, // one of them does
+		{Proprietary, "510.47.03", nil, false},
+		{Proprietary, "550.163.01", []uint16{l4}, false},
+	} {
+		err := Unserved(tt.form, tt.version, devices(tt.gpus))
+		if (err != nil) != tt.refused {
+			t.Errorf("%s %s on %x: %v", tt.form, tt.version, tt.gpus, err)
+		}
+		var failure *stage.Error
+		if tt.refused && (!errors.As(err, &failure) || failure.Stage != stage.Driver || failure.Kind != UnservedCheck || !strings.Contains(failure.Reason, tt.version)) {
+			t.Errorf("%s %s on %x: %v", tt.form, tt.version, tt.gpus, err)
+		}
 	}
 }

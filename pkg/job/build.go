@@ -148,6 +148,7 @@ func (s site) build(ctx context.Context, b *brackets, what setting) ([]Step, Res
 	if pkg.vouched, err = s.vouch(driver, pkg); err != nil {
 		return nil, Result{}, err
 	}
+	pkg.vouched = append(pkg.vouched, pkg.allowed...)
 	p, err := s.project(what, pkg)
 	if err != nil {
 		return nil, Result{}, err

@@ -463,15 +463,13 @@ func TestTermsOfAnEarlierResult(t *testing.T) {
 	// A failure that was accepted, on record, is not accepted for ever.
 	f = newFixture(t)
 	f.write(t, "host/proc/version", strings.Replace(testBanner, "12.2.0", "11.2.0", 1))
-	f.write(t, "host/lib/modules/"+testRelease+"/kernel/crc7.ko", "")
-	f.write(t, "host/proc/cmdline", "module.sig_enforce=1\n")
-	f.write(t, "host/proc/config.gz", testConfig+"CONFIG_MODULE_SIG=y\n")
-	allow := func(o *Options) { o.Allow = []string{"signature"} }
-	if o := f.build(t); stage.ExitCode(o.err) != 15 || !strings.Contains(o.err.Error(), "signature") {
-		t.Fatalf("unsigned modules for a kernel that wants signed ones: %v", o.err)
+	f.hostModule(t, "SMX")
+	allow := func(o *Options) { o.Allow = []string{"sample"} }
+	if o := f.build(t); stage.ExitCode(o.err) != 15 || !strings.Contains(o.err.Error(), "sample") {
+		t.Fatalf("modules of another version magic than the host's own: %v", o.err)
 	}
 	f.mustBuild(t, allow)
-	if m := f.manifest(t); !cmp.Equal(m.Overridden, []string{"signature"}) {
+	if m := f.manifest(t); !cmp.Equal(m.Overridden, []string{"sample"}) {
 		t.Errorf("overridden: %v", m.Overridden)
 	}
 	if o := f.mustBuild(t, allow); !o.Reused {
@@ -480,8 +478,7 @@ func TestTermsOfAnEarlierResult(t *testing.T) {
 	if o := f.build(t); stage.ExitCode(o.err) != 15 || o.compiled() {
 		t.Errorf("on other terms: %v, compiled: %v", o.err, o.compiled())
 	}
-	f.write(t, "host/proc/cmdline", "quiet\n")
-	f.write(t, "host/sys/module/module/parameters/sig_enforce", "N\n")
+	f.hostModule(t, "SMP")
 	if o := f.build(t); o.err != nil || !o.Reused {
 		t.Errorf("for a kernel that accepts them: %v, reused: %v", o.err, o.Reused)
 	}

@@ -31,6 +31,9 @@ type choice struct {
 	digest string
 	// vouched is what is known of that digest.
 	vouched []modules.Check
+	// allowed are the failures of checks that the choice did not pass, and that the
+	// user allows.
+	allowed []modules.Check
 	// preference is the form of its modules to build.
 	preference cuda.Preference
 }
@@ -62,12 +65,26 @@ func (s site) chooseDriver(ctx context.Context, what setting) (choice, error) {
 	if c.preference, err = cuda.Prefer(s.ModuleType, c.pkg, cuda.GPUs(what.target.PCI)); err != nil {
 		return choice{}, err
 	}
+	if err := s.allows(&c, cuda.Unserved(c.preference.Type, c.pkg.Version, cuda.GPUs(what.target.PCI))); err != nil {
+		return choice{}, err
+	}
 	if c.absent != nil {
 		c.digest = s.wantedDigest(c.pkg)
 		return c, nil
 	}
 	c.digest, err = s.digestOf(ctx, c.pkg)
 	return c, err
+}
+
+// allows takes a check of the choice that failed, by the name that its failure has for
+// a kind: it is returned, or goes on record where the user allows it.
+func (s site) allows(c *choice, err error) error {
+	var failure *stage.Error
+	if !errors.As(err, &failure) || !slices.Contains(s.Allow, failure.Kind) {
+		return err
+	}
+	c.allowed = append(c.allowed, modules.Check{Name: failure.Kind, Kind: modules.PolicyCheck, Verdict: modules.Failed, Detail: failure.Sentence()})
+	return nil
 }
 
 // findDriver finds the driver's package, in the user's folder or among those

@@ -121,6 +121,19 @@ func (f *fixture) write(t *testing.T, name, text string) string {
 	return path
 }
 
+// hostModule gives the host a module of its own, which exports nothing, and one that
+// cannot be read, and so may export whatever is missing; smp is what the version magic
+// has in the place of SMP.
+func (f *fixture) hostModule(t *testing.T, smp string) {
+	t.Helper()
+	text, err := os.ReadFile("../modules/testdata/ko/nvidia-uvm.ko")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.write(t, "host/lib/modules/"+testRelease+"/kernel/crc7.ko", "")
+	f.write(t, "host/lib/modules/"+testRelease+"/kernel/crc8.ko", strings.ReplaceAll(string(text), "-r1 SMP ", "-r1 "+smp+" "))
+}
+
 func (f *fixture) driver() string {
 	return filepath.Join(f.share, "cuda", "NVIDIA-Linux-x86_64-"+testDriver)
 }

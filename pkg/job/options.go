@@ -99,7 +99,7 @@ func (o Options) withDefaults() Options {
 
 // validate refuses what no build could make sense of, before any work.
 func (o Options) validate() error {
-	rules := []string{cuda.DigestCheck, prepare.DriftCheck}
+	rules := []string{cuda.DigestCheck, cuda.UnservedCheck, prepare.DriftCheck}
 	for _, rule := range modules.Rules() {
 		rules = append(rules, rule.Name)
 	}

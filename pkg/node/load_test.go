@@ -198,8 +198,8 @@ func TestLoadRefuses(t *testing.T) {
 		}, nil, "rootless", nil, nil},
 		{"nouveau", func(t *testing.T, m *machine) { m.hold(t, "nouveau") }, nil, "held-device", []string{"nouveau", "10de:2330 at 0000:65:00.0"}, nil},
 		{"vfio", func(t *testing.T, m *machine) { m.hold(t, "vfio-pci") }, nil, "held-device", []string{"vfio-pci"}, nil},
-		{"a GPU of which these modules are the wrong form", func(t *testing.T, m *machine) { m.gpu(t, blackwell) }, nil,
-			"not-served", []string{"10de:2901 at 0000:65:00.0", "runs with the open modules only"}, nil},
+		{"a GPU of which these modules are the wrong form", func(t *testing.T, m *machine) { m.gpu(t, graceHopper) }, nil,
+			"not-served", []string{"10de:2342 at 0000:65:00.0", "runs with the open modules only"}, nil},
 		{"modules of another kernel", func(t *testing.T, m *machine) {
 			m.kernel.Is = "6.12.1-flatcar"
 			write(t, filepath.Join(m.host, "proc/sys/kernel/osrelease"), "6.12.1-flatcar\n")

@@ -37,11 +37,11 @@ const (
 var testModules = []string{"nvidia", "nvidia_modeset", "nvidia_drm", "nvidia_uvm"}
 
 // GPUs: hopper is run by every form of the modules, volta by the proprietary
-// ones only, as the machines' are, and blackwell by the open ones only.
+// ones only, as the machines' are, and graceHopper by the open ones only.
 const (
-	hopper    = "0x2330"
-	volta     = "0x1db4"
-	blackwell = "0x2901"
+	hopper      = "0x2330"
+	volta       = "0x1db4"
+	graceHopper = "0x2342"
 )
 
 const (

@@ -48,7 +48,7 @@ var (
 	HeldDevice = Refusal{"held-device", "the GPU %s is held by another driver, %s",
 		"have that driver let go of it: unbind it, or keep it from loading (modprobe.blacklist=nouveau on the kernel's command line), and try again"}
 	NotServed = Refusal{"not-served", "these modules do not run the GPU %s: %s",
-		"build another driver version, or the other form with --module-type, and load that"}
+		"build another driver version, or the other form with --module-type, and load that; a virtual machine's part of a GPU (vGPU) runs with the package for guests alone, NVIDIA-Linux-…-grid.run"}
 	Unaccepted = Refusal{"check", "the modules would not do for this kernel: %s",
 		"build for this kernel, and load what that publishes"}
 	Unsigned = Refusal{"signature", "this kernel takes only modules that a key of its own has signed (%s): %s",
