@@ -41,7 +41,7 @@ func TestBadInput(t *testing.T) {
 			b.Docker = []string{"--tmpfs", "/opt/share:exec"}
 		}, 11, []string{"/opt/share/cuda", "NVIDIA-Linux-x86_64-"}},
 		{"a driver version that is not there", func(t *testing.T, b *lab.Builder) {
-			b.Args = []string{"--driver-version=999.99"}
+			b.Args = []string{"--driver-version=999.99", "--driver-base-url=" + nowhere}
 		}, 11, []string{"999.99", "which has 5"}},
 		{"a truncated .run", func(t *testing.T, b *lab.Builder) {
 			truncated(t, b)

@@ -220,7 +220,9 @@ var badDrivers = []badInput{
 	}, 11, []string{"NVIDIA-Linux-aarch64-" + fixtureDriver, "other architectures only"}},
 	{"a version that is not there", func(t *testing.T, f *fixture) []string {
 		f.writeDriver(t, "550.78")
-		return []string{"--driver-version=999.1"}
+		server := httptest.NewServer(http.NotFoundHandler())
+		t.Cleanup(server.Close)
+		return []string{"--driver-version=999.1", "--driver-base-url=" + server.URL}
 	}, 11, []string{"999.1", "550.78, " + fixtureDriver}},
 	{"a truncated .run", func(t *testing.T, f *fixture) []string {
 		path := wholeRunFile(t, f)

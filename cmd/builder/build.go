@@ -92,7 +92,7 @@ func buildFlags(flags *pflag.FlagSet, o *job.Options) {
 	hostFlags(flags, &o.Host)
 	flags.StringVar(&o.DriverVersion, "driver-version", "", "`version` of the driver to build, downloaded where SHARE/cuda does not have it (default: the newest in SHARE/cuda)")
 	flags.StringVar(&o.DriverSHA256, "driver-sha256", "", "SHA-256 `digest` that the driver package must have")
-	flags.StringVar(&o.DriverBaseURL, "driver-base-url", "", "`URL` of a mirror to download drivers from (default: "+cuda.Server+")")
+	flags.StringVar(&o.DriverBaseURL, "driver-base-url", "", "`URL or folder` with driver packages, or with the folders of NVIDIA's server (default: "+cuda.Server+")")
 	flags.StringVar(&o.ModuleType, "module-type", "auto", "`type` of the modules: proprietary, open, or auto: what the host's GPUs run with, else what NVIDIA's own installer prefers")
 	flags.StringSliceVar(&o.Modules, "modules", nil, "`modules` to build, with those that they need, such as nvidia,nvidia-uvm for a node that only computes (default: all)")
 	flags.StringSliceVar(&o.Exclude, "exclude-modules", nil, "`modules` to do without, such as nvidia-drm,nvidia-peermem")

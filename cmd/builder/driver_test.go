@@ -303,7 +303,7 @@ var badDownloads = []badInput{
 	}, 11, []string{"cannot be downloaded", "refused", "proxy"}},
 	{"a server that is no address", func(t *testing.T, f *fixture) []string {
 		return newShelf(t, f).args("--driver-base-url=hunter2@example.com", "--allow=driver-digest")
-	}, 2, []string{"base URL", "--driver-base-url"}},
+	}, 2, []string{"the place of the driver packages", "--driver-base-url"}},
 	{"a file larger than any driver, by its own word", func(t *testing.T, f *fixture) []string {
 		s := newShelf(t, f)
 		s.before = func(w http.ResponseWriter, _ *http.Request) bool {

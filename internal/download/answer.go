@@ -29,16 +29,21 @@ func (p *part) accept(response *http.Response, o Options) error {
 		}
 		fallthrough
 	default:
-		err := &StatusError{URL: Shown(o.URL), Status: response.Status, Code: response.StatusCode}
-		if t := retry.Response(response); t != nil {
-			return &retry.Temporary{Err: err, After: t.After}
-		}
-		return err
+		return o.refused(response)
 	}
 	if o.Space != nil && p.Size > p.size {
 		return o.Space(p.Size - p.size)
 	}
 	return nil
+}
+
+// refused is the error of an answer that is not the file.
+func (o Options) refused(response *http.Response) error {
+	err := &StatusError{URL: Shown(o.URL), Status: response.Status, Code: response.StatusCode}
+	if t := retry.Response(response); t != nil {
+		return &retry.Temporary{Err: err, After: t.After}
+	}
+	return err
 }
 
 // begin forgets what has arrived, since an answer begins with the first byte.

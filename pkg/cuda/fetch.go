@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"path/filepath"
@@ -91,6 +92,97 @@ func Fetch(ctx context.Context, arch kernel.Arch, version string, o FetchOptions
 		"check the version at https://www.nvidia.com/en-us/drivers/unix/, or name another server with --driver-base-url")
 }
 
+// Served is what a server says that the digest of a driver's package is.
+type Served struct {
+	// SHA256 is in hexadecimal; empty where the server names none.
+	SHA256 string
+	// From is the package's address, as [download.Shown] has it.
+	From string
+}
+
+// maxSums bounds a file with a digest, in bytes: sha256sum's line has 64 digits and a
+// name.
+const maxSums = 4 << 10
+
+// ServedDigest asks where [Fetch] would look for the .run.sha256sum that NVIDIA's
+// server has beside each package, of one line as sha256sum(1) writes it. What is
+// served is kept in o.Dir beside the package, if keep says so, and is the next call's
+// answer. Errors are of the driver stage, or the context's; that a server has no such
+// file is none.
+func ServedDigest(ctx context.Context, arch kernel.Arch, version string, o FetchOptions, keep bool) (Served, error) {
+	name := runFileName(arch, version)
+	if served := KeptDigest(o.Dir, arch, version); served.SHA256 != "" {
+		return served, nil
+	}
+	addresses, err := o.addresses(arch, version)
+	if err != nil {
+		return Served{}, err
+	}
+	for _, address := range addresses {
+		sums := sumsOf(address)
+		text, err := download.Text(ctx, download.Options{URL: sums, Limit: maxSums, Pause: o.Pause})
+		if isAbsent(err) {
+			continue
+		}
+		if err != nil {
+			return Served{}, o.explain(version, err)
+		}
+		digest, file, ok := parseSums(text)
+		if !ok || file != name {
+			zerolog.Ctx(ctx).Warn().Str("from", download.Shown(sums)).Msg("this is no digest of the driver's package, and is passed over")
+			continue
+		}
+		served := Served{digest, download.Shown(address)}
+		if !keep {
+			return served, nil
+		}
+		if err := beneath.MkdirAll(o.Dir, 0o755); err != nil {
+			return Served{}, stage.Wrap(stage.Driver, err, "cannot make a folder to download the driver into", spaceHint)
+		}
+		return served, stage.Wrap(stage.Driver, beneath.WriteFile(filepath.Join(o.Dir, name+SumsSuffix), []byte(served.SHA256+"  "+served.From+"\n"), 0o644),
+			"cannot keep the digest that the server has for the driver", spaceHint)
+	}
+	return Served{}, nil
+}
+
+// KeptDigest is what an earlier [ServedDigest] has kept in a folder; the zero value
+// where there is none.
+func KeptDigest(dir string, arch kernel.Arch, version string) Served {
+	file, err := beneath.Open(filepath.Join(dir, runFileName(arch, version)+SumsSuffix))
+	if err != nil {
+		return Served{}
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, maxSums))
+	digest, from, ok := parseSums(string(text))
+	if err != nil || !ok || !download.IsURL(from) {
+		return Served{}
+	}
+	return Served{digest, from}
+}
+
+// SumsSuffix is what the name of a file with a digest has after that of its package.
+const SumsSuffix = ".sha256sum"
+
+// sumsOf is the address of the file with the digest of what is at another one.
+func sumsOf(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return address + SumsSuffix
+	}
+	u.Path += SumsSuffix
+	return u.String()
+}
+
+// parseSums takes one line of sha256sum's apart.
+func parseSums(text string) (digest, file string, ok bool) {
+	f := strings.Fields(text)
+	if len(f) != 2 || !download.IsSHA256(f[0]) {
+		return "", "", false
+	}
+	return strings.ToLower(f[0]), strings.TrimPrefix(f[1], "*"), true
+}
+
 // isAbsent says whether a server answered that it has no such file. Some answer
 // 403 then, but not if they name a time to ask again.
 func isAbsent(err error) bool {
@@ -108,7 +200,7 @@ func (o FetchOptions) addresses(arch kernel.Arch, version string) ([]string, err
 	base, err := url.Parse(text)
 	if err != nil || base.Host == "" || !download.IsURL(text) {
 		// Not shown: what does not parse is often a password.
-		return nil, stage.New(stage.Usage, "the base URL of the driver packages has to be https://HOST/PATH", "correct --driver-base-url")
+		return nil, stage.New(stage.Usage, "the place of the driver packages has to be https://HOST/PATH, or a folder by its absolute path", "correct --driver-base-url")
 	}
 	name := runFileName(arch, version)
 	var files []string

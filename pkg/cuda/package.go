@@ -101,6 +101,21 @@ func Find(ctx context.Context, dir string, arch kernel.Arch, version string) (Pa
 	return usable[i], nil
 }
 
+// FindMirrored is [Find] in a folder that holds packages, or the folders of NVIDIA's
+// server as a mirror of it has them. In the latter a version has to be named.
+func FindMirrored(ctx context.Context, dir string, arch kernel.Arch, version string) (Package, error) {
+	p, err := Find(ctx, dir, arch, version)
+	if !Absent(err) || version == "" {
+		return p, err
+	}
+	for _, folder := range folders[arch] {
+		if p, other := Find(ctx, filepath.Join(dir, filepath.FromSlash(folder), version), arch, version); !Absent(other) {
+			return p, other
+		}
+	}
+	return Package{}, err
+}
+
 // absent is the failure of a search that found no package which would do.
 type absent struct{ failure *stage.Error }
 

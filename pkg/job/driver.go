@@ -29,6 +29,8 @@ type choice struct {
 	// digest is sha256:HEX of it. It is empty only where a package is not there
 	// and nobody says what its digest must be.
 	digest string
+	// served is what the server says of the digest, where nobody else does.
+	served cuda.Served
 	// vouched is what is known of that digest.
 	vouched []modules.Check
 	// allowed are the failures of checks that the choice did not pass, and that the
@@ -69,7 +71,7 @@ func (s site) chooseDriver(ctx context.Context, what setting) (choice, error) {
 		return choice{}, err
 	}
 	if c.absent != nil {
-		c.digest = s.wantedDigest(c.pkg)
+		c.digest = s.wantedDigest(c)
 		return c, nil
 	}
 	c.digest, err = s.digestOf(ctx, c.pkg)
@@ -92,33 +94,66 @@ func (s site) allows(c *choice, err error) error {
 // where it will be, and why it is absent.
 func (s site) findDriver(ctx context.Context, what setting) (choice, error) {
 	pkg, err := cuda.Find(ctx, s.share.CUDA(), what.target.Arch, s.DriverVersion)
+	if cuda.Absent(err) && filepath.IsAbs(s.DriverBaseURL) {
+		pkg, err = cuda.FindMirrored(ctx, s.DriverBaseURL, what.target.Arch, s.DriverVersion)
+		return choice{pkg: pkg}, err
+	}
 	if !cuda.Absent(err) || !cuda.IsVersion(s.DriverVersion) {
 		return choice{pkg: pkg}, err
 	}
-	pkg, there := cuda.Fetched(s.share.Downloads(), what.target.Arch, s.DriverVersion)
-	want := s.wantedDigest(pkg)
-	if want == "" && !slices.Contains(s.Allow, cuda.DigestCheck) {
-		return choice{}, notDownloaded(err, fmt.Sprintf("driver %s is not downloaded unseen, as no digest of it is known", s.DriverVersion),
-			fmt.Sprintf("give its digest with --driver-sha256, or put the package there, or take what the server has, on record, with --allow %s", cuda.DigestCheck))
+	c, err := s.vouchedFor(ctx, cuda.Package{Version: s.DriverVersion, Arch: what.target.Arch}, err)
+	if err != nil {
+		return choice{}, err
 	}
-	if there {
-		digest, err := s.digestOf(ctx, pkg)
+	want, there := s.wantedDigest(c), false
+	if c.pkg, there = cuda.Fetched(s.share.Downloads(), what.target.Arch, s.DriverVersion); there {
+		digest, err := s.digestOf(ctx, c.pkg)
 		if err != nil {
 			return choice{}, err
 		}
 		if want == "" || digest == want {
-			zerolog.Ctx(ctx).Info().Str("package", pkg.Name()).Msg("driver package that was downloaded earlier")
-			return choice{pkg: pkg}, nil
+			zerolog.Ctx(ctx).Info().Str("package", c.pkg.Name()).Msg("driver package that was downloaded earlier")
+			c.absent = nil
+			return c, nil
 		}
 		zerolog.Ctx(ctx).Warn().Str("digest", digest).Str("want", want).Msg("the driver package that was downloaded earlier is of no use")
 	}
-	return choice{pkg: pkg, absent: err}, nil
+	return c, nil
+}
+
+// vouchedFor has somebody say what the digest of a package must be that is not there
+// and may be downloaded: the user, the table of those that are known, the server
+// itself. Where nobody does, it is not downloaded unless the user allows that.
+func (s site) vouchedFor(ctx context.Context, pkg cuda.Package, absent error) (choice, error) {
+	c := choice{pkg: pkg, absent: absent}
+	if s.wantedDigest(c) != "" {
+		return c, nil
+	}
+	switch from := (cuda.FetchOptions{Dir: s.share.Downloads(), BaseURL: s.DriverBaseURL, Pause: s.Pause}); {
+	case slices.Contains(s.Allow, cuda.DigestCheck):
+		return c, nil
+	case s.Offline:
+		c.served = cuda.KeptDigest(from.Dir, pkg.Arch, pkg.Version)
+	default:
+		var err error
+		if c.served, err = cuda.ServedDigest(ctx, pkg.Arch, pkg.Version, from, !s.dry); err != nil {
+			if failure := (*stage.Error)(nil); errors.As(err, &failure) && failure.Stage == stage.Driver {
+				return choice{}, notDownloaded(absent, failure.Sentence(), failure.Hint)
+			}
+			return choice{}, s.share.Explain(stage.Driver, err)
+		}
+	}
+	if c.served.SHA256 == "" {
+		return choice{}, notDownloaded(absent, fmt.Sprintf("driver %s is not downloaded unseen, as no digest of it is known, nor does the server name one", pkg.Version),
+			fmt.Sprintf("check the version; give its digest with --driver-sha256, or put the package there, or take what the server has, on record, with --allow %s", cuda.DigestCheck))
+	}
+	return c, nil
 }
 
 // wantedDigest is what the digest of a downloaded package must be, as
 // sha256:HEX; empty where nobody says.
-func (s site) wantedDigest(p cuda.Package) string {
-	return asDigest(cmp.Or(s.DriverSHA256, cuda.KnownDigest(p.Arch, p.Version)))
+func (s site) wantedDigest(c choice) string {
+	return asDigest(cmp.Or(s.DriverSHA256, cuda.KnownDigest(c.pkg.Arch, c.pkg.Version), c.served.SHA256))
 }
 
 // asDigest is sha256:HEX of a SHA-256 in hexadecimal, and empty for none.
@@ -154,7 +189,7 @@ func (s site) fetch(ctx context.Context, c choice) (choice, error) {
 		return c, err
 	}
 	pkg, digest, err := cuda.Fetch(ctx, c.pkg.Arch, c.pkg.Version, cuda.FetchOptions{
-		Dir: s.share.Downloads(), BaseURL: s.DriverBaseURL, SHA256: strings.TrimPrefix(s.wantedDigest(c.pkg), "sha256:"), Pause: s.Pause,
+		Dir: s.share.Downloads(), BaseURL: s.DriverBaseURL, SHA256: strings.TrimPrefix(s.wantedDigest(c), "sha256:"), Pause: s.Pause,
 		Space: func(bytes int64) error {
 			return s.needSpace(ctx, stage.Driver, share.Space{Bytes: uint64(bytes), Files: 3}, share.Space{})
 		},
@@ -184,17 +219,19 @@ func (s site) vouch(ctx context.Context, c choice) ([]modules.Check, error) {
 		found.Detail = "the package's digest is the one that was asked for"
 	case known != "" && c.digest == known:
 		found.Detail = "the package's digest is the one that is known of it"
+	case c.served.SHA256 != "" && c.digest == asDigest(c.served.SHA256):
+		found.Verdict, found.Detail = modules.NotCheckable, "the package's digest is the one that its server names, "+c.served.From+cuda.SumsSuffix+", and nobody else is known to have pinned it"
 	case c.pkg.Fetched:
 		found.Verdict, found.Detail = modules.Failed, "the package was downloaded, its digest is "+c.digest+", and nothing says that it should be"
 	case known != "" && c.pkg.Kind == cuda.RunFile && c.pkg.Variant == "":
 		zerolog.Ctx(ctx).Warn().Str("digest", c.digest).Str("known", known).Msg("the driver package is not the one that is known by its name")
 	}
 	switch {
-	case found.Detail != "":
+	case found.Verdict != modules.NotCheckable && found.Detail != "":
 	case s.Strict && !slices.Contains(s.Allow, cuda.DigestCheck):
 		return nil, stage.New(stage.Driver, fmt.Sprintf("nobody vouches for the driver package %s, whose installer runs here and whose modules run in the kernel, and --strict wants that: its digest is %s",
 			c.pkg.Name(), c.digest), fmt.Sprintf("give that with --driver-sha256 once you know that it is NVIDIA's, or have it on record that nobody does with --allow %s", cuda.DigestCheck))
-	default:
+	case found.Detail == "":
 		return nil, nil
 	}
 	return []modules.Check{found}, nil

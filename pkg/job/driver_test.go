@@ -1,7 +1,10 @@
 package job
 
 import (
+	"crypto/sha256"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -83,7 +86,7 @@ func TestDriverThatIsNotThere(t *testing.T) {
 	}{
 		{"with a digest", func(o *Options) { o.DriverSHA256 = digest }, "404", true},
 		{"with a digest, and others allowed", func(o *Options) { o.DriverSHA256, o.Allow = digest, []string{cuda.DigestCheck} }, "404", true},
-		{"without a digest", func(*Options) {}, "is not downloaded unseen, as no digest of it is known", false},
+		{"without a digest", func(*Options) {}, "is not downloaded unseen, as no digest of it is known, nor does the server name one", true},
 		{"without a digest, which is allowed", func(o *Options) { o.Allow = []string{cuda.DigestCheck} }, "404", true},
 		{"offline", func(o *Options) { o.DriverSHA256, o.Offline = digest, true }, "driver 999.1 was not downloaded earlier, and --offline forbids to do so", false},
 		{"offline, without a digest", func(o *Options) { o.Allow, o.Offline = []string{cuda.DigestCheck}, true }, "--offline forbids to do so", false},
@@ -101,6 +104,85 @@ func TestDriverThatIsNotThere(t *testing.T) {
 		}
 		if o.compiled() {
 			t.Errorf("%s: something was compiled", c.name)
+		}
+	}
+}
+
+// TestDigestThatTheServerNames vouches for a package that is in no table, on record, and
+// without the network once it was read. It pins nothing.
+func TestDigestThatTheServerNames(t *testing.T) {
+	t.Parallel()
+	const version, name = "999.1", "NVIDIA-Linux-x86_64-999.1.run"
+	content := "a package"
+	sums := fmt.Sprintf("%x  %s\n", sha256.Sum256([]byte(content)), name)
+	var asked []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.URL.Path)
+		switch r.URL.Path {
+		case "/tesla/999.1/" + name:
+			_, _ = io.WriteString(w, content)
+		case "/tesla/999.1/" + name + ".sha256sum":
+			_, _ = io.WriteString(w, sums)
+		default:
+			http.NotFound(w, r)
+		}
+	}))
+	t.Cleanup(server.Close)
+	f := newFixture(t)
+	f.options.DriverVersion, f.options.DriverBaseURL, f.options.Pause = version, server.URL, time.Nanosecond
+	strict := f.build(t, func(o *Options) { o.Strict = true })
+	if stage.ExitCode(strict.err) != 11 || !strings.Contains(strict.err.Error(), "nobody vouches for the driver package "+name) {
+		t.Errorf("strict: %v", strict.err)
+	}
+	asked = nil
+	o := f.build(t) // which ends at the package, that is none
+	if stage.ExitCode(o.err) != 11 || !strings.Contains(o.err.Error(), name) || strings.Contains(o.err.Error(), "digest") {
+		t.Errorf("%v\n%s", o.err, o.log)
+	}
+	if n := len(asked); n != 2 || strings.HasSuffix(asked[n-1], "sum") {
+		t.Errorf("what the server says of it was asked for again: %q", asked)
+	}
+	kept, err := os.ReadFile(filepath.Join(f.share, ".builder/downloads", name+".sha256sum"))
+	if want := strings.Replace(sums, name, server.URL+"/tesla/999.1/"+name, 1); err != nil || string(kept) != want {
+		t.Errorf("kept is %q, %v, want %q", kept, err, want)
+	}
+	// Another package than the server says.
+	f = newFixture(t)
+	f.options.DriverVersion, f.options.DriverBaseURL, f.options.Pause = version, server.URL, time.Nanosecond
+	content = "another one"
+	if o := f.build(t); stage.ExitCode(o.err) != 11 || !strings.Contains(o.err.Error(), "is not what it should be") {
+		t.Errorf("%v", o.err)
+	}
+	// One that names something else is none.
+	sums = strings.Replace(sums, name, "NVIDIA-Linux-x86_64-999.2.run", 1)
+	f = newFixture(t)
+	f.options.DriverVersion, f.options.DriverBaseURL, f.options.Pause = version, server.URL, time.Nanosecond
+	if o := f.build(t); stage.ExitCode(o.err) != 11 || !strings.Contains(o.err.Error(), "nor does the server name one") {
+		t.Errorf("%v", o.err)
+	}
+}
+
+// TestDriverFromAFolder is built from where it is.
+func TestDriverFromAFolder(t *testing.T) {
+	t.Parallel()
+	for _, at := range []string{"", "tesla/" + testDriver} {
+		f := newFixture(t)
+		mirror := t.TempDir()
+		name := "NVIDIA-Linux-x86_64-" + testDriver
+		to := filepath.Join(mirror, at, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(to), 0o755), os.Rename(filepath.Join(f.share, "cuda", name), to)); err != nil {
+			t.Fatal(err)
+		}
+		f.options.DriverVersion, f.options.DriverBaseURL = testDriver, mirror
+		o := f.mustBuild(t)
+		if o.Driver != testDriver || strings.Contains(o.log, "download") {
+			t.Errorf("%q: built %s\n%s", at, o.Driver, o.log)
+		}
+		if again := f.mustBuild(t); !again.Reused {
+			t.Errorf("%q: it is built again", at)
+		}
+		if o := f.build(t, func(o *Options) { o.DriverVersion = "535.500.2" }); stage.ExitCode(o.err) != 11 || !strings.Contains(o.err.Error(), mirror) {
+			t.Errorf("%q: one that is not there: %v", at, o.err)
 		}
 	}
 }

@@ -40,7 +40,8 @@ type Options struct {
 	// file's SHA-256, an unpacked folder's as the manifest has it. Empty holds
 	// a download against what cuda.KnownDigest knows, and others against nothing.
 	DriverSHA256 string
-	// DriverBaseURL is that of the server to download from; empty is NVIDIA's.
+	// DriverBaseURL is that of the server to download from, or the absolute path of a
+	// folder that has packages as it has them; empty is NVIDIA's.
 	DriverBaseURL string
 	// ModuleType is "proprietary", "open" or "auto"; empty is "auto", which
 	// is what cuda.Prefer says.

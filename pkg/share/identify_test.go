@@ -91,6 +91,7 @@ func TestIdentify(t *testing.T) {
 		".builder/exports/6.1.0-0123456789ab.symvers":                {Kind: Cache},
 		".builder/downloads/NVIDIA-Linux-x86_64-535.1.run.part.json": {Kind: Cache},
 		".builder/downloads/NVIDIA-Linux-x86_64-535.1.run.part":      {Kind: Cache},
+		".builder/downloads/NVIDIA-Linux-x86_64-535.1.run.sha256sum": {Kind: Cache},
 		".builder/downloads/notes.txt":                               {Kind: Stranger},
 		".builder/digests/cuda/.x.json.tmp-1":                        {Kind: Leftover},
 		".builder/digests/cuda":                                      {Kind: Folder},
