@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -97,9 +98,64 @@ func Find(ctx context.Context, dir string, arch kernel.Arch, version string) (Pa
 			fmt.Sprintf("driver %s is not in %s, which has %s", version, dir, versions(usable)),
 			"ask for one of those or for none, which means the newest, or put the package there")}
 	}
-	zerolog.Ctx(ctx).Info().Strs("seen", names(seen)).Str("chosen", usable[i].Name()).Msg("driver package")
+	log := zerolog.Ctx(ctx)
+	log.Info().Strs("seen", names(seen)).Str("chosen", usable[i].Name()).Msg("driver package")
+	for _, p := range seen {
+		if why := p.passedOver(usable[i], version != ""); why != "" {
+			log.Info().Str("package", p.Name()).Str("why", why).Msg("this one is passed over")
+		}
+	}
+	others := strangers(dir)
+	for _, name := range slices.Sorted(maps.Keys(others)) {
+		log.Warn().Str("file", name).Str("why", others[name]).Msg("this is not taken for a driver package")
+	}
 	return usable[i], nil
 }
+
+// passedOver says why another package of the folder was chosen; empty of that one.
+func (p Package) passedOver(chosen Package, asked bool) string {
+	switch {
+	case p.Path == chosen.Path:
+		return ""
+	case p.Arch != chosen.Arch:
+		return "the kernel is " + string(chosen.Arch)
+	case !p.buildable():
+		return "it is for hypervisors or of a kind that is not known"
+	case p.Version != chosen.Version && asked:
+		return "another version is asked for"
+	case p.Version != chosen.Version:
+		return "a newer one is there; --driver-version names another"
+	case p.Kind != chosen.Kind:
+		return "its unpacked folder is there"
+	}
+	return "the usual package of this version is there"
+}
+
+// strangers are the files of a folder that somebody may have meant as a driver's
+// package, each with why it is none.
+func strangers(dir string) map[string]string {
+	entries, err := beneath.ReadDir(dir)
+	if err != nil {
+		return nil
+	}
+	found := map[string]string{}
+	for _, e := range entries {
+		name := e.Name()
+		_, isPackage := parseName(filepath.Join(dir, name))
+		switch {
+		case isPackage:
+		case packageName.MatchString(name):
+			found[name] = "it is neither a file nor a folder"
+		case toolkitName.MatchString(name):
+			found[name] = "it is the CUDA toolkit's installer, which holds a driver package"
+		case strings.HasSuffix(name, ".run"), strings.HasPrefix(name, "NVIDIA-Linux-"):
+			found[name] = "a driver's package is called NVIDIA-Linux-ARCH-VERSION.run as NVIDIA serves it, and without .run where it is unpacked"
+		}
+	}
+	return found
+}
+
+var toolkitName = regexp.MustCompile(`^cuda_.*\.run$`)
 
 // FindMirrored is [Find] in a folder that holds packages, or the folders of NVIDIA's
 // server as a mirror of it has them. In the latter a version has to be named.
@@ -198,8 +254,9 @@ func noneError(dir string, arch kernel.Arch, seen []Package) *stage.Error {
 	hint := fmt.Sprintf("put %s.run there, or its unpacked folder, as run.sh does; or name a version to download with --driver-version", want)
 	if len(seen) == 0 {
 		reason := fmt.Sprintf("no NVIDIA driver package is in %s, and the modules are built from one", dir)
-		if toolkits, _ := beneath.Glob(dir, "cuda_*.run"); len(toolkits) > 0 {
-			reason += fmt.Sprintf(" (%s is the CUDA toolkit's installer, which holds a driver package)", filepath.Base(toolkits[0]))
+		others := strangers(dir)
+		for _, name := range slices.Sorted(maps.Keys(others)) {
+			reason += fmt.Sprintf("; %s is none: %s", name, others[name])
 		}
 		return stage.New(stage.Driver, reason, hint)
 	}

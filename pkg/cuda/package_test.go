@@ -1,6 +1,8 @@
 package cuda
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -8,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/rs/zerolog"
 
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -154,7 +157,7 @@ func TestFindErrors(t *testing.T) {
 		},
 		{
 			name: "the toolkit only", present: []string{"cuda_12.8.0_570.86.10_linux.run"},
-			reason: "no NVIDIA driver package is in DIR, and the modules are built from one (cuda_12.8.0_570.86.10_linux.run is the CUDA toolkit's installer, which holds a driver package)",
+			reason: "no NVIDIA driver package is in DIR, and the modules are built from one; cuda_12.8.0_570.86.10_linux.run is none: it is the CUDA toolkit's installer, which holds a driver package",
 			hint:   "put NVIDIA-Linux-x86_64-VERSION.run there, or its unpacked folder, as run.sh does; or name a version to download with --driver-version",
 		},
 		{
@@ -213,5 +216,51 @@ func checkError(t *testing.T, err error, reason, hint string) {
 	}
 	if diff := cmp.Diff([]string{reason, hint}, []string{e.Reason, e.Hint}); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestPassedOver: what is there and not taken is named, with the reason.
+func TestPassedOver(t *testing.T) {
+	t.Parallel()
+	dir := put(t, "NVIDIA-Linux-x86_64-535.261.03", "NVIDIA-Linux-x86_64-535.261.03.run", "NVIDIA-Linux-x86_64-535.261.03-grid.run",
+		"NVIDIA-Linux-x86_64-470.256.02.run", "NVIDIA-Linux-aarch64-550.78.run", "NVIDIA-Linux-x86_64-550.54.16-vgpu-kvm.run",
+		"NVIDIA-Linux-x86_64-440.run", "cuda_12.8.0_570.86.10_linux.run", "mine.run", "samples")
+	if err := os.Symlink("mine.run", filepath.Join(dir, "NVIDIA-Linux-x86_64-999.1.run")); err != nil {
+		t.Fatal(err)
+	}
+	said := func(version string) map[string]string {
+		var log bytes.Buffer
+		if _, err := Find(zerolog.New(&log).WithContext(t.Context()), dir, kernel.X86_64, version); err != nil {
+			t.Fatal(err)
+		}
+		whys := map[string]string{}
+		for line := range strings.Lines(log.String()) {
+			var event struct{ Package, File, Why string }
+			if err := json.Unmarshal([]byte(line), &event); err != nil {
+				t.Fatal(err)
+			}
+			if name := event.Package + event.File; name != "" {
+				whys[name] = event.Why
+			}
+		}
+		return whys
+	}
+	const badName = "a driver's package is called NVIDIA-Linux-ARCH-VERSION.run as NVIDIA serves it, and without .run where it is unpacked"
+	want := map[string]string{
+		"NVIDIA-Linux-x86_64-535.261.03.run":         "its unpacked folder is there",
+		"NVIDIA-Linux-x86_64-535.261.03-grid.run":    "its unpacked folder is there",
+		"NVIDIA-Linux-x86_64-470.256.02.run":         "a newer one is there; --driver-version names another",
+		"NVIDIA-Linux-aarch64-550.78.run":            "the kernel is x86_64",
+		"NVIDIA-Linux-x86_64-550.54.16-vgpu-kvm.run": "it is for hypervisors or of a kind that is not known",
+		"NVIDIA-Linux-x86_64-440.run":                badName,
+		"mine.run":                                   badName,
+		"cuda_12.8.0_570.86.10_linux.run":            "it is the CUDA toolkit's installer, which holds a driver package",
+		"NVIDIA-Linux-x86_64-999.1.run":              "it is neither a file nor a folder",
+	}
+	if diff := cmp.Diff(want, said("")); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if got := said("470.256.02")["NVIDIA-Linux-x86_64-535.261.03"]; got != "another version is asked for" {
+		t.Errorf("asked for another version: %q", got)
 	}
 }
