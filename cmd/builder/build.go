@@ -90,7 +90,8 @@ func buildFlags(flags *pflag.FlagSet, o *job.Options) {
 	flags.SortFlags = false
 	flags.StringVar(&o.Share, "share", defaultShare, "`folder` with the driver package, that receives the modules")
 	hostFlags(flags, &o.Host)
-	flags.StringVar(&o.DriverVersion, "driver-version", "", "`version` of the driver to build, downloaded where SHARE/cuda does not have it (default: the newest in SHARE/cuda)")
+	flags.StringVar(&o.DriverVersion, "driver-version", "", "`version` of the driver to build, as 580.126.09, or a line as 580, latest, production or lts: the newest of it that will do; downloaded where SHARE/cuda does not have it (default: the newest in SHARE/cuda)")
+	flags.StringVar(&o.DriverReleases, "driver-releases", "", "`URL` of a list of drivers to choose from (default: "+cuda.ReleasesURL+", or releases.json of --driver-base-url)")
 	flags.StringVar(&o.DriverSHA256, "driver-sha256", "", "SHA-256 `digest` that the driver package must have")
 	flags.StringVar(&o.DriverBaseURL, "driver-base-url", "", "`URL or folder` with driver packages, or with the folders of NVIDIA's server (default: "+cuda.Server+")")
 	flags.StringVar(&o.ModuleType, "module-type", "auto", "`type` of the modules: proprietary, open, or auto: what the host's GPUs run with, else what NVIDIA's own installer prefers")

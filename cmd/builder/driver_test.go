@@ -256,8 +256,8 @@ func TestDamagedDownload(t *testing.T) {
 
 var badDownloads = []badInput{
 	{"one of no known digest", func(t *testing.T, f *fixture) []string {
-		return newShelf(t, f).args()
-	}, 11, []string{"no NVIDIA driver package is in", "driver " + fixtureDriver + " is not downloaded unseen", "--driver-sha256", "--allow driver-digest"}},
+		return newShelf(t, f).args("--driver-version=999.1")
+	}, 11, []string{"no NVIDIA driver package is in", "driver 999.1 is not downloaded unseen", "--driver-sha256", "--allow driver-digest"}},
 	{"one that --offline forbids", func(t *testing.T, f *fixture) []string {
 		s := newShelf(t, f)
 		return s.args("--offline", "--driver-sha256", s.sha256())
@@ -281,7 +281,7 @@ var badDownloads = []badInput{
 	}, 11, []string{"driver 999.1 for x86_64 is not to be had", "/tesla/999.1/NVIDIA-Linux-x86_64-999.1.run answered 404", "nvidia.com"}},
 	{"a version that is none", func(t *testing.T, f *fixture) []string {
 		return newShelf(t, f).args("--driver-version=../550.78", "--allow=driver-digest")
-	}, 11, []string{"no NVIDIA driver package is in"}},
+	}, 2, []string{"is no version of a driver", "latest, production or lts"}},
 	{"a server that is broken", func(t *testing.T, f *fixture) []string {
 		s := newShelf(t, f)
 		s.before = func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(http.StatusBadGateway); return true }

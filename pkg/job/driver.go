@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,6 +17,7 @@ import (
 	"github.com/k8sp/cuda/internal/download"
 	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/cuda/userspace"
+	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/share"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -24,6 +27,8 @@ import (
 type choice struct {
 	// pkg is where it is, or will be once it is downloaded.
 	pkg cuda.Package
+	// chosen says why it is of this version, where a wish was asked for in place of one.
+	chosen string
 	// absent says why it is not there, and so is downloaded; nil where it is.
 	absent error
 	// digest is sha256:HEX of it. It is empty only where a package is not there
@@ -60,14 +65,16 @@ func (s site) whence(c choice) string {
 // chooseDriver picks the driver package. One whose digest is known beforehand
 // need not be there.
 func (s site) chooseDriver(ctx context.Context, what setting) (choice, error) {
-	c, err := s.findDriver(ctx, what)
+	version, chosen, err := s.chooseVersion(ctx, what)
 	if err != nil {
 		return choice{}, err
 	}
-	if c.preference, err = cuda.Prefer(s.ModuleType, c.pkg, cuda.GPUs(what.target.PCI)); err != nil {
+	c, err := s.findDriver(ctx, what, version)
+	if err != nil {
 		return choice{}, err
 	}
-	if err := s.allows(&c, cuda.Unserved(c.preference.Type, c.pkg.Version, cuda.GPUs(what.target.PCI))); err != nil {
+	c.chosen = chosen
+	if err := s.suits(what, &c); err != nil {
 		return choice{}, err
 	}
 	if c.absent != nil {
@@ -76,6 +83,60 @@ func (s site) chooseDriver(ctx context.Context, what setting) (choice, error) {
 	}
 	c.digest, err = s.digestOf(ctx, c.pkg)
 	return c, err
+}
+
+// suits settles the form of a driver's modules, and refuses a driver that is known to
+// be of no use here.
+func (s site) suits(what setting, c *choice) (err error) {
+	gpus := cuda.GPUs(what.target.PCI)
+	if c.preference, err = cuda.Prefer(s.ModuleType, c.pkg, gpus); err != nil {
+		return err
+	}
+	return s.allows(c, cuda.Unserved(c.preference.Type, c.pkg.Version, gpus))
+}
+
+// chooseVersion is the version to build, and why, where the user asks for a line of
+// drivers or the like: the newest that suits of those that NVIDIA lists and that are
+// there. Where that list is not to be had it is one of those that are there, and where
+// none of these is what was asked for, of those that are known. It is what the user says
+// where that is a version or nothing.
+func (s site) chooseVersion(ctx context.Context, what setting) (version, why string, err error) {
+	wish, is := cuda.ParseWish(s.DriverVersion)
+	if !is {
+		return s.DriverVersion, "", nil
+	}
+	releases, from := s.releases(ctx, wish, what.target.Arch)
+	version, why, err = wish.Choose(releases, from, func(version string) error {
+		return s.suits(what, &choice{pkg: cuda.Package{Version: version, Arch: what.target.Arch}})
+	})
+	if err == nil {
+		zerolog.Ctx(ctx).Info().Str("asked", s.DriverVersion).Str("version", version).Str("why", why).Msg("driver version")
+	}
+	return version, why, err
+}
+
+// releases are the drivers to choose from, and whose list that is.
+func (s site) releases(ctx context.Context, wish cuda.Wish, arch kernel.Arch) (list []cuda.Release, from string) {
+	there := cuda.InFolder(s.share.CUDA(), arch)
+	if filepath.IsAbs(s.DriverBaseURL) {
+		return append(there, cuda.InFolder(s.DriverBaseURL, arch)...), s.DriverBaseURL
+	}
+	if !s.Offline {
+		at := cmp.Or(s.DriverReleases, cuda.ReleasesURL)
+		if base, err := url.Parse(s.DriverBaseURL); s.DriverReleases == "" && s.DriverBaseURL != "" && err == nil {
+			at = base.JoinPath(path.Base(cuda.ReleasesURL)).String()
+		}
+		list, err := cuda.FetchReleases(ctx, download.Options{URL: at, Pause: s.Pause}, arch)
+		if err == nil {
+			return append(there, list...), download.Shown(at)
+		}
+		zerolog.Ctx(ctx).Warn().Err(err).Msg("the list of drivers cannot be had; choosing of those that are there, or else whose digests builder knows")
+	}
+	there = append(there, cuda.InFolder(s.share.Downloads(), arch)...)
+	if slices.ContainsFunc(there, wish.Grants) {
+		return there, "this share"
+	}
+	return cuda.KnownReleases(arch), "builder's own table"
 }
 
 // allows takes a check of the choice that failed, by the name that its failure has for
@@ -92,21 +153,21 @@ func (s site) allows(c *choice, err error) error {
 // findDriver finds the driver's package, in the user's folder or among those
 // that were downloaded. Where it is in neither, and may be downloaded, it says
 // where it will be, and why it is absent.
-func (s site) findDriver(ctx context.Context, what setting) (choice, error) {
-	pkg, err := cuda.Find(ctx, s.share.CUDA(), what.target.Arch, s.DriverVersion)
+func (s site) findDriver(ctx context.Context, what setting, version string) (choice, error) {
+	pkg, err := cuda.Find(ctx, s.share.CUDA(), what.target.Arch, version)
 	if cuda.Absent(err) && filepath.IsAbs(s.DriverBaseURL) {
-		pkg, err = cuda.FindMirrored(ctx, s.DriverBaseURL, what.target.Arch, s.DriverVersion)
+		pkg, err = cuda.FindMirrored(ctx, s.DriverBaseURL, what.target.Arch, version)
 		return choice{pkg: pkg}, err
 	}
-	if !cuda.Absent(err) || !cuda.IsVersion(s.DriverVersion) {
+	if !cuda.Absent(err) || !cuda.IsVersion(version) {
 		return choice{pkg: pkg}, err
 	}
-	c, err := s.vouchedFor(ctx, cuda.Package{Version: s.DriverVersion, Arch: what.target.Arch}, err)
+	c, err := s.vouchedFor(ctx, cuda.Package{Version: version, Arch: what.target.Arch}, err)
 	if err != nil {
 		return choice{}, err
 	}
 	want, there := s.wantedDigest(c), false
-	if c.pkg, there = cuda.Fetched(s.share.Downloads(), what.target.Arch, s.DriverVersion); there {
+	if c.pkg, there = cuda.Fetched(s.share.Downloads(), what.target.Arch, version); there {
 		digest, err := s.digestOf(ctx, c.pkg)
 		if err != nil {
 			return choice{}, err

@@ -187,6 +187,51 @@ func TestDriverFromAFolder(t *testing.T) {
 	}
 }
 
+// TestVersionThatIsChosen has a line of drivers asked for: the newest of it is built that
+// runs the host's GPU, and the manifest says why.
+func TestVersionThatIsChosen(t *testing.T) {
+	t.Parallel()
+	asked, gone := 0, false
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked++
+		if r.URL.Path != "/releases.json" || gone {
+			http.NotFound(w, r)
+			return
+		}
+		_, _ = io.WriteString(w, `{"535": {"type": "lts branch", "driver_info": [{"release_version": "`+testDriver+`", "architectures": ["x86_64"], "runfile_url": {"x86_64": "https://x"}}]},
+			"590": {"type": "production branch", "driver_info": [{"release_version": "590.48.01", "architectures": ["x86_64"], "runfile_url": {"x86_64": "https://x"}}]}}`)
+	}))
+	t.Cleanup(server.Close)
+	f := newFixture(t)
+	f.options.DriverBaseURL, f.options.Pause = server.URL, time.Nanosecond
+	for name, value := range map[string]string{"vendor": "0x10de", "device": "0x1db1", "class": "0x030200"} { // a V100
+		f.write(t, "host/sys/bus/pci/devices/0000:65:00.0/"+name, value+"\n")
+	}
+	f.options.DriverVersion = "latest"
+	o := f.mustBuild(t)
+	want := "the newest of all drivers that " + server.URL + "/releases.json has and that will do; 1 newer will not, 590.48.01: driver 590.48.01 runs none of this host's GPUs"
+	if got := f.manifest(t).Driver; o.Driver != testDriver || !strings.HasPrefix(got.Chosen, want) || !strings.Contains(o.log, want) {
+		t.Errorf("%s was built: %q, want %q", o.Driver, got.Chosen, want)
+	}
+	if o := f.build(t, func(o *Options) { o.DriverVersion = "production" }); stage.ExitCode(o.err) != 11 || !strings.Contains(o.err.Error(), "none of the 1 drivers of the production branches") {
+		t.Errorf("%v", o.err)
+	}
+	// What is there serves without the list, and is all that counts offline.
+	gone = true
+	if o := f.mustBuild(t, func(o *Options) { o.DriverVersion = "535" }); !strings.Contains(o.log, "the list of drivers cannot be had") || o.Driver == "" {
+		t.Errorf("%s\n%s", o.Driver, o.log)
+	}
+	asked = 0
+	if o := f.mustBuild(t, func(o *Options) { o.DriverVersion, o.Offline = "535", true }); !o.Reused || o.Driver != testDriver || asked > 0 {
+		t.Errorf("offline: %s, reused: %v, and the server was asked %d times", o.Driver, o.Reused, asked)
+	}
+	for _, bad := range []string{"banana", "580.x", "58"} {
+		if o := f.build(t, func(o *Options) { o.DriverVersion = bad }); stage.ExitCode(o.err) != 2 || !strings.Contains(o.err.Error(), "is no version of a driver") {
+			t.Errorf("%s: %v", bad, o.err)
+		}
+	}
+}
+
 // TestNothingIsDownloadedInVain has the kernel's source be another's: where it is
 // known what would be built from, nothing is fetched for that.
 func TestNothingIsDownloadedInVain(t *testing.T) {

@@ -33,9 +33,12 @@ type Options struct {
 	// Pause is how long to wait before the second try of what the network
 	// failed at for the moment; zero means a second.
 	Pause time.Duration
-	// DriverVersion is the driver to build; empty is the newest in the share,
-	// and one that is not there is downloaded.
+	// DriverVersion is the driver to build: its version, or a [cuda.Wish]; empty is the
+	// newest in the share. One that is not there is downloaded.
 	DriverVersion string
+	// DriverReleases is the URL of a list of drivers as NVIDIA's, for a wish; empty is
+	// NVIDIA's own, or where DriverBaseURL is a server's that of this server.
+	DriverReleases string
 	// DriverSHA256 is what its package's digest must be, in hexadecimal: a .run
 	// file's SHA-256, an unpacked folder's as the manifest has it. Empty holds
 	// a download against what cuda.KnownDigest knows, and others against nothing.
@@ -118,6 +121,13 @@ func (o Options) validate() error {
 					"name one of "+strings.TrimPrefix(strings.Join(check.known, ", "), ", "))
 			}
 		}
+	}
+	if _, wish := cuda.ParseWish(o.DriverVersion); o.DriverVersion != "" && !wish && !cuda.IsVersion(o.DriverVersion) {
+		return stage.New(stage.Usage, fmt.Sprintf("%q is no version of a driver", o.DriverVersion),
+			"give one as 580.126.09, a line of them as 580, or latest, production or lts with --driver-version")
+	}
+	if o.DriverReleases != "" && !download.IsURL(o.DriverReleases) {
+		return stage.New(stage.Usage, "the list of drivers has to be https://HOST/PATH", "correct --driver-releases")
 	}
 	if _, err := cuda.Leave(o.Modules, o.Exclude); err != nil {
 		return err

@@ -90,7 +90,7 @@ func (p project) describe(in checked) (modules.Manifest, error) {
 		Inputs: p.inputs,
 		Target: modules.DescribeTarget(p.target),
 		Source: modules.SourceInfo{Rung: in.source.Rung, Repository: in.source.Repository, Ref: in.source.Ref, Commit: in.source.Commit},
-		Driver: modules.DriverInfo{Version: in.driver.Version, ModuleType: in.moduleType, Digest: in.driver.Digest},
+		Driver: modules.DriverInfo{Version: in.driver.Version, ModuleType: in.moduleType, Digest: in.driver.Digest, Chosen: p.chosen},
 		Build: modules.BuildInfo{
 			Builder: p.Builder, Compiler: in.tree.CompilerVersion, InstallerFlags: in.built.InstallerFlags, SignedBy: p.signedBy(),
 		},

@@ -96,6 +96,9 @@ type DriverInfo struct {
 	Version    string `json:"version"`
 	ModuleType string `json:"module_type"` // "proprietary" or "open"
 	Digest     string `json:"digest"`      // the package's, sha256:HEX
+	// Chosen says why it is of this version, where a line of drivers or the like was
+	// asked for; empty where the version was.
+	Chosen string `json:"chosen,omitempty"`
 }
 
 // BuildInfo is how they were built.
