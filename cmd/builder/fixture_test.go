@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/k8sp/cuda/internal/command"
@@ -20,11 +22,40 @@ import (
 )
 
 // The kernel and the driver of the fixture. The modules that its installer
-// "builds" are pkg/modules's recorded ones, which are for this release.
+// "builds" are pkg/modules's recorded ones, which are for this release, and of
+// recordedDriver; there is no such driver as the fixture's, so that no digest of it is
+// known.
 const (
 	fixtureRelease = "6.1.192-coreos-r1"
-	fixtureDriver  = "535.261.03"
+	fixtureDriver  = "535.261.99"
+	recordedDriver = "535.261.03"
 )
+
+// recorded makes, once, a folder of the test's with the recorded modules, in ko and
+// debug, that call themselves the fixture's driver's.
+func recorded(t *testing.T, name string) string {
+	t.Helper()
+	dir, err := recordings()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(dir, name)
+}
+
+var recordings = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "builder-recorded-")
+	if err != nil {
+		return "", err
+	}
+	files, err := filepath.Glob("../../pkg/modules/testdata/*/*.ko")
+	for _, file := range files {
+		text, readErr := os.ReadFile(file)
+		to := filepath.Join(dir, filepath.Base(filepath.Dir(file)), filepath.Base(file))
+		err = errors.Join(err, readErr, os.MkdirAll(filepath.Dir(to), 0o755),
+			os.WriteFile(to, bytes.ReplaceAll(text, []byte(recordedDriver), []byte(fixtureDriver)), 0o644))
+	}
+	return dir, errors.Join(err, os.Chmod(dir, 0o755))
+})
 
 // What that kernel says of itself.
 const (
@@ -34,7 +65,11 @@ const (
 
 func TestMain(m *testing.M) {
 	testkit.InMemory()
-	os.Exit(m.Run())
+	code := m.Run()
+	if dir, err := recordings(); err == nil {
+		_ = os.RemoveAll(dir)
+	}
+	os.Exit(code)
 }
 
 // fixture is a share, a recorded host, a kernel repository and a PATH, all
@@ -148,10 +183,6 @@ func (f *fixture) writeDriver(t *testing.T, version string) {
 // writeInstaller makes an nvidia-installer that ends in the given script,
 // with the folders $modules (recorded ones), $install and the file $log.
 func (f *fixture) writeInstaller(t *testing.T, version, script string) {
-	modules, err := filepath.Abs("../../pkg/modules/testdata/ko")
-	if err != nil {
-		t.Fatal(err)
-	}
 	write(t, filepath.Join(f.driver(version), "nvidia-installer"), 0o755, `#!/bin/sh
 for argument; do
 	case $argument in
@@ -171,7 +202,7 @@ END
 	--log-file-name=*) log=${argument#*=} ;;
 	esac
 done
-modules=`+modules+`
+modules=`+recorded(t, "ko")+`
 echo "-> Building kernel modules" >"$log"
 `+script+"\n")
 }

@@ -1,11 +1,12 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,6 +21,9 @@ import (
 	"github.com/k8sp/cuda/pkg/share"
 )
 
+// The formats of the log.
+const consoleFormat, jsonFormat = "console", "json"
+
 // logOptions are the flags that say how the log looks.
 type logOptions struct {
 	format       string
@@ -29,7 +33,7 @@ type logOptions struct {
 }
 
 func (o *logOptions) register(flags *pflag.FlagSet) {
-	flags.StringVar(&o.format, "log-format", "auto", "`format` of the log on stderr: console, json, or auto: console on a terminal, json elsewhere")
+	flags.StringVar(&o.format, "log-format", consoleFormat, "`format` of the log on stderr: console, for people, or json, a line an event, for programs")
 	flags.BoolVar(&o.debug, "debug", false, "log what is looked at, not only what is decided")
 	flags.BoolVar(&o.quiet, "quiet", false, "log nothing but the error that builder ends with, and show no progress")
 }
@@ -37,7 +41,7 @@ func (o *logOptions) register(flags *pflag.FlagSet) {
 // bar is where the progress of long work is shown on a terminal; nil: in the log.
 func (o *logOptions) bar(w io.Writer) *progress.Bar {
 	file, ok := w.(*os.File)
-	if !ok || o.quiet || o.format == "json" || !isTerminal(w) || os.Getenv("TERM") == "dumb" {
+	if !ok || o.quiet || o.format == jsonFormat || !isTerminal(w) || os.Getenv("TERM") == "dumb" {
 		return nil
 	}
 	return progress.NewBar(file, func() int {
@@ -61,25 +65,38 @@ func (o *logOptions) logger(w io.Writer) (zerolog.Logger, *progress.Bar, error) 
 	case o.debug:
 		level = zerolog.DebugLevel
 	}
-	if !slices.Contains([]string{"auto", "console", "json"}, o.format) {
-		return zerolog.Nop(), nil, fmt.Errorf("--log-format %q is none of auto, console, json", o.format)
-	}
-	terminal := isTerminal(w)
-	if o.format == "json" || o.format == "auto" && !terminal {
+	switch o.format {
+	case consoleFormat:
+	case jsonFormat:
 		return zerolog.New(share.Shown(w, o.share)).Level(level).With().Timestamp().Logger(), nil, nil
+	default:
+		return zerolog.Nop(), nil, fmt.Errorf("--log-format %q is neither console nor json", o.format)
 	}
+	color := isTerminal(w) && os.Getenv("NO_COLOR") == ""
 	bar := o.bar(w)
 	if bar != nil {
 		w = bar
 	}
-	console := zerolog.ConsoleWriter{Out: share.Shown(w, o.share), TimeFormat: time.TimeOnly, NoColor: !terminal || os.Getenv("NO_COLOR") != "", FormatPrepare: oneLineEach}
+	console := zerolog.ConsoleWriter{
+		Out: share.Shown(w, o.share), TimeFormat: time.TimeOnly, NoColor: !color,
+		FormatPrepare: forPeople, FieldsExclude: []string{findingsField, nextField}, FormatExtra: below,
+	}
 	return zerolog.New(console).Level(level).With().Timestamp().Logger(), bar, nil
 }
 
-// oneLineEach has an event be one line of the log, whatever is in the files and
-// answers of others that it tells of. Other fields are quoted where they need it, and
-// all of them in JSON.
-func oneLineEach(event map[string]any) error {
+// forPeople has an event be one line of the log, whatever is in the files and answers
+// of others that it tells of, and gives numbers their units. Other fields are quoted
+// where they need it, and all of them in JSON.
+func forPeople(event map[string]any) error {
+	for name, unit := range units {
+		if number, ok := event[name].(json.Number); ok {
+			delete(event, name)
+			event[unit.name] = unit.of(number)
+		}
+	}
+	if list, _ := event[findingsField].([]any); len(list) > 1 {
+		event[zerolog.MessageFieldName] = fmt.Sprintf("%d things stand in the way", len(list))
+	}
 	if text, ok := event[zerolog.MessageFieldName].(string); ok {
 		event[zerolog.MessageFieldName] = oneLine(text)
 	}
@@ -90,6 +107,45 @@ func oneLineEach(event map[string]any) error {
 				list[i] = oneLine(text)
 			}
 		}
+	}
+	return nil
+}
+
+// units are the fields that are numbers in JSON, by what people read in their place.
+var units = map[string]struct {
+	name string
+	of   func(json.Number) string
+}{
+	"seconds": {"took", func(n json.Number) string { return fmt.Sprintf("%.2f s", float(n)) }},
+	"wait":    {"wait", func(n json.Number) string { return fmt.Sprintf("%.2f s", float(n)/1000) }},
+	"bytes":   {"size", func(n json.Number) string { return progress.Size(uint64(max(float(n), 0))) }},
+}
+
+func float(n json.Number) float64 {
+	f, _ := n.Float64() // of a number of our own
+	return f
+}
+
+// What is below an event's line: all that stands in the way where that is more than one
+// thing, and what to do.
+const findingsField, nextField = "findings", "next"
+
+func below(event map[string]any, out *bytes.Buffer) error {
+	list, _ := event[findingsField].([]any)
+	told := false
+	for _, item := range list {
+		finding, _ := item.(map[string]any)
+		text := func(name string) string { s, _ := finding[name].(string); return oneLine(s) }
+		if len(list) > 1 {
+			fmt.Fprintf(out, "\n  %-16s %s", text("name"), text("says"))
+		}
+		if do := text("do"); do != "" && len(list) > 1 {
+			fmt.Fprintf(out, "\n  %-16s -> %s", "", do)
+			told = true
+		}
+	}
+	if next, ok := event[nextField].(string); ok && !told {
+		fmt.Fprintf(out, "\n  -> %s", oneLine(next))
 	}
 	return nil
 }
@@ -134,6 +190,6 @@ func defaultLogger(environ []string, w io.Writer) zerolog.Logger {
 			}
 		}
 	}
-	log, _, _ := (&logOptions{format: "auto"}).logger(w) // a format that is one
+	log, _, _ := (&logOptions{format: consoleFormat}).logger(w) // a format that is one
 	return log
 }

@@ -38,7 +38,7 @@ func printJSON(io streams, value any) error {
 type failed struct {
 	// Failures are what stood in the way; their names are the log's kind, or where
 	// that has none the stage.
-	Failures []node.Finding `json:"failures"`
+	Failures []stage.Finding `json:"failures"`
 	// Log is what the kernel's log says of a load's.
 	Log []string `json:"log,omitempty"`
 }
@@ -50,10 +50,12 @@ func printFailure(io streams, err error, format output) error {
 	if format != "json" || !errors.As(err, &failure) {
 		return err
 	}
-	var found *node.FindingsError
-	list := []node.Finding{{Name: cmp.Or(failure.Kind, string(failure.Stage)), Says: failure.Sentence(), Do: failure.Hint}}
-	if errors.As(err, &found) {
-		list = found.Findings
+	list := slices.Clone(failure.Findings)
+	for i := range list {
+		list[i].Do = cmp.Or(list[i].Do, failure.Hint)
+	}
+	if len(list) == 0 {
+		list = []stage.Finding{{Name: cmp.Or(failure.Kind, string(failure.Stage)), Says: failure.Sentence(), Do: failure.Hint}}
 	}
 	var log *node.KernelLog
 	if !errors.As(err, &log) {

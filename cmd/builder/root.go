@@ -144,8 +144,11 @@ func report(log zerolog.Logger, err error) {
 		if failure.Kind != "" {
 			event = event.Str("kind", failure.Kind)
 		}
+		if len(failure.Findings) > 0 {
+			event = event.Interface(findingsField, failure.Findings)
+		}
 		if failure.Hint != "" {
-			event = event.Str("next", failure.Hint)
+			event = event.Str(nextField, failure.Hint)
 		}
 		event.Msg(failure.Sentence())
 	case errors.Is(err, context.Canceled):

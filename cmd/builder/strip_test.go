@@ -11,12 +11,8 @@ import (
 func (f *fixture) withDebug(t *testing.T) {
 	t.Helper()
 	f.writeInstaller(t, fixtureDriver, `cp "$modules"/*.ko "$install"; cp "$modules"/../debug/nvidia.ko "$install"`)
-	modules, err := filepath.Abs("../../pkg/modules/testdata/ko")
-	if err != nil {
-		t.Fatal(err)
-	}
 	write(t, filepath.Join(f.bin, "strip"), 0o755, `#!/bin/sh
-[ "$1 $2" = "--strip-debug -o" ] && cp "`+modules+`/$(basename "$4")" "$3"
+[ "$1 $2" = "--strip-debug -o" ] && cp "`+recorded(t, "ko")+`/$(basename "$4")" "$3"
 `)
 }
 
@@ -25,7 +21,7 @@ func TestDebuggingInformationGoes(t *testing.T) {
 	f := newFixture(t)
 	f.withDebug(t)
 	dir := filepath.Dir(strings.TrimSpace(f.build(t).stdout))
-	if read(t, filepath.Join(dir, "nvidia.ko")) != read(t, "../../pkg/modules/testdata/ko/nvidia.ko") {
+	if read(t, filepath.Join(dir, "nvidia.ko")) != read(t, recorded(t, "ko/nvidia.ko")) {
 		t.Error("nvidia.ko was published with its debugging information")
 	}
 }
@@ -38,7 +34,7 @@ func TestDebuggingInformationStaysWhereItIsAskedFor(t *testing.T) {
 	if o.code != 0 {
 		t.Fatalf("exit code %d\n%s", o.code, o.stderr)
 	}
-	if read(t, filepath.Join(filepath.Dir(strings.TrimSpace(o.stdout)), "nvidia.ko")) != read(t, "../../pkg/modules/testdata/debug/nvidia.ko") {
+	if read(t, filepath.Join(filepath.Dir(strings.TrimSpace(o.stdout)), "nvidia.ko")) != read(t, recorded(t, "debug/nvidia.ko")) {
 		t.Error("nvidia.ko was stripped")
 	}
 }

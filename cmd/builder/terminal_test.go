@@ -48,7 +48,7 @@ func TestBarOnATerminal(t *testing.T) {
 				t.Fatal(err)
 			}
 			f.writeInstaller(t, fixtureDriver, `echo "     CC [M]  nv.o" >>"$log"; read seen <`+fifo+`; cp "$modules"/*.ko "$install"`)
-			f.environ = append(f.environ, "BUILDER_LOG_FORMAT=auto")
+			f.environ = append(f.environ, "BUILDER_LOG_FORMAT=console")
 			t.Setenv("TERM", "xterm")
 			stderr, screen := terminal(t, columns)
 			text := make(chan string, 1)

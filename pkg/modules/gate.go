@@ -96,10 +96,12 @@ func (p Policy) stops(c Check) bool {
 // stops the job, or nil. Its hint is the policy's.
 func Judge(checks []Check, p Policy) error {
 	var lines, rules []string
+	var found []stage.Finding
 	for _, c := range checks {
 		if p.stops(c) {
 			lines = append(lines, c.String())
 			rules = append(rules, c.Name)
+			found = append(found, stage.Finding{Name: c.Name, Says: c.String()})
 		}
 	}
 	if len(lines) == 0 {
@@ -109,9 +111,11 @@ func Judge(checks []Check, p Policy) error {
 	if len(lines) > 1 {
 		findings = fmt.Sprintf("%d findings", len(lines))
 	}
-	return stage.New(stage.Check,
+	e := stage.New(stage.Check,
 		fmt.Sprintf("the modules would not do for this kernel, %s: %s", findings, strings.Join(lines, "; ")),
 		p.hint(sortedSet(rules)))
+	e.Findings = found
+	return e
 }
 
 func (p Policy) hint(rules []string) string {

@@ -95,7 +95,7 @@ func TestMayUse(t *testing.T) {
 			access: access{own: root(t, map[string]string{"proc/self/mountinfo": tt.mounts}), kernel: answers{opened: tt.opened}},
 		}
 		err := l.mayUse([]devices.File{null})
-		var found *FindingsError
+		var found *stage.Error
 		if is := errors.As(err, &found); tt.want && err != nil || !tt.want && (!is || found.Findings[0] != DeviceCgroup.Of("/dev")) {
 			t.Errorf("%s: %v", tt.name, err)
 		}

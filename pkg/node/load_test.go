@@ -48,7 +48,7 @@ func TestOfLoad(t *testing.T) {
 		{stage.Error{Stage: stage.Usage}, stage.Error{Stage: stage.Usage}},
 	} {
 		var got *stage.Error
-		if err := ofLoad(&tt.is); !errors.As(err, &got) || *got != tt.want {
+		if err := ofLoad(&tt.is); !errors.As(err, &got) || !cmp.Equal(*got, tt.want) {
 			t.Errorf("of %s: %+v, want %+v", tt.is.Stage, got, tt.want)
 		}
 	}

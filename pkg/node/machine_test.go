@@ -214,13 +214,11 @@ func (m *machine) refused(t *testing.T, err error) (names []string, said string)
 	if !errors.As(err, &failure) || failure.Stage != stage.Load {
 		t.Fatalf("%v, want a failure of load\n%s", err, m.said(err))
 	}
-	names = []string{failure.Kind}
-	var found *FindingsError
-	if errors.As(err, &found) {
-		names = nil
-		for _, f := range found.Findings {
-			names = append(names, f.Name)
-		}
+	for _, f := range failure.Findings {
+		names = append(names, f.Name)
+	}
+	if names == nil {
+		names = []string{failure.Kind}
 	}
 	return names, m.said(err)
 }

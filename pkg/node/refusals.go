@@ -119,11 +119,7 @@ func Refusals() []Refusal {
 }
 
 // Finding is a refusal that was met.
-type Finding struct {
-	Name string `json:"name"`
-	Says string `json:"says"`
-	Do   string `json:"do"`
-}
+type Finding = stage.Finding
 
 // Of is the refusal with what was found.
 func (r Refusal) Of(found ...any) Finding {
@@ -155,17 +151,6 @@ func refuse(findings []Finding, cause error) error {
 		}
 		e.Hint = strings.Join(do, "; ")
 	}
-	return &FindingsError{Findings: findings, Err: e}
+	e.Findings = findings
+	return e
 }
-
-// FindingsError is what stands in the way of a load.
-type FindingsError struct {
-	Findings []Finding
-	Err      *stage.Error
-}
-
-// Error is the stage error's text.
-func (e *FindingsError) Error() string { return e.Err.Error() }
-
-// Unwrap returns the stage error.
-func (e *FindingsError) Unwrap() error { return e.Err }

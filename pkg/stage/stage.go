@@ -69,6 +69,19 @@ type Error struct {
 	Hint string
 	// Err is the cause, if there is one beneath this failure.
 	Err error
+	// Findings are all that stands in the way, where that may be several things; the
+	// reason and the hint tell of them too.
+	Findings []Finding
+}
+
+// Finding is one of the things that stand in the way.
+type Finding struct {
+	// Name tells it from others, where programs do.
+	Name string `json:"name"`
+	// Says is a clause, as an error's reason is, and Do the hint; it may be empty
+	// where one hint is for all of them.
+	Says string `json:"says"`
+	Do   string `json:"do"`
 }
 
 // New returns an Error without a cause beneath it.
