@@ -2,10 +2,12 @@ package main
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -73,6 +75,7 @@ func newBuildCommand(io streams, d defaults) *cobra.Command {
 			if err != nil {
 				return printFailure(io, err, format)
 			}
+			tellResult(zerolog.Ctx(cmd.Context()), result)
 			if format == "json" {
 				return printJSON(io, result)
 			}
@@ -84,6 +87,33 @@ func newBuildCommand(io streams, d defaults) *cobra.Command {
 	cmd.Flags().Var(&format, "output", "`format` of the result on stdout: text or json")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "show what each stage would do, and from where, and do nothing")
 	return cmd
+}
+
+// loadCommand is what loads the result on the host that it is for, where SHARE is the
+// share's folder on it.
+const loadCommand = "docker run --rm --privileged -v SHARE:/opt/share -v /lib/modules:/host/lib/modules:ro -v /dev:/dev -v /etc/cdi:/etc/cdi -v /run/cuda:/run/cuda cuda load --host-share SHARE"
+
+// tellResult says what a build has come to: what the gate found, by what would show
+// what could not be checked, what was written, and what comes next.
+func tellResult(log *zerolog.Logger, r job.Result) {
+	for _, g := range modules.Summarize(r.Checks) {
+		level := zerolog.InfoLevel
+		if g.Verdict == modules.Failed {
+			level = zerolog.WarnLevel // the user allowed it
+		}
+		log.WithLevel(level).Msg(g.String())
+	}
+	var bytes int64
+	for _, m := range r.Modules {
+		bytes += m.Size
+	}
+	made := "written"
+	if r.Reused {
+		made = "there already"
+	}
+	log.Info().Str("for", r.Release).Str("driver", r.Driver).Str("type", r.ModuleType).Int("modules", len(r.Modules)).Int64("bytes", bytes).
+		Str("in", filepath.Dir(r.Manifest)).Msg(made)
+	log.Info().Str(nextField, "on a host that runs this kernel, with the share's folder there for SHARE: "+loadCommand).Msg("ready to be loaded")
 }
 
 func buildFlags(flags *pflag.FlagSet, o *job.Options) {

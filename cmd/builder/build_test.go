@@ -154,6 +154,34 @@ func TestBuildOutputJSON(t *testing.T) {
 	}
 }
 
+// TestEndOfABuild: what the gate found, what would have shown the rest, what was written
+// and the next command are the last lines, of a rerun too.
+func TestEndOfABuild(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.environ = append(f.environ, "BUILDER_LOG_FORMAT=console")
+	for _, made := range []string{"written", "there already"} {
+		o := f.run(t, "--output=json")
+		var result struct {
+			Modules []map[string]any
+			Checks  []modules.Check
+		}
+		if err := json.Unmarshal([]byte(o.stdout), &result); err != nil || o.code != 0 || len(result.Checks) < 20 || result.Modules[0]["parameters"] != nil {
+			t.Errorf("exit code %d, %v, %d checks, %v", o.code, err, len(result.Checks), result.Modules)
+		}
+		lines := strings.Split(strings.TrimSpace(o.stderr), "\n")
+		end := strings.Join(lines[max(0, len(lines)-9):], "\n")
+		for _, want := range []string{
+			" INF passed: ", " findings of ", " INF not checkable: ", "; to have them: mount the host's /lib/modules at /host/lib/modules",
+			" INF " + made + " ", "modules=4", "ready to be loaded\n  -> on a host that runs this kernel", "cuda load --host-share SHARE",
+		} {
+			if !strings.Contains(end, want) {
+				t.Errorf("%s: it does not say %q:\n%s", made, want, end)
+			}
+		}
+	}
+}
+
 // TestFailureOutputJSON: whoever reads stdout finds there what was in the way, also of
 // a dry run.
 func TestFailureOutputJSON(t *testing.T) {

@@ -30,7 +30,9 @@ type Result struct {
 	// Reused says that what an earlier run had published serves.
 	Reused bool `json:"reused"`
 	// Modules are in load order.
-	Modules []modules.Entry `json:"modules"`
+	Modules []Module `json:"modules"`
+	// Checks are all findings of the gate, as the manifest has them.
+	Checks []modules.Check `json:"checks"`
 	// UserSpace is the path of the manifest of the driver's user-space side,
 	// which is in a folder of its own; empty where none was asked for.
 	UserSpace string `json:"user_space"`
@@ -39,11 +41,24 @@ type Result struct {
 	unsigned *modules.Found
 }
 
+// Module is a module of a result; the manifest has more of it.
+type Module struct {
+	Name     string `json:"name"` // as lsmod has it
+	File     string `json:"file"` // beside the manifest
+	Size     int64  `json:"size"` // bytes
+	SHA256   string `json:"sha256"`
+	Vermagic string `json:"vermagic"`
+}
+
 func resultOf(manifest string, m modules.Manifest, reused bool) Result {
-	return Result{
+	r := Result{
 		Manifest: manifest, Release: m.Target.Release, Driver: m.Driver.Version,
-		ModuleType: m.Driver.ModuleType, Reused: reused, Modules: m.Modules,
+		ModuleType: m.Driver.ModuleType, Reused: reused, Checks: m.Checks,
 	}
+	for _, e := range m.Modules {
+		r.Modules = append(r.Modules, Module{e.Name, e.File, e.Size, e.SHA256, e.Vermagic})
+	}
+	return r
 }
 
 // Build runs the job. Where what an earlier run has published serves, it says so
