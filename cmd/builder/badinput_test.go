@@ -335,6 +335,7 @@ var badUsage = []badInput{
 	}, 2, []string{"--modules", "--exclude-modules"}},
 	{"a check to allow that is not one", func(*testing.T, *fixture) []string { return []string{"--allow=vermagick"} }, 2, []string{"vermagick", "vermagic"}},
 	{"verify without a folder", func(*testing.T, *fixture) []string { return []string{"verify"} }, 2, []string{"one folder"}},
+	{"verify of what is not there", func(*testing.T, *fixture) []string { return []string{"verify", "/absent/manifest.json"} }, 2, []string{"there is no /absent/manifest.json", "what a build prints"}},
 	{"verify of a folder that holds nothing", func(t *testing.T, _ *fixture) []string { return []string{"verify", t.TempDir()} }, 15, []string{"manifest.json"}},
 }
 

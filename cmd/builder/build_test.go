@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -287,6 +288,9 @@ func TestVerifyAgainstAnotherKernel(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	dir := filepath.Dir(strings.TrimSpace(f.build(t).stdout))
+	if o := f.run(t, "verify", filepath.Join(dir, "manifest.json")); o.code != 0 || !regexp.MustCompile(`(?m)^passed +vermagic +nvidia-uvm\.ko`).MatchString(o.stdout) {
+		t.Errorf("verify of what a build prints: exit code %d\n%s%s", o.code, o.stdout, o.stderr)
+	}
 	if o := f.run(t, "verify", dir); o.code != 0 || !strings.Contains(o.stdout, "passed") {
 		t.Errorf("verify: exit code %d\n%s%s", o.code, o.stdout, o.stderr)
 	}

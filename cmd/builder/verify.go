@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -13,8 +14,8 @@ import (
 	"github.com/k8sp/cuda/pkg/modules"
 )
 
-const verifyHelp = `Hold a folder of published modules against its manifest and against a host:
-every file's digest, then every check that a build makes. The host may be
+const verifyHelp = `Hold a folder of published modules, or what a build prints, which is the manifest in it,
+against that manifest and against a host: every file's digest, then every check that a build makes. The host may be
 another than the one the modules were built for: a node's capture, or tomorrow's
 kernel by its image alone:
 
@@ -39,12 +40,12 @@ func newVerifyCommand(io streams, d defaults) *cobra.Command {
 	var strict bool
 	format := outputs[0]
 	cmd := &cobra.Command{
-		Use:   "verify DIR",
+		Use:   "verify PATH",
 		Short: "Check published modules against a host",
 		Long:  verifyHelp,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return usageError(cmd, fmt.Errorf("verify takes one folder, such as %s/modules/RELEASE/VERSION", defaultShare))
+				return usageError(cmd, fmt.Errorf("verify takes one folder, such as %s/modules/RELEASE/VERSION, or the manifest in it", defaultShare))
 			}
 			return nil
 		},
@@ -93,7 +94,7 @@ func printChecks(io streams, checks []modules.Check, format output) error {
 	}
 	table := tabwriter.NewWriter(io.out, 0, 0, 2, ' ', 0)
 	for _, c := range checks {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", c.Verdict, c.Name, c.Module, c.Detail)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", c.Verdict, c.Name, cmp.Or(c.File, c.Module), c.Detail)
 	}
 	return table.Flush()
 }

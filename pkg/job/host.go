@@ -5,13 +5,16 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/k8sp/cuda/internal/atomicfile"
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/cuda/userspace"
 	"github.com/k8sp/cuda/pkg/kernel"
@@ -145,6 +148,12 @@ func captureTo(ctx context.Context, hostRoot string, w io.Writer, compress bool)
 // folders of them ([signature.ReadTrust]). A folder with a driver's user-space side is
 // held against its manifest only.
 func Verify(ctx context.Context, dir string, h Host, certificate string, trusted []string) ([]modules.Check, error) {
+	if _, err := beneath.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil, stage.New(stage.Usage, fmt.Sprintf("there is no %s to verify", dir), "name what a build prints, or the folder that it is in: SHARE/modules/REL/VER")
+	}
+	if filepath.Base(dir) == modules.ManifestFile { // as a build prints it
+		dir = filepath.Dir(dir)
+	}
 	if found, err := publish.Find(dir); err == nil {
 		dir = found // else it is told what is wrong with it
 	}
@@ -188,7 +197,7 @@ func verifyUserSpace(dir string, trust publish.Trust) (checks []modules.Check, f
 		return nil, false
 	}
 	for _, f := range findings {
-		c := modules.Check{Name: "intact", Kind: modules.PolicyCheck, Verdict: modules.Passed, Detail: f.Path}
+		c := modules.Check{Name: "intact", Kind: modules.PolicyCheck, File: f.Path, Verdict: modules.Passed}
 		if f.Problem != "" {
 			c.Verdict, c.Detail = modules.Failed, f.Problem
 		}

@@ -36,7 +36,10 @@ type Check struct {
 	Name string `json:"name"`
 	Kind Kind   `json:"kind"`
 	// Module is the module it is about; empty where it is about all.
-	Module  string  `json:"module,omitempty"`
+	Module string `json:"module,omitempty"`
+	// File is the one beside the manifest that a finding of [Verify] is about; empty
+	// where it is about all, and of a build's findings.
+	File    string  `json:"file,omitempty"`
 	Verdict Verdict `json:"verdict"`
 	// Detail says what was found and what the kernel wants; empty where the
 	// check passed.

@@ -160,6 +160,11 @@ func Verify(dir string, target kernel.Target, cert *x509.Certificate, trust publ
 		checks = append(checks, intactCheck(dir, f, ""))
 	}
 	findings, err := m.Gate(dir, target, cert)
+	for i := range findings {
+		if j := slices.IndexFunc(m.Modules, func(e Entry) bool { return e.Name == findings[i].Module }); j >= 0 {
+			findings[i].File = m.Modules[j].File
+		}
+	}
 	return append(checks, findings...), err
 }
 
@@ -204,7 +209,7 @@ func (m Manifest) Gate(dir string, target kernel.Target, cert *x509.Certificate)
 }
 
 func intactCheck(dir string, f File, module string) Check {
-	c := Check{Name: "intact", Kind: PolicyCheck, Module: module, Verdict: Passed}
+	c := Check{Name: "intact", Kind: PolicyCheck, Module: module, File: f.Name, Verdict: Passed}
 	if reason := f.published().Differs(dir); reason != "" {
 		c.Verdict, c.Detail = Failed, reason
 	}
