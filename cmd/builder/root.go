@@ -84,8 +84,7 @@ func run(ctx context.Context, d defaults, args, environ []string, stdout, stderr
 	root.Short = "Build NVIDIA kernel modules for the kernel that a host runs"
 	root.Long = rootHelp
 	root.SilenceErrors, root.SilenceUsage = true, true
-	root.CompletionOptions.DisableDefaultCmd = true
-	root.SetHelpTemplate(root.HelpTemplate() + exitCodesHelp)
+	helpful(root)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError(cmd, err) })
 	logging.register(root.PersistentFlags())
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
@@ -166,7 +165,7 @@ func usageError(cmd *cobra.Command, err error) error {
 // noArgs refuses positional arguments with a sentence of our own.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return usageError(cmd, fmt.Errorf("%q is no command of builder", args[0]))
+		return unknownCommand(cmd.Root(), args[0])
 	}
 	return nil
 }
