@@ -2,6 +2,7 @@ package retry
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -38,6 +39,16 @@ func Connection(err error) error {
 		return err
 	}
 	return &Temporary{Err: err}
+}
+
+// Hint is what to do about a connection's failure: otherwise, unless it is that nobody
+// this container trusts vouches for the server, as where a proxy puts its own
+// certificate in the place of the server's.
+func Hint(err error, otherwise string) string {
+	if errors.As(err, new(*tls.CertificateVerificationError)) || errors.As(err, new(x509.UnknownAuthorityError)) {
+		return "if a proxy reads what passes it, have its certificate authority trusted: -v CA.pem:/ca.pem:ro -e SSL_CERT_FILE=/ca.pem on the docker run line; else find out who answers in the server's place"
+	}
+	return otherwise
 }
 
 // Response is the temporary failure that an answer's status stands for, or nil:

@@ -226,7 +226,7 @@ func (o FetchOptions) explain(version string, err error) error {
 	var stages *stage.Error
 	var other *download.DigestError
 	var size *download.SizeError
-	reason, hint := fmt.Sprintf("driver %s cannot be downloaded", version), "check the network and its proxy, and run again: it goes on where it broke off"
+	reason, hint := fmt.Sprintf("driver %s cannot be downloaded", version), retry.Hint(err, "check the network and its proxy, and run again: it goes on where it broke off")
 	switch {
 	case errors.As(err, &stages), errors.Is(err, context.Canceled):
 		return err

@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/k8sp/cuda/internal/beneath"
+	"github.com/k8sp/cuda/internal/retry"
 	"github.com/k8sp/cuda/pkg/kernel/source/partial"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -124,7 +125,7 @@ func (l *ladder) fetchOptions() partial.Options {
 
 // cannot is the error for a ref that exists and could not be used.
 func (l *ladder) cannot(do string, f found, err error) error {
-	hint := "check the network and the URL, and run again: nothing half done is kept"
+	hint := retry.Hint(err, "check the network and the URL, and run again: nothing half done is kept")
 	switch {
 	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
 		hint = fmt.Sprintf("free %.1f GB on the disk that holds %s and run again", float64(l.size())/1e9, l.dir)

@@ -9,6 +9,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/transport"
 	"github.com/rs/zerolog"
 
+	"github.com/k8sp/cuda/internal/retry"
 	"github.com/k8sp/cuda/pkg/kernel/source/partial"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -84,9 +85,9 @@ func (l *ladder) unreachable(apiErr, gitErr error) error {
 	gitErr = fmt.Errorf("%s: %w", l.clone, gitErr)
 	reason := fmt.Sprintf("cannot look up the source of kernel %s in %s", l.release.Full, l.repository)
 	if apiErr == nil {
-		return stage.Wrap(stage.Source, gitErr, reason, "check the network and the URL")
+		return stage.Wrap(stage.Source, gitErr, reason, retry.Hint(gitErr, "check the network and the URL"))
 	}
-	hint := "check the network, and the URLs if this is a mirror or GitHub Enterprise"
+	hint := retry.Hint(errors.Join(apiErr, gitErr), "check the network, and the URLs if this is a mirror or GitHub Enterprise")
 	if limit := (*rateLimit)(nil); errors.As(apiErr, &limit) {
 		hint = "wait until then, or raise the limit with --github-token"
 	}
