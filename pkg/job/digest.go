@@ -66,5 +66,9 @@ func (s site) writeDigest(path string, known knownDigest) error {
 	if err := s.share.MkdirAll(filepath.Dir(path)); err != nil {
 		return err
 	}
+	// Of a run that died over it; only who holds the lock notes a digest.
+	if err := atomicfile.Sweep(path); err != nil {
+		return err
+	}
 	return atomicfile.WriteFile(path, append(text, '\n'), 0o644)
 }

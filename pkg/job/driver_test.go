@@ -278,6 +278,17 @@ func TestDigestOfTheDriver(t *testing.T) {
 	}
 }
 
+// TestDigestThatWasHalfNoted leaves nothing of a run that was killed over it.
+func TestDigestThatWasHalfNoted(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	left := f.write(t, "share/.builder/digests/cuda/.NVIDIA-Linux-x86_64-"+testDriver+".json.tmp-1pvko0gwds", "{")
+	f.mustBuild(t)
+	if _, err := os.Lstat(left); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s is left: %v", left, err)
+	}
+}
+
 // TestDigestThatCannotBeRead is made anew, and of one that is there nothing is said.
 func TestDigestThatCannotBeRead(t *testing.T) {
 	t.Parallel()
