@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/k8sp/cuda/internal/cause"
 	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/internal/progress"
 )
@@ -44,23 +45,6 @@ type findings struct {
 // noSpace is a full disk in the words of the C library.
 const noSpace = "No space left on device"
 
-// causes match, after the indentation, what compilers and kbuild print when
-// they fail. The order does not matter: the first line wins, not the first
-// pattern.
-var causes = []*regexp.Regexp{
-	regexp.MustCompile(`^[^\s:][^:]*:\d+:(\d+:)? (fatal )?error: `),                           // cc: FILE:LINE:COLUMN: error:
-	regexp.MustCompile(`^([\w./+-]*[/-])?(cc1?|gcc|clang|ld|as|objtool)(-\d+)?(\.[a-z]+)?: `), // cc: error: unrecognized option; ld: cannot find; gcc: fatal error: Killed
-	regexp.MustCompile(`^(ERROR: )?modpost: |^ERROR: modpost|^ERROR: "[^"]+" \[[^\]]+\] undefined!`),
-	regexp.MustCompile(`^make(\[\d+\])?: \*\*\* No rule to make target`),
-	regexp.MustCompile(`^[^\s:]+:\d+: \*\*\* `), // Makefile:12: *** reason.  Stop.
-	regexp.MustCompile(`^[\w./]*sh: (line )?(\d+: )?.*: (command )?not found$`),
-	regexp.MustCompile(`: undefined reference to |` + noSpace),
-	regexp.MustCompile(`^Killed$`),
-}
-
-// harmless are lines of the same shape that fail nothing.
-var harmless = regexp.MustCompile(`(?i): warning: |: note: |: In function|: all warnings being treated as errors|: some warnings being treated as errors`)
-
 var undefinedSymbol = regexp.MustCompile(`"([^"]+)" \[[^\]]+\] undefined!`)
 
 // summaries are the installer's errors that only repeat that something failed.
@@ -77,7 +61,7 @@ func readFindings(r io.Reader) (findings, error) {
 		if m := undefinedSymbol.FindStringSubmatch(text); m != nil {
 			symbols[m[1]] = true
 		}
-		if f.Cause == "" && isCause(text) {
+		if f.Cause == "" && cause.Named(text) {
 			f.Cause = text
 		}
 		complaint, isError := strings.CutPrefix(line, errorPrefix)
@@ -104,11 +88,6 @@ func readFindings(r io.Reader) (findings, error) {
 	}
 	slices.Sort(f.Undefined)
 	return f, err
-}
-
-func isCause(text string) bool {
-	return !harmless.MatchString(text) &&
-		slices.ContainsFunc(causes, func(c *regexp.Regexp) bool { return c.MatchString(text) })
 }
 
 func isSummary(complaint string) bool {

@@ -64,10 +64,16 @@ func TestCause(t *testing.T) {
 		"make[3]: *** No rule to make target 'scripts/module.lds', needed by 'nvidia.ko'.  Stop.",
 		"/linux/Makefile:713: *** missing separator.  Stop.",
 		"/bin/sh: 1: bc: not found",
+		"/bin/sh: 1: cannot open kernel/sched/rq-offsets.s: No such file",
 		"/tmp/cc9.s: No space left on device",
 		"Killed",
 	}
 	noise := []string{
+		// The estimate of a build's length, where a package has none, and of 535.
+		"make: count-lines.mk: No such file or directory",
+		"make: *** No rule to make target 'count-lines.mk'.  Stop.",
+		"/bin/sh: 1: .: cannot open .config: No such file",
+		"make[3]: *** Waiting for unfinished jobs....",
 		"make[1]: Entering directory '/linux'",
 		"uname -a",
 		" CONFTEST: cc_sanity_check",

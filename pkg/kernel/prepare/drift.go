@@ -29,7 +29,7 @@ func (o Options) judge(ctx context.Context, changes []drift.Change, t kernel.Tar
 	unknown := unknownTo(src.Dir, changes)
 	var said []string
 	for _, c := range changes[:min(len(changes), maxChanges)] {
-		said = append(said, fmt.Sprintf("%s (%s)", c, cause(c, t, o.Compiler, unknown[c.Name])))
+		said = append(said, fmt.Sprintf("%s (%s)", c, reason(c, t, o.Compiler, unknown[c.Name])))
 	}
 	if more := len(changes) - len(said); more > 0 {
 		said = append(said, fmt.Sprintf("and %d more", more))
@@ -48,8 +48,8 @@ func (o Options) judge(ctx context.Context, changes []drift.Change, t kernel.Tar
 		"remove the cause, or accept the change, on record, with --allow "+DriftCheck)
 }
 
-// cause is the likeliest reason for a change.
-func cause(c drift.Change, t kernel.Target, compiler string, unknown bool) string {
+// reason is the likeliest reason for a change.
+func reason(c drift.Change, t kernel.Target, compiler string, unknown bool) string {
 	switch {
 	case unknown:
 		return "the source does not know it and is of another version, or lacks a patch of the distribution's"

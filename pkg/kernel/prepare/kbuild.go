@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/k8sp/cuda/internal/beneath"
+	"github.com/k8sp/cuda/internal/cause"
 	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/internal/progress"
 	"github.com/k8sp/cuda/pkg/kernel"
@@ -25,7 +26,7 @@ var kbuildArch = map[kernel.Arch]string{
 }
 
 // environment keeps this machine out of what is built: messages whose
-// language firstError knows, nothing of a make or a build that called us, and
+// language package cause knows, nothing of a make or a build that called us, and
 // no user, host or time in generated headers.
 var environment = []string{
 	"LC_ALL=C",
@@ -131,13 +132,13 @@ func (k *kbuild) Make(ctx context.Context, goal string) error {
 	args := append(k.args[:len(k.args):len(k.args)], goal)
 	task := progress.Begin(ctx, "kernel tree", "steps", 0)
 	defer task.End()
-	var cause causeFinder
+	var said cause.Finder
 	err := k.runner.Run(ctx, command.Command{
 		Args:   args,
 		Env:    k.env,
 		Reads:  k.reads,
 		Writes: k.writes,
-		Output: io.MultiWriter(k.log, &cause, task.Lines()),
+		Output: io.MultiWriter(k.log, &said, task.Lines()),
 	})
 	if err == nil {
 		return nil
@@ -148,7 +149,7 @@ func (k *kbuild) Make(ctx context.Context, goal string) error {
 			"run builder in its own image, which has kbuild's tools")
 	}
 	reason := "make " + goal + " failed"
-	if line := cause.Cause(); line != "" {
+	if line := said.Cause(); line != "" {
 		reason += " (" + line + ")"
 	}
 	return stage.Wrap(stage.Prepare, err, reason, k.hint)
