@@ -7,6 +7,8 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing/format/index"
@@ -67,19 +69,24 @@ func Missing(t Tree, log io.Reader) (string, error) {
 	}
 	lines := bufio.NewScanner(log)
 	lines.Buffer(nil, maxLogLine)
+	folder := "" // that make is in
 	for lines.Scan() {
 		line := lines.Text()
-		for _, complaint := range complaints {
-			if !strings.Contains(line, complaint) {
-				continue
-			}
-			if name := mentioned(line, t.Dir, absent); name != "" {
-				return name, nil
-			}
+		if m := entering.FindStringSubmatch(line); m != nil {
+			folder = m[1]
+		}
+		if !slices.ContainsFunc(complaints, func(c string) bool { return strings.Contains(line, c) }) {
+			continue
+		}
+		if name := mentioned(line, t.Dir, folder, absent); name != "" {
+			return name, nil
 		}
 	}
 	return "", lines.Err()
 }
+
+// entering is make's line for a folder that it goes to.
+var entering = regexp.MustCompile(`^\s*make(?:\[\d+\])?: Entering directory '(/.*)'$`)
 
 // notCheckedOut are the files of a tree's commit that are not in the tree, by
 // their base names.
@@ -101,20 +108,51 @@ func notCheckedOut(dir string) (map[string][]*index.Entry, error) {
 }
 
 // mentioned is the first absent file that a line names: by its path, by the
-// end of it, as #include does, or relative to a folder that make is in.
-func mentioned(line, dir string, absent map[string][]*index.Entry) string {
+// end of it, as #include does, or relative to a folder that make is in. One that
+// is to be made of it counts, too.
+func mentioned(line, dir, folder string, absent map[string][]*index.Entry) string {
 	words := strings.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune(" \t:;,'\"`<>()[]*‘’", r) })
 	for _, word := range words {
-		word = path.Clean(strings.TrimPrefix(strings.TrimPrefix(word, dir), "/"))
-		for strings.HasPrefix(word, "../") {
-			word = word[len("../"):]
-		}
-		for _, e := range absent[path.Base(word)] {
-			// A name without a folder could be anybody's.
-			if e.Name == word || strings.Contains(word, "/") && strings.HasSuffix(e.Name, "/"+word) {
-				return e.Name
+		for _, word := range madeOf(word) {
+			for _, e := range absent[path.Base(word)] {
+				if means(word, e.Name, dir, folder) {
+					return e.Name
+				}
 			}
 		}
 	}
 	return ""
+}
+
+// sources are the ends of the names of what an object or an assembler file is
+// made of.
+var sources = map[string][]string{".o": {".c", ".S"}, ".s": {".c"}, ".i": {".c"}}
+
+// madeOf is a file, and what kbuild makes one of that name of: "rq-offsets.s" is
+// made of rq-offsets.c, of which nothing is said where it is not there.
+func madeOf(word string) []string {
+	list := []string{word}
+	suffix := path.Ext(word)
+	for _, source := range sources[suffix] {
+		list = append(list, strings.TrimSuffix(word, suffix)+source)
+	}
+	return list
+}
+
+// means says whether a word is the name of the tree's file at dir: a path in the
+// tree, or the end of one; or, in whatever folder, a path that ends as the file's
+// does, since what is made of it lies elsewhere by the same path.
+func means(word, file, dir, folder string) bool {
+	if !path.IsAbs(word) && folder != "" && strings.Contains(file, "/") &&
+		strings.HasSuffix(path.Join(folder, word), "/"+file) {
+		return true
+	}
+	absolute := path.IsAbs(word)
+	word = path.Clean(strings.TrimPrefix(strings.TrimPrefix(word, dir), "/"))
+	for strings.HasPrefix(word, "../") {
+		word = word[len("../"):]
+	}
+	// A name without a folder could be anybody's.
+	return file == word || strings.Contains(word, "/") && strings.HasSuffix(file, "/"+word) ||
+		absolute && strings.Contains(file, "/") && strings.HasSuffix(word, "/"+file)
 }

@@ -77,16 +77,24 @@ func TestMissing(t *testing.T) {
 	}
 	const aux, crlf = "drivers/gpu/drm/nouveau/nvkm/subdev/i2c/aux.c", "lib/crlf.txt"
 	for name, test := range map[string]struct{ log, want string }{
-		"a compiler's":  {"a.c:3:10: fatal error: subdev/i2c/aux.c: No such file or directory", aux},
-		"make's":        {"make[2]: *** No rule to make target 'lib/crlf.txt', needed by 'prepare0'.  Stop.", crlf},
-		"with the tree": {"/bin/sh: 0: cannot open " + o.Dir + "/lib/crlf.txt: No such file", crlf},
-		"relative":      {"gcc: error: ../../lib/crlf.txt: No such file or directory", crlf},
-		"in ‘quotes’":   {"cc1: fatal error: can't open ‘lib/crlf.txt’", crlf},
-		"later":         {"CC lib/crlf.txt\n" + strings.Repeat("x\n", 1000) + "cat: lib/crlf.txt: No such file or directory", crlf},
-		"another's":     {"fatal error: nv-linux.h: No such file or directory", ""},
-		"there":         {"fatal error: scripts/setlocalversion: No such file or directory", ""},
-		"only a name":   {"fatal error: aux.c: No such file or directory", ""},
-		"no complaint":  {"  CC      lib/crlf.txt", ""},
+		"a compiler's":        {"a.c:3:10: fatal error: subdev/i2c/aux.c: No such file or directory", aux},
+		"make's":              {"make[2]: *** No rule to make target 'lib/crlf.txt', needed by 'prepare0'.  Stop.", crlf},
+		"with the tree":       {"/bin/sh: 0: cannot open " + o.Dir + "/lib/crlf.txt: No such file", crlf},
+		"relative":            {"gcc: error: ../../lib/crlf.txt: No such file or directory", crlf},
+		"in ‘quotes’":         {"cc1: fatal error: can't open ‘lib/crlf.txt’", crlf},
+		"later":               {"CC lib/crlf.txt\n" + strings.Repeat("x\n", 1000) + "cat: lib/crlf.txt: No such file or directory", crlf},
+		"what is made of it":  {"make[1]: *** Waiting for unfinished jobs....\n/bin/sh: 1: cannot open " + aux[:len(aux)-2] + ".s: No such file", aux},
+		"an object":           {"make[3]: *** No rule to make target '" + aux[:len(aux)-2] + ".o', needed by 'prepare0'.  Stop.", aux},
+		"an object elsewhere": {"make[3]: *** No rule to make target '/share/out/" + aux[:len(aux)-2] + ".o', needed by 'prepare0'.  Stop.", aux},
+		"an object of a folder": {
+			"make[4]: Entering directory '/share/out/drivers/gpu/drm/nouveau/nvkm/subdev/i2c'\nmake[4]: *** No rule to make target 'aux.o', needed by 'all'.  Stop.", aux,
+		},
+		"an object of another folder": {"make[4]: Entering directory '/share/out/i2c'\nmake[4]: *** No rule to make target 'aux.o', needed by 'all'.  Stop.", ""},
+		"an object of nobody's":       {"make[3]: *** No rule to make target 'lib/crlf.o', needed by 'prepare0'.  Stop.", ""},
+		"another's":                   {"fatal error: nv-linux.h: No such file or directory", ""},
+		"there":                       {"fatal error: scripts/setlocalversion: No such file or directory", ""},
+		"only a name":                 {"fatal error: aux.c: No such file or directory", ""},
+		"no complaint":                {"  CC      lib/crlf.txt", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := Missing(tree, strings.NewReader(test.log))
