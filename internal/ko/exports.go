@@ -20,7 +20,11 @@ func (p *parser) exports(labels map[string]elf.Symbol) ([]Export, error) {
 			}
 		}
 	}
-	for _, suffix := range []string{"", "_gpl"} {
+	suffixes := []string{"", "_gpl"}
+	if p.numbered(flagTable) >= 0 {
+		suffixes = suffixes[:1] // as for the kernels that read flags
+	}
+	for _, suffix := range suffixes {
 		entries, err := p.tableExports(suffix)
 		if err != nil {
 			return nil, err
@@ -44,7 +48,13 @@ func (p *parser) export(name string, entry elf.Symbol, labels map[string]elf.Sym
 	if !strings.HasPrefix(table, "ksymtab") {
 		return Export{}, false
 	}
+	if p.numbered(flagTable) >= 0 && table != "ksymtab" {
+		return Export{}, false
+	}
 	e := Export{Name: name, GPL: table == "ksymtab_gpl"}
+	if flags, ok := labels["__flags_"+name]; ok {
+		e.GPL = gplOnly(p.at(flags, 1))
+	}
 	if ns, ok := labels["__kstrtabns_"+name]; ok {
 		e.Namespace = cString(p.at(ns, maxName))
 	}
@@ -104,18 +114,47 @@ func (p *parser) tableExports(suffix string) ([]Export, error) {
 	if err != nil {
 		return nil, err
 	}
+	flags, err := p.flags(suffix, n)
+	if err != nil {
+		return nil, err
+	}
 	var list []Export
 	for i, name := range names {
 		if name == "" {
 			continue
 		}
 		e := Export{Name: name, GPL: suffix != "", Namespace: namespaces[i]}
+		if flags != nil {
+			e.GPL = gplOnly(flags[i:])
+		}
 		if crcs != nil {
 			e.CRC, e.HasCRC = crcs[i], true
 		}
 		list = append(list, e)
 	}
 	return list, nil
+}
+
+// flagTable has a byte for each entry of __ksymtab. Since 7.1 it takes the place
+// of __ksymtab_gpl, which kernels with it do not read (find_module_sections in
+// kernel/module/main.c).
+const flagTable = "__kflagstab"
+
+// gplOnly is the first byte's lowest bit, KSYM_FLAG_GPL_ONLY of
+// include/linux/module_symbol.h.
+func gplOnly(flags []byte) bool { return len(flags) > 0 && flags[0]&1 != 0 }
+
+// flags are those of the n exports of __ksymtab; nil where there are none.
+func (p *parser) flags(suffix string, n uint64) ([]byte, error) {
+	table := p.numbered(flagTable)
+	if table < 0 || suffix != "" {
+		return nil, nil
+	}
+	flags, err := p.content(table, maxTable)
+	if err == nil && uint64(len(flags)) < n {
+		err = fmt.Errorf("has %d exports and flags for %d", n, len(flags))
+	}
+	return flags, err
 }
 
 // crcTable is the CRCs of n exports, nil where there is no such table. Until

@@ -46,6 +46,9 @@ type File struct {
 	// modules, sorted by name.
 	Imports []Import
 	Exports []Export
+	// HasFlags says that the section __kflagstab, which kernels since 7.1 read
+	// the class of an export from, is there.
+	HasFlags bool
 	// Common are symbols that -fno-common would have placed; the loader
 	// refuses them.
 	Common []string

@@ -68,6 +68,7 @@ func TestRich(t *testing.T) {
 		Imports: []Import{{Name: "_printk"}, {Name: "optional", Weak: true}},
 		Exports: []Export{
 			{Name: "absolute", CRC: 0xdeadbeef, HasCRC: true},
+			{Name: "flagged", GPL: true},
 			{Name: "free", CRC: 0x11111111, HasCRC: true},
 			{Name: "gpl_named", CRC: 0x33333333, HasCRC: true},
 			{Name: "only", GPL: true, Namespace: "RICH", CRC: 0x22222222, HasCRC: true},
@@ -100,6 +101,45 @@ func TestStripped(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, m.Exports); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// flags.ko is of a kernel that has the classes of exports in flags.
+func TestFlags(t *testing.T) {
+	m, err := Open("testdata/flags.ko")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Export{
+		{Name: "free"},
+		{Name: "only", GPL: true, Namespace: "module:flags-*"},
+		{Name: "other"},
+	}
+	if diff := cmp.Diff(want, m.Exports); diff != "" || !m.HasFlags {
+		t.Errorf("flags %v, %s", m.HasFlags, diff)
+	}
+	for _, name := range []string{"rich.ko", "stripped.ko"} {
+		if m, err := Open(filepath.Join("testdata", name)); err != nil || m.HasFlags {
+			t.Errorf("%s: flags %v, %v", name, m.HasFlags, err)
+		}
+	}
+}
+
+func TestFlagsTooFew(t *testing.T) {
+	data, err := os.ReadFile("testdata/flags.ko")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := elf.NewFile(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := slices.IndexFunc(f.Sections, func(s *elf.Section) bool { return s.Name == flagTable })
+	le := binary.LittleEndian
+	size := data[le.Uint64(data[40:])+headerSize*uint64(at)+32:]
+	le.PutUint64(size, 2)
+	if _, err := Parse(bytes.NewReader(data), int64(len(data))); err == nil || err.Error() != "has 3 exports and flags for 2" {
+		t.Errorf("error %v", err)
 	}
 }
 

@@ -29,10 +29,11 @@ func (p *parser) symbols(m *File) error {
 			}
 		case int(s.Section) >= len(p.f.Sections) && s.Section != elf.SHN_ABS && s.Section != livepatch:
 			m.Misplaced = append(m.Misplaced, text([]byte(s.Name)))
-		case strings.HasPrefix(s.Name, "__ksymtab_"), strings.HasPrefix(s.Name, "__kstrtabns_"), strings.HasPrefix(s.Name, "__crc_"):
+		case strings.HasPrefix(s.Name, "__ksymtab_"), strings.HasPrefix(s.Name, "__kstrtabns_"), strings.HasPrefix(s.Name, "__crc_"), strings.HasPrefix(s.Name, "__flags_"):
 			labels[s.Name] = s
 		}
 	}
+	m.HasFlags = p.numbered(flagTable) >= 0
 	m.Exports, err = p.exports(labels)
 	return err
 }

@@ -33,7 +33,7 @@ func (c *recorder) withoutAddresses(text []byte) ([]byte, error) {
 	}
 	for module := range c.bases {
 		tables := loadedTables(c.root)(module)
-		for _, start := range []*uint64{tables.plain, tables.gpl} {
+		for _, start := range []*uint64{tables.plain, tables.gpl, tables.flags} {
 			if start != nil {
 				c.lower(module, *start)
 			}

@@ -38,7 +38,7 @@ var capturedFiles = []string{
 // capturedModuleFiles are what it holds of each loaded module, under
 // sys/module/NAME.
 var capturedModuleFiles = []string{
-	"sections/__ksymtab", "sections/__ksymtab_gpl",
+	"sections/" + ksymtab, "sections/" + ksymtab + "_gpl", "sections/" + kflagstab,
 }
 
 // Capture writes a tar of the files by which [Detect], and the checks of later

@@ -124,6 +124,7 @@ func TestCaptureMovesAddresses(t *testing.T) {
 		"sys/module/drm/sections/__ksymtab":     "0xffffffffc0001000\n",
 		"sys/module/drm/sections/__ksymtab_gpl": "0x0000000000000000\n",
 		"sys/module/bus/sections/__ksymtab":     "0xffffffffc0002000\n",
+		"sys/module/drm/sections/__kflagstab":   "0xffffffffc0000800\n",
 	}))
 	captured, err := OpenRootArchive(t.Context(), writeFile(t, capture(t, root)), t.TempDir())
 	if err != nil {
@@ -131,9 +132,10 @@ func TestCaptureMovesAddresses(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"proc/kallsyms": "0000000000000011 r __ksymtab_b\n0000000000000001 R __start___ksymtab\n0000000000000000 r __ksymtab_a\n" +
-			"0000000000000011 r __ksymtab_drm_open\t[drm]\n0000000000000001 r __ksymtab_i2c\t[i2c_core]\n",
+			"0000000000000811 r __ksymtab_drm_open\t[drm]\n0000000000000001 r __ksymtab_i2c\t[i2c_core]\n",
 		"proc/modules":                          "drm 4 1 i2c_core, Live 0x0000000000000000 (OE)\n",
-		"sys/module/drm/sections/__ksymtab":     "0x0000000000000001\n",
+		"sys/module/drm/sections/__ksymtab":     "0x0000000000000801\n",
+		"sys/module/drm/sections/__kflagstab":   "0x0000000000000001\n",
 		"sys/module/drm/sections/__ksymtab_gpl": "0x0000000000000000\n",
 		"sys/module/bus/sections/__ksymtab":     "0x0000000000000000\n", // nothing to compare it with
 	} {

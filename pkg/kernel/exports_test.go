@@ -150,6 +150,7 @@ func TestKernelExports(t *testing.T) {
 // richExports are what richModule exports, as kernel/drivers/rich-one.ko.
 var richExports = []Symbol{
 	{Name: "absolute", Module: "rich_one", License: LicenseAny, NamespaceKnown: true, CRC: 0xdeadbeef, CRCKnown: true},
+	{Name: "flagged", Module: "rich_one", License: LicenseGPL, NamespaceKnown: true, CRCKnown: true},
 	{Name: "free", Module: "rich_one", License: LicenseAny, NamespaceKnown: true, CRC: 0x11111111, CRCKnown: true},
 	{Name: "gpl_named", Module: "rich_one", License: LicenseAny, NamespaceKnown: true, CRC: 0x33333333, CRCKnown: true},
 	{Name: "only", Module: "rich_one", License: LicenseGPL, Namespace: "RICH", NamespaceKnown: true, CRC: 0x22222222, CRCKnown: true},
@@ -219,6 +220,12 @@ func moduleCases() []exportsCase {
 			return loadedDrm(k, map[string]string{
 				"proc/kallsyms":                         hideAddresses(kallsymsText(k, drmLines)),
 				"sys/module/drm/sections/__ksymtab_gpl": "0x0000000000000000\n",
+			})
+		}},
+		{name: "loaded, one table and flags", config: someModules, inTree: "proc/kallsyms", symbols: drmExports(LicenseUnknown, LicenseUnknown), files: func(_ *testing.T, k imagetest.Kernel) map[string]string {
+			return loadedDrm(k, map[string]string{
+				"sys/module/drm/sections/__ksymtab":   "0xffffffffc0001000\n",
+				"sys/module/drm/sections/__kflagstab": "0xffffffffc0001030\n",
 			})
 		}},
 		{name: "loaded, both tables hidden", config: someModules, inTree: "proc/kallsyms", symbols: drmExports(LicenseUnknown, LicenseUnknown), files: func(_ *testing.T, k imagetest.Kernel) map[string]string {

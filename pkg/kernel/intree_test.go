@@ -70,7 +70,7 @@ func TestModulesAreReadOnce(t *testing.T) {
 		}
 		return names
 	}
-	before, after := []string{"absolute", "free", "gpl_named", "only"}, []string{"absolute", "free", "gpl_nameX", "only"}
+	before, after := []string{"absolute", "flagged", "free", "gpl_named", "only"}, []string{"absolute", "flagged", "free", "gpl_nameX", "only"}
 	overwrite(changed, info.ModTime())
 	if got := exports(); !cmp.Equal(got, before) {
 		t.Errorf("the file was read again: %q", got)

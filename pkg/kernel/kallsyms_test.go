@@ -73,6 +73,7 @@ func TestLoadedModuleLicense(t *testing.T) {
 		{"in the second", moduleTables{plain: at(0x10), gpl: at(0x20)}, 0x2c, LicenseGPL},
 		{"in the first, the other way round", moduleTables{plain: at(0x20), gpl: at(0x10)}, 0x1c, LicenseGPL},
 		{"in the second, the other way round", moduleTables{plain: at(0x20), gpl: at(0x10)}, 0x20, LicenseAny},
+		{"in one whose classes are flags", moduleTables{plain: at(0x10), flags: at(0x40)}, 0x10, LicenseUnknown},
 		{"before both", moduleTables{plain: at(0x20), gpl: at(0x10)}, 0x8, LicenseUnknown},
 	} {
 		if got := c.tables.license(c.entry); got != c.want {

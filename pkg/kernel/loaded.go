@@ -42,14 +42,23 @@ func parseForeign(text []byte) map[string]bool {
 	return foreign
 }
 
-// moduleTables are where a loaded module's export tables begin. A table that
-// is not there is nil, one whose address is hidden 0.
-type moduleTables struct{ plain, gpl *uint64 }
+// moduleTables are where a loaded module's export tables begin, and since 7.1
+// the flags of the one that is left. A table that is not there is nil, one whose
+// address is hidden 0.
+type moduleTables struct{ plain, gpl, flags *uint64 }
+
+// kflagstab has a byte for each entry of __ksymtab, whose lowest bit says that
+// the symbol is for GPL-compatible modules only (include/linux/module_symbol.h).
+// With it, since 7.1, there is no other table.
+const kflagstab = "__kflagstab"
 
 // loadedTables reads the tables of a loaded module from its sections in sysfs.
 func loadedTables(root *Root) func(module string) moduleTables {
 	return func(module string) moduleTables {
-		return moduleTables{plain: sectionAddress(root, module, ksymtab), gpl: sectionAddress(root, module, ksymtab+"_gpl")}
+		return moduleTables{
+			plain: sectionAddress(root, module, ksymtab), gpl: sectionAddress(root, module, ksymtab+"_gpl"),
+			flags: sectionAddress(root, module, kflagstab),
+		}
 	}
 }
 
@@ -69,10 +78,11 @@ func sectionAddress(root *Root, module, section string) *uint64 {
 }
 
 // license is the class of an export by the address of its entry: that of the
-// only table, or of the last one that begins before it.
+// only table, or of the last one that begins before it. Flags tell of a class
+// what no address does.
 func (t moduleTables) license(entry uint64) License {
 	switch {
-	case t.plain == nil && t.gpl == nil:
+	case t.flags != nil, t.plain == nil && t.gpl == nil:
 		return LicenseUnknown
 	case t.gpl == nil:
 		return LicenseAny

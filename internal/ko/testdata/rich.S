@@ -15,6 +15,11 @@ __ksymtab_absolute: .long 0, 0, 0
 /* Before module.lds an entry has a section of its own. */
 .section "___ksymtab+gpl_named","a"
 __ksymtab_gpl_named: .long 0, 0, 0
+/* Since 7.1 it has one for its flags as well. */
+.section "___ksymtab+flagged","a"
+__ksymtab_flagged: .long 0, 0, 0
+.section "___kflagstab+flagged","a"
+__flags_flagged: .byte 1
 .section __ksymtab_gpl,"a"
 __ksymtab_only: .long 0, 0, 0
 .section __kcrctab,"a"
