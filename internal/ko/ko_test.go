@@ -88,6 +88,20 @@ func TestRich(t *testing.T) {
 	}
 }
 
+// Kernels since 6.14 refuse extended versions of which a half is missing.
+func TestHalfOfExtendedVersions(t *testing.T) {
+	for _, name := range []string{"__version_ext_crcs", "__version_ext_names"} {
+		data, err := os.ReadFile("testdata/rich.ko")
+		if err != nil {
+			t.Fatal(err)
+		}
+		data[bytes.Index(data, []byte(name))] = 'x' // the section has another name
+		if _, err := Parse(bytes.NewReader(data), int64(len(data))); err == nil || err.Error() != "has one of the two sections of extended symbol versions" {
+			t.Errorf("without %s: %v", name, err)
+		}
+	}
+}
+
 // stripped.ko has no labels that say what it exports.
 func TestStripped(t *testing.T) {
 	m, err := Open("testdata/stripped.ko")

@@ -138,14 +138,17 @@ func (p *parser) versions(m *File) error {
 		m.Versions = append(m.Versions, Version{cString(data[name:entry]), uint32(p.f.ByteOrder.Uint64(data))})
 	}
 	crcs, found, err := p.named("__version_ext_crcs", maxTable)
-	if err != nil || !found {
-		return err
-	}
-	m.HasExtendedVersions = true
-	names, _, err := p.named("__version_ext_names", maxTable)
 	if err != nil {
 		return err
 	}
+	names, named, err := p.named("__version_ext_names", maxTable)
+	if err != nil || !found && !named {
+		return err
+	}
+	if found != named {
+		return errors.New("has one of the two sections of extended symbol versions")
+	}
+	m.HasExtendedVersions = true
 	for ; len(crcs) >= 4; crcs = crcs[4:] {
 		i := bytes.IndexByte(names, 0)
 		if i < 0 {

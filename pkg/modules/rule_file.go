@@ -58,11 +58,13 @@ func Vermagic(t kernel.Target) (magic string, whole bool) {
 			b.WriteString(word)
 		}
 	}
-	// Since 5.16 PREEMPT_BUILD is what counts, and PREEMPT implies it.
-	preempt := t.Config.Bool("PREEMPT") || t.Config.Bool("PREEMPT_BUILD")
+	// Since 5.16 PREEMPT_BUILD is what counts, and PREEMPT implies it. Beside
+	// PREEMPT_RT, as since 6.13 it may be, it does not.
+	rt := t.Config.Bool("PREEMPT_RT")
+	preempt := !rt && (t.Config.Bool("PREEMPT") || t.Config.Bool("PREEMPT_BUILD"))
 	add(t.Config.Bool("SMP"), "SMP ")
 	add(preempt, "preempt ")
-	add(!preempt && t.Config.Bool("PREEMPT_RT"), "preempt_rt ")
+	add(rt, "preempt_rt ")
 	add(t.Config.Bool("MODULE_UNLOAD"), "mod_unload ")
 	add(t.Config.Bool("MODVERSIONS"), "modversions ")
 	add(t.Arch == kernel.AArch64, "aarch64")

@@ -106,7 +106,7 @@ func checkCRCs(g gate) []Check {
 			return NotCheckable, noConfig
 		case !g.option("MODVERSIONS"):
 			return Passed, "the kernel has no symbol versions (MODVERSIONS is not set)"
-		case !m.ELF.HasVersions && !m.ELF.HasExtendedVersions || exportsWithoutCRC(m):
+		case !m.ELF.HasVersions && !g.extended(m) || exportsWithoutCRC(m):
 			if g.option("MODULE_FORCE_LOAD") {
 				return Passed, "it lacks symbol versions, and the kernel, with MODULE_FORCE_LOAD, takes it and is tainted"
 			}
@@ -125,11 +125,15 @@ func exportsWithoutCRC(m Module) bool {
 	return false
 }
 
+// extended says whether the kernel goes by a module's extended versions. Since
+// 6.14 it does where a module has them, EXTENDED_MODVERSIONS or not.
+func (g gate) extended(m Module) bool { return m.ELF.HasExtendedVersions && g.since(6, 14) }
+
 // crcs compares the versions that a module was built against with those of the
 // exporters.
 func (g gate) crcs(m Module) (Verdict, string) {
 	versions := m.ELF.Versions
-	if m.ELF.HasExtendedVersions && g.since(6, 14) {
+	if g.extended(m) {
 		versions = m.ELF.ExtendedVersions
 	}
 	built := map[string]uint32{}
@@ -157,7 +161,7 @@ func (g gate) crcs(m Module) (Verdict, string) {
 	switch {
 	case len(wrong) > 0:
 		return Failed, fmt.Sprintf("%s was built against other versions of %s", m.File, some(wrong))
-	case len(none) > 0 && g.demandsEveryVersion():
+	case len(none) > 0 && g.demandsEveryVersion() && !g.extended(m):
 		return Failed, fmt.Sprintf("%s has no version of %s, and Debian's kernels want one", m.File, some(none))
 	case len(g.target.Exports.Symbols) == 0:
 		return NotCheckable, noExports
@@ -179,7 +183,8 @@ func importNames(m Module) []string {
 
 // demandsEveryVersion says whether a symbol without an entry among a module's
 // versions is refused, as by Debian's patch module-disable-matching-missing-crc;
-// everybody else's kernel warns once and lets it go.
+// everybody else's kernel warns once and lets it go. Of the extended versions
+// Debian's does, too.
 func (g gate) demandsEveryVersion() bool {
 	if by := g.target.Builder; by != "" {
 		return by == "debian-kernel@lists.debian.org" // also on another's host
@@ -198,7 +203,12 @@ func gplCompatible(license string) bool {
 }
 
 func checkGPL(g gate) []Check {
-	return g.each(func(m Module) (Verdict, string) { return g.uses[m.Name].verdict(g, m) })
+	return g.each(func(m Module) (Verdict, string) {
+		if g.since(7, 1) && len(m.ELF.Exports) > 0 && !m.ELF.HasFlags {
+			return Failed, fmt.Sprintf("%s does not say which of its exports are GPL-only (__kflagstab), and a kernel since 7.1 wants that", m.File)
+		}
+		return g.uses[m.Name].verdict(g, m)
+	})
 }
 
 // gplUses follows resolve_symbol through the modules in load order and each
@@ -286,10 +296,15 @@ func checkNamespaces(g gate) []Check {
 		if !g.configKnown() {
 			return NotCheckable, noConfig
 		}
+		imported := m.ELF.Values("import_ns")
+		for _, ns := range imported {
+			if g.since(6, 16) && strings.HasPrefix(ns, forModules) {
+				return Failed, fmt.Sprintf("%s imports the namespace %s, which no module may by name", m.File, ns)
+			}
+		}
 		if g.option("MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS") {
 			return Passed, "the kernel lets it pass (MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS)"
 		}
-		imported := m.ELF.Values("import_ns")
 		var missing, unknown []string
 		for _, s := range m.ELF.Imports {
 			p, ok := g.find(s.Name, m)
@@ -299,11 +314,6 @@ func checkNamespaces(g gate) []Check {
 				unknown = append(unknown, s.Name)
 			case p.Namespace != "" && !slices.Contains(imported, p.Namespace) && !(g.since(6, 16) && moduleNamespace(p.Namespace, m.Name)):
 				missing = append(missing, fmt.Sprintf("%s of %s", s.Name, p.Namespace))
-			}
-		}
-		for _, ns := range imported {
-			if g.since(6, 16) && strings.HasPrefix(ns, "module:") {
-				return Failed, fmt.Sprintf("%s imports the namespace %s, which no module may by name", m.File, ns)
 			}
 		}
 		switch {
@@ -318,16 +328,20 @@ func checkNamespaces(g gate) []Check {
 	})
 }
 
+// forModules begins the namespace of a symbol that is exported to some modules
+// alone, by EXPORT_SYMBOL_FOR_MODULES.
+const forModules = "module:"
+
 // moduleNamespace is verify_module_namespace of kernel/module/main.c: since
 // 6.16 a namespace "module:a,b-*" is open to the modules it names. A "*" at a
 // name's end stands for any end; "-" and "_" are the same.
 func moduleNamespace(namespace, module string) bool {
-	list, ok := strings.CutPrefix(namespace, "module:")
+	list, ok := strings.CutPrefix(namespace, forModules)
 	if !ok {
 		return false
 	}
 	for name := range strings.SplitSeq(list, ",") {
-		start, glob := strings.CutSuffix(canonical(name), "*")
+		start, glob := strings.CutSuffix(strings.ReplaceAll(name, "-", "_"), "*")
 		if start == module || glob && strings.HasPrefix(module, start) {
 			return true
 		}

@@ -57,14 +57,14 @@ func Rules() []Rule {
 		},
 		{
 			Name: "gpl", Kind: KernelCheck, run: checkGPL,
-			Doc:    "no proprietary module uses a GPL-only symbol; from 5.9 on a user of a proprietary module's symbols counts as proprietary",
-			Source: "kernel/module/main.c: find_exported_symbol_in_section, inherit_taint",
+			Doc:    "no proprietary module uses a GPL-only symbol; from 5.9 on a user of a proprietary module's symbols counts as proprietary, and from 7.1 on a module says of each of its exports which it is",
+			Source: "kernel/module/main.c: find_exported_symbol_in_section, inherit_taint, check_export_symbol_sections",
 		},
 		{
 			Name: "namespaces", Kind: KernelCheck, run: checkNamespaces, Since: "5.4",
-			Doc:    "the module imports the namespace of every symbol that has one",
+			Doc:    "the module imports the namespace of every symbol that has one, and since 6.16 is one of those that a namespace for modules names",
 			Config: "MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS",
-			Source: "kernel/module/main.c: verify_namespace_is_imported",
+			Source: "kernel/module/main.c: verify_namespace_is_imported, verify_module_namespace, setup_modinfo",
 		},
 		{
 			Name: "duplicates", Kind: KernelCheck, run: checkDuplicates,

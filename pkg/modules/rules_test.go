@@ -307,6 +307,25 @@ func TestRulesFind(t *testing.T) {
 				},
 				[]string{"crcs nvidia failed (nvidia.ko was built against other versions of module_layout (0x0000beef, and vmlinux has 0x0000000d))"},
 			},
+			"an extended version lacking, of which every kernel only warns": {
+				func(s *scene) {
+					s.versions()
+					at(s, &s.target, "6.14.0")
+					s.target.Builder = "debian-kernel@lists.debian.org"
+					s.mods[0].ELF.HasExtendedVersions, s.mods[0].ELF.HasVersions = true, false
+					s.mods[0].ELF.ExtendedVersions = s.mods[0].ELF.Versions[:2]
+					s.mods[0].ELF.Versions = nil
+				},
+				nil,
+			},
+			"extended versions alone, at which earlier kernels do not look": {
+				func(s *scene) {
+					s.versions()
+					at(s, &s.target, "6.13.12")
+					s.mods[0].ELF.HasExtendedVersions, s.mods[0].ELF.HasVersions = true, false
+				},
+				[]string{"crcs nvidia failed (nvidia.ko lacks symbol versions and the kernel has MODVERSIONS)"},
+			},
 			"none": {
 				func(s *scene) { s.versions(); s.mods[1].ELF.HasVersions = false },
 				[]string{"crcs nvidia_uvm failed (nvidia-uvm.ko lacks symbol versions and the kernel has MODVERSIONS)"},
@@ -389,6 +408,14 @@ func TestRulesFind(t *testing.T) {
 				func(s *scene) { s.mods[0].ELF.Exports[0].GPL = true },
 				[]string{"gpl nvidia_uvm failed (nvidia-uvm.ko uses GPL-only symbols beside those of a proprietary module: nvUvmInterfaceRegisterGpu of nvidia)"},
 			},
+			"an exporter without flags, which a kernel before 7.1 does not look for": {func(s *scene) { at(s, &s.target, "7.0.13") }, nil},
+			"an exporter without flags": {
+				func(s *scene) {
+					at(s, &s.target, "7.1.0")
+					s.mods[0].ELF.HasFlags = true
+				},
+				[]string{"gpl nvidia_modeset failed (nvidia-modeset.ko does not say which of its exports are GPL-only (__kflagstab), and a kernel since 7.1 wants that)"},
+			},
 			"a class not known": {
 				func(s *scene) { s.symbol("pci_enable_device").License = kernel.LicenseUnknown },
 				[]string{"gpl nvidia not-checkable (whether these are GPL-only is not known: pci_enable_device: mount the host's /boot at /host/boot, so that its kernel image can be read, or name a kernel image)"},
@@ -445,6 +472,14 @@ func TestRulesFind(t *testing.T) {
 				func(s *scene) {
 					s.mods[0].ELF.Info = append(s.mods[0].ELF.Info, ko.Tag{Key: "import_ns", Value: "module:kvm"})
 					at(s, &s.target, "6.16.0")
+				},
+				[]string{"namespaces nvidia failed (nvidia.ko imports the namespace module:kvm, which no module may by name)"},
+			},
+			"another module's, by name, and a kernel that does not mind what is missing": {
+				func(s *scene) {
+					s.mods[0].ELF.Info = append(s.mods[0].ELF.Info, ko.Tag{Key: "import_ns", Value: "module:kvm"})
+					at(s, &s.target, "6.16.0")
+					s.config("MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS=y")
 				},
 				[]string{"namespaces nvidia failed (nvidia.ko imports the namespace module:kvm, which no module may by name)"},
 			},
@@ -758,6 +793,7 @@ func TestVermagic(t *testing.T) {
 	}{
 		"5.10":             {"5.10.223", kernel.X86_64, []string{"SMP=y", "PREEMPT=y"}, "5.10.223 SMP preempt ", true},
 		"Debian 6.1":       {"6.1.0-49-amd64", kernel.X86_64, []string{"SMP=y", "PREEMPT_VOLUNTARY=y", "MODULE_UNLOAD=y", "MODVERSIONS=y"}, "6.1.0-49-amd64 SMP mod_unload modversions ", true},
+		"real time, 7.3":   {"7.3.4-rt", kernel.X86_64, []string{"SMP=y", "PREEMPT=y", "PREEMPT_BUILD=y", "PREEMPT_RT=y"}, "7.3.4-rt SMP preempt_rt ", true},
 		"real time":        {"6.1.0-rt", kernel.X86_64, []string{"SMP=y", "PREEMPT_RT=y"}, "6.1.0-rt SMP preempt_rt ", true},
 		"arm64":            {"6.12.1", kernel.AArch64, []string{"SMP=y", "MODULE_UNLOAD=y"}, "6.12.1 SMP mod_unload aarch64", true},
 		"nothing":          {"6.12.1", kernel.X86_64, []string{"MODULES=y"}, "6.12.1 ", true},
