@@ -58,7 +58,7 @@ func setUp(ctx context.Context, l *lab.Lab) (b *bench, err error) {
 	if b.other, err = b.host.As(filepath.Join(b.dir, "other"), other); err != nil {
 		return b, err
 	}
-	if b.patterns, err = writePatterns(b.dir); err != nil {
+	if b.patterns, err = writePatterns(b.dir, kernels.Version); err != nil {
 		return b, err
 	}
 	b.programs = filepath.Join(b.dir, "programs")
@@ -105,8 +105,12 @@ func (b *bench) remove(ctx context.Context, dir string) error {
 	return os.Remove(dir)
 }
 
-func writePatterns(dir string) (string, error) {
-	list, err := needs.For(kernel.X86_64)
+func writePatterns(dir, version string) (string, error) {
+	release, err := kernel.ParseRelease(version)
+	if err != nil {
+		return "", err
+	}
+	list, err := needs.For(kernel.X86_64, release)
 	if err != nil {
 		return "", err
 	}

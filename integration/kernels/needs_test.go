@@ -50,7 +50,7 @@ func TestSourceNeeds(t *testing.T) {
 			}
 			began := time.Now()
 			source, out := t.TempDir(), t.TempDir()
-			unpack(t, archive, source)
+			unpack(t, archive, source, strings.TrimPrefix(test.name, "linux-source-"))
 			if err := kbuild.Run(t.Context(), "source=/source\n"+buildScript, out, source+":/source"); err != nil {
 				t.Fatal(err)
 			}
@@ -63,10 +63,14 @@ func TestSourceNeeds(t *testing.T) {
 	}
 }
 
-// unpack leaves what the lists name in x86_64 and aarch64 below dir, and the
-// defconfigs beside them.
-func unpack(t *testing.T, archive, dir string) {
+// unpack leaves what the lists name for a kernel line in x86_64 and aarch64 below
+// dir, and the defconfigs beside them.
+func unpack(t *testing.T, archive, dir, line string) {
 	t.Helper()
+	release, err := kernel.ParseRelease(line)
+	if err != nil {
+		t.Fatal(err)
+	}
 	file, err := os.Open(archive)
 	if err != nil {
 		t.Fatal(err)
@@ -79,7 +83,7 @@ func unpack(t *testing.T, archive, dir string) {
 	defer plain.Close()
 	lists := map[kernel.Arch]*needs.List{}
 	for arch := range defconfigs {
-		if lists[arch], err = needs.For(arch); err != nil {
+		if lists[arch], err = needs.For(arch, release); err != nil {
 			t.Fatal(err)
 		}
 	}

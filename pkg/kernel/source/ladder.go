@@ -64,7 +64,7 @@ func newLadder(t kernel.Target, o Options) (*ladder, error) {
 		return nil, usage("%q is not a commit: it has to be all 40 of its hexadecimal digits", l.Commit)
 	}
 	var err error
-	if l.needs, err = needs.For(t.Arch); err != nil {
+	if l.needs, err = needs.For(t.Arch, t.Release); err != nil {
 		return nil, stage.Wrap(stage.Source, err, "cannot choose the files of the kernel source", "fetch all of them with --full-source")
 	}
 	if l.refs, err = refsFor(t.Release, o.Ref); err != nil {

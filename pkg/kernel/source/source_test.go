@@ -75,7 +75,7 @@ func wantLikeGits(t *testing.T, r *repository, dir, commit string) {
 	t.Helper()
 	gits := filepath.Join(t.TempDir(), "gits")
 	gittest.Run(t, r.dir, "clone", "--quiet", "--no-local", "-c", "core.protectNTFS=false", "--no-checkout", r.dir, gits)
-	list, err := needs.For(kernel.X86_64)
+	list, err := needs.For(kernel.X86_64, kernel.Release{Version: "4.7.3"})
 	if err != nil {
 		t.Fatal(err)
 	}

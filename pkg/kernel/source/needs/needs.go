@@ -18,6 +18,9 @@ var x8664 string
 //go:embed aarch64.txt
 var aarch64 string
 
+//go:embed since-6.18.txt
+var since618 string
+
 //go:embed spare.txt
 var spare string
 
@@ -26,17 +29,20 @@ var lists = map[kernel.Arch]string{
 	kernel.AArch64: common + aarch64,
 }
 
-// List is the files that one architecture's builds need.
+// List is the files that builds for one architecture and kernel line need.
 type List struct {
 	patterns []pattern
 	spare    []pattern
 }
 
-// For returns the list of an architecture.
-func For(arch kernel.Arch) (*List, error) {
+// For returns the list of an architecture and a kernel release.
+func For(arch kernel.Arch, release kernel.Release) (*List, error) {
 	text, ok := lists[arch]
 	if !ok {
 		return nil, fmt.Errorf("it is not known which files a build for %q needs", arch)
+	}
+	if release.AtLeast(6, 18) {
+		text += since618
 	}
 	return &List{patterns: parse(text), spare: parse(spare)}, nil
 }

@@ -48,7 +48,7 @@ const paths = `
 `
 
 func TestMatch(t *testing.T) {
-	list, err := For(kernel.X86_64)
+	list, err := For(kernel.X86_64, release(t, "6.12.103-flatcar"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestMatch(t *testing.T) {
 }
 
 func TestSpare(t *testing.T) {
-	list, err := For(kernel.AArch64)
+	list, err := For(kernel.AArch64, release(t, "6.12.103-flatcar"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,8 +108,37 @@ func TestSpare(t *testing.T) {
 	}
 }
 
+// A line is not burdened with what a later one needs.
+func TestLines(t *testing.T) {
+	for full, want := range map[string]bool{"6.12.103-flatcar": false, "6.17.13": false, "6.18.0-rc1": true, "6.18.15-flatcar": true, "7.3.4+deb13-amd64": true} {
+		for arch := range lists {
+			list, err := For(arch, release(t, full))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range []string{"kernel/sched/rq-offsets.c", "kernel/sched/ext/ext.h", "kernel/workqueue_internal.h"} {
+				if got := list.Match(name); got != want {
+					t.Errorf("%s of %s for %s: %v", name, full, arch, got)
+				}
+			}
+			if list.Match("kernel/fork.c") || !list.Match("kernel/bounds.c") {
+				t.Errorf("%s for %s: the rest of kernel/", full, arch)
+			}
+		}
+	}
+}
+
+func release(t *testing.T, full string) kernel.Release {
+	t.Helper()
+	r, err := kernel.ParseRelease(full)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
 func TestUnknownArchitecture(t *testing.T) {
-	if _, err := For("s390x"); err == nil {
+	if _, err := For("s390x", release(t, "6.12.1")); err == nil {
 		t.Error("there is a list for s390x")
 	}
 }
