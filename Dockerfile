@@ -54,6 +54,11 @@ RUN printf 'path-exclude=%s\n' \
         '/usr/lib/*-linux-gnu/libmvec.a' \
         '/usr/lib/*-linux-gnu/libcrypto.a' \
         '/usr/lib/*-linux-gnu/libssl.a' \
+        '/usr/lib/*-linux-gnu/libdw.a' \
+        '/usr/lib/*-linux-gnu/libelf.a' \
+        '/usr/lib/*-linux-gnu/liblzma.a' \
+        '/usr/lib/*-linux-gnu/libz.a' \
+        '/usr/lib/*-linux-gnu/libzstd.a' \
         '/usr/bin/*gp-*' \
         '/usr/bin/*gprofng*' \
         '/usr/lib/*/*gprofng*' \
@@ -64,7 +69,8 @@ RUN printf 'path-exclude=%s\n' \
         >/etc/dpkg/dpkg.cfg.d/cuda \
     && echo 'path-include=/usr/share/doc/*/copyright' >>/etc/dpkg/dpkg.cfg.d/cuda
 # pahole was part of dwarves until Debian bookworm. ca-certificates are for
-# GitHub; the rest is what kbuild runs, and the perl that every Debian has.
+# GitHub; libdw is for kernels with GENDWARFKSYMS; the rest is what kbuild runs,
+# and the perl that every Debian has.
 RUN pahole=pahole \
     && if grep -q bullseye /etc/os-release; then pahole=dwarves; fi \
     && compilers=$(printf 'gcc-%s ' ${COMPILERS}) \
@@ -79,6 +85,7 @@ RUN pahole=pahole \
         flex \
         kmod \
         libc6-dev \
+        libdw-dev \
         libelf-dev \
         libssl-dev \
         make \

@@ -34,10 +34,10 @@ func TestImageIsSmall(t *testing.T) {
 func TestWhatIsNotUnpackedIsNotMissed(t *testing.T) {
 	out := docker(t, "run", "--rm", "--network", "none", "--entrypoint", "bash", needImage(t), "-euc", `
 		cd /tmp
-		printf '#include <libelf.h>\n#include <openssl/cms.h>\n#include <pthread.h>\n#include <math.h>\nint main(void) { return elf_version(EV_CURRENT) == EV_NONE; }\n' >host.c
+		printf '#include <libelf.h>\n#include <elfutils/libdw.h>\n#include <openssl/cms.h>\n#include <pthread.h>\n#include <math.h>\nint main(void) { return elf_version(EV_CURRENT) == EV_NONE || dwarf_errno(); }\n' >host.c
 		printf 'void f(void) {}\n' >module.c
 		for compiler in /usr/bin/gcc-[0-9]*; do
-			"$compiler" -O2 -g host.c -o host -lelf -lz -lcrypto -lssl -lpthread -lm -ldl
+			"$compiler" -O2 -g host.c -o host -ldw -lelf -lz -lcrypto -lssl -lpthread -lm -ldl
 			./host
 			"$compiler" -g -c module.c
 		done

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/k8sp/cuda/pkg/kernel/drift"
 	"github.com/k8sp/cuda/pkg/kernel/prepare"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -43,7 +42,7 @@ func (p project) check(in compiled) (checked, error) {
 			return checked{}, stage.Wrap(stage.Check, err, "the signatures cannot be verified", "look at the cause, and run again")
 		}
 	}
-	checks := slices.Concat(p.vouched, driftCheck(in.tree.Drift), modules.Gate(mods, p.target, modules.Expect{
+	checks := slices.Concat(p.vouched, driftCheck(in.tree), modules.Gate(mods, p.target, modules.Expect{
 		Modules: in.driver.Modules(in.moduleType), Excluded: p.exclude, Firmware: in.driver.Firmware(), Debug: p.Debug,
 	}))
 	return checked{in, mods, checks}, modules.Judge(checks, p.policy())
@@ -51,13 +50,16 @@ func (p project) check(in compiled) (checked, error) {
 
 // driftCheck is the finding of the prepare stage, for the manifest. That stage
 // stops at drift, so what there is of it was let pass.
-func driftCheck(let []drift.Change) []modules.Check {
+func driftCheck(tree prepare.Tree) []modules.Check {
 	c := modules.Check{Name: prepare.DriftCheck, Kind: modules.PolicyCheck, Verdict: modules.Passed}
 	var changes []string
-	for _, change := range let {
+	for _, change := range tree.Drift {
 		changes = append(changes, change.String())
 	}
-	if len(changes) > 0 {
+	switch {
+	case len(changes) == 0 && tree.WithoutRust:
+		c.Detail = "the kernel has Rust (CONFIG_RUST=y) and the tree has not, of which modules in C see nothing"
+	case len(changes) > 0:
 		c.Verdict, c.Detail = modules.Failed, "kbuild changed the host's config: "+strings.Join(changes, "; ")
 	}
 	return []modules.Check{c}

@@ -14,6 +14,7 @@ RUN pahole=pahole \
         kmod \
         libc6-dev \
         libc6-dev-arm64-cross \
+        libdw-dev \
         libelf-dev \
         libssl-dev \
         make \

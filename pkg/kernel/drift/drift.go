@@ -33,19 +33,47 @@ func (c Change) String() string {
 // published config what names their builders' files, and Kconfig writes down
 // only what can be asked. So one that the tree has switched on, and the host's
 // config never heard of, is a change; one that it offers and left off is none.
+//
+// What of the host's kernel is written in Rust is no change where the tree is
+// without it; see [LosesRust].
 func Compare(host, tree []byte) []Change {
 	was, is := options(host), options(tree)
 	names := maps.Clone(was)
 	maps.Copy(names, is)
+	rust := losesRust(was, is)
 	var changes []Change
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		c := Change{Name: name, Was: value(was, name), Is: value(is, name)}
-		if c.Was != c.Is && !harmless(name) {
+		switch {
+		case c.Was == c.Is, harmless(name):
+		case rust && c.Is == "n" && ofRust.MatchString(name):
+		default:
 			changes = append(changes, c)
 		}
 	}
 	return changes
 }
+
+// LosesRust says whether the host's kernel has Rust (CONFIG_RUST) and the tree
+// does without, as every tree does where there is no rustc. No C module sees a
+// difference: no header and no flag for C depends on RUST, nor on what is built
+// with it. What else Kconfig changes on that account is a [Change].
+func LosesRust(host, tree []byte) bool { return losesRust(options(host), options(tree)) }
+
+func losesRust(was, is map[string]string) bool {
+	return value(was, "RUST") == "y" && value(is, "RUST") == "n"
+}
+
+// ofRust are options that depend on RUST in the Kconfig files of 6.18 and 7.3:
+// what describes its tools, how Rust code is compiled, and the drivers and other
+// parts that are written in it. In headers there is one of them, by which
+// include/drm/drm_panic.h declares two functions of DRM's own.
+var ofRust = regexp.MustCompile(`^(` + strings.Join([]string{
+	`(\w+_)?RUST(_\w+)?`,
+	`RUSTC_\w+|BINDGEN_VERSION_TEXT`,
+	`NOVA_CORE|DRM_NOVA|DRM_TYR|PWM_TH1520|AMCC_QT2025_PHY`,
+	`DRM_PANIC_SCREEN_QR_\w+`,
+}, `|`) + `)$`)
 
 // tools are options by which Kconfig only records what it found out of the
 // compiler, the assembler, the linker, pahole and rustc. What follows from them
@@ -62,7 +90,7 @@ var tools = regexp.MustCompile(`^(` + strings.Join([]string{
 	`LD_ORPHAN_WARN(_LEVEL)?`,
 	`CC_OPT_\w+`, // spellings of flags
 	`HAVE_(KCSAN|KMSAN)_COMPILER`,
-	`RUST_IS_AVAILABLE`,
+	`RUST_IS_AVAILABLE|RUSTC_\w+`,
 	`GCC_PLUGINS|PLUGIN_HOSTCC`, // a plugin in use has an option of its own
 }, `|`) + `)$`)
 

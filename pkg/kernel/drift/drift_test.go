@@ -68,6 +68,25 @@ func TestCompare(t *testing.T) {
 			tree: "CONFIG_LSM=landlock,yama\nCONFIG_CMDLINE=a=\"b\"\nCONFIG_A=\n",
 		},
 		{
+			name: "without the kernel's Rust, what follows from it elsewhere is a change",
+			host: "CONFIG_RUST=y\nCONFIG_RUST_OVERFLOW_CHECKS=y\nCONFIG_HID_THRUSTMASTER=m\nCONFIG_AUXILIARY_BUS=y\n", tree: "CONFIG_X86_NATIVE_CPU=y\n",
+			want: []string{
+				"AUXILIARY_BUS is y on the host and n in the tree",
+				"HID_THRUSTMASTER is m on the host and n in the tree",
+				"X86_NATIVE_CPU is n on the host and y in the tree",
+			},
+		},
+		{
+			name: "of two kernels with Rust everything counts",
+			host: "CONFIG_RUST=y\nCONFIG_RUST_OVERFLOW_CHECKS=y\n", tree: "CONFIG_RUST=y\n",
+			want: []string{"RUST_OVERFLOW_CHECKS is y on the host and n in the tree"},
+		},
+		{
+			name: "Rust that the host's kernel has not",
+			host: "", tree: "CONFIG_RUST=y\n",
+			want: []string{"RUST is n on the host and y in the tree"},
+		},
+		{
 			name: "the last line for an option counts",
 			host: "CONFIG_A=y\n# CONFIG_A is not set\nCONFIG_B=n\n", tree: "",
 		},
@@ -81,6 +100,19 @@ func TestCompare(t *testing.T) {
 				t.Errorf("changes (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestLosesRust(t *testing.T) {
+	t.Parallel()
+	const with, without = "CONFIG_RUST=y\n", "# CONFIG_RUST is not set\nCONFIG_RUST_IS_AVAILABLE=y\n"
+	for _, test := range []struct {
+		host, tree string
+		want       bool
+	}{{with, without, true}, {with, "", true}, {with, with, false}, {without, with, false}, {without, without, false}} {
+		if got := LosesRust([]byte(test.host), []byte(test.tree)); got != test.want {
+			t.Errorf("from %q to %q: %v", test.host, test.tree, got)
+		}
 	}
 }
 

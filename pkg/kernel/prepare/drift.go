@@ -22,14 +22,18 @@ const maxChanges = 8
 
 // judge stops for options that kbuild changed, unless the user lets them pass:
 // then they are a warning, and the caller's to record.
-func (o Options) judge(ctx context.Context, changes []drift.Change, t kernel.Target, src source.Tree) error {
+func (o Options) judge(ctx context.Context, found findings, t kernel.Target, src source.Tree) error {
+	changes := found.Drift
+	if found.WithoutRust {
+		zerolog.Ctx(ctx).Info().Msg("the kernel has Rust (CONFIG_RUST), and its modules in C are built without")
+	}
 	if len(changes) == 0 {
 		return nil
 	}
 	unknown := unknownTo(src.Dir, changes)
 	var said []string
 	for _, c := range changes[:min(len(changes), maxChanges)] {
-		said = append(said, fmt.Sprintf("%s (%s)", c, reason(c, t, o.Compiler, unknown[c.Name])))
+		said = append(said, fmt.Sprintf("%s (%s)", c, found.reason(c, t, o.Compiler, unknown[c.Name])))
 	}
 	if more := len(changes) - len(said); more > 0 {
 		said = append(said, fmt.Sprintf("and %d more", more))
@@ -49,12 +53,14 @@ func (o Options) judge(ctx context.Context, changes []drift.Change, t kernel.Tar
 }
 
 // reason is the likeliest reason for a change.
-func reason(c drift.Change, t kernel.Target, compiler string, unknown bool) string {
+func (f findings) reason(c drift.Change, t kernel.Target, compiler string, unknown bool) string {
 	switch {
 	case unknown:
 		return "the source does not know it and is of another version, or lacks a patch of the distribution's"
 	case strings.HasPrefix(c.Name, "DEBUG_INFO_BTF"):
 		return "pahole is missing, or too old or new for this kernel"
+	case f.WithoutRust && c.Is == "n":
+		return "perhaps it needs Rust, which the kernel has (CONFIG_RUST=y) and this image has not"
 	case t.Compiler.Major > 0 && compiler != fmt.Sprintf("gcc-%d", t.Compiler.Major):
 		return fmt.Sprintf("%s in the place of %s %s", compiler, t.Compiler.Name, t.Compiler.Version)
 	default:

@@ -54,6 +54,9 @@ type Tree struct {
 	// Drift lists the options that kbuild changed in the host's config and
 	// that Options.AllowDrift let pass, sorted by name.
 	Drift []drift.Change
+	// WithoutRust says that the host's kernel has Rust, and this tree does
+	// without: see [drift.LosesRust].
+	WithoutRust bool
 	// Reused says that an earlier run had prepared it.
 	Reused bool
 }
@@ -101,20 +104,22 @@ func Prepare(ctx context.Context, t kernel.Target, src source.Tree, o Options) (
 
 // fromSource prepares the tree, unless it is there.
 func (o Options) fromSource(ctx context.Context, t kernel.Target, src source.Tree, tree Tree, in inputs) (Tree, error) {
+	var found findings
 	var err error
-	if tree.Drift, tree.Reused = reusable(tree.Output, in); tree.Reused {
+	if found, tree.Reused = reusable(tree.Output, in); tree.Reused {
 		// Which modules are loaded does not make it another tree, but what
 		// they export may be known only now.
 		err = failed(writeSymvers(tree.Output, t), "could not write Module.symvers")
 		if err == nil {
-			err = o.judge(ctx, tree.Drift, t, src)
+			err = o.judge(ctx, found, t, src)
 		}
 	} else {
-		tree.Drift, err = makeTree(ctx, t, src, tree.Output, in, o)
+		found, err = makeTree(ctx, t, src, tree.Output, in, o)
 	}
 	if err != nil {
 		return Tree{}, err
 	}
+	tree.Drift, tree.WithoutRust = found.Drift, found.WithoutRust
 	return tree, nil
 }
 
@@ -127,13 +132,13 @@ func folder(t kernel.Target) string {
 
 // makeTree makes the tree from nothing and leaves nothing when it fails: a
 // half-made tree is of no use, and disk is scarce.
-func makeTree(ctx context.Context, t kernel.Target, src source.Tree, out string, in inputs, o Options) (_ []drift.Change, err error) {
+func makeTree(ctx context.Context, t kernel.Target, src source.Tree, out string, in inputs, o Options) (_ findings, err error) {
 	config, err := hostConfig(t, src)
 	if err != nil {
-		return nil, err
+		return findings{}, err
 	}
 	if err := discard(out); err != nil {
-		return nil, failed(err, "could not clear "+out)
+		return findings{}, failed(err, "could not clear "+out)
 	}
 	defer func() {
 		if err != nil {
@@ -141,40 +146,40 @@ func makeTree(ctx context.Context, t kernel.Target, src source.Tree, out string,
 		}
 	}()
 	if err := beneath.MkdirAll(out, 0o755); err != nil {
-		return nil, failed(err, "could not make the build tree")
+		return findings{}, failed(err, "could not make the build tree")
 	}
 	if err := beneath.WriteFile(filepath.Join(out, ".config"), config, 0o644); err != nil {
-		return nil, failed(err, "could not write the kernel's config")
+		return findings{}, failed(err, "could not write the kernel's config")
 	}
 	kbuild, err := newKbuild(t, src, out, o)
 	if err != nil {
-		return nil, err
+		return findings{}, err
 	}
 	defer kbuild.Close()
 	if err := kbuild.Make(ctx, "olddefconfig"); err != nil {
-		return nil, err
+		return findings{}, err
 	}
 	after, err := command.ReadLeft(filepath.Join(out, ".config"), leftLimit)
 	if err != nil {
-		return nil, failed(err, "could not read back the kernel's config")
+		return findings{}, failed(err, "could not read back the kernel's config")
 	}
-	changes := drift.Compare(t.Config.Text, after)
-	if err := o.judge(ctx, changes, t, src); err != nil {
-		return nil, err
+	found := findings{drift.Compare(t.Config.Text, after), drift.LosesRust(t.Config.Text, after)}
+	if err := o.judge(ctx, found, t, src); err != nil {
+		return findings{}, err
 	}
 	if err := kbuild.Make(ctx, "modules_prepare"); err != nil {
-		return nil, err
+		return findings{}, err
 	}
 	if err := checkRelease(out, t.Release.Full); err != nil {
-		return nil, err
+		return findings{}, err
 	}
 	if err := writeSymvers(out, t); err != nil {
-		return nil, failed(err, "could not write Module.symvers")
+		return findings{}, failed(err, "could not write Module.symvers")
 	}
-	if err := writeStamp(out, stamp{Inputs: in, Drift: changes}); err != nil {
-		return nil, failed(err, "could not record the prepared tree")
+	if err := writeStamp(out, stamp{Inputs: in, findings: found}); err != nil {
+		return findings{}, failed(err, "could not record the prepared tree")
 	}
-	return changes, nil
+	return found, nil
 }
 
 // checkRelease compares what kbuild will write into every module's vermagic

@@ -1,6 +1,7 @@
 package prepare
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -403,6 +404,32 @@ func TestPrepareDrift(t *testing.T) {
 	}
 	if _, err := Prepare(t.Context(), target, src, o); stage.ExitCode(err) != 13 {
 		t.Errorf("drift of a tree that was there: %v", err)
+	}
+}
+
+// A kernel's Rust is done without, on record.
+func TestPrepareRust(t *testing.T) {
+	t.Parallel()
+	const rust = "CONFIG_RUST=y\nCONFIG_RUSTC_VERSION=108501\n"
+	f := newFake()
+	f.drop = rust
+	target, src, o := setup(t, f)
+	const bits = "CONFIG_64BIT=y\n"
+	target.Config.Text = bytes.Replace(target.Config.Text, []byte(bits), []byte(rust+bits), 1)
+	for _, reused := range []bool{false, true} {
+		tree, err := Prepare(t.Context(), target, src, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(tree.Drift) > 0 || !tree.WithoutRust || tree.Reused != reused {
+			t.Errorf("reused %v, without Rust %v, drift %v", tree.Reused, tree.WithoutRust, tree.Drift)
+		}
+	}
+	f.drop = rust + bits
+	target.Config.Digest = "sha256:other"
+	_, err := Prepare(t.Context(), target, src, o)
+	if want := "64BIT is y on the host and n in the tree (perhaps it needs Rust, which the kernel has (CONFIG_RUST=y) and this image has not)"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("error %v, want one with %q", err, want)
 	}
 }
 

@@ -32,25 +32,31 @@ type inputs struct {
 // stamp is the record in a tree: what it was made from, and what came out
 // that only its making could tell.
 type stamp struct {
-	Inputs inputs         `json:"inputs"`
-	Drift  []drift.Change `json:"drift,omitempty"`
+	Inputs inputs `json:"inputs"`
+	findings
+}
+
+// findings are what became of the host's config.
+type findings struct {
+	Drift       []drift.Change `json:"drift,omitempty"`
+	WithoutRust bool           `json:"without_rust,omitempty"`
 }
 
 // reusable says whether the tree in out is whole and made from these inputs,
-// and what its config had drifted by.
-func reusable(out string, in inputs) ([]drift.Change, bool) {
+// and what was found when it was made.
+func reusable(out string, in inputs) (findings, bool) {
 	b, err := beneath.ReadFile(filepath.Join(out, stampFile))
 	if err != nil {
-		return nil, false
+		return findings{}, false
 	}
 	var s stamp
 	if json.Unmarshal(b, &s) != nil || s.Inputs != in {
-		return nil, false
+		return findings{}, false
 	}
 	if _, err := beneath.Lstat(filepath.Join(out, "Module.symvers")); err != nil {
-		return nil, false
+		return findings{}, false
 	}
-	return s.Drift, checkRelease(out, in.Release) == nil
+	return s.findings, checkRelease(out, in.Release) == nil
 }
 
 func writeStamp(out string, s stamp) error {
