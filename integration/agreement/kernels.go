@@ -11,7 +11,8 @@ import (
 
 // kernels are those to be asked: a small one as CoreOS built its own, without
 // symbol versions and with its signing key at hand, also where it wants
-// signatures; and Debian's of two lines, which differ in what they look at.
+// signatures; the newest and 6.18, with modules that need no driver that compiles
+// for them; and Debian's of two lines. They differ in what they look at.
 func kernels(ctx context.Context, l *lab.Lab, image string) ([]Subject, error) {
 	parts, err := l.Make(ctx)
 	if err != nil {
@@ -45,6 +46,17 @@ func kernels(ctx context.Context, l *lab.Lab, image string) ([]Subject, error) {
 	locked.Append, locked.About = "lockdown=integrity", "signature: "
 	locked.Name += ", " + locked.Append
 	list := []Subject{coreos, enforcing, locked}
+	for _, line := range []string{"6.18", ""} {
+		host, err := l.Newest(ctx, line)
+		if err != nil {
+			return nil, err
+		}
+		dir, err := l.Small(ctx, image, host)
+		if err != nil {
+			return nil, fmt.Errorf("modules for %s: %w", host.Release, err)
+		}
+		list = append(list, newSubject(host, dir))
+	}
 	for _, suite := range []string{"bookworm", "trixie"} {
 		host, err := l.Debian(ctx, suite)
 		if err != nil {
@@ -64,9 +76,14 @@ func subject(ctx context.Context, l *lab.Lab, driver lab.Driver, host lab.Host, 
 	if err != nil {
 		return Subject{}, fmt.Errorf("modules for %s: %w", host.Release, err)
 	}
+	return newSubject(host, dir), nil
+}
+
+// newSubject is a host's kernel and the modules in a folder.
+func newSubject(host lab.Host, dir string) Subject {
 	s := Subject{Name: "Linux " + host.Release, Host: host, Modules: map[string]string{}}
 	for _, name := range variants.Bases {
 		s.Modules[name] = filepath.Join(dir, name+".ko")
 	}
-	return s, nil
+	return s
 }

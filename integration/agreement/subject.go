@@ -174,6 +174,9 @@ func (s Subject) make(dir string, list []variants.Variant, target kernel.Target)
 	}
 	all := make([]made, len(list))
 	for i, v := range list {
+		if all[i].before, err = s.Host.InTree(v.Before...); err != nil {
+			return nil, err
+		}
 		for _, part := range v.Parts {
 			content, err := part.Make(bases[part.Base])
 			if err != nil {
@@ -183,7 +186,11 @@ func (s Subject) make(dir string, list []variants.Variant, target kernel.Target)
 			if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, content, 0o644)); err != nil {
 				return nil, err
 			}
-			all[i].before = append(all[i].before, needs[part.Base]...)
+			for _, file := range needs[part.Base] {
+				if !slices.Contains(all[i].before, file) {
+					all[i].before = append(all[i].before, file)
+				}
+			}
 			all[i].parts = append(all[i].parts, path)
 		}
 	}

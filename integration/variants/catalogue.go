@@ -2,7 +2,10 @@ package variants
 
 import (
 	"debug/elf"
+	"slices"
 	"strings"
+
+	"github.com/k8sp/cuda/pkg/kernel"
 )
 
 // sound are modules as they were built.
@@ -30,7 +33,7 @@ func (m *maker) files() []Variant {
 	ident := func(at int, value byte) edit { return header(func(h *elf.Header64) { h.Ident[at] = value }) }
 	common := elf.Sym64{Info: elf.ST_INFO(elf.STB_GLOBAL, elf.STT_OBJECT), Shndx: uint16(elf.SHN_COMMON), Value: 8, Size: 8}
 	nowhere := elf.Sym64{Info: elf.ST_INFO(elf.STB_LOCAL, elf.STT_OBJECT), Shndx: 0x7f00}
-	return []Variant{
+	list := []Variant{
 		peermem("ELF: of type ET_EXEC", header(func(h *elf.Header64) { h.Type = uint16(elf.ET_EXEC) })),
 		peermem("ELF: for another machine", header(func(h *elf.Header64) { h.Machine = uint16(elf.EM_AARCH64) })),
 		peermemFile("ELF: of the 32-bit class, header and all", elf32),
@@ -41,11 +44,23 @@ func (m *maker) files() []Variant {
 		peermem("ELF: two symbol tables", copySection(".symtab")),
 		peermem("ELF: a common symbol", addSymbol("counter", common)),
 		peermem("ELF: a common symbol of the compiler's own", addSymbol("__gnu_lto_slim", common)),
-		peermem("ELF: a symbol in a section that is not there", addSymbol("nowhere", nowhere)),
 		peermem("ELF: a section to be both written and executed", inSection(".text", func(s *section) { s.Flags |= uint64(elf.SHF_WRITE) })),
 		peermem("ELF: no .modinfo", dropSection(modinfo)),
 		peermem("ELF: two of .modinfo", copySection(modinfo)),
 	}
+	if m.looksBeyond() {
+		return list
+	}
+	return append(list, peermem("ELF: a symbol in a section that is not there", addSymbol("nowhere", nowhere)))
+}
+
+// looksBeyond says whether the kernel reads the address of a section that a module
+// does not have, wherever that leads: simplify_symbols did not compare the number
+// with how many there are, which later releases of the same lines do. Debian's last
+// 6.18 is of before that.
+func (m *maker) looksBeyond() bool {
+	major, minor, patch := m.Target.Release.Numbers()
+	return major == 6 && minor == 18 && patch <= 15
 }
 
 // otherRelease puts another release into the version magic.
@@ -113,12 +128,8 @@ func (m *maker) crcs() []Variant {
 func (m *maker) licences() []Variant {
 	symbol := m.gplOnly()
 	gpl := setTag("license", "GPL")
-	gplOnly := []edit{renameSection("__ksymtab", "__ksymtab_gpl")}
-	if m.Target.Config.Bool("MODVERSIONS") {
-		gplOnly = append(gplOnly, renameSection("__kcrctab", "__kcrctab_gpl"))
-	}
-	forGPL := edited(Stub, gplOnly...)
-	return []Variant{
+	forGPL := edited(Stub, forGPL)
+	list := []Variant{
 		peermem("licence: a GPL-only symbol in a proprietary module", m.uses(symbol, undefined)),
 		peermem("licence: a GPL-only symbol in a proprietary module, weak", m.uses(symbol, weak)),
 		peermem("licence: a GPL-only symbol in a GPL module", gpl, m.uses(symbol, undefined)),
@@ -128,6 +139,38 @@ func (m *maker) licences() []Variant {
 		{Done: "licence: a GPL-only symbol beside a GPL sibling's", Parts: []Part{edited(Stub, gpl), edited(UVM, m.uses(symbol, undefined))}},
 		{Done: "licence: a sibling's GPL-only symbols in a proprietary module", Parts: []Part{forGPL, as(Modeset)}},
 		{Done: "licence: a proprietary sibling's GPL-only symbols in a GPL module", Parts: []Part{forGPL, as(UVM)}},
+	}
+	list = append(list, m.inTree()...)
+	if !m.Target.Release.AtLeast(7, 1) {
+		return list
+	}
+	return append(list,
+		Variant{Done: "licence: no flags of what it exports", Parts: []Part{as(Stub), edited(Modeset, dropSection(flagTable))}},
+		Variant{Done: "licence: a sibling's symbols in the table for GPL-only ones, which is not read any more", Parts: []Part{edited(Stub, renameSection("__ksymtab", "__ksymtab_gpl")), as(UVM)}},
+	)
+}
+
+// drm is the module of a kernel's own whose exports variants use, where it is one.
+const drm = "drm"
+
+// inTree are about what modules that came with the kernel export.
+func (m *maker) inTree() []Variant {
+	if !slices.ContainsFunc(m.Target.Exports.Symbols, func(s kernel.Symbol) bool { return s.Module == drm }) {
+		return nil
+	}
+	of := func(license kernel.License) string {
+		return m.symbolOf(drm, "symbol of drm's", func(s kernel.Symbol) bool { return s.License == license && s.Namespace == "" })
+	}
+	plain, gplOnly := of(kernel.LicenseAny), of(kernel.LicenseGPL)
+	after := func(v Variant) Variant {
+		v.Before = []string{drm}
+		return v
+	}
+	return []Variant{
+		after(peermem("licence: a GPL-only symbol of drm's in a proprietary module", setTag("license", "NVIDIA"), m.uses(gplOnly, undefined))),
+		after(peermem("licence: a GPL-only symbol of drm's in a proprietary module, weak", setTag("license", "NVIDIA"), m.uses(gplOnly, weak))),
+		after(peermem("licence: a GPL-only symbol of drm's in a GPL module", setTag("license", "GPL"), m.uses(gplOnly, undefined))),
+		after(peermem("licence: a plain symbol of drm's in a proprietary module", setTag("license", "NVIDIA"), m.uses(plain, undefined))),
 	}
 }
 

@@ -266,6 +266,30 @@ func changeVersions(change func([]version) []version) edit {
 	}
 }
 
+// exportLabels begin the names of the symbols that describe an export.
+var exportLabels = []string{"__ksymtab_", "__kstrtab_", "__kstrtabns_", "__crc_", "__flags_"}
+
+// flagTable has a byte for each export, since 7.1.
+const flagTable = "__kflagstab"
+
+// forGPL makes every export of a module one for GPL-compatible modules only: by
+// the flags of those that have flags, or in the table for such exports.
+func forGPL(o *object) error {
+	if flags, err := o.section(flagTable); err == nil {
+		for i := range flags.data {
+			flags.data[i] |= 1
+		}
+		return nil
+	}
+	if err := renameSection("__ksymtab", "__ksymtab_gpl")(o); err != nil {
+		return err
+	}
+	if _, err := o.section("__kcrctab"); err != nil {
+		return nil // of a kernel without MODVERSIONS
+	}
+	return renameSection("__kcrctab", "__kcrctab_gpl")(o)
+}
+
 // renameSection gives the first section of a name another one.
 func renameSection(name, to string) edit {
 	return inSection(name, func(s *section) { s.name = to })
@@ -288,7 +312,7 @@ func renameExport(name, to string) edit {
 		return nil
 	}
 	return all(inStrings, renameSymbols(func(symbol string) string {
-		for _, label := range []string{"__ksymtab_", "__kstrtab_", "__kstrtabns_", "__crc_"} {
+		for _, label := range exportLabels {
 			if symbol == label+name {
 				return label + to
 			}
@@ -338,7 +362,7 @@ func addDebug(o *object) error {
 // strings are all that a kernel reads.
 func stripped(o *object) error {
 	return renameSymbols(func(name string) string {
-		for _, label := range []string{"__ksymtab_", "__kstrtab", "__crc_"} {
+		for _, label := range exportLabels {
 			if strings.HasPrefix(name, label) {
 				return ""
 			}

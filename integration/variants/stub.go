@@ -33,7 +33,7 @@ func inStub(s *section) bool {
 		return true
 	}
 	switch strings.TrimSuffix(strings.TrimPrefix(s.name, ".rela"), "_gpl") {
-	case "__ksymtab", "__kcrctab":
+	case "__ksymtab", "__kcrctab", flagTable:
 		return true
 	}
 	return slices.Contains([]string{modinfo, thisModule, versions, "__ksymtab_strings"}, s.name)
@@ -50,7 +50,7 @@ func (o *object) dropSymbols() error {
 	keep[0] = true
 	for i, s := range list {
 		name := text(names.data, s.Name)
-		keep[i] = keep[i] || strings.HasPrefix(name, "__ksymtab_") || strings.HasPrefix(name, "__crc_") || strings.HasPrefix(name, "__kstrtab")
+		keep[i] = keep[i] || slices.ContainsFunc(exportLabels, func(label string) bool { return strings.HasPrefix(name, label) })
 	}
 	if err := relocations(func(r *elf.Rela64) { keep[elf.R_SYM64(r.Info)] = true })(o); err != nil {
 		return err

@@ -44,6 +44,9 @@ type Variant struct {
 	// Parts are the modules in the order in which they are loaded. The last is
 	// the variant, and those before it its siblings.
 	Parts []Part
+	// Before are modules of the kernel's own, by name, that are loaded before
+	// them.
+	Before []string
 	// Policy says that no kernel looks at what was done.
 	Policy bool
 }
@@ -138,9 +141,14 @@ type maker struct {
 // symbol is the kernel's own export that a test finds first, by length and
 // name: a version's name is short.
 func (m *maker) symbol(what string, is func(kernel.Symbol) bool) string {
+	return m.symbolOf("vmlinux", what, is)
+}
+
+// symbolOf is one of a module's in the same way.
+func (m *maker) symbolOf(module, what string, is func(kernel.Symbol) bool) string {
 	var fit []kernel.Symbol
 	for _, s := range m.Target.Exports.Symbols {
-		if s.Module == "vmlinux" && is(s) {
+		if s.Module == module && is(s) {
 			fit = append(fit, s)
 		}
 	}
