@@ -139,6 +139,31 @@ func TestFlags(t *testing.T) {
 	}
 }
 
+// exporter.ko is kbuild's own work, of Linux 7.3.4.
+func TestOfLinux73(t *testing.T) {
+	m, err := Open("testdata/exporter.ko")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const crc = 0xd272d446 // of void (void), by gendwarfksyms
+	versions := []Version{{"__fentry__", 4}, {"__x86_return_thunk", 3}, {"_printk", 0x12345678}, {"module_layout", 1}}
+	want := File{
+		HasFlags: true, HasVersions: true, HasExtendedVersions: true, Versions: versions, ExtendedVersions: versions,
+		Exports: []Export{
+			{Name: "exporter_gpl", GPL: true, CRC: crc, HasCRC: true},
+			{Name: "exporter_plain", CRC: crc, HasCRC: true},
+			{Name: "exporter_some", GPL: true, Namespace: "module:kvm,exporter-*", CRC: crc, HasCRC: true},
+		},
+	}
+	got := File{
+		HasFlags: m.HasFlags, HasVersions: m.HasVersions, HasExtendedVersions: m.HasExtendedVersions,
+		Versions: m.Versions, ExtendedVersions: m.ExtendedVersions, Exports: m.Exports,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestFlagsTooFew(t *testing.T) {
 	data, err := os.ReadFile("testdata/flags.ko")
 	if err != nil {
