@@ -5,6 +5,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/internal/confine"
 	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/modules"
@@ -147,8 +148,28 @@ func walk(ctx context.Context, o Options, dry bool) (said []Step, result Result,
 	return append([]Step{what.says()}, said...), result, err
 }
 
-// build is the walk from the driver stage on.
+// build is the walk from the driver stage on. A driver that uses modules of the
+// kernel's own which nobody thought of is walked for once more, with all that the
+// kernel's modules export: modpost has to know their versions.
 func (s site) build(ctx context.Context, b *brackets, what setting) ([]Step, Result, error) {
+	said, result, err := s.buildFor(ctx, b, what)
+	all, found, failed := s.Host.detectAll(ctx, s.exportsCache(), err)
+	if failed != nil {
+		return nil, Result{}, failed
+	}
+	if !found {
+		return said, result, err
+	}
+	what.target = all
+	if !s.dry {
+		if s.scratch, err = beneath.MkdirTemp(s.scratch, "again-"); err != nil {
+			return nil, Result{}, stage.Wrap(stage.Detect, s.share.Explain(stage.Detect, err), "this run's scratch folder cannot be made", "let the share's owner, as whom builder works there, write to it")
+		}
+	}
+	return s.buildFor(ctx, b, what)
+}
+
+func (s site) buildFor(ctx context.Context, b *brackets, what setting) ([]Step, Result, error) {
 	driver := b.enter(ctx, stage.Driver)
 	pkg, err := s.chooseDriver(driver, what)
 	if err != nil {

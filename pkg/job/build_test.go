@@ -16,6 +16,7 @@ import (
 	"github.com/k8sp/cuda/internal/testkit"
 	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/kernel/source"
+	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -405,6 +406,56 @@ func TestAcceptedOnceOnly(t *testing.T) {
 	}
 	if o := f.mustBuild(t, allow); !o.Reused {
 		t.Error("what was accepted is built again on the same terms")
+	}
+}
+
+// TestModulesThatNobodyThoughtOf: of most of a kernel's modules only the names of
+// what they export are read. Where the driver uses one of them, all are, and it is
+// built for what they say; a rerun serves, and a check of it, too.
+func TestModulesThatNobodyThoughtOf(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	odd, err := os.ReadFile("../../internal/ko/testdata/intree.ko")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const folder = "host/lib/modules/" + testRelease + "/"
+	f.write(t, folder+"kernel/net/odd.ko", string(odd))
+	symbols := "alias symbol:acpi_video_register odd\nalias symbol:drm_dev_register odd\nalias symbol:pci_enable_device odd\n"
+	f.write(t, folder+"modules.symbols", symbols)
+	f.write(t, folder+"modules.dep", "kernel/net/odd.ko:\n")
+	allow := func(o *Options) { o.Allow = []string{"depends", "sample"} }
+	const all = "reading what all of them export"
+	o := f.mustBuild(t, allow)
+	installer := 0
+	for _, program := range o.ran {
+		if program == "nvidia-installer" {
+			installer++
+		}
+	}
+	if strings.Count(o.log, all) != 1 || installer != 2 {
+		t.Errorf("compiled %d times\n%s", installer, o.log)
+	}
+	for _, c := range f.manifest(t).Checks {
+		if (c.Name == "gpl" || c.Name == "symbols") && c.Verdict != modules.Passed {
+			t.Errorf("published although %s", c)
+		}
+	}
+	if o := f.mustBuild(t, allow); !o.Reused || strings.Count(o.log, all) != 1 {
+		t.Errorf("a rerun is reused: %v\n%s", o.Reused, o.log)
+	}
+	published := filepath.Join(f.share, "modules", testRelease, testDriver)
+	checks, err := Verify(t.Context(), published, f.options.Host, "", nil)
+	if err != nil || len(checks) == 0 {
+		t.Errorf("verify: %d checks, %v", len(checks), err)
+	}
+	// Where it is one that is looked at first there is nothing to do twice.
+	if err := os.Rename(filepath.Join(f.host, "lib/modules", testRelease, "kernel/net"), filepath.Join(f.host, "lib/modules", testRelease, "kernel/lib")); err != nil {
+		t.Fatal(err)
+	}
+	f.write(t, folder+"modules.dep", "kernel/lib/odd.ko:\n")
+	if o := f.mustBuild(t, allow, func(o *Options) { o.Rebuild = true }); strings.Contains(o.log, all) {
+		t.Errorf("of a module that was thought of:\n%s", o.log)
 	}
 }
 

@@ -42,6 +42,9 @@ func (p project) check(in compiled) (checked, error) {
 			return checked{}, stage.Wrap(stage.Check, err, "the signatures cannot be verified", "look at the cause, and run again")
 		}
 	}
+	if err := modules.CheckRead(mods, p.target); err != nil {
+		return checked{}, err
+	}
 	checks := slices.Concat(p.vouched, driftCheck(in.tree), modules.Gate(mods, p.target, modules.Expect{
 		Modules: in.driver.Modules(in.moduleType), Excluded: p.exclude, Firmware: in.driver.Firmware(), Debug: p.Debug,
 	}))

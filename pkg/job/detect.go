@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/k8sp/cuda/internal/command"
+	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/kernel/prepare"
 	"github.com/k8sp/cuda/pkg/modules"
@@ -28,7 +29,7 @@ type setting struct {
 func (s site) detect(ctx context.Context) (setting, error) {
 	var what setting
 	var err error
-	if what.target, err = s.Host.detect(ctx, s.exportsCache()); err != nil {
+	if what.target, err = s.Host.detect(ctx, s.exportsCache(), cuda.MayUse); err != nil {
 		return setting{}, err
 	}
 	if err := kernel.CheckArch(what.target, runtime.GOARCH); err != nil {

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/k8sp/cuda/internal/atomicfile"
 	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/cuda"
@@ -93,13 +95,26 @@ func (h Host) openRoot(ctx context.Context, scratch string) (*kernel.Root, error
 }
 
 // detect returns the target. What it reads of the host's module files is kept
-// in the folder cache; empty keeps nothing.
-func (h Host) detect(ctx context.Context, cache string) (t kernel.Target, err error) {
+// in the folder cache; empty keeps nothing. Needs says which are read, nil all.
+func (h Host) detect(ctx context.Context, cache string, needs func(file string) bool) (t kernel.Target, err error) {
 	err = h.open(ctx, func(root *kernel.Root, imageFile string) error {
-		t, err = kernel.Detect(ctx, root, kernel.DetectOptions{Image: imageFile, Cache: cache})
+		t, err = kernel.Detect(ctx, root, kernel.DetectOptions{Image: imageFile, Cache: cache, Needs: needs})
 		return err
 	})
 	return t, err
+}
+
+// detectAll reads what [cuda.MayUse] leaves out, where modules turned out to use it,
+// as err says; found is false for any other error.
+func (h Host) detectAll(ctx context.Context, cache string, err error) (t kernel.Target, found bool, _ error) {
+	var unread *modules.UnreadError
+	if !errors.As(err, &unread) {
+		return kernel.Target{}, false, nil
+	}
+	zerolog.Ctx(ctx).Warn().Strs("modules", unread.Modules).
+		Msg("the driver uses modules of the kernel's own that it was not thought to need; reading what all of them export")
+	t, err = h.detect(ctx, cache, nil)
+	return t, true, err
 }
 
 // Capture writes what builds and checks read of a host root to w, as a tar.
@@ -178,11 +193,17 @@ func Verify(ctx context.Context, dir string, h Host, certificate string, trusted
 			return nil, err
 		}
 	}
-	t, err := h.detect(ctx, "")
+	t, err := h.detect(ctx, "", cuda.MayUse)
 	if err != nil {
 		return nil, err
 	}
-	return modules.Verify(dir, t, cert, trust)
+	checks, err := modules.Verify(dir, t, cert, trust)
+	if all, found, failed := h.detectAll(ctx, "", err); failed != nil {
+		return nil, failed
+	} else if found {
+		return modules.Verify(dir, all, cert, trust)
+	}
+	return checks, err
 }
 
 // verifyUserSpace holds a driver's user-space side against its manifest. It

@@ -182,6 +182,9 @@ func (p project) judgeEarlier(ctx context.Context, found modules.Found) (serves 
 		return false, nil
 	}
 	now, err := m.Gate(found.Dir, p.target, p.certificate())
+	if errors.As(err, new(*modules.UnreadError)) {
+		return false, err
+	}
 	if err != nil {
 		log.Warn().Err(err).Msg("an earlier result cannot be held against this kernel, building again")
 		return false, nil

@@ -7,6 +7,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/k8sp/cuda/internal/beneath"
+	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/kernel/source"
 	"github.com/k8sp/cuda/pkg/share"
@@ -37,7 +38,7 @@ func Source(ctx context.Context, o Options) (SourceResult, error) {
 		return SourceResult{}, err
 	}
 	b := &brackets{}
-	t, err := s.Host.detect(b.enter(ctx, stage.Detect), s.exportsCache())
+	t, err := s.Host.detect(b.enter(ctx, stage.Detect), s.exportsCache(), cuda.MayUse)
 	if err != nil {
 		return SourceResult{}, err
 	}

@@ -27,6 +27,12 @@ type DetectOptions struct {
 	// thousands of compressed files take up to half a minute to read. Empty
 	// keeps nothing.
 	Cache string
+	// Needs says of a module that came with the kernel, by its file's path below
+	// lib/modules/REL/kernel ("drivers/gpu/drm/drm.ko.xz"), whether what it exports
+	// may be needed. Of the others only the names of their exports are read, from
+	// depmod's list, where that is of the modules that are there; they are then
+	// [Exports.Unread]. Nil reads all.
+	Needs func(file string) bool
 }
 
 // Detect reads the kernel that root runs, or the one in an image, and returns

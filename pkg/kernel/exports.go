@@ -25,6 +25,8 @@ type exportList struct {
 	from    string
 	// whole says that no symbol is missing from it.
 	whole bool
+	// unread are the modules of whose exports only the names are in it.
+	unread []string
 }
 
 // readExports reads what the kernel offers to modules. There are two ladders:
@@ -137,8 +139,9 @@ func (s *sources) kallsymsExports() (exportList, error) {
 // moduleExports are the exports of the kernel's modules, from their files or
 // else of those that are loaded.
 func (s *sources) moduleExports(ctx context.Context) exportList {
-	if symbols, whole := s.inTreeExports(ctx); whole || len(symbols) > 0 {
-		return exportList{symbols: symbols, from: inTreeDir(s.release), whole: whole}
+	if list := s.inTreeExports(ctx); list.whole || len(list.symbols) > 0 {
+		list.from = inTreeDir(s.release)
+		return list
 	}
 	k, err := s.kallsyms()
 	if err != nil {
@@ -167,21 +170,18 @@ func (s *sources) kallsyms() (kallsyms, error) {
 
 // newExports puts the kernel's own exports and its modules' together.
 //
-// The digest leaves out the modules' where only loaded ones are known. A host
-// loads drm when it likes, for one when it loads the driver, and is the same
-// host: what was built for it must not count as stale.
+// The digest leaves out the modules'. A host loads drm when it likes, for one when
+// it loads the driver, and is the same host: what was built for it must not count
+// as stale. Of its other modules not all is always read.
 func newExports(own, ofModules exportList, complete bool) Exports {
 	x := Exports{
 		Symbols:  sorted(slices.Concat(own.symbols, ofModules.symbols)),
 		From:     own.from,
 		InTree:   ofModules.from,
 		Complete: complete,
+		Unread:   slices.Sorted(slices.Values(ofModules.unread)),
 	}
-	decisive := x.Symbols
-	if ofModules.from == kallsymsFile {
-		decisive = sorted(own.symbols)
-	}
-	x.Digest = exportsDigest(decisive)
+	x.Digest = exportsDigest(sorted(own.symbols))
 	return x
 }
 

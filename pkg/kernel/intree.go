@@ -121,9 +121,9 @@ func sampleModule(ctx context.Context, files []moduleFile) Sample {
 }
 
 // inTreeExports are the exports of the modules that came with the kernel: of
-// their files, or of the list that a capture has of them. Whole is false where
-// some file could not be read.
-func (s *sources) inTreeExports(ctx context.Context) (symbols []Symbol, whole bool) {
+// their files, or of the list that a capture has of them. The list is not whole
+// where some file could not be read.
+func (s *sources) inTreeExports(ctx context.Context) exportList {
 	for _, whole := range []bool{true, false} {
 		name := inTreeSymvers(s.release, whole)
 		data, err := s.root.ReadFile(name)
@@ -133,26 +133,55 @@ func (s *sources) inTreeExports(ctx context.Context) (symbols []Symbol, whole bo
 		symbols, err := ParseSymvers(bytes.NewReader(data))
 		if err != nil && len(data) > 0 {
 			zerolog.Ctx(ctx).Warn().Err(err).Str("file", name).Msg("the list of what the kernel's modules export is passed over")
-			return nil, false
+			return exportList{}
 		}
-		return symbols, whole
+		return exportList{symbols: symbols, whole: whole}
 	}
-	if s.cache == "" || len(s.modules.list) == 0 {
-		return readModuleExports(ctx, s.modules)
+	if s.needs != nil && len(s.modules.list) > 0 {
+		list, err := s.neededExports(ctx)
+		if err == nil {
+			return list
+		}
+		zerolog.Ctx(ctx).Info().Err(err).Msg("depmod's list of what the kernel's modules export does not serve, and each of them is read")
 	}
-	return s.cachedExports(ctx)
+	symbols, whole := s.cachedExports(ctx, s.modules)
+	return exportList{symbols: symbols, whole: whole}
+}
+
+// neededExports are the exports of the modules that are needed, from their files,
+// and the names of the others', from depmod's list. It is an error where that list
+// is not of these modules.
+func (s *sources) neededExports(ctx context.Context) (exportList, error) {
+	index, err := readIndex(s.root, s.release, s.modules)
+	if err != nil {
+		return exportList{}, err
+	}
+	read, named, unread := index.divide(s.modules, s.needs)
+	symbols, whole := s.cachedExports(ctx, read)
+	if len(read.list) == 0 {
+		whole = s.modules.whole
+	}
+	if whole {
+		if err := index.agrees(read, symbols); err != nil {
+			return exportList{}, err
+		}
+	}
+	return exportList{symbols: append(symbols, named...), whole: whole, unread: unread}, nil
 }
 
 // cachedExports reads the files' exports once: their names, sizes and times
 // tell whether they are still the same.
-func (s *sources) cachedExports(ctx context.Context) (symbols []Symbol, whole bool) {
-	name := filepath.Join(s.cache, s.release.Full+"-"+fingerprint(s.modules.list)+".symvers")
+func (s *sources) cachedExports(ctx context.Context, m moduleFiles) (symbols []Symbol, whole bool) {
+	if s.cache == "" || len(m.list) == 0 {
+		return readModuleExports(ctx, m)
+	}
+	name := filepath.Join(s.cache, s.release.Full+"-"+fingerprint(m.list)+".symvers")
 	if data, err := beneath.ReadFile(name); err == nil {
 		if symbols, err := ParseSymvers(bytes.NewReader(data)); err == nil {
-			return symbols, s.modules.whole
+			return symbols, m.whole
 		}
 	}
-	symbols, whole = readModuleExports(ctx, s.modules)
+	symbols, whole = readModuleExports(ctx, m)
 	if !whole || len(symbols) == 0 {
 		return symbols, whole
 	}
@@ -199,6 +228,9 @@ func readModuleExports(ctx context.Context, m moduleFiles) (symbols []Symbol, wh
 	}
 	close(next)
 	readers.Wait()
+	if len(files) > 0 {
+		zerolog.Ctx(ctx).Debug().Int("modules", len(files)).Msg("read what the kernel's modules export")
+	}
 	for i, err := range errs {
 		if err != nil {
 			zerolog.Ctx(ctx).Warn().Err(err).Str("module", files[i].name).Msg("what one of the kernel's modules exports is not known")

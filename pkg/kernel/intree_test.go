@@ -204,8 +204,8 @@ func TestModulesThatMayNotBeListed(t *testing.T) {
 	s := sources{root: root, release: mustRelease(t, "6.12.103-flatcar"), cache: t.TempDir(), modules: got}
 	for _, listed := range []bool{false, true, false} { // the third time it is cached
 		s.modules.whole = listed
-		if symbols, whole := s.inTreeExports(t.Context()); len(symbols) != len(richExports) || whole != listed {
-			t.Errorf("all listed: %v: %d exports, whole: %v", listed, len(symbols), whole)
+		if got := s.inTreeExports(t.Context()); len(got.symbols) != len(richExports) || got.whole != listed {
+			t.Errorf("all listed: %v: %d exports, whole: %v", listed, len(got.symbols), got.whole)
 		}
 	}
 	if got := findModules(locked{folder, "."}); got.list != nil || got.whole {

@@ -186,6 +186,19 @@ func (r *Root) Text(name string) string {
 	return strings.TrimSpace(string(data))
 }
 
+// changed is when a file was last written, in nanoseconds since 1970.
+func (r *Root) changed(name string) (int64, error) {
+	p, err := r.Path(name)
+	if err != nil {
+		return 0, err
+	}
+	info, err := os.Stat(p)
+	if err != nil {
+		return 0, err
+	}
+	return info.ModTime().UnixNano(), nil
+}
+
 // Exists says whether name is there.
 func (r *Root) Exists(name string) bool {
 	p, err := r.Path(name)

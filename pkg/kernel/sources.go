@@ -28,12 +28,14 @@ type sources struct {
 	modules moduleFiles
 	// cache keeps what they export; see DetectOptions.
 	cache string
+	// needs says which of them are read; see DetectOptions.
+	needs func(file string) bool
 }
 
 // openSources finds out which kernel is the target. Where an image was named it
 // is the one in it.
 func openSources(ctx context.Context, root *Root, o DetectOptions) (*sources, error) {
-	s := &sources{root: root, cache: o.Cache}
+	s := &sources{root: root, cache: o.Cache, needs: o.Needs}
 	var err error
 	switch {
 	case o.Image != "":

@@ -187,10 +187,8 @@ const (
 // Exports are the symbols a kernel offers, sorted by name.
 type Exports struct {
 	Symbols []Symbol `json:"-"`
-	// Digest is sha256:HEX over the symbols that make the kernel what it is,
-	// so that two targets compare: the kernel's own, and those of its modules
-	// where they were read from files. Which modules happen to be loaded does
-	// not count.
+	// Digest is sha256:HEX over the kernel's own exports, so that two targets
+	// compare. Which of its modules are installed, loaded or read does not count.
 	Digest string `json:"digest"`
 	// From is where the kernel's own exports were read.
 	From string `json:"from"` // "boot/vmlinuz-REL"
@@ -201,4 +199,7 @@ type Exports struct {
 	// Complete says that the exports of all of them are among Symbols, so
 	// that nobody exports what is not.
 	Complete bool `json:"complete"`
+	// Unread are the kernel's own modules of whose exports only the names were
+	// read, as [DetectOptions] asked for, sorted by name.
+	Unread []string `json:"-"`
 }

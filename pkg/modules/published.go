@@ -139,7 +139,7 @@ func describeFile(path string) (File, error) {
 // whether each file is still the one that was published. Signatures of the modules
 // are held against cert, where it is not nil, and that of the manifest, as the check
 // [TrustedCheck] that comes first, where trust is not nil. Its error is of the check
-// stage, and means that the folder could not be judged at all.
+// stage, or an [*UnreadError], and means that the folder could not be judged at all.
 func Verify(dir string, target kernel.Target, cert *x509.Certificate, trust publish.Trust) ([]Check, error) {
 	m, err := readManifest(dir, trust)
 	checks, untrusted := CheckTrust(trust, err)
@@ -189,7 +189,8 @@ func CheckTrust(trust publish.Trust, err error) (checks []Check, untrusted bool)
 
 // Gate holds the manifest's modules, which are in dir, against a kernel:
 // [Verify] of files that were found intact. Those that are not there are not
-// looked at.
+// looked at. Where the target does not know enough of what they use its error is
+// an [*UnreadError].
 func (m Manifest) Gate(dir string, target kernel.Target, cert *x509.Certificate) ([]Check, error) {
 	var paths, want []string
 	for _, e := range m.Modules {
@@ -204,6 +205,9 @@ func (m Manifest) Gate(dir string, target kernel.Target, cert *x509.Certificate)
 	}
 	if err != nil {
 		return nil, stage.Wrap(stage.Check, err, "a published module cannot be read", "let builder read all of the share, or build again")
+	}
+	if err := CheckRead(mods, target); err != nil {
+		return nil, err
 	}
 	return Gate(mods, target, m.expect(want)), nil
 }

@@ -158,14 +158,23 @@ func (i *insertion) gate(ctx context.Context) []Finding {
 	if i.trust != nil {
 		cache = "" // nobody vouches for it
 	}
-	target, err := kernel.Detect(ctx, i.host, kernel.DetectOptions{Cache: cache})
+	target, err := kernel.Detect(ctx, i.host, kernel.DetectOptions{Cache: cache, Needs: cuda.MayUse})
+	var checks []modules.Check
+	var damaged error
+	if err == nil {
+		checks, damaged = i.found.Manifest.Gate(i.found.Dir, target, nil)
+		if errors.As(damaged, new(*modules.UnreadError)) {
+			if target, err = kernel.Detect(ctx, i.host, kernel.DetectOptions{Cache: cache}); err == nil {
+				checks, damaged = i.found.Manifest.Gate(i.found.Dir, target, nil)
+			}
+		}
+	}
 	if err != nil {
 		zerolog.Ctx(ctx).Warn().Err(err).Msg("too little is to be seen of the running kernel to hold the modules against it; their digests are right, and the kernel will look at them itself")
 		return nil
 	}
-	checks, err := i.found.Manifest.Gate(i.found.Dir, target, nil)
-	if err != nil {
-		return []Finding{i.damaged(err)}
+	if damaged != nil {
+		return []Finding{i.damaged(damaged)}
 	}
 	chosen := append(names(i.entries), "") // what is of no one module is of all
 	checks = slices.DeleteFunc(checks, func(c modules.Check) bool { return !slices.Contains(chosen, c.Module) })
