@@ -15,6 +15,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/k8sp/cuda/integration/lab"
 	"github.com/k8sp/cuda/integration/lab/shared"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/kernel/source/needs"
@@ -38,19 +39,20 @@ func TestSourceNeeds(t *testing.T) {
 		{"bullseye", "linux-source-5.10"},
 		{"bookworm", "linux-source-6.1"},
 		{"bookworm", "linux-source-6.12"},
+		{"trixie", "newest"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			kbuild, err := l.Kbuild(t.Context(), test.suite)
 			if err != nil {
 				t.Fatal(err)
 			}
-			archive, err := kbuild.Source(t.Context(), test.name)
+			archive, line, err := sourceOf(t, kbuild, test.name)
 			if err != nil {
 				t.Fatal(err)
 			}
 			began := time.Now()
 			source, out := t.TempDir(), t.TempDir()
-			unpack(t, archive, source, strings.TrimPrefix(test.name, "linux-source-"))
+			unpack(t, archive, source, line)
 			if err := kbuild.Run(t.Context(), "source=/source\n"+buildScript, out, source+":/source"); err != nil {
 				t.Fatal(err)
 			}
@@ -61,6 +63,17 @@ func TestSourceNeeds(t *testing.T) {
 			t.Logf("%.0f s, once its parts were there", time.Since(began).Seconds())
 		})
 	}
+}
+
+// sourceOf is a kernel's source, and the line that it is of.
+func sourceOf(t *testing.T, kbuild lab.Kbuild, name string) (archive, line string, err error) {
+	t.Helper()
+	line, ok := strings.CutPrefix(name, "linux-source-")
+	if !ok {
+		return kbuild.NewestSource(t.Context())
+	}
+	archive, err = kbuild.Source(t.Context(), name)
+	return archive, line, err
 }
 
 // unpack leaves what the lists name for a kernel line in x86_64 and aarch64 below

@@ -65,12 +65,19 @@ var kernelParts = []string{"linux-image-", "linux-binary-", "linux-base-", "linu
 
 // newestKernel is the newest release of a line whose modules the pool has.
 func (p pool) newestKernel(line string) (string, error) {
-	const prefix = "linux-image-"
-	var found string
+	if _, release := p.newest("linux-image-", line, isGeneric); release != "" {
+		return release, nil
+	}
+	return "", fmt.Errorf("%s has no kernel of the line %q", newestSuite, line)
+}
+
+// newest is the package of the newest release of a line, of those whose names begin
+// with prefix and go on with a release that is meant; empty where there is none.
+func (p pool) newest(prefix, line string, meant func(release string) bool) (name, release string) {
 	var newest [3]int
-	for _, name := range slices.Sorted(maps.Keys(p.packages)) {
-		full, ok := strings.CutPrefix(name, prefix)
-		if !ok || !isGeneric(full) {
+	for _, candidate := range slices.Sorted(maps.Keys(p.packages)) {
+		full, ok := strings.CutPrefix(candidate, prefix)
+		if !ok || !meant(full) {
 			continue
 		}
 		r, err := kernel.ParseRelease(full)
@@ -79,13 +86,10 @@ func (p pool) newestKernel(line string) (string, error) {
 		}
 		major, minor, patch := r.Numbers()
 		if numbers := [3]int{major, minor, patch}; slices.Compare(numbers[:], newest[:]) > 0 {
-			found, newest = full, numbers
+			name, release, newest = candidate, full, numbers
 		}
 	}
-	if found == "" {
-		return "", fmt.Errorf("%s has no kernel of the line %q", newestSuite, line)
-	}
-	return found, nil
+	return name, release
 }
 
 // isGeneric says whether a kernel's name is of the flavour for every PC:

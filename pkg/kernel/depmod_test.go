@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
+
+	"github.com/k8sp/cuda/internal/testkit"
 )
 
 // What depmod says of a host with three modules, of which the one that is needed
@@ -149,4 +152,52 @@ func TestUntrueLists(t *testing.T) {
 	if x, opened := listed(t, root, DetectOptions{Needs: rich}); x.Complete || opened != "3" {
 		t.Errorf("without the list: complete %v, %s modules opened", x.Complete, opened)
 	}
+}
+
+// BenchmarkNeeded says what part of the time for all modules the needed ones take,
+// of a host that has a tenth of them among those: the ratio is what counts.
+func BenchmarkNeeded(b *testing.B) {
+	var dep, symbols strings.Builder
+	files := map[string]string{}
+	module := packed(b, richModule(b), ".xz")
+	for i := range 400 {
+		folder := "net"
+		if i%10 == 0 {
+			folder = "gpu"
+		}
+		name := fmt.Sprintf("%s/rich-%d", folder, i)
+		files["lib/modules/6.12.103-flatcar/kernel/"+name+".ko.xz"] = module
+		fmt.Fprintf(&dep, "kernel/%s.ko.xz:\n", name)
+		for _, s := range richExports {
+			fmt.Fprintf(&symbols, "alias symbol:%s rich_%d\n", s.Name, i)
+		}
+		fmt.Fprintf(&symbols, "alias symbol:RICH rich_%d\n", i)
+	}
+	files["lib/modules/6.12.103-flatcar/modules.dep"], files["lib/modules/6.12.103-flatcar/modules.symbols"] = dep.String(), symbols.String()
+	k := smallKernel()
+	k.Config += "CONFIG_DRM=m\n"
+	root, err := OpenRoot(testkit.WriteTree(b, change(change(hostFiles(k), map[string]string{smallSymvers: symversText(k)}), files)))
+	if err != nil {
+		b.Fatal(err)
+	}
+	later := time.Now().Add(time.Minute)
+	for _, name := range []string{"modules.dep", "modules.symbols"} {
+		if err := os.Chtimes(filepath.Join(root.Dir(), "lib/modules/6.12.103-flatcar", name), later, later); err != nil {
+			b.Fatal(err)
+		}
+	}
+	detect := func(needs func(string) bool, want int) time.Duration {
+		began := time.Now()
+		target, err := Detect(b.Context(), root, DetectOptions{Needs: needs})
+		if err != nil || len(target.Exports.Unread) != want {
+			b.Fatalf("%d unread, %v", len(target.Exports.Unread), err)
+		}
+		return time.Since(began)
+	}
+	var all, needed time.Duration
+	for b.Loop() {
+		all += detect(nil, 0)
+		needed += detect(func(file string) bool { return strings.HasPrefix(file, "gpu/") }, 360)
+	}
+	b.ReportMetric(float64(needed)/float64(all), "of-all")
 }

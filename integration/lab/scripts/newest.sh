@@ -1,14 +1,13 @@
 # shellcheck shell=bash
 # Lays out the root of a host that runs a kernel of Debian's, from its packages:
-# image, config, and the modules of a host that has a display. Two of its thousands
-# are a hundredth of the time that reading them all takes.
+# image, config, and those of its thousands of modules that a display needs.
 # $kernel is the kernel's release
 
 mkdir /tmp/all
-# shellcheck disable=SC2154
 for package in /packages/*.deb; do dpkg-deb --extract "$package" /tmp/all; done
 cd /tmp/all || exit
 if [ ! -e lib ]; then ln -s usr/lib lib; fi
+# shellcheck disable=SC2154 # set by who runs this
 depmod --basedir . "$kernel"
 from=usr/lib/modules/$kernel
 
