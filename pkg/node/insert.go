@@ -151,6 +151,15 @@ func (i *insertion) lookAtTree(ctx context.Context) []Finding {
 	return []Finding{NoTree.Of(strings.Join(slices.Compact(lacking), ", "))}
 }
 
+// hold detects the running kernel and holds the modules against it; damaged is why
+// they could not be read.
+func (i *insertion) hold(ctx context.Context, o kernel.DetectOptions) (target kernel.Target, checks []modules.Check, damaged, err error) {
+	if target, err = kernel.Detect(ctx, i.host, o); err == nil {
+		checks, damaged = i.found.Manifest.Gate(i.found.Dir, target, nil)
+	}
+	return target, checks, damaged, err
+}
+
 // gate holds the modules against the kernel as it is now. What cannot be told
 // of it stops nothing: the kernel looks again.
 func (i *insertion) gate(ctx context.Context) []Finding {
@@ -158,16 +167,9 @@ func (i *insertion) gate(ctx context.Context) []Finding {
 	if i.trust != nil {
 		cache = "" // nobody vouches for it
 	}
-	target, err := kernel.Detect(ctx, i.host, kernel.DetectOptions{Cache: cache, Needs: cuda.MayUse})
-	var checks []modules.Check
-	var damaged error
-	if err == nil {
-		checks, damaged = i.found.Manifest.Gate(i.found.Dir, target, nil)
-		if errors.As(damaged, new(*modules.UnreadError)) {
-			if target, err = kernel.Detect(ctx, i.host, kernel.DetectOptions{Cache: cache}); err == nil {
-				checks, damaged = i.found.Manifest.Gate(i.found.Dir, target, nil)
-			}
-		}
+	target, checks, damaged, err := i.hold(ctx, kernel.DetectOptions{Cache: cache, Needs: cuda.MayUse})
+	if errors.As(damaged, new(*modules.UnreadError)) {
+		target, checks, damaged, err = i.hold(ctx, kernel.DetectOptions{Cache: cache})
 	}
 	if err != nil {
 		zerolog.Ctx(ctx).Warn().Err(err).Msg("too little is to be seen of the running kernel to hold the modules against it; their digests are right, and the kernel will look at them itself")

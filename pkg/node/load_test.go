@@ -436,6 +436,23 @@ func TestLoadWithoutWhatCUDANeedsNot(t *testing.T) {
 	}
 }
 
+// TestLoadBesideModulesThatNobodyThoughtOf: the driver uses what a module of the
+// kernel's own exports of which only depmod's list was read at first.
+func TestLoadBesideModulesThatNobodyThoughtOf(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	tree := filepath.Join(m.host, "lib/modules", testRelease)
+	write(t, filepath.Join(tree, "kernel/net/odd.ko"), read(t, "../../internal/ko/testdata/intree.ko"))
+	write(t, filepath.Join(tree, "modules.dep"), "kernel/net/odd.ko:\n")
+	write(t, filepath.Join(tree, "modules.symbols"), "alias symbol:acpi_video_register odd\nalias symbol:drm_dev_register odd\nalias symbol:pci_enable_device odd\n")
+	if got := m.load(t, nil); got.State != Loaded {
+		t.Errorf("%s\n%s", got.State, m.log.String())
+	}
+	if n := strings.Count(m.log.String(), "kernel detected"); n != 2 {
+		t.Errorf("the kernel was looked at %d times\n%s", n, m.log.String())
+	}
+}
+
 // TestLoadWithoutTheKernelsOwnModules has /lib/modules not be seen by a load that
 // needs nothing of it: all is there.
 func TestLoadWithoutTheKernelsOwnModules(t *testing.T) {
