@@ -121,6 +121,9 @@ func TestLines(t *testing.T) {
 					t.Errorf("%s of %s for %s: %v", name, full, arch, got)
 				}
 			}
+			if got := list.Match("arch/x86/entry/syscalls/syscall_32.tbl"); got != (want || arch == kernel.X86_64) {
+				t.Errorf("x86's table of system calls, of %s for %s: %v", full, arch, got)
+			}
 			if list.Match("kernel/fork.c") || !list.Match("kernel/bounds.c") {
 				t.Errorf("%s for %s: the rest of kernel/", full, arch)
 			}
