@@ -39,3 +39,23 @@ func known(arch kernel.Arch, version string) (digest, file string) {
 func runFileName(arch kernel.Arch, version string) string {
 	return "NVIDIA-Linux-" + string(arch) + "-" + version + ".run"
 }
+
+// KnownVersions are those of the drivers whose digest is known for an architecture.
+func KnownVersions(arch kernel.Arch) []string {
+	var list []string
+	for line := range strings.Lines(knownDigests) {
+		if p, ok := parseRunName(path.Base(strings.Fields(line)[1])); ok && p.Arch == arch {
+			list = append(list, p.Version)
+		}
+	}
+	return list
+}
+
+// parseRunName takes the name of NVIDIA's package of a driver apart.
+func parseRunName(name string) (Package, bool) {
+	m := packageName.FindStringSubmatch(name)
+	if m == nil || m[4] == "" {
+		return Package{}, false
+	}
+	return Package{Kind: RunFile, Arch: kernel.Arch(m[1]), Version: m[2], Variant: m[3]}, true
+}
