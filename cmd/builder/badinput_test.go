@@ -249,7 +249,7 @@ var badDrivers = []badInput{
 	}, 11, []string{"kernel"}},
 	{"only proprietary modules, for a GPU that needs the open ones", func(t *testing.T, f *fixture) []string {
 		f.gpu(t, "0x2342")
-		return nil
+		return []string{"--allow=known-break"}
 	}, 11, []string{"no open kernel modules", "10de:2342 (Grace Hopper)", "--module-type"}},
 	{"a driver from before the GPU", func(t *testing.T, f *fixture) []string {
 		f.gpu(t, "0x2901")

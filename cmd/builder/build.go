@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/k8sp/cuda/pkg/cuda"
+	"github.com/k8sp/cuda/pkg/cuda/breaks"
 	"github.com/k8sp/cuda/pkg/cuda/userspace"
 	"github.com/k8sp/cuda/pkg/job"
 	"github.com/k8sp/cuda/pkg/kernel/prepare"
@@ -40,6 +41,7 @@ func checksHelp() string {
 	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(table, "  %s\t%s\t%s\n", cuda.DigestCheck, modules.PolicyCheck, "somebody vouches for the digest of a downloaded driver")
 	fmt.Fprintf(table, "  %s\t%s\t%s\n", cuda.UnservedCheck, modules.PolicyCheck, "the driver runs one of the GPUs of the host that it is built for")
+	fmt.Fprintf(table, "  %s\t%s\t%s\n", breaks.Check, modules.PolicyCheck, "the driver is not known to fail to compile against the kernel")
 	fmt.Fprintf(table, "  %s\t%s\t%s\n", prepare.DriftCheck, modules.PolicyCheck, "kbuild leaves the host's config as it is")
 	for _, r := range modules.Rules() {
 		fmt.Fprintf(table, "  %s\t%s\t%s\n", r.Name, r.Kind, r.Doc)
@@ -124,6 +126,7 @@ func buildFlags(flags *pflag.FlagSet, o *job.Options) {
 	flags.StringVar(&o.DriverReleases, "driver-releases", "", "`URL` of a list of drivers to choose from (default: "+cuda.ReleasesURL+", or releases.json of --driver-base-url)")
 	flags.StringVar(&o.DriverSHA256, "driver-sha256", "", "SHA-256 `digest` that the driver package must have")
 	flags.StringVar(&o.DriverBaseURL, "driver-base-url", "", "`URL or folder` with driver packages, or with the folders of NVIDIA's server (default: "+cuda.Server+")")
+	flags.StringVar(&o.DriverPatches, "driver-patches", "", "`folder` with patches for the driver's sources, *.patch and *.diff, applied in the order of their names")
 	flags.StringVar(&o.ModuleType, "module-type", "auto", "`type` of the modules: proprietary, open, or auto: what the host's GPUs run with, else what NVIDIA's own installer prefers")
 	flags.StringSliceVar(&o.Modules, "modules", nil, "`modules` to build, with those that they need, such as nvidia,nvidia-uvm for a node that only computes (default: all)")
 	flags.StringSliceVar(&o.Exclude, "exclude-modules", nil, "`modules` to do without, such as nvidia-drm,nvidia-peermem")

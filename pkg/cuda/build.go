@@ -22,6 +22,7 @@ import (
 	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/internal/progress"
+	"github.com/k8sp/cuda/pkg/cuda/breaks"
 	"github.com/k8sp/cuda/pkg/kernel/askonce"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -70,6 +71,13 @@ type BuildOptions struct {
 	// driver; empty means /var/lib/nvidia, the only folder that NVIDIA's own
 	// installer looks into.
 	StateDir string
+	// Pair is the driver and the kernel as the table of known breaks has them, which
+	// explains a build that fails. Newer is the driver version next to it that is
+	// known to build; empty where none is.
+	Pair  breaks.Pair
+	Newer string
+	// Patched says that patches of the user's were applied to the sources.
+	Patched bool
 	// Running is the release of the kernel that this program runs on; empty
 	// means to ask it.
 	Running string
@@ -388,6 +396,24 @@ var hostModprobe = regexp.MustCompile("reported by '/proc/sys/kernel/modprobe', 
 // killed is what compilers, shells and make say of a program that SIGKILL ended.
 var killed = regexp.MustCompile(`\bKilled\b`)
 
+// explainCause says of a compiler's error what is known of it, and what to do.
+func (o BuildOptions) explainCause(e *stage.Error, d Driver, cause string) {
+	e.Reason = fmt.Sprintf("driver %s does not compile against kernel %s", d.Version, o.Release)
+	if known, ok := breaks.Explain(cause, o.Pair); ok {
+		e.Kind = breaks.Check
+		e.Reason += fmt.Sprintf(", as is known of it: %s (Linux %s)", known.Says, known.Where())
+	}
+	do := "take a newer driver"
+	if e.Kind != "" && o.Newer != "" {
+		do = fmt.Sprintf("take driver %s, with --driver-version %[1]s", o.Newer)
+	}
+	patch := "patch it with --driver-patches"
+	if o.Patched {
+		patch = "patch it further"
+	}
+	e.Hint = fmt.Sprintf("%s, or %s; %s", do, patch, e.Hint)
+}
+
 // failure is the error of a build that failed, or that left modules out.
 func (o BuildOptions) failure(d Driver, runErr error, missing []string, log findings, printed string) error {
 	e := &stage.Error{Stage: stage.Build, Hint: "see " + o.LogFile}
@@ -406,7 +432,7 @@ func (o BuildOptions) failure(d Driver, runErr error, missing []string, log find
 	case runErr == nil:
 		e.Reason = fmt.Sprintf("nvidia-installer %s reported success, but did not build %s", d.Version, strings.Join(missing, ", "))
 	case log.Cause != "":
-		e.Reason = fmt.Sprintf("driver %s does not compile against kernel %s", d.Version, o.Release)
+		o.explainCause(e, d, log.Cause)
 	case hostModprobe.MatchString(log.Complaint):
 		path := hostModprobe.FindStringSubmatch(log.Complaint)[1]
 		e.Reason = fmt.Sprintf("nvidia-installer %s insists that this machine's modprobe, %s, is in this container too", d.Version, path)

@@ -217,7 +217,10 @@ func TestBuildFails(t *testing.T) {
 	}{
 		{"the driver does not compile",
 			fakeInstaller{log: realLog("does-not-compile"), err: failed},
-			"build: driver 535.261.03 does not compile against kernel 6.1.192-coreos-r1: kernel/nvidia-modeset/nvidia-modeset-linux.c:200:31: error: implicit declaration of function 'no_such_function' [-Werror=implicit-function-declaration]. See LOG."},
+			"build: driver 535.261.03 does not compile against kernel 6.1.192-coreos-r1: kernel/nvidia-modeset/nvidia-modeset-linux.c:200:31: error: implicit declaration of function 'no_such_function' [-Werror=implicit-function-declaration]. Take a newer driver, or patch it with --driver-patches; see LOG."},
+		{"the driver does not compile, as is known",
+			fakeInstaller{log: "-> Building kernel modules\n   /scratch/driver/kernel-open/nvidia/nv-pci.c:237:9: error: too few arguments to function 'pci_resize_resource'; expected 4, have 3\n", err: failed},
+			"build: driver 535.261.03 does not compile against kernel 6.1.192-coreos-r1, as is known of it: nvidia/nv-pci.c calls pci_resize_resource() without its argument exclude_bars (Linux 6.1 from 6.1.178 on, 6.6 from 6.6.145 on, 6.12 from 6.12.97 on, 6.18 from 6.18.40 on, 6.19 and later): kernel-open/nvidia/nv-pci.c:237:9: error: too few arguments to function 'pci_resize_resource'; expected 4, have 3. Take driver 580.126.09, with --driver-version 580.126.09, or patch it with --driver-patches; see LOG."},
 		{"the installer gives up",
 			fakeInstaller{log: realLog("no-compiler"), err: failed},
 			"build: nvidia-installer 535.261.03 failed: The CC sanity check failed: The C compiler 'gcc-99' does not appear to be able to create object files.  Please make sure you have your Linux distribution's libc development package installed and that 'gcc-99' is a valid C compiler name. See LOG."},
@@ -247,6 +250,7 @@ func TestBuildFails(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.installer.options = "535.216.01"
 			o := buildOptions(t, &tt.installer)
+			o.Newer = "580.126.09"
 			if tt.installer.hang {
 				o.Timeout = 50 * time.Millisecond
 			}

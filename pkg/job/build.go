@@ -8,6 +8,7 @@ import (
 	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/internal/confine"
 	"github.com/k8sp/cuda/pkg/cuda"
+	"github.com/k8sp/cuda/pkg/cuda/patch"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/modules/signature"
 	"github.com/k8sp/cuda/pkg/share"
@@ -92,6 +93,8 @@ type site struct {
 	scratch string
 	// notary signs manifests; nil where they are not to be signed.
 	notary *signature.Signer
+	// patches are the user's for the driver.
+	patches patch.Set
 }
 
 // newSite refuses options that no build could make sense of.
@@ -113,6 +116,11 @@ func newSite(o Options, dry bool) (site, error) {
 	made := site{Options: o, share: s, confined: confined, dry: dry}
 	if o.SignManifest != (signature.Options{}) {
 		if made.notary, err = signature.LoadDetached(o.SignManifest); err != nil {
+			return site{}, err
+		}
+	}
+	if o.DriverPatches != "" {
+		if made.patches, err = patch.Read(o.DriverPatches); err != nil {
 			return site{}, err
 		}
 	}
@@ -192,6 +200,9 @@ func (s site) buildFor(ctx context.Context, b *brackets, what setting) ([]Step, 
 	served, err := p.findEarlier(driver)
 	if err != nil {
 		return nil, Result{}, err
+	}
+	if pkg.refusal != nil && !served.Reused {
+		return nil, Result{}, pkg.refusal
 	}
 	p.libraries = p.findLibraries(driver)
 	said, result, err := p.make(ctx, b, served)

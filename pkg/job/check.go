@@ -45,7 +45,7 @@ func (p project) check(in compiled) (checked, error) {
 	if err := modules.CheckRead(mods, p.target); err != nil {
 		return checked{}, err
 	}
-	checks := slices.Concat(p.vouched, driftCheck(in.tree), modules.Gate(mods, p.target, modules.Expect{
+	checks := slices.Concat(p.vouched, in.foreseen, driftCheck(in.tree), modules.Gate(mods, p.target, modules.Expect{
 		Modules: in.driver.Modules(in.moduleType), Excluded: p.exclude, Firmware: in.driver.Firmware(), Debug: p.Debug,
 	}))
 	return checked{in, mods, checks}, modules.Judge(checks, p.policy())

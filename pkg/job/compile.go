@@ -79,6 +79,10 @@ func (p project) compile(ctx context.Context, in prepared) (compiled, error) {
 	if err := p.needSpace(ctx, stage.Build, share.Space{}, p.libraries.space(in.toLayOut)); err != nil {
 		return compiled{}, err
 	}
+	pair, err := p.pair(p.setting, in.driver.Version, in.moduleType)
+	if err != nil {
+		return compiled{}, err
+	}
 	built, err := cuda.Build(ctx, in.driver, cuda.BuildOptions{
 		Runner: p.Runner, Scratch: p.scratch, LogFile: p.logFile(installerTool),
 		Release: p.target.Release.Full, SourceDir: in.tree.Source, OutputDir: in.tree.Output, Linked: p.target.Tree.Folders(),
@@ -87,6 +91,7 @@ func (p project) compile(ctx context.Context, in prepared) (compiled, error) {
 		// be among them.
 		AllowUndefined: !p.target.Exports.Complete, Debug: p.Debug,
 		Jobs: p.Jobs, Timeout: p.BuildTimeout, StateDir: p.StateDir,
+		Pair: pair, Newer: nearest(p.setting, pair), Patched: len(p.patches) > 0,
 	})
 	if err != nil {
 		return compiled{}, p.share.Explain(stage.Build, err)

@@ -43,6 +43,11 @@ type choice struct {
 	allowed []modules.Check
 	// preference is the form of its modules to build.
 	preference cuda.Preference
+	// foreseen is what is known to stand in the way of a build, and allowed.
+	foreseen []modules.Check
+	// refusal is the error where that is not allowed, and what is published already
+	// may serve all the same; nil elsewhere.
+	refusal error
 }
 
 // says is what a plan has of it.
@@ -77,6 +82,14 @@ func (s site) chooseDriver(ctx context.Context, what setting) (choice, error) {
 	if err := s.suits(what, &c); err != nil {
 		return choice{}, err
 	}
+	if c, err = s.foreseeFirst(ctx, what, c); err != nil {
+		return choice{}, err
+	}
+	if c.absent != nil {
+		if c, err = s.findDownload(ctx, c); err != nil {
+			return choice{}, err
+		}
+	}
 	if c.absent != nil {
 		c.digest = s.wantedDigest(c)
 		return c, nil
@@ -107,7 +120,12 @@ func (s site) chooseVersion(ctx context.Context, what setting) (version, why str
 	}
 	releases, from := s.releases(ctx, wish, what.target.Arch)
 	version, why, err = wish.Choose(releases, from, func(version string) error {
-		return s.suits(what, &choice{pkg: cuda.Package{Version: version, Arch: what.target.Arch}})
+		c := choice{pkg: cuda.Package{Version: version, Arch: what.target.Arch}}
+		err := s.suits(what, &c)
+		if err == nil {
+			_, err = s.foresee(ctx, what, c, c.preference.Type)
+		}
+		return err
 	})
 	if err == nil {
 		zerolog.Ctx(ctx).Info().Str("asked", s.DriverVersion).Str("version", version).Str("why", why).Msg("driver version")
@@ -150,9 +168,8 @@ func (s site) allows(c *choice, err error) error {
 	return nil
 }
 
-// findDriver finds the driver's package, in the user's folder or among those
-// that were downloaded. Where it is in neither, and may be downloaded, it says
-// where it will be, and why it is absent.
+// findDriver finds the driver's package in the user's folder. Where it is not there,
+// and may be downloaded, it says where it will be, and why it is absent.
 func (s site) findDriver(ctx context.Context, what setting, version string) (choice, error) {
 	pkg, err := cuda.Find(ctx, s.share.CUDA(), what.target.Arch, version)
 	if cuda.Absent(err) && filepath.IsAbs(s.DriverBaseURL) {
@@ -162,12 +179,19 @@ func (s site) findDriver(ctx context.Context, what setting, version string) (cho
 	if !cuda.Absent(err) || !cuda.IsVersion(version) {
 		return choice{pkg: pkg}, err
 	}
-	c, err := s.vouchedFor(ctx, cuda.Package{Version: version, Arch: what.target.Arch}, err)
+	pkg, _ = cuda.Fetched(s.share.Downloads(), what.target.Arch, version)
+	return choice{pkg: pkg, absent: err}, nil
+}
+
+// findDownload finds a package that is not in the user's folder among those that were
+// downloaded: then it is not absent any more. Its error is that it may not be.
+func (s site) findDownload(ctx context.Context, c choice) (choice, error) {
+	c, err := s.vouchedFor(ctx, c)
 	if err != nil {
 		return choice{}, err
 	}
-	want, there := s.wantedDigest(c), false
-	if c.pkg, there = cuda.Fetched(s.share.Downloads(), what.target.Arch, version); there {
+	want := s.wantedDigest(c)
+	if _, there := cuda.Fetched(s.share.Downloads(), c.pkg.Arch, c.pkg.Version); there {
 		digest, err := s.digestOf(ctx, c.pkg)
 		if err != nil {
 			return choice{}, err
@@ -185,11 +209,11 @@ func (s site) findDriver(ctx context.Context, what setting, version string) (cho
 // vouchedFor has somebody say what the digest of a package must be that is not there
 // and may be downloaded: the user, the table of those that are known, the server
 // itself. Where nobody does, it is not downloaded unless the user allows that.
-func (s site) vouchedFor(ctx context.Context, pkg cuda.Package, absent error) (choice, error) {
-	c := choice{pkg: pkg, absent: absent}
+func (s site) vouchedFor(ctx context.Context, c choice) (choice, error) {
 	if s.wantedDigest(c) != "" {
 		return c, nil
 	}
+	pkg := c.pkg
 	switch from := (cuda.FetchOptions{Dir: s.share.Downloads(), BaseURL: s.DriverBaseURL, Pause: s.Pause}); {
 	case slices.Contains(s.Allow, cuda.DigestCheck):
 		return c, nil
@@ -199,13 +223,13 @@ func (s site) vouchedFor(ctx context.Context, pkg cuda.Package, absent error) (c
 		var err error
 		if c.served, err = cuda.ServedDigest(ctx, pkg.Arch, pkg.Version, from, !s.dry); err != nil {
 			if failure := (*stage.Error)(nil); errors.As(err, &failure) && failure.Stage == stage.Driver {
-				return choice{}, notDownloaded(absent, failure.Sentence(), failure.Hint)
+				return choice{}, notDownloaded(c.absent, failure.Sentence(), failure.Hint)
 			}
 			return choice{}, s.share.Explain(stage.Driver, err)
 		}
 	}
 	if c.served.SHA256 == "" {
-		return choice{}, notDownloaded(absent, fmt.Sprintf("driver %s is not downloaded unseen, as no digest of it is known, nor does the server name one", pkg.Version),
+		return choice{}, notDownloaded(c.absent, fmt.Sprintf("driver %s is not downloaded unseen, as no digest of it is known, nor does the server name one", pkg.Version),
 			fmt.Sprintf("check the version; give its digest with --driver-sha256, or put the package there, or take what the server has, on record, with --allow %s", cuda.DigestCheck))
 	}
 	return c, nil
@@ -316,6 +340,8 @@ type unpacked struct {
 	driver cuda.Driver
 	// moduleType is the form of its modules that is built.
 	moduleType string
+	// foreseen is what is known to stand in the way of compiling that, and allowed.
+	foreseen []modules.Check
 	// toLayOut are the libraries and programs to lay out of it.
 	toLayOut userspace.Choice
 }
@@ -343,9 +369,14 @@ func (p project) unpack(ctx context.Context, pkg cuda.Package) (unpacked, error)
 	if err != nil {
 		return unpacked{}, err
 	}
-	u := unpacked{pkg: pkg, driver: d}
+	u := unpacked{pkg: pkg, driver: d, foreseen: p.foreseen}
 	if u.moduleType, err = p.preference.Resolve(d); err != nil {
 		return unpacked{}, err
+	}
+	if u.moduleType != p.preference.Type {
+		if u.foreseen, err = p.foresee(ctx, p.setting, p.choice, u.moduleType); err != nil {
+			return unpacked{}, err
+		}
 	}
 	if u.toLayOut, err = p.chooseLibraries(ctx, d.Contents()); err != nil {
 		return unpacked{}, err
@@ -369,5 +400,16 @@ func (p project) unpackTo(ctx context.Context, name stage.Name, pkg cuda.Package
 		err := beneath.Remove(p.share.Digest(pkg.Path))
 		return cuda.Driver{}, errors.Join(stage.New(name, fmt.Sprintf("the driver package %s was changed, and has the digest %s now", pkg.Name(), d.Digest), "run again"), err)
 	}
-	return d, nil
+	return d, p.patch(name, d)
+}
+
+// patch applies the user's patches to an unpacked driver, whose digest is the one of
+// the package before them.
+func (p project) patch(name stage.Name, d cuda.Driver) error {
+	err := p.patches.Apply(d.Dir)
+	var failure *stage.Error
+	if errors.As(err, &failure) {
+		failure.Stage = name // of the driver's second unpacking it is the build's
+	}
+	return p.share.Explain(name, err)
 }

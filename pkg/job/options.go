@@ -9,6 +9,7 @@ import (
 	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/internal/download"
 	"github.com/k8sp/cuda/pkg/cuda"
+	"github.com/k8sp/cuda/pkg/cuda/breaks"
 	"github.com/k8sp/cuda/pkg/cuda/userspace"
 	"github.com/k8sp/cuda/pkg/kernel/prepare"
 	"github.com/k8sp/cuda/pkg/kernel/source"
@@ -46,6 +47,8 @@ type Options struct {
 	// DriverBaseURL is that of the server to download from, or the absolute path of a
 	// folder that has packages as it has them; empty is NVIDIA's.
 	DriverBaseURL string
+	// DriverPatches is a folder of patches for the driver's sources; empty is none.
+	DriverPatches string
 	// ModuleType is "proprietary", "open" or "auto"; empty is "auto", which
 	// is what cuda.Prefer says.
 	ModuleType string
@@ -103,7 +106,7 @@ func (o Options) withDefaults() Options {
 
 // validate refuses what no build could make sense of, before any work.
 func (o Options) validate() error {
-	rules := []string{cuda.DigestCheck, cuda.UnservedCheck, prepare.DriftCheck}
+	rules := []string{cuda.DigestCheck, cuda.UnservedCheck, breaks.Check, prepare.DriftCheck}
 	for _, rule := range modules.Rules() {
 		rules = append(rules, rule.Name)
 	}

@@ -80,6 +80,14 @@ func (p project) publish(ctx context.Context, in laidOut) (Result, error) {
 	return result, nil
 }
 
+// describePatches are the user's patches, for the manifest.
+func (s site) describePatches() (list []modules.PatchInfo) {
+	for _, p := range s.patches {
+		list = append(list, modules.PatchInfo{Name: p.Name, SHA256: p.SHA256})
+	}
+	return list
+}
+
 // describe is the manifest of what was built.
 func (p project) describe(in checked) (modules.Manifest, error) {
 	entries, err := modules.Entries(in.mods, p.target)
@@ -90,7 +98,7 @@ func (p project) describe(in checked) (modules.Manifest, error) {
 		Inputs: p.inputs,
 		Target: modules.DescribeTarget(p.target),
 		Source: modules.SourceInfo{Rung: in.source.Rung, Repository: in.source.Repository, Ref: in.source.Ref, Commit: in.source.Commit},
-		Driver: modules.DriverInfo{Version: in.driver.Version, ModuleType: in.moduleType, Digest: in.driver.Digest, Chosen: p.chosen},
+		Driver: modules.DriverInfo{Version: in.driver.Version, ModuleType: in.moduleType, Digest: in.driver.Digest, Chosen: p.chosen, Patches: p.describePatches()},
 		Build: modules.BuildInfo{
 			Builder: p.Builder, Compiler: in.tree.CompilerVersion, InstallerFlags: in.built.InstallerFlags, SignedBy: p.signedBy(),
 		},

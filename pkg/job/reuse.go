@@ -11,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/k8sp/cuda/pkg/cuda"
+	"github.com/k8sp/cuda/pkg/cuda/breaks"
 	"github.com/k8sp/cuda/pkg/kernel/prepare"
 	"github.com/k8sp/cuda/pkg/kernel/source"
 	"github.com/k8sp/cuda/pkg/modules"
@@ -26,6 +27,7 @@ const recipe = 1
 const (
 	inputRecipe      = "recipe"
 	inputPackage     = "driver package"
+	inputPatches     = "driver patches"
 	inputForm        = "module type"
 	inputExclude     = "excluded modules"
 	inputDebug       = "debugging information"
@@ -52,6 +54,7 @@ func (p project) listInputs() (map[string]string, error) {
 	all := map[string]string{
 		inputRecipe:      strconv.Itoa(recipe),
 		inputPackage:     p.digest,
+		inputPatches:     p.patches.String(),
 		inputForm:        p.preference.Type, // as far as it is known before the package is unpacked
 		inputExclude:     strings.Join(p.exclude, ","),
 		inputDebug:       map[bool]string{true: "kept"}[p.Debug],
@@ -205,7 +208,7 @@ func (p project) judgeEarlier(ctx context.Context, found modules.Found) (serves 
 		return false, nil
 	}
 	for _, name := range modules.Overridden(slices.Concat(again, anew), p.policy()) {
-		if name != cuda.DigestCheck && !slices.Contains(m.Overridden, name) {
+		if name != cuda.DigestCheck && name != breaks.Check && !slices.Contains(m.Overridden, name) {
 			log.Info().Str("check", name).Msg("what is allowed now is not on record in an earlier result, building again")
 			return false, nil
 		}

@@ -99,6 +99,15 @@ type DriverInfo struct {
 	// Chosen says why it is of this version, where a line of drivers or the like was
 	// asked for; empty where the version was.
 	Chosen string `json:"chosen,omitempty"`
+	// Patches are what its sources were changed by, in the order in which they were
+	// applied; none where they are the package's.
+	Patches []PatchInfo `json:"patches,omitempty"`
+}
+
+// PatchInfo is a patch of the driver's sources.
+type PatchInfo struct {
+	Name   string `json:"file"`
+	SHA256 string `json:"sha256"` // the file's, in hexadecimal
 }
 
 // BuildInfo is how they were built.
