@@ -77,7 +77,14 @@ func TestProofDebian(t *testing.T) {
 			}
 			b := offline(t, "--module-type="+tt.form)
 			b.Share, b.HostRoot = newShare(t), host.Dir
+			if tt.form == "open" {
+				write(t, filepath.Join(b.Share, "patches", "exclude-bars.patch"), []byte(excludeBars))
+				b.Args = append(b.Args, "--driver-patches=/opt/share/patches")
+			}
 			built := build(t, b)
+			if got := built.manifest.Driver.Patches; (len(got) == 1) != (tt.form == "open") {
+				t.Errorf("the manifest has the patches %+v", got)
+			}
 			if got := built.manifest.Source.Rung; got != "host-tree" {
 				t.Errorf("built from %s, want the host's tree", got)
 			}
@@ -88,6 +95,19 @@ func TestProofDebian(t *testing.T) {
 		})
 	}
 }
+
+// excludeBars has the open modules call pci_resize_resource() as the kernels of the
+// tests want it, also those of the lines 6.1 and 6.12.
+const excludeBars = `--- a/kernel-open/nvidia/nv-pci.c
++++ b/kernel-open/nvidia/nv-pci.c
+@@ -221,5 +221,5 @@
+ resize:
+     /* Attempt to resize BAR1 to the largest supported size */
+-    r = pci_resize_resource(pci_dev, NV_GPU_BAR1, requested_size);
++    r = pci_resize_resource(pci_dev, NV_GPU_BAR1, requested_size, 0);
+ 
+     if (r) {
+`
 
 // newShare is a share with nothing in it but the driver's package.
 func newShare(t *testing.T) string {

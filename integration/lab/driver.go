@@ -76,10 +76,9 @@ sources with Debian's patches for newer kernels.
 
 The tests' own: nvidia-installer and .manifest.
 
-Edited: kernel-open/nvidia/nv-pci.c calls pci_resize_resource() with the
-parameter exclude_bars that it has in the kernels of the tests, also of the
-lines 6.1 and 6.12. Debian's package of the open sources has no patch for that;
-the proprietary modules do not call it.
+The open modules do not compile against the kernels of the tests, which have
+another pci_resize_resource() and no patch of Debian's for that: who builds them
+does so with --driver-patches. The proprietary modules do not call it.
 `
 
 // group is what NVIDIA's manifests call the part of a driver that a folder

@@ -12,9 +12,6 @@ unpack() { # $1 name of the Debian package, $2 its file, $3 folder
 }
 unpack nvidia-kernel /packages/nvidia.deb kernel
 unpack nvidia-open-kernel /packages/nvidia-open.deb kernel-open
-call='pci_resize_resource(pci_dev, NV_GPU_BAR1, requested_size'
-grep -qF "$call)" kernel-open/nvidia/nv-pci.c
-sed -i "s/$call)/$call, 0)/" kernel-open/nvidia/nv-pci.c
 dpkg-deb --extract /packages/firmware.deb /tmp/firmware
 mkdir firmware
 find /tmp/firmware -path '*/nvidia/*' -name 'gsp_*.bin' -exec cp {} firmware/ ';'
