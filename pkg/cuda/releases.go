@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -89,11 +88,8 @@ func FetchReleases(ctx context.Context, o download.Options, arch kernel.Arch) ([
 // KnownReleases are those for an architecture whose digest is known, the newest first.
 func KnownReleases(arch kernel.Arch) []Release {
 	var list []Release
-	for line := range strings.Lines(knownDigests) {
-		m := packageName.FindStringSubmatch(path.Base(strings.Fields(line)[1]))
-		if kernel.Arch(m[1]) == arch {
-			list = append(list, Release{m[2], knownKinds[lineOf(m[2])]})
-		}
+	for _, version := range KnownVersions(arch) {
+		list = append(list, Release{version, knownKinds[lineOf(version)]})
 	}
 	slices.SortFunc(list, newest)
 	return list
