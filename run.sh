@@ -10,50 +10,96 @@ set -euo pipefail
 
 # The toolkit to fetch. These four belong together: edit them from the table
 # below, or set them in the environment.
-: "${CUDA_VERSION:=12.8.0}"
-: "${CUDA_DRIVER:=570.86.10}"
-: "${CUDA_SHA256:=610867dcd6d94c4e36c4924f1d01b9db28ec08164e8af6c764f21b84200695f8}"
+: "${CUDA_VERSION:=13.1.1}"
+: "${CUDA_DRIVER:=590.48.01}"
+: "${CUDA_SHA256:=24ff323723722781436804b392a48f691cb40de9808095d3e2192d0db6dfb8e4}"
 : "${CUDA_URL:=https://developer.download.nvidia.com/compute/cuda/$CUDA_VERSION/local_installers/cuda_${CUDA_VERSION}_${CUDA_DRIVER}_linux.run}"
 
+# The drivers marked so compile against older kernels only than Flatcar has now (with
+# 6.12.97 and 6.6.145 a function changed), and 590 runs no GPU before Turing: take a
+# toolkit for its libraries and another driver with TOOLKIT=no then.
+#
 # version  driver inside  SHA-256 of the toolkit's .run
-# 12.8.0   570.86.10      610867dcd6d94c4e36c4924f1d01b9db28ec08164e8af6c764f21b84200695f8
-# 12.6.0   560.28.03      31ab04394e69b14dd8656e2b44c2877db1a0e898dff8a7546a4c628438101b94
-# 12.5.1   555.42.06      b5e0a779e089c86610051141c4cf498beef431858ec63398107391727ecbdb04
-# 12.4.0   550.54.14      e6a842f4eca9490575cdb68b6b1bb78d47b95a897de48dee292c431892e57d17
-# 12.3.2   545.23.08      24b2afc9f770d8cf43d6fa7adc2ebfd47c4084db01bdda1ce3ce0a4d493ba65b
-# 12.2.2   535.104.05     2b39aae3e7618d9f59a3c8fa1f1bc61f29c0b0e0df75fb05076badb352952ef2
-# 12.0.1   525.85.12      1b205a06272f1463f477276fdab903f3f666917c068e520738001e69c7a1875b
-# 11.8.0   520.61.05      9223c4af3aebe4a7bbed9abd9b163b03a1b34b855fbc2b4a0d1b706ac09a5a16
+# 13.1.1   590.48.01      24ff323723722781436804b392a48f691cb40de9808095d3e2192d0db6dfb8e4
+# 13.0.2   580.95.05      81a5d0d0870ba2022efb0a531dcc60adbdc2bbff7b3ef19d6fd6d8105406c775  older kernels
+# 12.9.1   575.57.08      0f6d806ddd87230d2adbe8a6006a9d20144fdbda9de2d6acc677daa5d036417a  older kernels
+# 12.8.0   570.86.10      610867dcd6d94c4e36c4924f1d01b9db28ec08164e8af6c764f21b84200695f8  older kernels
+# 12.6.0   560.28.03      31ab04394e69b14dd8656e2b44c2877db1a0e898dff8a7546a4c628438101b94  older kernels
+# 12.4.0   550.54.14      e6a842f4eca9490575cdb68b6b1bb78d47b95a897de48dee292c431892e57d17  older kernels
+# 12.2.2   535.104.05     2b39aae3e7618d9f59a3c8fa1f1bc61f29c0b0e0df75fb05076badb352952ef2  older kernels
+# 12.0.1   525.85.12      1b205a06272f1463f477276fdab903f3f666917c068e520738001e69c7a1875b  older kernels
+# 11.8.0   520.61.05      9223c4af3aebe4a7bbed9abd9b163b03a1b34b855fbc2b4a0d1b706ac09a5a16  older kernels
+
+# "no" fetches NVIDIA's driver package alone, 0.4 GB, and no toolkit. It may be any that
+# pkg/cuda/digests/drivers.sha256 has: TOOLKIT=no CUDA_DRIVER=580.126.09 ./run.sh
+: "${TOOLKIT:=yes}"
+: "${DRIVER_URL:=https://us.download.nvidia.com}"
 
 # Seconds between attempts at a download that broke.
 : "${RETRY_DELAY:=5}"
 # "no" leaves the VM's box as it is: for boxes whose server is gone.
 : "${BOX_UPDATE:=yes}"
 
-archive=cuda/${CUDA_URL##*/}
 toolkit=cuda/toolkit-$CUDA_VERSION
 driver=NVIDIA-Linux-x86_64-$CUDA_DRIVER.run
 unpacking=cuda/.unpacking
+known=pkg/cuda/digests/drivers.sha256
 
 main() {
     [ $# -eq 0 ] || die "it takes no arguments: edit the variables at its top, or set them in the environment."
     cd "$(dirname "$0")" >/dev/null
     need curl "It fetches the CUDA toolkit."
     need vagrant "Install it from https://developer.hashicorp.com/vagrant/install, and VirtualBox for it."
+    check_machine
     mkdir -p cuda || die "cannot make the folder cuda in $PWD."
 
-    if [ -d "$toolkit" ] && [ -f "cuda/$driver" ]; then
-        say "CUDA $CUDA_VERSION and its driver $CUDA_DRIVER are already unpacked in ./cuda."
-    else
-        if [ -f "$archive" ]; then verify "$archive"; else download; fi
-        unpack
-    fi
+    case $TOOLKIT in
+    yes) get_toolkit ;;
+    no) get_driver ;;
+    *) die "TOOLKIT is $TOOLKIT, and has to be yes or no." ;;
+    esac
 
     [ "$BOX_UPDATE" = no ] || step vagrant box update
     step vagrant up
     step vagrant ssh -c "docker build -t cuda /home/core/share"
     step vagrant ssh -c "docker run --privileged -v /home/core/share:/opt/share cuda"
     say "Done. The modules and their manifest are under $PWD/modules."
+}
+
+# check_machine stops where the VM could not start, before gigabytes are downloaded:
+# Flatcar's box is for amd64, and VirtualBox runs only what the laptop's own processor is.
+check_machine() {
+    case $(uname -m) in
+    x86_64 | amd64) ;;
+    *) die "this machine is $(uname -m), and the VM that it would boot is for amd64. On such a machine, build for a node by its capture, or boot Flatcar's arm64 image in QEMU: see the README." ;;
+    esac
+    [ "${VAGRANT_DEFAULT_PROVIDER:-virtualbox}" = virtualbox ] || return 0
+    command -v VBoxManage >/dev/null || die "VirtualBox is needed and is not installed. Install it from https://www.virtualbox.org, or name another provider of Vagrant's in VAGRANT_DEFAULT_PROVIDER."
+}
+
+# get_toolkit leaves the toolkit, and the driver that is inside, in ./cuda.
+get_toolkit() {
+    archive=cuda/${CUDA_URL##*/} url=$CUDA_URL digest=$CUDA_SHA256
+    what="The toolkit" times=3
+    wrong="Check that CUDA_VERSION, CUDA_DRIVER, CUDA_SHA256 and CUDA_URL at the top of run.sh belong together."
+    if [ -d "$toolkit" ] && [ -f "cuda/$driver" ]; then
+        say "CUDA $CUDA_VERSION and its driver $CUDA_DRIVER are already unpacked in ./cuda."
+        return
+    fi
+    if [ -f "$archive" ]; then verify "$archive"; else download; fi
+    unpack
+}
+
+# get_driver leaves NVIDIA's package of the driver alone in ./cuda.
+get_driver() {
+    local row
+    row=$(grep "/$driver\$" "$known") ||
+        die "no digest of $driver is known. Name a driver that $known has with CUDA_DRIVER."
+    archive=cuda/$driver url=$DRIVER_URL/${row##* } digest=${row%% *}
+    what="The driver" times=1
+    wrong="Check CUDA_DRIVER and DRIVER_URL."
+    if [ -f "$archive" ]; then verify "$archive"; else download; fi
+    say "The driver is $archive."
 }
 
 say() { printf '==> %s\n' "$*"; }
@@ -99,16 +145,16 @@ fetch() {
     [ -t 2 ] && meter=--progress-bar
     for attempt in 1 2 3 4 5; do
         if [ -s "$part" ]; then
-            say "Resuming $CUDA_URL at $(file_size "$part") bytes"
+            say "Resuming $url at $(file_size "$part") bytes"
         else
-            say "Downloading $CUDA_URL"
+            say "Downloading $url"
         fi
         status=0
         curl "$meter" -fL --connect-timeout 30 --speed-limit 1000 --speed-time 60 \
-            -C - -o "$part" "$CUDA_URL" || status=$?
+            -C - -o "$part" "$url" || status=$?
         case $status in
         0) return ;;
-        22) die "the server refused $CUDA_URL. Check that CUDA_VERSION, CUDA_DRIVER and CUDA_URL at the top of run.sh belong together." ;;
+        22) die "the server refused $url. $wrong" ;;
         23) die "cannot write $part: is the disk full, or the folder not yours?" ;;
         33 | 36)
             say "The server cannot resume this download: starting again."
@@ -125,7 +171,7 @@ fetch() {
 
 # remote_size prints the archive's size in bytes, or nothing where the server does not say.
 remote_size() {
-    curl -sfIL --connect-timeout 30 "$CUDA_URL" 2>/dev/null | tr -d '\r' |
+    curl -sfIL --connect-timeout 30 "$url" 2>/dev/null | tr -d '\r' |
         awk '/^HTTP/ { size = 0 } tolower($1) == "content-length:" { size = $2 } END { if (size > 0) print size }' || true
 }
 
@@ -134,25 +180,27 @@ file_size() {
 }
 
 # check_space says what is about to be used. Unpacked, a toolkit takes about
-# twice the room of its archive, which stays beside it.
+# twice the room of its archive, which stays beside it; a driver stays as it is.
 check_space() {
     local size=$1 have=$2 free needed
     [ -n "$size" ] || return 0
     free=$(df -Pk cuda | awk 'NR == 2 { print $4 }')
-    needed=$(((size * 3 - have) / 1024))
-    say "The toolkit is $(mib $((size / 1024))) to download, about $(mib $((size * 2 / 1024))) more unpacked; $(mib "$free") are free in $PWD/cuda."
+    needed=$(((size * times - have) / 1024))
+    say "$what is $(mib $((size / 1024))) to download, and takes $(mib "$needed"); $(mib "$free") are free in $PWD/cuda."
     [ "$free" -ge "$needed" ] || die "not enough disk space: $(mib "$needed") are needed in $PWD/cuda, $(mib "$free") are free."
 }
 
 mib() { echo "$(($1 / 1024)) MiB"; }
 
-# verify stops everything unless $1 is the file that CUDA_SHA256 names.
+# verify stops everything unless $1 is the file that the digest names. What is not goes
+# out of the way, so that the next run fetches it anew.
 verify() {
     local sum
     say "Checking the SHA-256 of $1"
     sum=$(sha256 "$1") || die "cannot read $1."
-    [ "$sum" = "$CUDA_SHA256" ] ||
-        die "$1 is not the file it should be: its SHA-256 is $sum, expected $CUDA_SHA256. Delete it and run this again; if that does not help, check CUDA_SHA256 at the top of run.sh."
+    [ "$sum" = "$digest" ] && return
+    mv -f "$1" "$1.wrong" || die "cannot rename $1."
+    die "$1 is not the file it should be, and is $1.wrong now: its SHA-256 is $sum, expected $digest. Run this again to fetch it anew. If that does not help: $wrong"
 }
 
 # macOS has shasum; some Linux laptops have only sha256sum.

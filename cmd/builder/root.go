@@ -79,14 +79,7 @@ func run(ctx context.Context, d defaults, args, environ []string, stdout, stderr
 	var logging logOptions
 	log := defaultLogger(environ, stderr)
 
-	root := newBuildCommand(io, d)
-	root.Use = "builder [command]"
-	root.Short = "Build NVIDIA kernel modules for the kernel that a host runs"
-	root.Long = rootHelp
-	root.SilenceErrors, root.SilenceUsage = true, true
-	helpful(root)
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError(cmd, err) })
-	logging.register(root.PersistentFlags())
+	root := newRoot(io, d, &logging)
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		if err := flagsFromEnviron(cmd.Flags(), environ); err != nil {
 			return usageError(cmd, err)
@@ -109,6 +102,25 @@ func run(ctx context.Context, d defaults, args, environ []string, stdout, stderr
 		cmd.SetContext(ctx)
 		return nil
 	}
+	root.SetArgs(append([]string{}, args...)) // nil would be os.Args
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+
+	err := root.ExecuteContext(ctx)
+	report(log, err)
+	return stage.ExitCode(err)
+}
+
+// newRoot is the program's command with all that it has, which reads no environment yet.
+func newRoot(io streams, d defaults, logging *logOptions) *cobra.Command {
+	root := newBuildCommand(io, d)
+	root.Use = "builder [command]"
+	root.Short = "Build NVIDIA kernel modules for the kernel that a host runs"
+	root.Long = rootHelp
+	root.SilenceErrors, root.SilenceUsage = true, true
+	helpful(root)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError(cmd, err) })
+	logging.register(root.PersistentFlags())
 	root.AddCommand(
 		named(newBuildCommand(io, d), "build"),
 		newSourceCommand(io, d.build),
@@ -119,13 +131,7 @@ func run(ctx context.Context, d defaults, args, environ []string, stdout, stderr
 		newVerifyCommand(io, d),
 		newVersionCommand(io, d),
 	)
-	root.SetArgs(append([]string{}, args...)) // nil would be os.Args
-	root.SetOut(stdout)
-	root.SetErr(stderr)
-
-	err := root.ExecuteContext(ctx)
-	report(log, err)
-	return stage.ExitCode(err)
+	return root
 }
 
 func named(cmd *cobra.Command, use string) *cobra.Command {

@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	driverVersion = "570.86.10"
+	driverVersion = "590.48.01"
 	driverName    = "NVIDIA-Linux-x86_64-" + driverVersion + ".run"
-	toolkitName   = "cuda_12.8.0_" + driverVersion + "_linux.run"
+	toolkitName   = "cuda_13.1.1_" + driverVersion + "_linux.run"
 )
 
 // laptop is a checkout on a machine with macOS's tools and a stand-in for
@@ -92,6 +92,27 @@ func docker(t *testing.T, args ...string) result {
 		t.Fatalf("docker %s: %v", strings.Join(args, " "), err)
 	}
 	return result{Status: cmd.ProcessState.ExitCode(), Output: string(output)}
+}
+
+// only leaves the laptop those tools, of the stand-ins or the machine's, and returns the
+// folder that they are in.
+func (l *laptop) only(t *testing.T, tools ...string) (bin string) {
+	t.Helper()
+	bin = l.path("bin")
+	if err := os.Mkdir(bin, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, tool := range tools {
+		from := filepath.Join(absolute(t, "testdata/bin"), tool)
+		if _, err := os.Stat(from); err != nil {
+			from = "/usr/bin/" + tool
+		}
+		if err := os.Symlink(from, filepath.Join(bin, tool)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.Env["PATH"] = bin
+	return bin
 }
 
 // vagrant returns what the stand-in was asked, a line a call.

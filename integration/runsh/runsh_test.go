@@ -4,7 +4,10 @@ package runsh
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -28,7 +31,7 @@ func TestFreshMachine(t *testing.T) {
 	l := newLaptop(t, s)
 
 	// From another folder: run.sh works on its own.
-	expect(t, l.exec(t, "/", l.path("run.sh")), 0, "The toolkit is 3 MiB to download", "Done. The modules and their manifest are under "+l.Dir+"/modules.")
+	expect(t, l.exec(t, "/", l.path("run.sh")), 0, "The toolkit is 3 MiB to download, and takes ", "Done. The modules and their manifest are under "+l.Dir+"/modules.")
 
 	if diff := cmp.Diff(lines, l.vagrant(t)); diff != "" {
 		t.Errorf("what vagrant was asked (-want +got):\n%s", diff)
@@ -36,12 +39,12 @@ func TestFreshMachine(t *testing.T) {
 	if got := l.read(t, "cuda/"+driverName); !bytes.Equal(got, driver) {
 		t.Errorf("the driver in ./cuda is not the toolkit's: %q", got)
 	}
-	l.read(t, "cuda/toolkit-12.8.0/builds/cuda_nvcc/bin/nvcc")
-	want := []string{driverName, toolkitName, "toolkit-12.8.0"}
+	l.read(t, "cuda/toolkit-13.1.1/builds/cuda_nvcc/bin/nvcc")
+	want := []string{driverName, toolkitName, "toolkit-13.1.1"}
 	if diff := cmp.Diff(want, l.cuda(t)); diff != "" {
 		t.Errorf("./cuda (-want +got):\n%s", diff)
 	}
-	if info, err := os.Stat(l.path("cuda/toolkit-12.8.0")); err != nil || info.Mode().Perm() != 0o755 {
+	if info, err := os.Stat(l.path("cuda/toolkit-13.1.1")); err != nil || info.Mode().Perm() != 0o755 {
 		t.Errorf("the toolkit's folder: %v, %v; others cannot read it", info.Mode(), err)
 	}
 
@@ -49,7 +52,7 @@ func TestFreshMachine(t *testing.T) {
 	if err := os.Remove(l.path("cuda/" + toolkitName)); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, l.run(t), 0, "CUDA 12.8.0 and its driver 570.86.10 are already unpacked in ./cuda.")
+	expect(t, l.run(t), 0, "CUDA 13.1.1 and its driver 590.48.01 are already unpacked in ./cuda.")
 	if diff := cmp.Diff([]string{""}, s.Requests()); diff != "" {
 		t.Errorf("downloads (-want +got):\n%s", diff)
 	}
@@ -144,13 +147,23 @@ func TestStops(t *testing.T) {
 	}{
 		"the file is another": {
 			server: func(s *server) { s.Sends = altered },
-			says:   ".part is not the file it should be: its SHA-256 is ",
-			leaves: []string{toolkitName + ".part"},
+			says:   ".part is not the file it should be, and is cuda/" + toolkitName + ".part.wrong now: its SHA-256 is ",
+			leaves: []string{toolkitName + ".part.wrong"},
 		},
 		"the file was altered since": {
 			archive: altered,
-			says:    "cuda/" + toolkitName + " is not the file it should be: its SHA-256 is ",
-			leaves:  []string{toolkitName},
+			says:    "cuda/" + toolkitName + " is not the file it should be, and is cuda/" + toolkitName + ".wrong now: its SHA-256 is ",
+			leaves:  []string{toolkitName + ".wrong"},
+		},
+		"neither a toolkit nor none": {
+			laptop: func(l *laptop) { l.Env["TOOLKIT"] = "perhaps" },
+			says:   "run.sh: TOOLKIT is perhaps, and has to be yes or no.",
+			leaves: []string{},
+		},
+		"a driver alone that nobody knows": {
+			laptop: func(l *laptop) { l.Env["TOOLKIT"], l.Env["CUDA_DRIVER"] = "no", "999.1" },
+			says:   "run.sh: no digest of NVIDIA-Linux-x86_64-999.1.run is known.",
+			leaves: []string{},
 		},
 		"it breaks each time": {
 			server: func(s *server) { s.Breaks, s.BreakAfter = 100, 1000 },
@@ -159,7 +172,7 @@ func TestStops(t *testing.T) {
 		},
 		"no such toolkit": {
 			server: func(s *server) { s.Status = 404 },
-			says:   "Check that CUDA_VERSION, CUDA_DRIVER and CUDA_URL at the top of run.sh belong together.",
+			says:   "Check that CUDA_VERSION, CUDA_DRIVER, CUDA_SHA256 and CUDA_URL at the top of run.sh belong together.",
 			leaves: []string{},
 		},
 		"not enough disk": {
@@ -198,6 +211,69 @@ func TestStops(t *testing.T) {
 				t.Errorf("./cuda (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestWrongFileHeals: what was set aside is fetched anew by the next run.
+func TestWrongFileHeals(t *testing.T) {
+	t.Parallel()
+	archive := toolkit(t, driverName, driver)
+	s := serve(t, toolkitName, archive, func(s *server) { s.Sends = []byte("an error page") })
+	l := newLaptop(t, s)
+	expect(t, l.run(t), 1, "Run this again to fetch it anew.")
+	s.send(nil)
+	expect(t, l.run(t), 0)
+	if !bytes.Equal(l.read(t, "cuda/"+toolkitName), archive) {
+		t.Error("the archive is not what the server has")
+	}
+}
+
+// TestDriverAlone fetches NVIDIA's package, whose digest the checkout knows, and no
+// toolkit.
+func TestDriverAlone(t *testing.T) {
+	t.Parallel()
+	s := serve(t, "", driver, nil)
+	l := newLaptop(t, s)
+	const name = "NVIDIA-Linux-x86_64-999.1.run"
+	l.write(t, "pkg/cuda/digests/drivers.sha256", fmt.Appendf(nil, "%x  tesla/999.1/%s\n", sha256.Sum256(driver), name))
+	l.Env["TOOLKIT"], l.Env["CUDA_DRIVER"], l.Env["DRIVER_URL"] = "no", "999.1", strings.TrimSuffix(s.URL, "/")
+	expect(t, l.run(t), 0, "Downloading "+s.URL+"tesla/999.1/"+name, "The driver is cuda/"+name+".", "Done.")
+	if diff := cmp.Diff([]string{name}, l.cuda(t)); diff != "" {
+		t.Errorf("./cuda (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(lines, l.vagrant(t)); diff != "" {
+		t.Errorf("what vagrant was asked (-want +got):\n%s", diff)
+	}
+	expect(t, l.run(t), 0, "Checking the SHA-256 of cuda/"+name)
+	if diff := cmp.Diff([]string{""}, s.Requests()); diff != "" {
+		t.Errorf("downloads (-want +got):\n%s", diff)
+	}
+}
+
+// TestMachinesThatCannot are told before anything is downloaded.
+func TestMachinesThatCannot(t *testing.T) {
+	t.Parallel()
+	for says, tools := range map[string]map[string]string{
+		"run.sh: this machine is arm64, and the VM that it would boot is for amd64.": {"uname": "#!/bin/sh\necho arm64\n"},
+		"run.sh: VirtualBox is needed and is not installed.":                         {"uname": "#!/bin/sh\necho x86_64\n", "VBoxManage": ""},
+	} {
+		s := serve(t, toolkitName, nil, nil)
+		l := newLaptop(t, s)
+		bin := l.only(t, "dirname", "curl", "vagrant", "uname", "VBoxManage")
+		for name, script := range tools {
+			if err := os.Remove(filepath.Join(bin, name)); err != nil {
+				t.Fatal(err)
+			}
+			if script != "" {
+				if err := os.WriteFile(filepath.Join(bin, name), []byte(script), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		expect(t, l.run(t), 1, says)
+		if got := s.Requests(); len(got) != 0 {
+			t.Errorf("downloads: %q, want none", got)
+		}
 	}
 }
 
@@ -255,15 +331,7 @@ func TestVagrantIsNotInstalled(t *testing.T) {
 	t.Parallel()
 	s := serve(t, toolkitName, nil, nil)
 	l := newLaptop(t, s)
-	l.Env["PATH"] = l.path("bin")
-	if err := os.Mkdir(l.path("bin"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	for _, tool := range []string{"dirname", "curl"} {
-		if err := os.Symlink("/usr/bin/"+tool, l.path("bin/"+tool)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	l.only(t, "dirname", "curl")
 	expect(t, l.run(t), 1, "run.sh: vagrant is needed and is not installed.")
 	if got := s.Requests(); len(got) != 0 {
 		t.Errorf("downloads: %q, want none", got)

@@ -69,6 +69,13 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
 }
 
+// send has the server send something else from now on, or its content again.
+func (s *server) send(content []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Sends = content
+}
+
 // Requests returns the Range header of each download so far.
 func (s *server) Requests() []string {
 	s.mu.Lock()
