@@ -42,6 +42,7 @@ func checksHelp() string {
 	fmt.Fprintf(table, "  %s\t%s\t%s\n", cuda.DigestCheck, modules.PolicyCheck, "somebody vouches for the digest of a downloaded driver")
 	fmt.Fprintf(table, "  %s\t%s\t%s\n", cuda.UnservedCheck, modules.PolicyCheck, "the driver runs one of the GPUs of the host that it is built for")
 	fmt.Fprintf(table, "  %s\t%s\t%s\n", breaks.Check, modules.PolicyCheck, "the driver is not known to fail to compile against the kernel")
+	fmt.Fprintf(table, "  %s\t%s\t%s\n", job.SourceCheck, modules.PolicyCheck, "of a distribution that patches its kernels: the source is its own")
 	fmt.Fprintf(table, "  %s\t%s\t%s\n", prepare.DriftCheck, modules.PolicyCheck, "kbuild leaves the host's config as it is")
 	for _, r := range modules.Rules() {
 		fmt.Fprintf(table, "  %s\t%s\t%s\n", r.Name, r.Kind, r.Doc)

@@ -2,10 +2,13 @@ package job
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/kernel/prepare"
+	"github.com/k8sp/cuda/pkg/kernel/source"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -45,10 +48,32 @@ func (p project) check(in compiled) (checked, error) {
 	if err := modules.CheckRead(mods, p.target); err != nil {
 		return checked{}, err
 	}
-	checks := slices.Concat(p.vouched, in.foreseen, driftCheck(in.tree), modules.Gate(mods, p.target, modules.Expect{
+	checks := slices.Concat(p.vouched, in.foreseen, sourceCheck(p.target, in.source), driftCheck(in.tree), modules.Gate(mods, p.target, modules.Expect{
 		Modules: in.driver.Modules(in.moduleType), Excluded: p.exclude, Firmware: in.driver.Firmware(), Debug: p.Debug,
 	}))
 	return checked{in, mods, checks}, modules.Judge(checks, p.policy())
+}
+
+// SourceCheck is the name of the check that the source is the kernel's, as --allow takes
+// it. It is made of kernels whose distribution is known to patch them.
+const SourceCheck = "source"
+
+// sourceCheck says what vouches for the source of such a kernel.
+func sourceCheck(t kernel.Target, tree source.Tree) []modules.Check {
+	by := t.Patched().By
+	if by == "" {
+		return nil
+	}
+	c := modules.Check{Name: SourceCheck, Kind: modules.PolicyCheck, Verdict: modules.NotCheckable}
+	switch tree.Rung {
+	case source.RungHostTree, source.RungHostSource:
+		c.Verdict, c.Detail = modules.Passed, "the tree is "+by+"'s own for this kernel"
+	case source.RungUpstream:
+		c.Detail = fmt.Sprintf("the kernel is %s's, which carries patches of its own, and the source is kernel.org's of that number: nothing says that they change no structure which the modules use", by)
+	default:
+		c.Detail = fmt.Sprintf("the kernel is %s's, which carries patches of its own, and only who named the source says that it has them", by)
+	}
+	return []modules.Check{c}
 }
 
 // driftCheck is the finding of the prepare stage, for the manifest. That stage

@@ -1,12 +1,15 @@
 package job
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/kernel/drift"
 	"github.com/k8sp/cuda/pkg/kernel/prepare"
+	"github.com/k8sp/cuda/pkg/kernel/source"
 	"github.com/k8sp/cuda/pkg/modules"
 )
 
@@ -27,6 +30,39 @@ func TestDriftCheck(t *testing.T) {
 		want := []modules.Check{{Name: prepare.DriftCheck, Kind: modules.PolicyCheck, Verdict: test.verdict, Detail: test.detail}}
 		if diff := cmp.Diff(want, driftCheck(test.tree)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+// What vouches for the source of a kernel that its distribution patches is on record.
+func TestSourceCheck(t *testing.T) {
+	t.Parallel()
+	of := func(release, id string) kernel.Target {
+		r, err := kernel.ParseRelease(release)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return kernel.Target{Release: r, Distribution: kernel.Distribution{ID: id}}
+	}
+	for _, tt := range []struct {
+		target  kernel.Target
+		rung    string
+		verdict modules.Verdict // empty: there is no such finding
+		says    string
+	}{
+		{of("6.12.102-flatcar", "flatcar"), source.RungUpstream, "", ""},
+		{of("6.12.118+deb13-amd64", "debian"), source.RungHostTree, modules.Passed, "Debian's own"},
+		{of("6.1.109", "bottlerocket"), source.RungUpstream, modules.NotCheckable, "Bottlerocket's, which carries patches"},
+		{of("6.12.18-talos", ""), source.RungTarball, modules.NotCheckable, "only who named the source"},
+	} {
+		got := sourceCheck(tt.target, source.Tree{Rung: tt.rung})
+		switch {
+		case tt.verdict == "":
+			if len(got) > 0 {
+				t.Errorf("%s: %v", tt.target.Release, got)
+			}
+		case len(got) != 1 || got[0].Verdict != tt.verdict || !strings.Contains(got[0].Detail, tt.says):
+			t.Errorf("%s: %v", tt.target.Release, got)
 		}
 	}
 }

@@ -106,7 +106,7 @@ func (o Options) withDefaults() Options {
 
 // validate refuses what no build could make sense of, before any work.
 func (o Options) validate() error {
-	rules := []string{cuda.DigestCheck, cuda.UnservedCheck, breaks.Check, prepare.DriftCheck}
+	rules := []string{cuda.DigestCheck, cuda.UnservedCheck, breaks.Check, SourceCheck, prepare.DriftCheck}
 	for _, rule := range modules.Rules() {
 		rules = append(rules, rule.Name)
 	}

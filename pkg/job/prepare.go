@@ -8,6 +8,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/k8sp/cuda/pkg/kernel/prepare"
+	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/share"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -34,6 +35,15 @@ func (p project) preparing() step[sourced, prepared] {
 func (p project) prepare(ctx context.Context, s sourced) (prepared, error) {
 	if p.compiler.Warning != "" {
 		zerolog.Ctx(ctx).Warn().Msg(p.compiler.Warning)
+	}
+	vouched := sourceCheck(p.target, s.source)
+	for _, c := range vouched {
+		if c.Verdict != modules.Passed {
+			zerolog.Ctx(ctx).Warn().Str("check", c.Name).Msg(c.Detail)
+		}
+	}
+	if err := modules.Judge(vouched, p.policy()); err != nil {
+		return prepared{}, err // before the compile
 	}
 	if err := p.needSpace(ctx, stage.Prepare, share.Space{}, p.libraries.space(s.toLayOut)); err != nil {
 		return prepared{}, err

@@ -166,9 +166,9 @@ func (p project) differences(found modules.Found) ([]modules.Difference, error) 
 	return append(list, others...), nil
 }
 
-// packageRules are the checks that only the driver's package can answer: of a
-// published result the recorded findings are the ones that count.
-var packageRules = []string{"built", "firmware", "debug"}
+// packageRules are the checks that only the driver's package and the source can answer:
+// of a published result the recorded findings are the ones that count.
+var packageRules = []string{"built", "firmware", "debug", SourceCheck}
 
 // judgeEarlier holds an earlier result against the target as it is now, on this
 // run's terms. What was found when it was made and would be found again is an

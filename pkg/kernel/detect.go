@@ -52,6 +52,11 @@ func detect(ctx context.Context, root *Root, o DetectOptions, oldest string) (Ta
 	if err := checkLine(t.Release, oldest); err != nil {
 		return Target{}, err
 	}
+	if strings.Contains(strings.ToLower(t.Release.Flavour), "microsoft") {
+		return Target{}, &stage.Error{Stage: stage.Detect, Kind: "wsl",
+			Reason: fmt.Sprintf("kernel %s is that of Windows Subsystem for Linux, where a GPU comes from Windows's own driver (/dev/dxg): no kernel module belongs there", t.Release),
+			Hint:   "install the driver on Windows; to build for another machine, name its root or its kernel image with --host-root or --kernel-image"}
+	}
 	if t.Config, err = s.readConfig(ctx); err != nil {
 		return Target{}, err
 	}

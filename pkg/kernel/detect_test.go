@@ -64,6 +64,8 @@ func TestDetectRefuses(t *testing.T) {
 	}{
 		{"a release nobody can parse", map[string]string{release: "frobnix\n", version: ""},
 			`detect: cannot tell the kernel's version from proc/sys/kernel/osrelease: "frobnix" is not a kernel release such as 4.19.25-coreos-r1 or 6.12.103-flatcar. Check that the host root is a Linux host's.`},
+		{"Windows's own", map[string]string{release: "5.15.167.4-microsoft-standard-WSL2\n", version: ""},
+			"detect: kernel 5.15.167.4-microsoft-standard-WSL2 is that of Windows Subsystem for Linux, where a GPU comes from Windows's own driver (/dev/dxg): no kernel module belongs there. Install the driver on Windows; to build for another machine, name its root or its kernel image with --host-root or --kernel-image."},
 		{"no release", map[string]string{release: "", version: ""},
 			"detect: no kernel release under HOST: neither proc/sys/kernel/osrelease nor proc/version is there." + proc},
 		{"two releases", map[string]string{release: "6.1.175\n"},

@@ -21,6 +21,7 @@ const OldestTried = "5.10"
 //	6.12.103-flatcar   version 6.12.103, flavour flatcar
 //	6.1.0-49-amd64     version 6.1.0, flavour 49-amd64
 //	5.10.0-rc3         version 5.10.0, candidate 3
+//	6.6.57.1-7.azl3    version 6.6.57, extra 1, flavour 7.azl3
 type Release struct {
 	// Full is the release to the letter; vermagic and kernel.release must
 	// equal it.
@@ -29,6 +30,8 @@ type Release struct {
 	// and others keep it at x.y.0 while they follow the stable updates; see
 	// Config.Version for what such a kernel was made of.
 	Version string `json:"version"`
+	// Extra is a fourth number, as Azure Linux and WSL2 have one; empty elsewhere.
+	Extra string `json:"extra,omitempty"`
 	// Flavour is the rest: "coreos", "flatcar", "49-amd64".
 	Flavour string `json:"flavour,omitempty"`
 	// Package is N of CoreOS's and Gentoo's package revision -rN; 0 when
@@ -48,6 +51,7 @@ const releaseLimit = 64
 // file name: no slash, no "..".
 var releaseShape = regexp.MustCompile(
 	`^([0-9]{1,3}\.[0-9]{1,4}(?:\.[0-9]{1,5})?)` + // version
+		`(?:\.([0-9]{1,5}))?` + // a fourth number
 		`(?:[-~]rc([0-9]{1,3}))?` +
 		`(?:[-+_~]((?:[A-Za-z0-9]+[-+._~])*?[A-Za-z0-9]+))??` + // flavour
 		`(?:-r([0-9]{1,5}))?` +
@@ -62,10 +66,11 @@ func ParseRelease(s string) (Release, error) {
 	return Release{
 		Full:      s,
 		Version:   m[1],
-		Candidate: number(m[2]),
-		Flavour:   m[3],
-		Package:   number(m[4]),
-		Plus:      m[5] != "",
+		Extra:     m[2],
+		Candidate: number(m[3]),
+		Flavour:   m[4],
+		Package:   number(m[5]),
+		Plus:      m[6] != "",
 	}, nil
 }
 

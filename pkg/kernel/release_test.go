@@ -28,6 +28,13 @@ func TestParseRelease(t *testing.T) {
 		{Full: "5.10.0-rc3-coreos-r1", Version: "5.10.0", Candidate: 3, Flavour: "coreos", Package: 1},
 		{Full: "6.12~rc6-amd64", Version: "6.12", Candidate: 6, Flavour: "amd64"},
 		{Full: "5.4.97-gentoo-r1", Version: "5.4.97", Flavour: "gentoo", Package: 1},
+		{Full: "5.15.138.1-4.cm2", Version: "5.15.138", Extra: "1", Flavour: "4.cm2"},
+		{Full: "6.6.57.1-7.azl3", Version: "6.6.57", Extra: "1", Flavour: "7.azl3"},
+		{Full: "5.15.167.4-microsoft-standard-WSL2", Version: "5.15.167", Extra: "4", Flavour: "microsoft-standard-WSL2"},
+		{Full: "6.12.118+deb13-amd64", Version: "6.12.118", Flavour: "deb13-amd64"},
+		{Full: "6.1.109-118.189.amzn2023.x86_64", Version: "6.1.109", Flavour: "118.189.amzn2023.x86_64"},
+		{Full: "6.8.12-4-pve", Version: "6.8.12", Flavour: "4-pve"},
+		{Full: "6.12.18-talos", Version: "6.12.18", Flavour: "talos"},
 		{Full: "6.18.44-fc-v669", Version: "6.18.44", Flavour: "fc-v669"},
 	} {
 		t.Run(want.Full, func(t *testing.T) {
@@ -46,7 +53,7 @@ func TestParseReleaseRefuses(t *testing.T) {
 	t.Parallel()
 	for _, s := range []string{
 		"", "6", "linux", "6.1.x", "v6.1.0", "../6.1.0", "6.1.0/../..", "6.1.0..", "6.1.0-a..b", "6.1.0-",
-		"6.1.0 x", "6.1.0\n", "6.1.0-é", "99999.1.0", "6.1.0-" + strings.Repeat("a", 64),
+		"6.6.57.1.2-azl3", "6.1.0 x", "6.1.0\n", "6.1.0-é", "99999.1.0", "6.1.0-" + strings.Repeat("a", 64),
 	} {
 		if got, err := ParseRelease(s); err == nil {
 			t.Errorf("%q: no error, got %+v", s, got)

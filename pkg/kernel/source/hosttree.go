@@ -53,3 +53,17 @@ func madeElsewhere(t kernel.Target, why string) error {
 			t.Release, made, why),
 		"install the distribution's kernel headers on the host and mount them, -v /lib/modules:/host/lib/modules:ro -v /usr/src:/host/usr/src:ro")
 }
+
+// notUpstreams is the error for a kernel of a distribution that patches its kernels, where
+// nothing but kernel.org's tag of that number would be built from and the tree that the
+// distribution made for building modules can be installed. Whoever names a source has
+// said so.
+func (l *ladder) notUpstreams(t kernel.Target, why string) error {
+	patched := t.Patched()
+	if patched.Headers == "" || l.place != anyPlace || l.Ref != "" || l.Repository != "" || l.CloneURL != "" {
+		return nil
+	}
+	return stage.New(stage.Source,
+		fmt.Sprintf("kernel %s is %s's, which carries patches of its own, and the tree that it made for building modules does not serve: %s", t.Release, patched.By, why),
+		fmt.Sprintf("install %s on the host and mount it, -v /lib/modules:/host/lib/modules:ro -v /usr/src:/host/usr/src:ro; or name the distribution's own source with --source", patched.Headers))
+}

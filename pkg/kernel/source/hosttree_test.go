@@ -76,6 +76,25 @@ func TestMadeElsewhere(t *testing.T) {
 	}
 }
 
+// TestNotUpstreams: a kernel of a distribution that patches it is not built from
+// kernel.org's tag of the same number, unless somebody names a source.
+func TestNotUpstreams(t *testing.T) {
+	t.Parallel()
+	r := newRepository(t)
+	host := target(t, "4.7.3+deb13-amd64")
+	host.Config.Version = "4.7.3"
+	o := r.options(t)
+	named := o
+	o.CloneURL, o.Repository = "", ""
+	_, err := Checkout(t.Context(), host, o)
+	if stage.ExitCode(err) != 12 || !strings.Contains(err.Error(), "is Debian's, which carries patches of its own") || !strings.Contains(err.Error(), "nstall linux-headers-4.7.3+deb13-amd64 on the host") {
+		t.Errorf("%v", err)
+	}
+	if tree, err := Checkout(t.Context(), host, named); err != nil || tree.Rung != RungUpstream {
+		t.Errorf("of a repository that somebody named: %+v, %v", tree, err)
+	}
+}
+
 func TestHostTree(t *testing.T) {
 	t.Parallel()
 	const where = "lib/modules/4.7.3-coreos-r2/build"

@@ -196,6 +196,9 @@ func Find(ctx context.Context, t kernel.Target, o Options) (Found, error) {
 	if err := madeElsewhere(t, why); err != nil {
 		return found, err
 	}
+	if err := l.notUpstreams(t, why); err != nil {
+		return found, err
+	}
 	tree, passed := l.reuse()
 	if passed == "" {
 		return found.there(tree, Step{RungTree, l.dir, true, fmt.Sprintf("holds %s of %s", tree.Ref, tree.Repository)}), nil
