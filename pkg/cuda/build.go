@@ -48,6 +48,8 @@ type BuildOptions struct {
 	SourceDir, OutputDir string
 	// Linked are folders that links in those lead to.
 	Linked []string
+	// Reads are further folders that the programs of a tree need.
+	Reads []string
 	// Compiler is the C compiler, "gcc-12"; empty means cc.
 	Compiler string
 	// ModuleType is [Proprietary] or [Open], whichever the package has;
@@ -329,7 +331,7 @@ var errTimeout = errors.New("time limit reached")
 // reads are what the build reads: both halves of the kernel's tree, and what links
 // in them lead to.
 func (o BuildOptions) reads() []string {
-	return append(command.WithLinked(append(slices.Clone(o.Linked), o.SourceDir, o.OutputDir)...), o.makefile())
+	return append(command.WithLinked(append(slices.Clone(o.Linked), o.SourceDir, o.OutputDir)...), append(slices.Clone(o.Reads), o.makefile())...)
 }
 
 // run runs the installer, and reports its progress from the log meanwhile. It

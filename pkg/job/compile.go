@@ -85,7 +85,7 @@ func (p project) compile(ctx context.Context, in prepared) (compiled, error) {
 	}
 	built, err := cuda.Build(ctx, in.driver, cuda.BuildOptions{
 		Runner: p.Runner, Scratch: p.scratch, LogFile: p.logFile(installerTool),
-		Release: p.target.Release.Full, SourceDir: in.tree.Source, OutputDir: in.tree.Output, Linked: p.target.Tree.Folders(),
+		Release: p.target.Release.Full, SourceDir: in.tree.Source, OutputDir: in.tree.Output, Linked: p.target.Tree.Folders(), Reads: p.target.Tree.Loader.Folders(),
 		Compiler: in.tree.Compiler, ModuleType: in.moduleType, Exclude: p.exclude,
 		// Where only the exports of loaded modules are known, drm's may not
 		// be among them.

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"debug/elf"
 	"strings"
 	"testing"
 
@@ -105,8 +106,40 @@ func TestHostTree(t *testing.T) {
 		if c.build != "" {
 			want = HostTree{Build: root.Dir() + "/" + c.build, Source: root.Dir() + "/" + c.source, From: build}
 		}
-		if got := mustDetect(t, root, DetectOptions{}).Tree; got != want {
+		if got := mustDetect(t, root, DetectOptions{}).Tree; !cmp.Equal(got, want) {
 			t.Errorf("%s: %+v", c.name, got)
 		}
+	}
+}
+
+// TestLoaderOf finds the host's own loader and C library, as this machine has them.
+func TestLoaderOf(t *testing.T) {
+	t.Parallel()
+	const program = "/bin/sh"
+	file, err := elf.Open(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	interp, err := file.Section(".interp").Data()
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := strings.Trim(string(interp), "/\x00")
+	root := openFiles(t, map[string]string{name: "ld.so", "usr/lib64/libc.so.6": "libc", "usr/lib/README": "none here"})
+	got := loaderOf(root, program)
+	if want := (Loader{root.Dir() + "/" + name, []string{root.Dir() + "/usr/lib64"}}); !cmp.Equal(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if len(got.Folders()) != 2 {
+		t.Errorf("to be seen are %v", got.Folders())
+	}
+	for name, program := range map[string]string{"a script": "/usr/bin/ldd", "nothing": "/absent"} {
+		if got := loaderOf(root, program); got.Path != "" || got.Folders() != nil {
+			t.Errorf("of %s: %+v", name, got)
+		}
+	}
+	if got := loaderOf(openFiles(t, map[string]string{"usr/lib64/libc.so.6": "libc"}), program); got.Path != "" {
+		t.Errorf("of a host whose loader is not to be seen: %+v", got)
 	}
 }

@@ -117,6 +117,25 @@ type HostTree struct {
 	// is whole.
 	Source string `json:"-"`
 	From   string `json:"from"` // "lib/modules/REL/build"
+	// Loader runs the tree's programs where this system's own does not, as it was
+	// linked against a newer C library; the zero value where the host's is not to be seen.
+	Loader Loader `json:"-"`
+}
+
+// Loader is a system's dynamic loader, ld.so(8), and the folders that it finds
+// libraries in.
+type Loader struct {
+	Path      string
+	Libraries []string
+}
+
+// Folders are what has to be seen to run a program by the loader; none where there is
+// no loader.
+func (l Loader) Folders() []string {
+	if l.Path == "" {
+		return nil
+	}
+	return append([]string{l.Path}, l.Libraries...)
 }
 
 // Folders are those of the tree; none where there is no tree.

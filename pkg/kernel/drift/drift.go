@@ -102,6 +102,9 @@ var image = map[string]bool{
 	// Of modules_install, and the builder's files.
 	"MODULE_SIG_ALL": true, "MODULE_SIG_KEY": true, "MODULE_SIG_KEY_TYPE_RSA": true, "MODULE_SIG_KEY_TYPE_ECDSA": true,
 	"SYSTEM_TRUSTED_KEYS": true, "SYSTEM_REVOCATION_KEYS": true, "INITRAMFS_SOURCE": true,
+	// Files that are linked into the image: Flatcar makes its tree for building modules
+	// before it names them.
+	"EXTRA_FIRMWARE": true, "EXTRA_FIRMWARE_DIR": true,
 	// Of a patch that Debian and Flatcar carry and kernel.org does not, "efi:
 	// lock down the kernel if booted in secure boot mode": it acts at boot.
 	"LOCK_DOWN_IN_EFI_SECURE_BOOT": true,

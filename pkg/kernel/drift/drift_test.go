@@ -20,6 +20,11 @@ func TestCompare(t *testing.T) {
 			tree: "CONFIG_CC_VERSION_TEXT=\"gcc-13 (Debian 13.3.0) 13.3.0\"\nCONFIG_CC_HAS_SLS=y\n# CONFIG_SLS is not set\nCONFIG_NR_CPUS=512\n",
 		},
 		{
+			name: "Flatcar's tree, made before the image's firmware is named",
+			host: "CONFIG_EXTRA_FIRMWARE=\"intel-ucode/06-55-04 intel-ucode/06-8f-08\"\nCONFIG_EXTRA_FIRMWARE_DIR=\"/build/amd64-usr/lib/firmware\"\nCONFIG_SMP=y\n",
+			tree: "CONFIG_EXTRA_FIRMWARE=\"\"\nCONFIG_SMP=y\n",
+		},
+		{
 			name: "pahole is missing",
 			host: "CONFIG_DEBUG_INFO_BTF=y\nCONFIG_DEBUG_INFO_BTF_MODULES=y\nCONFIG_PAHOLE_HAS_SPLIT_BTF=y\n",
 			tree: "# CONFIG_DEBUG_INFO_BTF is not set\n",

@@ -43,17 +43,18 @@ var programs = []string{
 // Use is what a host's tree serves for.
 type Use int
 
-// Unusable trees serve for nothing; those to [Link] are as good as built here;
-// those to [Copy] are a source, whose programs must be built anew because they
-// do not run on this system.
+// Unusable trees serve for nothing; those to [Link] are as good as built here, some
+// of them with the host's own loader for their programs; those to [Copy] are a source,
+// whose programs must be built anew because they do not run on this system.
 const (
 	Unusable Use = iota
 	AsItIs
+	ByLoader
 	AsSource
 )
 
 // Check says what the target's host tree serves for here. Its error says, in a
-// clause, why it is no better than that; it is nil for AsItIs. The tree's own
+// clause, why it is no better than that; it is nil for AsItIs and ByLoader. The tree's own
 // programs are run, which do nothing without arguments.
 func Check(ctx context.Context, t kernel.Target, r command.Runner) (Use, error) {
 	if t.Tree.Build == "" {
@@ -62,12 +63,16 @@ func Check(ctx context.Context, t kernel.Target, r command.Runner) (Use, error) 
 	if err := checkTree(t); err != nil {
 		return Unusable, err
 	}
-	err := checkPrograms(ctx, t.Tree, r)
+	err := checkPrograms(ctx, t.Tree, r, nil)
+	if err == nil {
+		return AsItIs, nil
+	}
+	if loader := t.Tree.Loader; loader.Path != "" && ctx.Err() == nil && checkPrograms(ctx, t.Tree, r, by(loader)) == nil {
+		return ByLoader, nil
+	}
 	switch {
 	case ctx.Err() != nil:
 		return Unusable, ctx.Err()
-	case err == nil:
-		return AsItIs, nil
 	case missing(t.Tree.Source, buildable) == "":
 		return AsSource, err
 	}
@@ -138,13 +143,21 @@ func readFile(dir, name string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, fileLimit))
 }
 
-// loader are the words of ld.so for a program of another system. It ends with
+// ofLoader are the words of ld.so for a program of another system. It ends with
 // a status like any that the program may end with itself.
-var loader = regexp.MustCompile("error while loading shared libraries|version `[^']+' not found")
+var ofLoader = regexp.MustCompile("error while loading shared libraries|version `[^']+' not found")
 
-// checkPrograms runs those of the programs that are there.
-func checkPrograms(ctx context.Context, tree kernel.HostTree, r command.Runner) error {
+// by is the beginning of a command that runs a program by a loader: ld.so(8).
+func by(l kernel.Loader) []string {
+	return []string{l.Path, "--library-path", strings.Join(l.Libraries, ":")}
+}
+
+// checkPrograms runs those of the programs that are there, as they are or by a loader.
+func checkPrograms(ctx context.Context, tree kernel.HostTree, r command.Runner, loader []string) error {
 	reads := command.WithLinked(tree.Folders()...)
+	if loader != nil {
+		reads = append(reads, tree.Loader.Folders()...)
+	}
 	for _, name := range programs {
 		program := filepath.Join(tree.Build, name)
 		if _, err := os.Stat(program); err != nil {
@@ -152,7 +165,7 @@ func checkPrograms(ctx context.Context, tree kernel.HostTree, r command.Runner) 
 		}
 		out := bytes.Buffer{}
 		// In an empty place: modpost writes where it is.
-		err := r.Run(ctx, command.Command{Args: []string{program}, Dir: "/", Env: []string{"LC_ALL=C"}, Reads: reads, Output: &out})
+		err := r.Run(ctx, command.Command{Args: append(loader[:len(loader):len(loader)], program), Dir: "/", Env: []string{"LC_ALL=C"}, Reads: reads, Output: &out})
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -160,7 +173,7 @@ func checkPrograms(ctx context.Context, tree kernel.HostTree, r command.Runner) 
 		if err != nil && !errors.As(err, &exit) {
 			return fmt.Errorf("its %s does not run here: %w", name, reason(err))
 		}
-		if line, _, _ := strings.Cut(out.String(), "\n"); loader.MatchString(line) {
+		if line, _, _ := strings.Cut(out.String(), "\n"); ofLoader.MatchString(line) {
 			return fmt.Errorf("its %s does not run here: %s", name, strings.TrimPrefix(line, program+": "))
 		}
 	}

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -79,7 +81,15 @@ type runner map[string]struct {
 }
 
 func (r runner) Run(_ context.Context, c command.Command) error {
-	p, ok := r[filepath.Base(c.Args[0])]
+	program := c.Args[0]
+	if strings.HasSuffix(program, "/ld.so") && len(c.Args) == 4 && slices.Contains(c.Reads, program) && slices.Contains(c.Reads, "/host/lib64") {
+		if _, ok := r["ld.so"]; ok {
+			return nil // what it runs, runs
+		}
+		program = c.Args[3]
+		c.Args = c.Args[3:]
+	}
+	p, ok := r[filepath.Base(program)]
 	if !ok || len(c.Args) != 1 {
 		return fmt.Errorf("unexpected %v", c.Args)
 	}
@@ -169,6 +179,24 @@ func TestCheck(t *testing.T) {
 			err: "its scripts/basic/fixdep does not run here: exec format error, and the source to build it anew is not there",
 		},
 		{
+			name: "a newer libc's, and the host's is there", runner: func() runner {
+				r := with("modpost", "SELF: "+glibc+" (required by SELF)\n", status(1))
+				r["ld.so"] = good["modpost"]
+				return r
+			}(),
+			change: func(_ *testing.T, target *kernel.Target) {
+				target.Tree.Loader = kernel.Loader{Path: "/host/lib64/ld.so", Libraries: []string{"/host/lib64"}}
+			},
+			use: ByLoader,
+		},
+		{
+			name: "a newer libc's, and the host's does not run it either", runner: with("modpost", "SELF: "+glibc+" (required by SELF)\n", status(1)),
+			change: func(_ *testing.T, target *kernel.Target) {
+				target.Tree.Loader = kernel.Loader{Path: "/host/lib64/ld.so", Libraries: []string{"/host/lib64"}}
+			},
+			err: "its scripts/mod/modpost does not run here: " + glibc + " (required by BUILD/scripts/mod/modpost), and the source to build it anew is not there",
+		},
+		{
 			name: "another machine's, with a source", runner: with("fixdep", "", fmt.Errorf("start x: %w", unix.ENOEXEC)),
 			change: func(t *testing.T, target *kernel.Target) { populate(t, target.Tree.Source, sources) },
 			use:    AsSource,
@@ -235,7 +263,7 @@ func TestLinkSplit(t *testing.T) {
 			populate(t, tree.Build, map[string]string{"Makefile": test.makefile})
 			before := listing(t, tree.Build)
 			dir := filepath.Join(t.TempDir(), "prepared", "tree")
-			source, output, err := Link(tree, dir)
+			source, output, err := Link(tree, dir, false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -260,7 +288,7 @@ func TestLinkWhole(t *testing.T) {
 	t.Parallel()
 	build := populate(t, t.TempDir(), flavour, common)
 	dir := filepath.Join(t.TempDir(), "tree")
-	source, output, err := Link(kernel.HostTree{Build: build, Source: build}, dir)
+	source, output, err := Link(kernel.HostTree{Build: build, Source: build}, dir, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -273,6 +301,37 @@ func TestLinkWhole(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, listing(t, dir, build, "BUILD")); diff != "" {
 		t.Errorf("tree (-want +got):\n%s", diff)
+	}
+}
+
+// TestLinkByLoader: the programs are run by the host's loader, and all else is the host's.
+func TestLinkByLoader(t *testing.T) {
+	t.Parallel()
+	tree := split(t).Tree
+	populate(t, tree.Build, map[string]string{
+		"scripts/basic/fixdep": "#!/bin/sh\necho \"fixdep $*\"\n", "scripts/basic/README": "x", "scripts/module.lds": "x",
+	})
+	host := populate(t, filepath.Join(t.TempDir(), "host's root"), map[string]string{"ld.so": "#!/bin/sh\n[ \"$1\" = --library-path ] && echo \"by $2\" && shift 2 && exec \"$@\"\n"})
+	tree.Loader = kernel.Loader{Path: filepath.Join(host, "ld.so"), Libraries: []string{"/a b", "/c"}}
+	dir := filepath.Join(t.TempDir(), "tree")
+	if _, _, err := Link(tree, dir, true); err != nil {
+		t.Fatal(err)
+	}
+	got := listing(t, dir, tree.Build, "BUILD", tree.Source, "SOURCE", strings.ReplaceAll(host, "'", `'\''`), "HOST")
+	script := func(program string) string {
+		return "#!/bin/sh\nexec 'HOST/ld.so' '--library-path' '/a b:/c' 'BUILD/" + program + "' \"$@\"\n"
+	}
+	want := map[string]string{
+		".config": "-> BUILD/.config", ".kernelvariables": "-> BUILD/.kernelvariables", "Makefile": "include SOURCE/Makefile\n", "include": "-> BUILD/include",
+		"scripts/module.lds": "-> BUILD/scripts/module.lds", "scripts/basic/README": "-> BUILD/scripts/basic/README",
+		"scripts/basic/fixdep": script("scripts/basic/fixdep"), "scripts/mod/modpost": script("scripts/mod/modpost"), "tools/objtool/objtool": script("tools/objtool/objtool"),
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("tree (-want +got):\n%s", diff)
+	}
+	out, err := exec.CommandContext(t.Context(), filepath.Join(dir, "scripts/basic/fixdep"), "a b", "c").Output()
+	if err != nil || string(out) != "by /a b:/c\nfixdep a b c\n" {
+		t.Errorf("%q, %v", out, err)
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 // linkHostTree puts the host's own tree in the place of one made here. It is
 // done anew each time: it takes no time, and links into a host's root must not
 // outlive the mount.
-func linkHostTree(t kernel.Target, tree Tree) (_ Tree, err error) {
+func linkHostTree(t kernel.Target, tree Tree, byLoader bool) (_ Tree, err error) {
 	out := tree.Output
 	if err := discard(out); err != nil {
 		return Tree{}, failed(err, "could not clear "+out)
@@ -22,7 +22,7 @@ func linkHostTree(t kernel.Target, tree Tree) (_ Tree, err error) {
 			_ = discard(out)
 		}
 	}()
-	if tree.Source, tree.Output, err = hosttree.Link(t.Tree, out); err != nil {
+	if tree.Source, tree.Output, err = hosttree.Link(t.Tree, out, byLoader); err != nil {
 		return Tree{}, failed(err, "could not link the host's build tree")
 	}
 	if err := writeSymvers(out, t); err != nil {

@@ -27,7 +27,10 @@ func (l *ladder) hostTree(ctx context.Context, t kernel.Target) (Tree, string) {
 	if versionErr != nil {
 		return Tree{}, versionErr.Error()
 	}
-	tree := Tree{Dir: t.Tree.Source, Rung: RungHostTree, Version: v.String(), Reused: true}
+	tree := Tree{Dir: t.Tree.Source, Rung: RungHostTree, Version: v.String(), Reused: true, ByLoader: use == hosttree.ByLoader}
+	if tree.ByLoader {
+		return tree, "is this kernel's own; its programs run by the host's own loader"
+	}
 	if use == hosttree.AsSource && !v.builds(t.Release) {
 		return Tree{}, err.Error() + ", and what is prepared anew from it would be a " + v.String()
 	}

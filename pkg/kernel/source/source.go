@@ -127,6 +127,8 @@ type Tree struct {
 	Version string `json:"version"`
 	// Reused is true for a tree that was there already.
 	Reused bool `json:"-"`
+	// ByLoader says of a host's own tree that its programs run by the host's loader.
+	ByLoader bool `json:"-"`
 }
 
 // Step is what one rung of the ladder has.
