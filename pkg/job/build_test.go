@@ -163,6 +163,7 @@ func TestPlanIsTheBuild(t *testing.T) {
 		{"another driver than was asked for", func(_ *testing.T, f *fixture) { f.options.DriverSHA256 = strings.Repeat("0", 64) }, 11, "another than was asked for"},
 		{"a compiler that is not there", func(t *testing.T, f *fixture) {
 			f.write(t, "host/proc/version", strings.Replace(testBanner, "12.2.0 (", "13.1.0 (", 1))
+			f.options.LookPath = func(string) (string, error) { return "", fs.ErrNotExist }
 		}, 13, "gcc 13"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -92,7 +92,7 @@ func Rules() []Rule {
 		},
 		{
 			Name: "compiler", Kind: PolicyCheck, run: checkCompiler,
-			Doc: "the compiler is the kernel's by major version, or a newer one",
+			Doc: "the compiler is the kernel's by major version, or a newer one; an older one is told",
 		},
 		{
 			Name: "firmware", Kind: PolicyCheck, run: checkFirmware,

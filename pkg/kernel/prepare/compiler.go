@@ -12,8 +12,9 @@ import (
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
-// newestMajor bounds the search for a newer compiler.
-const newestMajor = 30
+// newestMajor and oldestMajor bound the search for another compiler. Before gcc 5 no
+// Debian that can be had has one.
+const newestMajor, oldestMajor = 30, 5
 
 // Compiler is the compiler that a target's modules are built with.
 type Compiler struct {
@@ -27,9 +28,10 @@ type Compiler struct {
 // ChooseCompiler picks the compiler for a target's modules: the major version
 // that built the kernel, else the nearest newer one, since a kernel's headers
 // and config are made for what its compiler could do and newer ones can do
-// all of it. A kernel whose config asks for more than that is refused. lookPath
-// is exec.LookPath, or a test's. Its error is a *stage.Error of the stage
-// prepare.
+// all of it, else the nearest older one: what that cannot do that the kernel's config
+// asks for, preparing finds as drift of the config. A kernel whose config ties modules to
+// its compiler is refused. lookPath is exec.LookPath, or a test's. Its error is a
+// *stage.Error of the stage prepare.
 func ChooseCompiler(t kernel.Target, lookPath func(string) (string, error)) (Compiler, error) {
 	if err := refuse(t); err != nil {
 		return Compiler{}, err
@@ -38,7 +40,7 @@ func ChooseCompiler(t kernel.Target, lookPath func(string) (string, error)) (Com
 	if built.Major == 0 {
 		return defaultCompiler(lookPath)
 	}
-	for major := built.Major; major <= newestMajor; major++ {
+	for _, major := range nearest(built.Major) {
 		name := "gcc-" + strconv.Itoa(major)
 		if _, err := lookPath(name); err != nil {
 			continue
@@ -55,8 +57,19 @@ func ChooseCompiler(t kernel.Target, lookPath func(string) (string, error)) (Com
 			"the kernel was built by gcc %s, which this image does not have: %s is the nearest (to have it, %s)", built.Version, name, anotherImage(built.Major))}, nil
 	}
 	return Compiler{}, stage.New(stage.Prepare,
-		fmt.Sprintf("the kernel was built by gcc %s, and this image has neither that nor a newer one", built.Version),
+		fmt.Sprintf("the kernel was built by gcc %s, and this image has no gcc by its number", built.Version),
 		anotherImage(built.Major))
+}
+
+// nearest are the major versions of compilers in the order in which they are tried.
+func nearest(built int) (majors []int) {
+	for major := built; major <= newestMajor; major++ {
+		majors = append(majors, major)
+	}
+	for major := min(built, newestMajor+1) - 1; major >= oldestMajor; major-- {
+		majors = append(majors, major)
+	}
+	return majors
 }
 
 func anotherImage(major int) string {

@@ -28,8 +28,20 @@ func TestChooseCompiler(t *testing.T) {
 			warning: "the kernel was built by gcc 9.3.0, which this image does not have: gcc-12 is the nearest (to have it, build the image with --build-arg COMPILERS=\"9\", on a --build-arg BASE whose Debian has it)",
 		},
 		{
-			name: "none as new", built: kernel.Compiler{Name: "gcc", Major: 15, Version: "15.2.0"}, image: trixie,
-			err: `prepare: the kernel was built by gcc 15.2.0, and this image has neither that nor a newer one. Build the image with --build-arg COMPILERS="15", on a --build-arg BASE whose Debian has it.`,
+			name: "the nearest older", built: kernel.Compiler{Name: "gcc", Major: 15, Version: "15.2.0"}, image: trixie, want: "gcc-14",
+			warning: "the kernel was built by gcc 15.2.0, which this image does not have: gcc-14 is the nearest (to have it, build the image with --build-arg COMPILERS=\"15\", on a --build-arg BASE whose Debian has it)",
+		},
+		{
+			name: "newer before older", built: kernel.Compiler{Name: "gcc", Major: 12, Version: "12.2.0"}, image: []string{"gcc-11", "gcc-14"}, want: "gcc-14",
+			warning: "the kernel was built by gcc 12.2.0, which this image does not have: gcc-14 is the nearest (to have it, build the image with --build-arg COMPILERS=\"12\", on a --build-arg BASE whose Debian has it)",
+		},
+		{
+			name: "older, and gcov", built: kernel.Compiler{Name: "gcc", Major: 15, Version: "15.2.0"}, image: trixie, config: "CONFIG_GCOV_PROFILE_ALL=y\n",
+			err: `prepare: the kernel has CONFIG_GCOV_PROFILE_ALL and was built by gcc 15.2.0, and gcc-14, the nearest that this image has, would not fit it. Build the image with --build-arg COMPILERS="15", on a --build-arg BASE whose Debian has it.`,
+		},
+		{
+			name: "none by its number", built: kernel.Compiler{Name: "gcc", Major: 15, Version: "15.2.0"}, image: []string{"gcc"},
+			err: `prepare: the kernel was built by gcc 15.2.0, and this image has no gcc by its number. Build the image with --build-arg COMPILERS="15", on a --build-arg BASE whose Debian has it.`,
 		},
 		{
 			name: "clang", built: kernel.Compiler{Name: "clang", Major: 19, Version: "19.1.7"}, image: trixie,
