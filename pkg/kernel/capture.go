@@ -59,6 +59,9 @@ func Capture(ctx context.Context, root *Root, w io.Writer, keep func(PCIDevice) 
 	if err != nil {
 		return err
 	}
+	if err := suffices(ctx, root); err != nil {
+		return err
+	}
 	if !root.Mounted() {
 		zerolog.Ctx(ctx).Warn().Msg("the host's root is not mounted: the capture will hold its proc and sys only")
 	}
@@ -72,6 +75,15 @@ func Capture(ctx context.Context, root *Root, w io.Writer, keep func(PCIDevice) 
 		}
 	}
 	return c.archive.Close()
+}
+
+// suffices is an error, before a byte is written, where a capture would be of no use to
+// any build: what that would say of it days later, on another machine. Lines that are
+// older than those tried are captured all the same.
+func suffices(ctx context.Context, root *Root) error {
+	quiet := zerolog.Nop().WithContext(ctx)
+	_, err := detect(quiet, root, DetectOptions{Needs: func(string) bool { return false }}, "0.0")
+	return err
 }
 
 // recorder is one run of [Capture].
@@ -141,11 +153,13 @@ func (c *recorder) add(ctx context.Context, name string) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
-	case errors.Is(err, fs.ErrPermission):
-		zerolog.Ctx(ctx).Warn().Err(err).Msg("left out of the capture")
+	case errors.Is(err, errNotAFile):
+		// Docker has /dev/null in the place of proc/keys.
+		zerolog.Ctx(ctx).Warn().Str("file", name).Msg("left out of the capture: this container hides it; mount the host's to have it in: -v /" + name + ":/host/" + name + ":ro")
 		return nil
 	case err != nil:
-		return err
+		zerolog.Ctx(ctx).Warn().Err(err).Msg("left out of the capture")
+		return nil
 	}
 	header := &tar.Header{
 		Typeflag: tar.TypeReg,

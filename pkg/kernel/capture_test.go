@@ -16,6 +16,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/zstd"
+	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
 
 	"github.com/k8sp/cuda/internal/testkit"
 	"github.com/k8sp/cuda/internal/untar"
@@ -46,6 +48,69 @@ func TestCapture(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// copied is a recorded host that a test may change.
+func copied(t *testing.T, host string) *Root {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(recorded(t, host).Dir())); err != nil {
+		t.Fatal(err)
+	}
+	root, err := OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
+// TestCaptureInAContainer has what Docker hides be left out, with what to mount.
+func TestCaptureInAContainer(t *testing.T) {
+	t.Parallel()
+	root := copied(t, "debian")
+	if err := unix.Mkfifo(filepath.Join(root.Dir(), keysFile), 0o600); err != nil { // anybody may make one, and no device
+		t.Fatal(err)
+	}
+	var log, archive bytes.Buffer
+	if err := Capture(zerolog.New(&log).WithContext(t.Context()), root, &archive, func(PCIDevice) bool { return true }); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(log.String(), "-v /proc/keys:/host/proc/keys:ro") {
+		t.Errorf("it does not say what to mount:\n%s", log.String())
+	}
+	if want := capture(t, recorded(t, "debian")); !bytes.Equal(archive.Bytes(), want) {
+		t.Error("the capture is not whole")
+	}
+}
+
+// TestCaptureThatWouldNotSuffice is none: not a byte is written, and the error is the one
+// that a build would end with.
+func TestCaptureThatWouldNotSuffice(t *testing.T) {
+	t.Parallel()
+	for name, with := range map[string]map[string]string{
+		"no config":              {"boot/config-6.1.0-56-amd64": ""},
+		"no modules in a kernel": {"boot/config-6.1.0-56-amd64": "CONFIG_X86_64=y\n"},
+		"no exports":             {"lib/modules/6.1.0-56-amd64/build/Module.symvers": ""},
+	} {
+		root := copied(t, "debian")
+		for file, text := range with {
+			path := filepath.Join(root.Dir(), file)
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+			if text != "" {
+				if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		_, want := Detect(t.Context(), root, DetectOptions{})
+		var archive bytes.Buffer
+		err := Capture(t.Context(), root, &archive, func(PCIDevice) bool { return true })
+		if want == nil || err == nil || err.Error() != want.Error() || archive.Len() > 0 {
+			t.Errorf("%s: %v, and %d bytes; a build would say %v", name, err, archive.Len(), want)
+		}
 	}
 }
 

@@ -223,6 +223,9 @@ func (r *Root) Link(name string) string {
 	return target
 }
 
+// errNotAFile is what there is of a file that a container hides by a device.
+var errNotAFile = errors.New("not a regular file")
+
 // Open opens a regular file inside the root.
 func (r *Root) Open(name string) (*os.File, error) {
 	p, err := r.Path(name)
@@ -237,7 +240,7 @@ func (r *Root) Open(name string) (*os.File, error) {
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		err = &fs.PathError{Op: "open", Path: p, Err: errors.New("not a regular file")}
+		err = &fs.PathError{Op: "open", Path: p, Err: errNotAFile}
 	}
 	if err != nil {
 		_ = f.Close()
