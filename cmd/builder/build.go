@@ -169,6 +169,7 @@ func hostFlags(flags *pflag.FlagSet, h *job.Host) {
 	hostRootFlag(flags, &h.Root)
 	flags.StringVar(&h.Image, "kernel-image", "", "`file` or URL of a kernel image (vmlinuz) whose kernel is the target, whatever the host runs")
 	flags.StringVar(&h.ImageSHA256, "kernel-image-sha256", "", "SHA-256 `digest` that the kernel image must have")
+	flags.StringVar(&h.ImageSHA512, "kernel-image-sha512", "", "SHA-512 `digest` that it must have, as Flatcar publishes it")
 }
 
 func offlineFlag(flags *pflag.FlagSet, value *bool) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -69,8 +70,9 @@ func TestBuildFromAKernelImage(t *testing.T) {
 	other := filepath.Join(t.TempDir(), "another-name")
 	write(t, other, 0o644, content)
 	for name, args := range map[string][]string{
-		"from a URL":         {"--kernel-image", published(t, content) + "/vmlinuz", "--kernel-image-sha256", sum},
-		"under another name": {"--kernel-image", other},
+		"from a URL":          {"--kernel-image", published(t, content) + "/vmlinuz", "--kernel-image-sha256", sum},
+		"by Flatcar's digest": {"--kernel-image", published(t, content) + "/vmlinuz", "--kernel-image-sha512", fmt.Sprintf("%x", sha512.Sum512([]byte(content)))},
+		"under another name":  {"--kernel-image", other},
 	} {
 		o := f.run(t, append(args, "--host-root", root)...)
 		if o.code != 0 || o.stdout != first.stdout || !strings.Contains(o.stderr, "nothing to build") {
@@ -135,6 +137,12 @@ var badImages = []badInput{
 	{"one of another digest", func(t *testing.T, _ *fixture) []string {
 		return []string{"--kernel-image", published(t, "altered") + "/vmlinuz", "--kernel-image-sha256", strings.Repeat("0", 64)}
 	}, 10, []string{"SHA-256", "not 000"}},
+	{"another image than the SHA-512 says", func(t *testing.T, _ *fixture) []string {
+		return []string{"--kernel-image", published(t, "altered") + "/vmlinuz", "--kernel-image-sha512", strings.Repeat("0", 128)}
+	}, 10, []string{"the kernel image is another than was asked for", "--kernel-image-sha512"}},
+	{"no SHA-512 of an image", func(*testing.T, *fixture) []string {
+		return []string{"--kernel-image", "/vmlinuz", "--kernel-image-sha512", strings.Repeat("0", 64)}
+	}, 2, []string{"is not a SHA-512"}},
 	{"a digest that is none", func(t *testing.T, _ *fixture) []string {
 		return []string{"--kernel-image", published(t, "") + "/vmlinuz", "--kernel-image-sha256", "../../lock"}
 	}, 2, []string{"../../lock", "64 hexadecimal digits"}},

@@ -37,6 +37,8 @@ type Host struct {
 	// ImageSHA256 is what the image's digest must be, in hexadecimal; empty
 	// compares nothing.
 	ImageSHA256 string
+	// ImageSHA512 is the same for those who publish that, as Flatcar's .DIGESTS do.
+	ImageSHA512 string
 	// Offline refuses to fetch an image.
 	Offline bool
 	// Pause is how long to wait before the second try of what failed for the

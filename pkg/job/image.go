@@ -2,8 +2,11 @@ package job
 
 import (
 	"context"
+	"crypto/sha512"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -56,11 +59,13 @@ func (c imageCache) add(file, digest string) error {
 // validateImage refuses what is said of an image and makes no sense.
 func (h Host) validateImage() error {
 	switch {
-	case h.ImageSHA256 == "":
+	case h.ImageSHA256 == "" && h.ImageSHA512 == "":
 		return nil
 	case h.Image == "":
 		return stage.New(stage.Usage, "a digest of a kernel image was given, and no image", imageHint)
-	case !download.IsSHA256(h.ImageSHA256):
+	case h.ImageSHA512 != "" && !isSHA512(h.ImageSHA512):
+		return stage.New(stage.Usage, fmt.Sprintf("%q is not a SHA-512: it has to be 128 hexadecimal digits", h.ImageSHA512), "correct --kernel-image-sha512")
+	case h.ImageSHA256 != "" && !download.IsSHA256(h.ImageSHA256):
 		return stage.New(stage.Usage, fmt.Sprintf("%q is not a SHA-256: it has to be 64 hexadecimal digits", h.ImageSHA256), "correct --kernel-image-sha256")
 	}
 	return nil
@@ -69,10 +74,13 @@ func (h Host) validateImage() error {
 // openImage returns the path of the image, of a copy where it comes from a URL
 // or its digest counts: what was digested is what is read.
 func (h Host) openImage(ctx context.Context, scratch string) (string, error) {
-	if h.Image == "" || h.ImageSHA256 == "" && !download.IsURL(h.Image) {
+	if h.Image == "" || h.ImageSHA256 == "" && h.ImageSHA512 == "" && !download.IsURL(h.Image) {
 		return h.Image, nil
 	}
 	got, err := h.takeImage(ctx, scratch)
+	if err == nil && h.ImageSHA512 != "" {
+		err = h.checkSHA512(scratch)
+	}
 	if ctx.Err() != nil {
 		return "", ctx.Err()
 	}
@@ -82,7 +90,7 @@ func (h Host) openImage(ctx context.Context, scratch string) (string, error) {
 	case errors.As(err, &failure):
 		return "", err
 	case errors.As(err, &other):
-		return "", stage.Wrap(stage.Detect, err, "the kernel image is another than was asked for", "fetch it again, or correct --kernel-image-sha256")
+		return "", stage.Wrap(stage.Detect, err, "the kernel image is another than was asked for", "fetch it again, or correct the digest of --kernel-image-sha256 or --kernel-image-sha512")
 	case errors.Is(err, unix.ENOSPC):
 		return "", stage.Wrap(stage.Detect, err, "there is no space for the kernel image", "free space in the container's /tmp")
 	case err != nil:
@@ -90,6 +98,29 @@ func (h Host) openImage(ctx context.Context, scratch string) (string, error) {
 	}
 	zerolog.Ctx(ctx).Info().Str("image", download.Shown(h.Image)).Str("sha256", got).Msg("kernel image")
 	return scratch, nil
+}
+
+func isSHA512(text string) bool {
+	digest, err := hex.DecodeString(text)
+	return err == nil && len(digest) == sha512.Size
+}
+
+// checkSHA512 holds a copy of the image against the digest that was given.
+func (h Host) checkSHA512(path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	sum := sha512.New()
+	if _, err := io.Copy(sum, file); err != nil {
+		return err
+	}
+	if got := hex.EncodeToString(sum.Sum(nil)); !strings.EqualFold(got, h.ImageSHA512) {
+		return stage.New(stage.Detect, fmt.Sprintf("the kernel image is another than was asked for: its SHA-512 is %s", got),
+			"fetch it again, or correct --kernel-image-sha512")
+	}
+	return nil
 }
 
 // takeImage leaves the image at to, from where it is or was, and returns its
