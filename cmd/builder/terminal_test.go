@@ -59,7 +59,7 @@ func TestBarOnATerminal(t *testing.T) {
 				for {
 					n, err := screen.Read(buffer)
 					seen.Write(buffer[:n])
-					if !told && bytes.Contains(seen.Bytes(), []byte("kernel modules  1 objects")) {
+					if !told && bytes.Contains(seen.Bytes(), []byte("kernel modules  1 steps")) {
 						told = true
 						_ = os.WriteFile(fifo, []byte("seen\n"), 0)
 					}
@@ -81,7 +81,7 @@ func TestBarOnATerminal(t *testing.T) {
 			}
 			for line := range strings.Lines(seen) {
 				// What was last drawn in the line is all that stays of it.
-				if i := strings.LastIndex(line, "\r\x1b[K"); strings.Contains(line[i+1:], "objects") {
+				if i := strings.LastIndex(line, "\r\x1b[K"); strings.Contains(line[i+1:], "steps") {
 					t.Errorf("the bar is in a line of the log: %q", line)
 				}
 			}

@@ -347,9 +347,10 @@ func (o BuildOptions) run(ctx context.Context, d Driver, place workplace, argv [
 			Files: map[string][]byte{filepath.Join(o.stateDir(), "log"): installedRecord(d)},
 		})
 	}()
-	task := progress.Begin(ctx, "kernel modules", "objects", o.objects(ctx, d))
+	left := o.steps(ctx, d)
+	task := progress.Begin(ctx, "kernel modules", "steps", left.tests+left.objects)
 	defer task.End()
-	log := follower{path: place.log(), task: task, step: func(step string) { zerolog.Ctx(ctx).Debug().Msg(step) }}
+	log := follower{path: place.log(), task: task, left: left, step: func(step string) { zerolog.Ctx(ctx).Debug().Msg(step) }}
 	ticks := time.NewTicker(500 * time.Millisecond)
 	defer ticks.Stop()
 	for {
@@ -366,12 +367,16 @@ func (o BuildOptions) run(ctx context.Context, d Driver, place workplace, argv [
 	}
 }
 
-// objects is how many objects make will compile, as the package's own count has
-// it, by which its installer draws its bar; 0 where it has none.
-func (o BuildOptions) objects(ctx context.Context, d Driver) int64 {
+// steps are what make does for a driver: tests of the kernel's interfaces, and objects,
+// of which each module has one for modpost's findings.
+type steps struct{ tests, objects int64 }
+
+// steps is how many there are by the package's own count, by which its installer draws
+// its bar; the zero value where it has none.
+func (o BuildOptions) steps(ctx context.Context, d Driver) steps {
 	dir := filepath.Join(d.Dir, d.SourceDir(o.ModuleType))
 	if _, err := beneath.Lstat(filepath.Join(dir, "count-lines.mk")); err != nil {
-		return 0
+		return steps{}
 	}
 	var out tail
 	err := o.Runner.Run(ctx, command.Command{
@@ -381,15 +386,17 @@ func (o BuildOptions) objects(ctx context.Context, d Driver) int64 {
 	})
 	count := counted.FindStringSubmatch(out.String())
 	if err != nil || count == nil {
-		zerolog.Ctx(ctx).Debug().Err(err).Str("said", out.lastLines(1)).Msg("the package does not say how many objects it compiles")
-		return 0
+		zerolog.Ctx(ctx).Debug().Err(err).Str("said", out.lastLines(1)).Msg("the package does not say how much there is to compile")
+		return steps{}
 	}
-	objects, _ := strconv.ParseInt(count[1], 10, 32) // digits
-	modules, _ := strconv.ParseInt(count[2], 10, 32) // each has an object of its own for modpost's findings
-	return objects + modules
+	var n [3]int64
+	for i := range n {
+		n[i], _ = strconv.ParseInt(count[i+1], 10, 32) // digits
+	}
+	return steps{tests: n[0], objects: n[1] + n[2]}
 }
 
-var counted = regexp.MustCompile(`conftests:\d+ objects:(\d{1,6}) modules:(\d{1,6})`)
+var counted = regexp.MustCompile(`conftests:(\d{1,6}) objects:(\d{1,6}) modules:(\d{1,6})`)
 
 // hostModprobe is the complaint of an installer that does not find the program
 // with which the kernel that it runs on would load a module, whatever it builds for.

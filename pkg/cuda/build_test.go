@@ -403,17 +403,17 @@ func (c *counting) Run(_ context.Context, call command.Command) error {
 }
 
 // What is to be compiled is what the package says, or not known.
-func TestObjects(t *testing.T) {
+func TestSteps(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name, says string
 		err        error
-		want       int64
+		want       steps
 	}{
-		{"as 535 says it", "/bin/sh: 1: .: cannot open .config: No such file\nconftests:196 objects:167 modules:2\n", nil, 169},
-		{"nothing", "", nil, 0},
-		{"an error", "conftests:1 objects:1 modules:1\n", failed, 0},
-		{"nonsense", "conftests:1 objects:99999999999999999999 modules:1\n", nil, 0},
+		{"as 535 says it", "/bin/sh: 1: .: cannot open .config: No such file\nconftests:196 objects:167 modules:2\n", nil, steps{196, 169}},
+		{"nothing", "", nil, steps{}},
+		{"an error", "conftests:1 objects:1 modules:1\n", failed, steps{}},
+		{"nonsense", "conftests:1 objects:99999999999999999999 modules:1\n", nil, steps{}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := &counting{says: tt.says, err: tt.err}
@@ -421,15 +421,15 @@ func TestObjects(t *testing.T) {
 			o.Exclude = []string{"nvidia-drm", "nvidia-modeset"}
 			d := driver("535.261.03", Open)
 			d.Dir, o.ModuleType = t.TempDir(), Open
-			if got := o.objects(t.Context(), d); got != 0 || r.call.Args != nil {
-				t.Errorf("%d objects of a package without a count, by %v", got, r.call.Args)
+			if got := o.steps(t.Context(), d); got != (steps{}) || r.call.Args != nil {
+				t.Errorf("%+v of a package without a count, by %v", got, r.call.Args)
 			}
 			list := filepath.Join(d.Dir, "kernel-open", "count-lines.mk")
 			if err := errors.Join(os.Mkdir(filepath.Dir(list), 0o755), os.WriteFile(list, nil, 0o644)); err != nil {
 				t.Fatal(err)
 			}
-			if got := o.objects(t.Context(), d); got != tt.want {
-				t.Errorf("%d objects, want %d", got, tt.want)
+			if got := o.steps(t.Context(), d); got != tt.want {
+				t.Errorf("%+v, want %+v", got, tt.want)
 			}
 			want := []string{"make", "--silent", "--file=count-lines.mk", "count", "SYSSRC=/share/linux", "SYSOUT=/share/prepared", "NV_EXCLUDE_KERNEL_MODULES=nvidia-drm"}
 			if diff := cmp.Diff(want, r.call.Args); diff != "" || r.call.Dir != filepath.Dir(list) {

@@ -3,7 +3,6 @@ package cuda
 import (
 	"bufio"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"regexp"
@@ -135,8 +134,11 @@ type follower struct {
 	offset int64
 	rest   string // the beginning of a line whose end is not written yet
 
-	tests int            // of the kernel's interfaces, which come before the compiling
-	task  *progress.Task // counts objects
+	task *progress.Task // counts steps: tests of the kernel's interfaces, and objects
+	// left are the steps that the package counts; tests are those seen, which may be
+	// some more.
+	left  steps
+	tests int64
 	step  func(step string)
 }
 
@@ -162,6 +164,13 @@ func (f *follower) poll() {
 	}
 }
 
+// total says how many steps there are with so many tests, where the package has counted.
+func (f *follower) total(tests int64) {
+	if f.left != (steps{}) {
+		f.task.SetTotal(tests + f.left.objects)
+	}
+}
+
 func (f *follower) line(line string) {
 	if step, ok := strings.CutPrefix(line, stepPrefix); ok && step != "done." {
 		f.step(step)
@@ -170,9 +179,12 @@ func (f *follower) line(line string) {
 		switch output = strings.TrimSpace(output); {
 		case strings.HasPrefix(output, "CONFTEST: "):
 			f.tests++
-			f.task.Note(fmt.Sprintf("%d kernel interfaces tested", f.tests))
+			f.total(max(f.tests, f.left.tests))
+			f.task.Note("testing the kernel's interfaces")
+			f.task.Add(1)
 		case strings.HasPrefix(output, "CC "):
-			f.task.Note("") // the tests are over
+			f.total(f.tests) // which are over
+			f.task.Note("compiling")
 			f.task.Add(1)
 		}
 	}

@@ -192,8 +192,8 @@ func TestFollowerOfALongLine(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			path := filepath.Join(t.TempDir(), "log")
-			var steps []string
-			f := follower{path: path, step: func(step string) { steps = append(steps, step) }}
+			var done []string
+			f := follower{path: path, step: func(step string) { done = append(done, step) }}
 			begun := step + strings.Repeat("x", tt.begun-len(step))
 			for _, text := range []string{begun, begun + " modules\n"} {
 				if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
@@ -201,7 +201,7 @@ func TestFollowerOfALongLine(t *testing.T) {
 				}
 				f.poll()
 			}
-			if diff := cmp.Diff(tt.want, steps); diff != "" {
+			if diff := cmp.Diff(tt.want, done); diff != "" {
 				t.Errorf("steps (-want +got):\n%s", diff)
 			}
 		})
@@ -239,9 +239,9 @@ func TestFollower(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "log")
 		var said bytes.Buffer
-		var steps []string
-		task := progress.Begin(zerolog.New(&said).WithContext(t.Context()), "kernel modules", "objects", 3)
-		f := follower{path: path, task: task, step: func(step string) { steps = append(steps, step) }}
+		var done []string
+		task := progress.Begin(zerolog.New(&said).WithContext(t.Context()), "kernel modules", "steps", 4)
+		f := follower{path: path, task: task, left: steps{tests: 1, objects: 3}, step: func(step string) { done = append(done, step) }}
 		f.poll() // nothing there yet
 		for _, text := range []string{
 			"-> Building kernel modules\n    CONFTEST: a\n    CONFTEST: b\n     CC [M]  a.",
@@ -261,13 +261,13 @@ func TestFollower(t *testing.T) {
 			time.Sleep(6 * time.Second) // of the test's own clock
 		}
 		task.End()
-		if diff := cmp.Diff([]string{"Building kernel modules", "Kernel module compilation complete."}, steps); diff != "" {
+		if diff := cmp.Diff([]string{"Building kernel modules", "Kernel module compilation complete."}, done); diff != "" {
 			t.Errorf("steps (-want +got):\n%s", diff)
 		}
 		want := []string{
-			"kernel modules: 0 of 3 objects, 2 kernel interfaces tested, 5s",
-			"kernel modules: 2 of 3 objects, 2s left",
-			"kernel modules: 3 of 3 objects, 0s left",
+			"kernel modules: 2 of 5 steps, testing the kernel's interfaces, 7s left",
+			"kernel modules: 4 of 5 steps, compiling, 2s left",
+			"kernel modules: 5 of 5 steps, compiling, 0s left",
 		}
 		var got []string
 		for line := range strings.Lines(said.String()) {
