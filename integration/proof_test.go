@@ -283,6 +283,9 @@ func prove(t *testing.T, host lab.Host, made built) {
 			}
 		}
 	}
+	if !t.Failed() {
+		proved(host, made)
+	}
 }
 
 // inTree are the files of the kernel's own modules that the manifest's need

@@ -1,0 +1,96 @@
+//go:build integration
+
+package integration
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/k8sp/cuda/integration/lab"
+)
+
+// proofs are what this run has seen a kernel load, as lines of the table in
+// docs/compatibility.md.
+var proofs struct {
+	sync.Mutex
+	rows []string
+}
+
+// proved has a kernel's loading of what was built for it be in the table.
+func proved(host lab.Host, made built) {
+	m := made.manifest
+	system := map[string]string{
+		"coreos": "CoreOS Container Linux (a kernel made in the lab as CoreOS made its own, from kernel.org's source)",
+		"debian": "Debian",
+	}[strings.Fields(m.Target.Distribution + " ?")[0]]
+	if id, version, _ := strings.Cut(m.Target.Distribution, " "); id == "debian" {
+		system += " " + version
+	}
+	line := strings.Join(strings.SplitN(strings.SplitN(host.Release, "-", 2)[0], ".", 3)[:2], ".")
+	form := m.Driver.ModuleType
+	if len(m.Driver.Patches) > 0 {
+		form += ", patched"
+	}
+	compiler, _, _ := strings.Cut(m.Build.Compiler, " ")
+	branch, _, _ := strings.Cut(m.Driver.Version, ".")
+	row := fmt.Sprintf("| %s | %s | %s, %s | %s | %s |", system, line, branch, form, compiler, m.Source.Rung)
+	proofs.Lock()
+	defer proofs.Unlock()
+	if !slices.Contains(proofs.rows, row) {
+		proofs.rows = append(proofs.rows, row)
+	}
+}
+
+const (
+	tableBegins = "<!-- The rows below are what the tests have seen; TestCompatibility holds them. -->\n"
+	tableEnds   = "<!-- End. -->\n"
+)
+
+// TestCompatibility holds the table of what was built, checked and loaded against what
+// this run has seen, and comes last by its file's name. A run of all tests has seen every
+// row; one of some of them, some.
+func TestCompatibility(t *testing.T) {
+	path := filepath.Join("..", "docs", "compatibility.md")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, found := strings.Cut(string(text), tableBegins)
+	table, after, ended := strings.Cut(rest, tableEnds)
+	if !found || !ended {
+		t.Fatal("docs/compatibility.md has no table between its two comments")
+	}
+	proofs.Lock()
+	seen := slices.Sorted(slices.Values(proofs.rows))
+	proofs.Unlock()
+	var has []string
+	for line := range strings.Lines(table) {
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, "| ") && !strings.HasPrefix(line, "| system ") {
+			has = append(has, line)
+		}
+	}
+	whole := flag.Lookup("test.run").Value.String() == ""
+	if os.Getenv("COMPATIBILITY") == "write" && whole {
+		const head = "| system | kernel | driver, form | compiler | source |\n|---|---|---|---|---|\n"
+		if err := os.WriteFile(path, []byte(before+tableBegins+"\n"+head+strings.Join(seen, "\n")+"\n\n"+tableEnds+after), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	for _, row := range seen {
+		if !slices.Contains(has, row) {
+			t.Errorf("this was seen, and is not in docs/compatibility.md: %s", row)
+		}
+	}
+	for _, row := range has {
+		if whole && !slices.Contains(seen, row) {
+			t.Errorf("docs/compatibility.md has what was not seen: %s", row)
+		}
+	}
+}
