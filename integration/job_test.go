@@ -40,7 +40,7 @@ func TestDemo(t *testing.T) {
 	}
 	from := 0
 	for _, stage := range []string{"detect", "driver", "source", "prepare", "build", "check", "publish"} {
-		finished := regexp.MustCompile(`finished seconds=[0-9.]+ stage=` + stage).FindStringIndex(c.demo[from:])
+		finished := regexp.MustCompile(`finished stage=` + stage + ` took="[0-9.]+ s"`).FindStringIndex(c.demo[from:])
 		if finished == nil {
 			t.Fatalf("the demo does not say how long %s took, after the stages before it", stage)
 		}
