@@ -65,7 +65,7 @@ deploy: ## Hold deploy/ against butane, kustomize and Kubernetes' own types
 integration: ## Run the tests that use Docker, real kernel sources and QEMU
 	@mkdir -p $(RESULTS)
 	$(GOTESTSUM) --format standard-verbose --jsonfile $(RESULTS)/integration.json -- \
-		$(RACE) -p 1 -count 1 -tags integration -timeout 60m ./integration/...
+		$(RACE) -p 2 -count 1 -tags integration -timeout 75m ./integration/...
 
 .PHONY: soak
 soak: ## Kill and cut off builder at random moments, many times

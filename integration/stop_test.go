@@ -28,7 +28,7 @@ func TestStop(t *testing.T) {
 			// Other modules than those that are published.
 			b := c.builder(t, "--exclude-modules=nvidia-peermem", "--jobs=2")
 			running := start(t, b)
-			running.waitFor(t, "kernel interfaces tested") // each by a run of the compiler
+			running.waitFor(t, "testing the kernel's interfaces") // each by a run of the compiler
 			if signal == "TERM" {
 				turnedAway(t, c)
 			}

@@ -18,7 +18,7 @@ func kernels(ctx context.Context, l *lab.Lab, image string) ([]Subject, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := lab.BuildImage(ctx, l.Checkout, image); err != nil {
+	if err := l.BuildImage(ctx, l.Checkout, image); err != nil {
 		return nil, err
 	}
 	server, err := l.Serve(ctx, parts.Kernel)

@@ -28,7 +28,7 @@ const gitDockerfile = "FROM " + fullImage + "\nRUN apt-get update && apt-get ins
 // buildImages makes the images that things are timed in, and returns the
 // version of git.
 func buildImages(ctx context.Context, l *lab.Lab) (git string, err error) {
-	if err := lab.BuildImage(ctx, l.Checkout, fullImage); err != nil {
+	if err := l.BuildImage(ctx, l.Checkout, fullImage); err != nil {
 		return "", err
 	}
 	build := exec.CommandContext(ctx, "docker", "build", "-t", gitImage, "-")
@@ -48,7 +48,7 @@ func measureImages(ctx context.Context, l *lab.Lab, m measurements) error {
 		return err
 	}
 	for image, compilers := range map[string]string{oneImage: "14", twoImage: "14 13"} {
-		if err := lab.BuildImage(ctx, l.Checkout, image, "COMPILERS="+compilers); err != nil {
+		if err := l.BuildImage(ctx, l.Checkout, image, "COMPILERS="+compilers); err != nil {
 			return err
 		}
 	}

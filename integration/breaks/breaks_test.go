@@ -25,7 +25,11 @@ const row = "pci_resize_resource"
 // the form that it does not touch.
 func TestTable(t *testing.T) {
 	out := t.TempDir()
-	if err := shared.Lab(t).InDebian(t.Context(), "bookworm", compileScript, out); err != nil {
+	kbuild, err := shared.Lab(t).Kbuild(t.Context(), "bookworm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := kbuild.Run(t.Context(), compileScript, out); err != nil {
 		t.Fatal(err)
 	}
 	logs, err := filepath.Glob(filepath.Join(out, "*.log"))

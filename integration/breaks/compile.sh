@@ -8,7 +8,6 @@ mirror=$(sed -nE 's/^(deb|URIs:) +(http[^ ]*).*/\2/p' /etc/apt/sources.list.d/de
 printf 'Types: deb\nURIs: %s\nSuites: bookworm\nComponents: contrib non-free\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n' \
     "$mirror" >/etc/apt/sources.list.d/lab.sources
 apt-get update -qq
-DEBIAN_FRONTEND=noninteractive apt-get install --yes -qq --no-install-recommends gcc libc6-dev make xz-utils >/dev/null 2>&1
 
 mapfile -t kernels < <(apt-cache search --names-only '^linux-headers-6\.1\.0-[0-9]+-amd64$' | awk '{ print $1 }' | sort --version-sort | sed -n '1p;$p' | uniq)
 mkdir /tmp/packages /tmp/sources

@@ -60,7 +60,7 @@ func run(ctx context.Context, out io.Writer) error {
 
 	d := demo{out: out, share: l.Checkout, parts: parts, server: server}
 	fmt.Fprintln(out, "\nWhat a user types:\n\n    docker build -t cuda .\n    docker run -v \"$PWD\":/opt/share cuda")
-	if err := d.buildImage(ctx); err != nil {
+	if err := d.buildImage(ctx, l); err != nil {
 		return err
 	}
 	disk := watchDisk(l.Checkout)
@@ -113,10 +113,10 @@ func (d *demo) show(argv []string) {
 	fmt.Fprintf(d.out, "\n$ %s\n", strings.ReplaceAll(strings.Join(argv, " "), d.share, `"$PWD"`))
 }
 
-func (d *demo) buildImage(ctx context.Context) error {
+func (d *demo) buildImage(ctx context.Context, l *lab.Lab) error {
 	started := time.Now()
 	d.show([]string{"docker", "build", "-t", "cuda", "."})
-	if err := lab.BuildImage(ctx, d.share, "cuda"); err != nil {
+	if err := l.BuildImage(ctx, d.share, "cuda"); err != nil {
 		return err
 	}
 	d.imageTime = time.Since(started)

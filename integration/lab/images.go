@@ -61,7 +61,7 @@ func (l *Lab) MakeCUDAImage(ctx context.Context) error {
 	if err := l.BaseImages(ctx); err != nil {
 		return err
 	}
-	return BuildImage(ctx, l.Checkout, CUDAImage)
+	return l.BuildImage(ctx, l.Checkout, CUDAImage)
 }
 
 // DebianImage makes the image debian:SUITE-slim, where Docker has none and no

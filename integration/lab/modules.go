@@ -16,8 +16,14 @@ import (
 var modulesSource string
 
 // BuildImage builds the image under test from a checkout, with the builder that
-// the users' Docker has. The arguments are its Dockerfile's, NAME=VALUE.
-func BuildImage(ctx context.Context, checkout, tag string, arguments ...string) error {
+// the users' Docker has. The arguments are its Dockerfile's, NAME=VALUE. Tests of
+// two packages that want it at once have the one wait for what the other makes.
+func (l *Lab) BuildImage(ctx context.Context, checkout, tag string, arguments ...string) error {
+	unlock, err := l.lock(ctx, "image-under-test")
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	argv := []string{"build", "-t", tag}
 	for _, argument := range arguments {
 		argv = append(argv, "--build-arg", argument)

@@ -57,13 +57,3 @@ func readPairs(name string) (map[string]string, error) {
 	}
 	return pairs, lines.Err()
 }
-
-// InDebian runs a bash script in a bare Debian of a suite, in the folder out, which is
-// /out there.
-func (l *Lab) InDebian(ctx context.Context, suite, script, out string) error {
-	image, err := l.DebianImage(ctx, suite)
-	if err != nil {
-		return err
-	}
-	return container{image: image, script: script, out: out}.run(ctx)
-}
