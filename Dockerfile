@@ -3,8 +3,10 @@
 #     docker build -t cuda .
 #     docker build -t cuda --build-arg BASE=debian:bullseye-slim --build-arg COMPILERS="10 9" .
 #
-# The second has the compilers of older kernels: bullseye's gcc 10 and 9 instead
-# of trixie's. (Which lines builder takes is OldestTried of pkg/kernel.) Written for Docker's legacy builder: no heredocs, no RUN --mount.
+#     docker build -t cuda --build-arg BASE=debian:forky-slim --build-arg COMPILERS=15 .
+#
+# The second has the compilers of older kernels, bullseye's gcc 10 and 9 instead
+# of trixie's, and the third that of the newest. (Which lines builder takes is OldestTried of pkg/kernel.) Written for Docker's legacy builder: no heredocs, no RUN --mount.
 
 # What the tools run on; its Debian release decides which compilers there are:
 # trixie has gcc 12 to 14, bookworm 11 and 12, bullseye 9 and 10.

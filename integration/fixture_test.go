@@ -27,6 +27,7 @@ const owner = 500
 // What tests share. TestMain makes nothing: see package shared.
 var (
 	needImage  = shared.Image(image, (*lab.Lab).MakeCUDAImage)
+	needGCC15  = shared.Image(lab.GCC15Image, (*lab.Lab).MakeGCC15Image)
 	needTrixie = shared.Debian("trixie")
 	needDriver = shared.Thing((*lab.Lab).Driver)
 	needHost   = shared.Thing((*lab.Lab).Host)

@@ -42,6 +42,7 @@ func TestProofCoreOS(t *testing.T) {
 	if got, want := filepath.Base(built.manifest.Source.Ref), "v"+needKernel(t).Version+"-coreos"; got != want {
 		t.Errorf("built from %s, want %s", got, want)
 	}
+	wantCompiler(t, built, "gcc-14", modules.NotCheckable) // gcc 15 built the kernel
 	t.Run("loads", func(t *testing.T) { prove(t, host, built) })
 	t.Run("builder load", func(t *testing.T) { load(t, host, built) })
 
@@ -58,14 +59,18 @@ func TestProofCoreOS(t *testing.T) {
 }
 
 // TestProofDebian builds on the trees that a distribution has for its own
-// kernels, with symbol versions, and the open form of the modules on one of them.
+// kernels, with symbol versions, with the compiler that built them and with a newer
+// one, and the open form of the modules on one of them.
 func TestProofDebian(t *testing.T) {
 	for _, tt := range []struct {
 		suite, line, form string
+		image             func(testing.TB) string
+		compiler          string
+		verdict           modules.Verdict
 	}{
-		{"bookworm", "6.1.", "proprietary"},
-		{"trixie", "6.12.", "proprietary"},
-		{"bookworm", "6.1.", "open"},
+		{"bookworm", "6.1.", "proprietary", needImage, "gcc-12", modules.Passed},
+		{"trixie", "6.12.", "proprietary", needGCC15, "gcc-15", modules.Passed},
+		{"bookworm", "6.1.", "open", needImage, "gcc-12", modules.Passed},
 	} {
 		t.Run(tt.suite+"-"+tt.form, func(t *testing.T) {
 			host, err := shared.Lab(t).Debian(t.Context(), tt.suite)
@@ -76,7 +81,7 @@ func TestProofDebian(t *testing.T) {
 				t.Fatalf("the kernel is %s, want one of %s", host.Release, tt.line)
 			}
 			b := offline(t, "--module-type="+tt.form)
-			b.Share, b.HostRoot = newShare(t), host.Dir
+			b.Share, b.HostRoot, b.Image = newShare(t), host.Dir, tt.image(t)
 			if tt.form == "open" {
 				write(t, filepath.Join(b.Share, "patches", "exclude-bars.patch"), []byte(excludeBars))
 				b.Args = append(b.Args, "--driver-patches=/opt/share/patches")
@@ -91,6 +96,7 @@ func TestProofDebian(t *testing.T) {
 			if got := built.manifest.Driver.ModuleType; got != tt.form {
 				t.Errorf("the modules are %s, want %s", got, tt.form)
 			}
+			wantCompiler(t, built, tt.compiler, tt.verdict)
 			prove(t, host, built)
 		})
 	}
@@ -230,6 +236,27 @@ func build(t *testing.T, b lab.Builder) built {
 		t.Fatal(err)
 	}
 	return built{b, filepath.Dir(path), m, o.stderr}
+}
+
+// wantCompiler wants what was built by a compiler, and that of the gate where another
+// built the kernel.
+func wantCompiler(t *testing.T, made built, name string, verdict modules.Verdict) {
+	t.Helper()
+	if got, _, _ := strings.Cut(made.manifest.Build.Compiler, " "); got != name {
+		t.Errorf("built by %s, want %s", made.manifest.Build.Compiler, name)
+	}
+	found := false
+	for _, c := range made.manifest.Checks {
+		if c.Name == "compiler" {
+			found = found || c.Verdict == verdict
+			if c.Verdict != verdict && c.Verdict != modules.Passed {
+				t.Errorf("%s compiler: %s", c.Verdict, c.Detail)
+			}
+		}
+	}
+	if !found {
+		t.Errorf("no check compiler is %s", verdict)
+	}
 }
 
 // digests are those of a manifest's modules, by name.

@@ -38,6 +38,10 @@ func proved(host lab.Host, made built) {
 		form += ", patched"
 	}
 	compiler, _, _ := strings.Cut(m.Build.Compiler, " ")
+	kernels, _, _ := strings.Cut(strings.Replace(m.Target.Compiler, " ", "-", 1), ".")
+	if kernels != compiler {
+		compiler += " (the kernel " + kernels + ")"
+	}
 	branch, _, _ := strings.Cut(m.Driver.Version, ".")
 	row := fmt.Sprintf("| %s | %s | %s, %s | %s | %s |", system, line, branch, form, compiler, m.Source.Rung)
 	proofs.Lock()

@@ -16,14 +16,14 @@ var (
 	coreosConfig string
 )
 
-// coreosCompiler is a compiler of the image under test that the kernel's line has
-// seen in its time.
-const coreosCompiler = "gcc-12"
+// coreosCompiler is newer than all that the image under test has: what is built for
+// the kernel there, and loaded into it, shows that an older compiler serves.
+const coreosCompiler = "gcc-15"
 
 // CoreOS makes the root of a CoreOS host that can be booted: a small kernel of
 // the source in the git repository, with the modules and the signing key of its
-// build. Where it is not in the cache, it is built in the image under test, which
-// has kbuild's programs and compilers.
+// build. Where it is not in the cache, it is built in [GCC15Image], which has
+// kbuild's programs.
 func (l *Lab) CoreOS(ctx context.Context) (Host, error) {
 	from, err := l.ingredients(ctx)
 	if err != nil {
@@ -31,7 +31,7 @@ func (l *Lab) CoreOS(ctx context.Context) (Host, error) {
 	}
 	recipe := from.recipe() + coreosTreeScript + coreosScript + coreosConfig + coreosCompiler + osRelease
 	dir, err := l.part(ctx, "coreos", recipe, func(dir string) error {
-		if err := l.MakeCUDAImage(ctx); err != nil {
+		if err := l.MakeGCC15Image(ctx); err != nil {
 			return err
 		}
 		config := filepath.Join(dir, "fragment")
@@ -39,7 +39,7 @@ func (l *Lab) CoreOS(ctx context.Context) (Host, error) {
 			return err
 		}
 		build := container{
-			image:  CUDAImage,
+			image:  GCC15Image,
 			script: "compiler=" + coreosCompiler + "\n" + coreosTreeScript + coreosScript,
 			out:    dir,
 			mounts: []string{from.Dir + ":/packages", config + ":/coreos.config"},

@@ -26,6 +26,10 @@ const SystemdImage = "k8sp-cuda-systemd"
 // CUDAImage is the one under test.
 const CUDAImage = "cuda"
 
+// GCC15Image is the one under test on Debian's next release, with the compiler that
+// Flatcar's alpha builds its kernels with, as README has it.
+const GCC15Image = "cuda:gcc-15"
+
 // labelKey marks an image as the lab's, with a digest of its recipe. An image
 // without it is the user's own or a registry's, and is taken as it is.
 const labelKey = "com.github.k8sp.cuda.lab"
@@ -62,6 +66,18 @@ func (l *Lab) MakeCUDAImage(ctx context.Context) error {
 		return err
 	}
 	return l.BuildImage(ctx, l.Checkout, CUDAImage)
+}
+
+// MakeGCC15Image makes the image named [GCC15Image] likewise.
+func (l *Lab) MakeGCC15Image(ctx context.Context) error {
+	if err := l.BaseImages(ctx); err != nil {
+		return err
+	}
+	base, err := l.DebianImage(ctx, "forky")
+	if err != nil {
+		return err
+	}
+	return l.BuildImage(ctx, l.Checkout, GCC15Image, "BASE="+base, "COMPILERS=15")
 }
 
 // DebianImage makes the image debian:SUITE-slim, where Docker has none and no

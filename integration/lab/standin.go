@@ -44,7 +44,7 @@ func (l *Lab) Standins(ctx context.Context) (string, error) {
 		recipe += e.Name() + string(content)
 	}
 	return l.part(ctx, "standins", recipe, func(dir string) error {
-		if err := l.MakeCUDAImage(ctx); err != nil {
+		if err := l.MakeGCC15Image(ctx); err != nil {
 			return err
 		}
 		scratch, err := os.MkdirTemp("", "k8sp-cuda-standin-")
@@ -62,7 +62,7 @@ func (l *Lab) Standins(ctx context.Context) (string, error) {
 			}
 		}
 		return container{
-			image: CUDAImage,
+			image: GCC15Image,
 			script: "compiler=" + coreosCompiler + "\nversions='" + strings.Join(StandinVersions, " ") + "'\n" +
 				coreosTreeScript + standinScript,
 			out:    dir,

@@ -123,6 +123,28 @@ func failure(t *testing.T, err error, code int, words ...string) {
 	}
 }
 
+// TestPublishedIsUploadedWhole: what uploads a folder's files may leave out those whose
+// path has a name that begins with a dot.
+func TestPublishedIsUploadedWhole(t *testing.T) {
+	s, o := shelf(t)
+	mustPublish(t, o)
+	err := filepath.WalkDir(s.Modules(), func(path string, e fs.DirEntry, err error) error {
+		if err == nil && strings.HasPrefix(e.Name(), ".") {
+			err = os.RemoveAll(path)
+			if err == nil && e.IsDir() {
+				err = fs.SkipDir
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := published(s, release, version); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestPublish(t *testing.T) {
 	s, o := shelf(t)
 	path := mustPublish(t, o)
@@ -130,7 +152,7 @@ func TestPublish(t *testing.T) {
 		t.Errorf("path %s, want %s", path, want)
 	}
 	target, err := os.Readlink(link(s))
-	if err != nil || !strings.HasPrefix(target, "."+version+"-") || strings.Contains(target, "/") {
+	if err != nil || !strings.HasPrefix(target, version+"@") || strings.Contains(target, "/") {
 		t.Errorf("the link is %q, %v: want a name beside it", target, err)
 	}
 	found, err := os.ReadDir(link(s))
@@ -347,7 +369,7 @@ func TestPublishOverDamage(t *testing.T) {
 	if _, _, err := published(s, release, version); err != nil {
 		t.Error(err)
 	}
-	if diff := cmp.Diff([]string{first + ".1", version}, entriesOf(t, s)); diff != "" {
+	if diff := cmp.Diff([]string{version, first + ".1"}, entriesOf(t, s)); diff != "" {
 		t.Error(diff)
 	}
 }

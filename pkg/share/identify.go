@@ -41,13 +41,14 @@ type Place struct {
 }
 
 // What names are made of: a release or version, the beginning of a digest, and, of
-// what builders before this one recorded, a boot's UUID and a host's identity.
+// what builders before this one recorded, a boot's UUID and a host's identity. They
+// named a content's folder with a dot.
 const (
 	word    = `[A-Za-z0-9_][A-Za-z0-9_.+~-]*`
 	twelve  = `[0-9a-f]{12}`
 	boot    = `[0-9a-f-]{36}`
 	host    = `([0-9a-f]{16}|unknown)`
-	content = `\.` + word + `-` + twelve + `(\.[0-9]+)?`
+	content = `(` + word + `@|\.` + word + `-)` + twelve + `(\.[0-9]+)?`
 	private = `\.builder`
 	held    = `(lock\.d|(` + minePrefix + `|` + deadPrefix + `|` + leftPrefix + `|` + probePrefix + `).+)`
 )
@@ -100,19 +101,19 @@ func concat(lists ...[]rule) []rule {
 // unfinished is a file or link that was not renamed yet: package atomicfile's.
 var unfinished = regexp.MustCompile(`^\.(.+)\.tmp-[0-9a-z]+$`)
 
-// LinkOf is the name of the link that a hidden entry beside it belongs to, by the
+// LinkOf is the name of the link that another entry beside it belongs to, by the
 // entry's name: a folder as [Content] names one, or a link that was not renamed
 // yet. It is "" for any other.
 func LinkOf(name string) string {
 	for _, pattern := range []*regexp.Regexp{contentName, unfinished} {
 		if match := pattern.FindStringSubmatch(name); match != nil {
-			return match[1]
+			return strings.Join(match[1:], "") // the one that is not empty
 		}
 	}
 	return ""
 }
 
-var contentName = regexp.MustCompile(`^\.(.+?)-` + twelve + `(?:\.[0-9]+)?$`)
+var contentName = regexp.MustCompile(`^(?:([^.].*)@|\.(.+?)-)` + twelve + `(?:\.[0-9]+)?$`)
 
 // Identify says what a path is, relative to the share and slash-separated. It
 // knows by the name alone: whether a result is one that another replaced, and

@@ -59,6 +59,10 @@ func TestIdentify(t *testing.T) {
 		"modules.zip":                                                {Kind: Users},
 		"linux/Makefile":                                             {Kind: Cache, Whole: true},
 		"linux-6.1":                                                  {Kind: Users},
+		"modules/6.1/535@0123456789ab/a.ko":                          {Kind: Published, Whole: true},
+		"modules/6.1/535@0123456789ab.1":                             {Kind: Published, Whole: true},
+		"driver/535@0123456789ab":                                    {Kind: Published, Whole: true},
+		"modules/6.1/535@0123456789abc":                              {Kind: Users},
 		"modules/6.1/.535-0123456789ab/a.ko":                         {Kind: Published, Whole: true},
 		"modules/6.1/.535-0123456789ab.1":                            {Kind: Published, Whole: true},
 		"modules/6.1/.535-0123456789abc":                             {Kind: Users},
@@ -109,6 +113,10 @@ func TestIdentify(t *testing.T) {
 
 func TestLinkOf(t *testing.T) {
 	for name, want := range map[string]string{
+		"535@0123456789ab":      "535",
+		"535-1@0123456789ab.2":  "535-1",
+		".535@0123456789ab":     "",
+		"@0123456789ab":         "",
 		".535-0123456789ab":     "535",
 		".535-1-0123456789ab.2": "535-1",
 		".535.tmp-1abc":         "535",

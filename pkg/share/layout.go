@@ -131,9 +131,11 @@ const (
 )
 
 // Content is the path of the folder that a published link leads to, after the
-// digest of what is in it; n counts those of the same digest that were damaged.
+// digest of what is in it; n counts those of the same digest that were damaged. The
+// name does not begin with a dot, or what uploads artifacts would leave the folder out,
+// and has an @, which no release and no version has.
 func Content(link, digest string, n int) string {
-	name := "." + filepath.Base(link) + "-" + digest
+	name := filepath.Base(link) + "@" + digest
 	if n > 0 {
 		name += "." + strconv.Itoa(n)
 	}

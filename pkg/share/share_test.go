@@ -66,8 +66,8 @@ func TestLayout(t *testing.T) {
 		"/opt/share/modules/6.1/535":  s.Result("6.1", "535"),
 		"/opt/share/driver":           s.Drivers(),
 		"/opt/share/driver/535":       s.Driver("535"),
-		"/opt/share/driver/.535-0a":   Content(s.Driver("535"), "0a", 0),
-		"/opt/share/driver/.535-0a.2": Content(s.Driver("535"), "0a", 2),
+		"/opt/share/driver/535@0a":   Content(s.Driver("535"), "0a", 0),
+		"/opt/share/driver/535@0a.2": Content(s.Driver("535"), "0a", 2),
 		"/opt/share/cdi":              s.CDI(),
 		"/opt/share/loaded":           s.Loaded(),
 

@@ -220,7 +220,7 @@ func TestSweep(t *testing.T) {
 	publish(t, f)
 	dir := filepath.Dir(f.Link)
 	for name, target := range map[string]string{
-		".535-000000000001": "", ".535-000000000002": "", ".535-000000000003": "", ".535.1-000000000004": "", ".mine": "",
+		".535-000000000001": "", ".535-000000000002": "", ".535-000000000003": "", "535@000000000005": "", ".535.1-000000000004": "", ".mine": "",
 		"pinned": ".535-000000000001", "through": "/home/core/share/driver/.535-000000000002/usr", ".535.tmp-abc": ".535-000000000003", ".536.tmp-abc": "x",
 	} {
 		path := filepath.Join(dir, name)

@@ -56,7 +56,7 @@ func TestRead(t *testing.T) {
 }
 
 // contentName is the name of a folder that link may lead to.
-func contentName(name string) string { return ".1.0-00000000000" + name }
+func contentName(name string) string { return "1.0@00000000000" + name }
 
 // TestLed follows no link but the publisher's own, to a folder beside it.
 func TestLed(t *testing.T) {
@@ -65,7 +65,8 @@ func TestLed(t *testing.T) {
 	for target, want := range map[string]string{
 		contentName("a"): filepath.Join(top, contentName("a")),
 		"/etc":           "", "..": "", ".": "", "other": "", "../top/" + contentName("a"): "", contentName("a") + "/below": "",
-		".1.1-00000000000a": "", // another version's
+		"1.1@00000000000a": "", ".1.1-00000000000a": "", // another version's
+		".1.0-00000000000a": filepath.Join(top, ".1.0-00000000000a"), // as builders before this one named it
 	} {
 		_ = os.Remove(link)
 		if err := os.Symlink(target, link); err != nil {
