@@ -116,6 +116,9 @@ func InFolder(dir string, arch kernel.Arch) []Release {
 	return found
 }
 
+// ReleaseOf is a driver by its version, of a kind as far as that is known here.
+func ReleaseOf(version string) Release { return Release{version, knownKinds[lineOf(version)]} }
+
 // lineOf is the line that a version belongs to, "580".
 func lineOf(version string) string {
 	line, _, _ := strings.Cut(version, ".")

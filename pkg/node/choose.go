@@ -25,9 +25,9 @@ func (l *loader) choose(ctx context.Context) ([]Finding, error) {
 		return nil, stage.Wrap(stage.Load, err, "the share's modules cannot be listed", "make the share readable")
 	}
 	slices.SortFunc(versions, cuda.CompareVersions)
-	l.version = l.DriverVersion
-	if l.version == "" && len(versions) > 0 {
-		l.version = versions[len(versions)-1]
+	l.version = l.DriverVersion // for what is not there to be named as it was asked for
+	if i := lastIndexFunc(versions, l.grants); i >= 0 {
+		l.version = versions[i]
 	}
 	loaded := l.state.Version()
 	provider := l.provider()
@@ -40,7 +40,7 @@ func (l *loader) choose(ctx context.Context) ([]Finding, error) {
 		}
 		l.leaveAlone(ctx, loaded, provider)
 		return nil, nil
-	case loaded != "" && !published && (l.DriverVersion == "" || l.DriverVersion == loaded):
+	case loaded != "" && !published && l.grants(loaded):
 		l.leaveAlone(ctx, loaded, provider)
 		return nil, nil
 	case !published && l.DriverVersion != "" && len(versions) > 0:
@@ -66,6 +66,23 @@ func (l *loader) choose(ctx context.Context) ([]Finding, error) {
 	}
 	l.result.Manifest, l.result.Driver = filepath.Join(l.found.Link, modules.ManifestFile), l.version
 	return nil, nil
+}
+
+// grants says whether a driver is one that was asked for.
+func (l *loader) grants(version string) bool {
+	if wish, is := cuda.ParseWish(l.DriverVersion); is {
+		return wish.Grants(cuda.ReleaseOf(version))
+	}
+	return l.DriverVersion == "" || l.DriverVersion == version
+}
+
+func lastIndexFunc(list []string, f func(string) bool) int {
+	for i, s := range slices.Backward(list) {
+		if f(s) {
+			return i
+		}
+	}
+	return -1
 }
 
 // damaged is why the modules that were chosen cannot be loaded after all.

@@ -4,6 +4,8 @@ import (
 	"debug/elf"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/k8sp/cuda/pkg/kernel/image/imagetest"
@@ -51,6 +53,29 @@ func TestOtherBuild(t *testing.T) {
 		}
 		if got := l.otherBuild(); got != tt.want {
 			t.Errorf("%s: %t, want %t", tt.name, got, tt.want)
+		}
+	}
+}
+
+// TestChooseByWish has what was asked of `build` ask the same of `load`: one variable
+// says it to both.
+func TestChooseByWish(t *testing.T) {
+	t.Parallel()
+	for wish, want := range map[string]string{"535": "", "lts": "", testDriver: "", "": "damaged", "latest": "damaged", "595": "damaged", "production": "damaged", "470": "no-version"} {
+		m := newMachine(t)
+		write(t, filepath.Join(m.share, "modules", testRelease, "595.1.0", "README"), "") // the newest
+		ask := func(o *LoadOptions) { o.DriverVersion = wish }
+		if want == "" {
+			if got := m.load(t, ask); got.Driver != testDriver || got.State != Loaded {
+				t.Errorf("%q: %+v", wish, got)
+			}
+			if got := m.load(t, ask); got.Driver != testDriver || got.State != AlreadyLoaded {
+				t.Errorf("%q, again: %+v", wish, got)
+			}
+			continue
+		}
+		if names, said := m.loadRefused(t, ask); !slices.Equal(names, []string{want}) || want == "no-version" && !strings.Contains(said, "470") {
+			t.Errorf("%q: %q\n%s", wish, names, said)
 		}
 	}
 }

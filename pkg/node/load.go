@@ -31,7 +31,7 @@ type LoadOptions struct {
 	// HostRoot is the running host's root; empty takes /host where it is
 	// mounted, else /.
 	HostRoot string
-	// DriverVersion is the driver to load; empty is the newest that the share
+	// DriverVersion is the driver to load, or a [cuda.Wish]; empty is the newest that the share
 	// has for the running kernel.
 	DriverVersion string
 	// Modules are those to load, and those that they need; empty is all that
