@@ -10,6 +10,7 @@ set -euo pipefail
 
 # The toolkit to fetch. These four belong together: edit them from the table
 # below, or set them in the environment.
+asked=${CUDA_DRIVER:-}
 : "${CUDA_VERSION:=13.1.1}"
 : "${CUDA_DRIVER:=590.48.01}"
 : "${CUDA_SHA256:=24ff323723722781436804b392a48f691cb40de9808095d3e2192d0db6dfb8e4}"
@@ -52,12 +53,14 @@ main() {
     need vagrant "Install it from https://developer.hashicorp.com/vagrant/install, and VirtualBox for it."
     check_machine
     mkdir -p cuda || die "cannot make the folder cuda in $PWD."
+    if [ ! -e "cuda/$driver" ] && [ -f "cuda/$driver.aside" ]; then mv "cuda/$driver.aside" "cuda/$driver"; fi
 
     case $TOOLKIT in
     yes) get_toolkit ;;
     no) get_driver ;;
     *) die "TOOLKIT is $TOOLKIT, and has to be yes or no." ;;
     esac
+    set_newer_aside
 
     [ "$BOX_UPDATE" = no ] || step vagrant box update
     step vagrant up
@@ -100,6 +103,30 @@ get_driver() {
     wrong="Check CUDA_DRIVER and DRIVER_URL."
     if [ -f "$archive" ]; then verify "$archive"; else download; fi
     say "The driver is $archive."
+}
+
+# set_newer_aside sees to it that the driver which was asked for is built: the container
+# takes the newest package there is. One that the user put there, and asked for no other,
+# stays.
+set_newer_aside() {
+    local package version
+    for package in cuda/NVIDIA-Linux-x86_64-*.run; do
+        version=${package##*-} version=${version%.run}
+        newer "$version" "$CUDA_DRIVER" || continue
+        if [ "$TOOLKIT" = yes ] && [ -z "$asked" ]; then
+            say "$package is newer than $CUDA_DRIVER, so its modules are built."
+            continue
+        fi
+        mv -f "$package" "$package.aside" || die "cannot rename $package."
+        say "$package is newer than $CUDA_DRIVER, and is $package.aside now."
+    done
+}
+
+# newer says whether version $1 is newer than $2.
+newer() {
+    printf '%s\n%s\n' "$2" "$1" | awk -F . '
+        NR == 1 { for (i = 1; i <= 4; i++) old[i] = $i + 0 }
+        NR == 2 { for (i = 1; i <= 4; i++) if ($i + 0 != old[i]) exit !($i + 0 > old[i]) ; exit 1 }'
 }
 
 say() { printf '==> %s\n' "$*"; }

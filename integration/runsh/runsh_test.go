@@ -250,6 +250,40 @@ func TestDriverAlone(t *testing.T) {
 	}
 }
 
+// TestAskedIsBuilt sets a newer driver aside for one that was asked for by name, and
+// takes it from there when it is asked for. One that the user put there, with nothing
+// asked for, is built, and run.sh says so.
+func TestAskedIsBuilt(t *testing.T) {
+	t.Parallel()
+	s := serve(t, "", nil, nil)
+	l := newLaptop(t, s)
+	var digests []byte
+	for _, version := range []string{"580.126.09", "590.48.01"} {
+		name := "NVIDIA-Linux-x86_64-" + version + ".run"
+		l.write(t, "cuda/"+name, []byte(version))
+		digests = fmt.Appendf(digests, "%x  tesla/%s\n", sha256.Sum256([]byte(version)), version+"/"+name)
+	}
+	l.write(t, "pkg/cuda/digests/drivers.sha256", digests)
+	l.Env["TOOLKIT"] = "no"
+	for _, step := range []struct{ ask, says, aside string }{
+		{"580.126.09", "cuda/NVIDIA-Linux-x86_64-590.48.01.run is newer than 580.126.09, and is cuda/NVIDIA-Linux-x86_64-590.48.01.run.aside now.", ".aside"},
+		{"580.126.09", "Done.", ".aside"},
+		{"590.48.01", "Done.", ""},
+	} {
+		l.Env["CUDA_DRIVER"] = step.ask
+		expect(t, l.run(t), 0, step.says)
+		want := []string{"NVIDIA-Linux-x86_64-580.126.09.run", "NVIDIA-Linux-x86_64-590.48.01.run" + step.aside}
+		if diff := cmp.Diff(want, l.cuda(t)); diff != "" {
+			t.Errorf("./cuda for %s (-want +got):\n%s", step.ask, diff)
+		}
+	}
+
+	users := newLaptop(t, serve(t, toolkitName, toolkit(t, driverName, driver), nil))
+	users.write(t, "cuda/NVIDIA-Linux-x86_64-999.1.run", []byte("the user's own"))
+	expect(t, users.run(t), 0, "cuda/NVIDIA-Linux-x86_64-999.1.run is newer than "+driverVersion+", so its modules are built.")
+	users.read(t, "cuda/NVIDIA-Linux-x86_64-999.1.run")
+}
+
 // TestMachinesThatCannot are told before anything is downloaded.
 func TestMachinesThatCannot(t *testing.T) {
 	t.Parallel()
