@@ -19,6 +19,17 @@ func TestPatched(t *testing.T) {
 		{"6.1.109-118.189.amzn2023.x86_64", "", "Amazon Linux", "kernel-devel-6.1.109-118.189.amzn2023.x86_64"},
 		{"6.8.12-4-pve", "", "Proxmox", "proxmox-headers-6.8.12-4-pve"},
 		{"6.12.18-talos", "", "Talos", ""},
+		{"6.1.0-0.deb11.21-amd64", "", "Debian", "linux-headers-6.1.0-0.deb11.21-amd64"},
+		{"6.12.9+bpo-amd64", "", "Debian", "linux-headers-6.12.9+bpo-amd64"},
+		{"6.12.50", "debian", "", ""}, // made by its user, of kernel.org's
+		{"6.12.50", "ubuntu", "", ""},
+		{"6.12.20-kvm", "", "", ""},
+		{"6.1.119-azure", "", "", ""},
+		{"6.8.0-1017-nvidia-64k", "", "Ubuntu", "linux-headers-6.8.0-1017-nvidia-64k"},
+		{"5.15.0-200.131.27.el9uek.x86_64", "ol", "Oracle's UEK", "kernel-uek-devel-5.15.0-200.131.27.el9uek.x86_64"},
+		{"6.4.0-150600.23.25-default", "sles", "SUSE", "kernel-devel"},
+		{"6.11.0-1-default", "opensuse-tumbleweed", "SUSE", "kernel-devel"},
+		{"6.12.5-200.fc41.x86_64", "fedora", "Fedora", ""},
 		{"6.1.109", "bottlerocket", "Bottlerocket", ""},
 		{"6.6.72+", "cos", "Container-Optimized OS", ""},
 	} {
