@@ -15,8 +15,8 @@ type Patched struct {
 	Headers string
 }
 
-// patchers are those distributions, by what their releases look like, or, where these look
-// like kernel.org's, by the ID of their os-release. One whose kernels do say whose they are
+// patchers are those distributions, by what their releases look like, by the ID of their
+// os-release where these look like kernel.org's, or by both. One whose kernels do say whose they are
 // is not known by its ID: its user may run a kernel of kernel.org's. CoreOS's kernels are
 // found by its own tags, and Flatcar's patches, eight of them in 2026, change no structure.
 // Fedora CoreOS and its like have no package manager to install headers with.
@@ -34,8 +34,9 @@ var patchers = []struct {
 	{regexp.MustCompile(`^[0-9.]+-[0-9.]+-(default|azure|rt)$`), "", "SUSE", "kernel-devel"},
 	{regexp.MustCompile(`-pve$`), "", "Proxmox", "proxmox-headers-REL"},
 	{regexp.MustCompile(`-talos$`), "", "Talos", ""},
-	{regexp.MustCompile(`^[0-9]+\.[0-9]+\.0-[0-9]+-(generic|lowlatency|aws|azure|gcp|gke|gkeop|ibm|intel|kvm|nvidia|oem|oracle|raspi|realtime)(-[0-9a-z.-]+)?$`), "", "Ubuntu", "linux-headers-REL"},
+	{regexp.MustCompile(`^[0-9]+\.[0-9]+\.0-[0-9]+-(generic|lowlatency|aws|azure|gcp|gke|gkeop|ibm|intel|kvm|oem|oracle|raspi|realtime)(-[0-9a-z.-]+)?$`), "", "Ubuntu", "linux-headers-REL"},
 	{regexp.MustCompile(`(\+(deb|bpo)[0-9.]*|-[0-9]+(\.(deb|bpo)[0-9.]+)?)(-(cloud|rt))?-(amd64|arm64)$`), "", "Debian", "linux-headers-REL"},
+	{regexp.MustCompile(`^[0-9]+\.[0-9]+\.0-[0-9]+-[a-z]`), "ubuntu", "Ubuntu", "linux-headers-REL"}, // flavours of single vendors
 	{nil, "bottlerocket", "Bottlerocket", ""},
 	{nil, "cos", "Container-Optimized OS", ""},
 }
@@ -43,8 +44,7 @@ var patchers = []struct {
 // Patched says of a kernel whose it is, if its distribution carries patches of its own.
 func (t Target) Patched() Patched {
 	for _, p := range patchers {
-		is := p.id != "" && t.Distribution.ID == p.id
-		if is || p.release != nil && p.release.MatchString(t.Release.Full) {
+		if (p.id == "" || t.Distribution.ID == p.id) && (p.release == nil || p.release.MatchString(t.Release.Full)) {
 			return Patched{p.by, strings.ReplaceAll(p.headers, "REL", t.Release.Full)}
 		}
 	}

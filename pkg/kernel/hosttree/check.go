@@ -37,6 +37,7 @@ var buildable = []string{
 // programs are what kbuild may run of a tree for a module.
 var programs = []string{
 	"scripts/basic/fixdep", "scripts/mod/modpost", "scripts/genksyms/genksyms", "scripts/recordmcount",
+	"scripts/gendwarfksyms/gendwarfksyms",
 	"tools/objtool/objtool",
 }
 

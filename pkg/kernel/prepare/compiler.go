@@ -29,7 +29,8 @@ type Compiler struct {
 // that built the kernel, else the nearest newer one, since a kernel's headers
 // and config are made for what its compiler could do and newer ones can do
 // all of it, else the nearest older one: what that cannot do that the kernel's config
-// asks for, preparing finds as drift of the config. A kernel whose config ties modules to
+// asks for, preparing finds as drift of the config, or by a trial where the tree is the
+// host's own. A kernel whose config ties modules to
 // its compiler is refused. lookPath is exec.LookPath, or a test's. Its error is a
 // *stage.Error of the stage prepare.
 func ChooseCompiler(t kernel.Target, lookPath func(string) (string, error)) (Compiler, error) {
@@ -41,7 +42,7 @@ func ChooseCompiler(t kernel.Target, lookPath func(string) (string, error)) (Com
 		return defaultCompiler(lookPath)
 	}
 	for _, major := range nearest(built.Major) {
-		name := "gcc-" + strconv.Itoa(major)
+		name := commandOf(major)
 		if _, err := lookPath(name); err != nil {
 			continue
 		}
@@ -71,6 +72,9 @@ func nearest(built int) (majors []int) {
 	}
 	return majors
 }
+
+// commandOf is the program that is gcc of a major version, as Debian names it.
+func commandOf(major int) string { return "gcc-" + strconv.Itoa(major) }
 
 func anotherImage(major int) string {
 	return fmt.Sprintf(`build the image with --build-arg COMPILERS="%d", on a --build-arg BASE whose Debian has it`, major)

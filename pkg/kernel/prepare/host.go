@@ -2,17 +2,23 @@ package prepare
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
 
 	"github.com/k8sp/cuda/internal/beneath"
+	"github.com/k8sp/cuda/internal/cause"
+	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/kernel/hosttree"
 	"github.com/k8sp/cuda/pkg/kernel/source"
+	"github.com/k8sp/cuda/pkg/stage"
 )
 
 // linkHostTree puts the host's own tree in the place of one made here. It is
 // done anew each time: it takes no time, and links into a host's root must not
 // outlive the mount.
-func linkHostTree(t kernel.Target, tree Tree, byLoader bool) (_ Tree, err error) {
+func (o Options) linkHostTree(ctx context.Context, t kernel.Target, src source.Tree, tree Tree) (_ Tree, err error) {
 	out := tree.Output
 	if err := discard(out); err != nil {
 		return Tree{}, failed(err, "could not clear "+out)
@@ -22,13 +28,58 @@ func linkHostTree(t kernel.Target, tree Tree, byLoader bool) (_ Tree, err error)
 			_ = discard(out)
 		}
 	}()
-	if tree.Source, tree.Output, err = hosttree.Link(t.Tree, out, byLoader); err != nil {
+	if tree.Source, tree.Output, err = hosttree.Link(t.Tree, out, src.ByLoader); err != nil {
 		return Tree{}, failed(err, "could not link the host's build tree")
 	}
 	if err := writeSymvers(out, t); err != nil {
 		return Tree{}, failed(err, "could not write Module.symvers")
 	}
+	if err := o.tryCompiler(ctx, t, tree); err != nil {
+		return Tree{}, err
+	}
 	return tree, nil
+}
+
+// tryCompiler has another compiler than the kernel's compile for the tree, which was
+// configured for what the kernel's can do: a tree that is prepared here asks its own.
+func (o Options) tryCompiler(ctx context.Context, t kernel.Target, tree Tree) error {
+	if t.Compiler.Major == 0 || o.Compiler == commandOf(t.Compiler.Major) {
+		return nil
+	}
+	dir := filepath.Join(tree.Output, ".trial")
+	err := beneath.Mkdir(dir, 0o755)
+	for name, text := range map[string]string{"Kbuild": "obj-m := trial.o\n", "trial.c": "#include <linux/module.h>\nMODULE_LICENSE(\"GPL\");\n"} {
+		if err == nil {
+			err = beneath.WriteFile(filepath.Join(dir, name), []byte(text), 0o644)
+		}
+	}
+	if err != nil {
+		return failed(err, "could not write what the compiler is tried with")
+	}
+	args := []string{"make", "-C", tree.Source, "ARCH=" + kbuildArch[t.Arch], "CC=" + o.Compiler, "M=" + dir}
+	if tree.Output != tree.Source {
+		args = append(args, "O="+tree.Output)
+	}
+	var said cause.Finder
+	err = o.Runner.Run(ctx, command.Command{
+		Args: append(args, "trial.o"), Env: append(environment[:len(environment):len(environment)], "TMPDIR="+tree.Output),
+		Reads:  append(command.WithLinked(t.Tree.Folders()...), t.Tree.Loader.Folders()...),
+		Writes: []string{tree.Output}, Output: &said,
+	})
+	if err == nil {
+		err = beneath.RemoveAll(dir)
+		return failed(err, "could not remove what the compiler was tried with")
+	}
+	if ctx.Err() != nil || !errors.As(err, new(*command.ExitError)) {
+		return stage.Wrap(stage.Prepare, err, "could not try "+o.Compiler, "run builder in its own image, which has kbuild's tools")
+	}
+	why := "it ended with an error"
+	if line := said.Cause(); line != "" {
+		why = line
+	}
+	return stage.New(stage.Prepare,
+		fmt.Sprintf("the kernel was built by gcc %s, and %s, the nearest that this image has, does not compile for its tree: %s", t.Compiler.Version, o.Compiler, why),
+		anotherImage(t.Compiler.Major))
 }
 
 // fromHostSource prepares the tree from the sources of the host's own, which

@@ -3,6 +3,7 @@ package prepare
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -127,5 +128,52 @@ func TestPrepareHostSourceFails(t *testing.T) {
 	}
 	if left, _ := os.ReadDir(o.Dir); len(left) != 0 {
 		t.Errorf("left behind %v", left)
+	}
+}
+
+// TestTryCompiler has another compiler than the kernel's compile for the host's own tree
+// before a driver does, whose failure would be taken for the driver's.
+func TestTryCompiler(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		built  int
+		prints string // and fails
+		err    error
+		goals  []string
+		want   string
+	}{
+		{name: "the kernel's own", built: 12, goals: []string{"--version"}},
+		{name: "not known", goals: []string{"--version"}},
+		{name: "older", built: 14, goals: []string{"--version", "trial.o"}},
+		{name: "newer", built: 10, goals: []string{"--version", "trial.o"}},
+		{
+			name: "one without a flag", built: 14, goals: []string{"--version", "trial.o"},
+			prints: "gcc-12: error: unrecognized command-line option '-fmin-function-alignment=16'\n",
+			want:   "the kernel was built by gcc 14.2.0, and gcc-12, the nearest that this image has, does not compile for its tree: gcc-12: error: unrecognized command-line option '-fmin-function-alignment=16'",
+		},
+		{name: "no make", built: 14, goals: []string{"--version", "trial.o"}, prints: " ", err: os.ErrNotExist, want: "could not try gcc-12"},
+	} {
+		f := newFake()
+		target, src, o := setupHost(t, f, source.RungHostTree)
+		target.Compiler = kernel.Compiler{Name: "gcc", Version: "14.2.0", Major: tt.built}
+		if tt.prints != "" {
+			f.fail, f.prints, f.err = "trial.o", tt.prints, tt.err
+		}
+		tree, err := Prepare(t.Context(), target, src, o)
+		if diff := cmp.Diff(tt.goals, f.goals()); diff != "" {
+			t.Errorf("%s: ran (-want +got):\n%s", tt.name, diff)
+		}
+		if tt.want == "" && err != nil || tt.want != "" && (stage.ExitCode(err) != 13 || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("%s: error %v", tt.name, err)
+		}
+		if err == nil {
+			if _, err := os.Stat(filepath.Join(tree.Output, ".trial")); !os.IsNotExist(err) {
+				t.Errorf("%s: the trial is left: %v", tt.name, err)
+			}
+		}
+		if last := f.ran[len(f.ran)-1]; len(tt.goals) > 1 && (!slices.Contains(last.Args, "O="+filepath.Join(o.Dir, folder(target))) || !slices.Contains(last.Args, "CC=gcc-12")) {
+			t.Errorf("%s: ran %q", tt.name, last.Args)
+		}
 	}
 }

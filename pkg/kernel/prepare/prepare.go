@@ -95,7 +95,7 @@ func Prepare(ctx context.Context, t kernel.Target, src source.Tree, o Options) (
 	}
 	switch src.Rung {
 	case source.RungHostTree:
-		return linkHostTree(t, tree, src.ByLoader)
+		return o.linkHostTree(ctx, t, src, tree)
 	case source.RungHostSource:
 		return o.fromHostSource(ctx, t, src, tree, in)
 	}
