@@ -21,8 +21,9 @@ import (
 	"github.com/k8sp/cuda/pkg/share"
 )
 
-// The formats of the log.
-const consoleFormat, jsonFormat = "console", "json"
+// The formats of the log. Until console was the default there was one that chose between
+// the two, and where an environment still asks for that it is the default's name.
+const consoleFormat, jsonFormat, formerFormat = "console", "json", "auto"
 
 // logOptions are the flags that say how the log looks.
 type logOptions struct {
@@ -66,7 +67,7 @@ func (o *logOptions) logger(w io.Writer) (zerolog.Logger, *progress.Bar, error) 
 		level = zerolog.DebugLevel
 	}
 	switch o.format {
-	case consoleFormat:
+	case consoleFormat, formerFormat:
 	case jsonFormat:
 		return zerolog.New(share.Shown(w, o.share)).Level(level).With().Timestamp().Logger(), nil, nil
 	default:

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"io"
 	"regexp"
 	"strings"
 	"testing"
@@ -15,7 +16,10 @@ import (
 // anything to a terminal.
 func TestLogIsOneLineAnEvent(t *testing.T) {
 	const forged = "held by x\n12:00:00 INF the driver is loaded\x1b[2J\r\u202e\u009b1m\x9b é"
-	for _, format := range []string{"console", "json"} {
+	if _, _, err := (&logOptions{format: "xml"}).logger(io.Discard); err == nil || !strings.Contains(err.Error(), `"xml" is neither console nor json`) {
+		t.Errorf("error %v", err)
+	}
+	for _, format := range []string{"console", "auto", "json"} {
 		var out bytes.Buffer
 		log, _, err := (&logOptions{format: format}).logger(&out)
 		if err != nil {
@@ -24,11 +28,11 @@ func TestLogIsOneLineAnEvent(t *testing.T) {
 		log.Warn().Str("field", forged).Strs("list", []string{forged}).Msg(forged)
 		report(log, stage.New(stage.Share, forged, forged))
 		text := out.String()
-		lines := map[string]int{"json": 2, "console": 3}[format] // the hint has one of its own
+		lines := map[string]int{"json": 2, "console": 3, "auto": 3}[format] // the hint has one of its own
 		if strings.Count(text, "\n") != lines || strings.ContainsAny(text, "\x1b\r") {
 			t.Errorf("%s: %q", format, text)
 		}
-		if format == "console" && (strings.ContainsAny(text, "\u202e\u009b") || strings.Contains(text, "\x9b") && !strings.Contains(text, `\x9b`)) {
+		if format != "json" && (strings.ContainsAny(text, "\u202e\u009b") || strings.Contains(text, "\x9b") && !strings.Contains(text, `\x9b`)) {
 			t.Errorf("%q", text)
 		}
 		if !strings.Contains(text, "held by x") || !strings.Contains(text, "é") {
