@@ -155,7 +155,7 @@ func (d *demo) runJob(ctx context.Context) (string, error) {
 }
 
 func (d *demo) printHonesty() {
-	driver := fmt.Sprintf("NVIDIA's %s sources and core objects, from Debian's nvidia-kernel-source,\n             its firmware and a few of its libraries, packed in NVIDIA's layout", d.parts.Driver.Version)
+	driver := fmt.Sprintf("NVIDIA's %s sources and core objects, from Debian's nvidia-kernel-source,\n             with Debian's patches for newer kernels and none of ours, its firmware and a few of its libraries, packed in NVIDIA's layout", d.parts.Driver.Version)
 	installer := "\n  nvidia-installer   the tests' own, which honours NVIDIA's documented command line"
 	if d.parts.Driver.Real {
 		driver, installer = "NVIDIA's own package "+filepath.Base(d.parts.Driver.Run), ""
