@@ -58,18 +58,18 @@ func TestOpenRefuses(t *testing.T) {
 func TestLayout(t *testing.T) {
 	s := &Share{dir: "/opt/share"}
 	for want, got := range map[string]string{
-		"/opt/share":                  s.Dir(),
-		"/opt/share/cuda":             s.CUDA(),
-		"/opt/share/linux":            s.Linux(),
-		"/opt/share/modules":          s.Modules(),
-		"/opt/share/modules/6.1":      s.Release("6.1"),
-		"/opt/share/modules/6.1/535":  s.Result("6.1", "535"),
-		"/opt/share/driver":           s.Drivers(),
-		"/opt/share/driver/535":       s.Driver("535"),
+		"/opt/share":                 s.Dir(),
+		"/opt/share/cuda":            s.CUDA(),
+		"/opt/share/linux":           s.Linux(),
+		"/opt/share/modules":         s.Modules(),
+		"/opt/share/modules/6.1":     s.Release("6.1"),
+		"/opt/share/modules/6.1/535": s.Result("6.1", "535"),
+		"/opt/share/driver":          s.Drivers(),
+		"/opt/share/driver/535":      s.Driver("535"),
 		"/opt/share/driver/535@0a":   Content(s.Driver("535"), "0a", 0),
 		"/opt/share/driver/535@0a.2": Content(s.Driver("535"), "0a", 2),
-		"/opt/share/cdi":              s.CDI(),
-		"/opt/share/loaded":           s.Loaded(),
+		"/opt/share/cdi":             s.CDI(),
+		"/opt/share/loaded":          s.Loaded(),
 
 		"/opt/share/.builder":                           s.Private(),
 		"/opt/share/.builder/logs":                      s.Logs(),
