@@ -33,7 +33,7 @@ type Break struct {
 	// taken into older ones.
 	Kernels []Range `json:"kernels"`
 	// Config are the options of the kernel, without CONFIG_, which all have to be
-	// set for it to matter; none where it always does.
+	// set, to y or m, for it to matter; none where it always does.
 	Config []string `json:"config,omitempty"`
 	// Form is the one form of the driver's modules that breaks; empty where both do.
 	Form string `json:"form,omitempty"`
@@ -92,7 +92,7 @@ type Pair struct {
 // Kernel is what the table asks of a kernel. Its zero value is one that is not judged.
 type Kernel struct {
 	version []int
-	// Has says whether an option, without its CONFIG_, is set.
+	// Has says whether an option, without its CONFIG_, is set, to y or m.
 	has func(option string) bool
 }
 
@@ -113,7 +113,7 @@ func Of(t kernel.Target) Kernel {
 		r = made
 	}
 	major, minor, patch := r.Numbers()
-	return Kernel{[]int{major, minor, patch}, t.Config.Bool}
+	return Kernel{[]int{major, minor, patch}, t.Config.Has}
 }
 
 // Version is a kernel by its number alone, with every option set.

@@ -30,6 +30,8 @@ func TestTable(t *testing.T) {
 			t.Errorf("%s: %q is no form", b.Name, b.Form)
 		case !regexp.MustCompile(`^nvidia(-uvm|-modeset|-drm|-peermem)?$`).MatchString(b.Module):
 			t.Errorf("%s: %q is no module", b.Name, b.Module)
+		case b.Module == "nvidia-drm" && !slices.Contains(b.Config, "DRM"):
+			t.Errorf("%s: a kernel without DRM has nothing of it compiled", b.Name)
 		case len(b.Sources) == 0 || len(b.Confirmed) == 0:
 			t.Errorf("%s: nobody has seen it", b.Name)
 		}
@@ -185,6 +187,10 @@ func TestOf(t *testing.T) {
 		{"5.14.0-427.13.1.el9_4.x86_64", "5.14.0", "", "open", "535.43.02", ""},
 		{"7.0.4", "7.0.4", "", "open", "580.126.20", ""},
 		{"7.0.4", "7.0.4", "CONFIG_PER_VMA_LOCK=y\n", "open", "580.126.20", "VMA_LOCK_OFFSET"},
+		{"6.12.90", "6.12.90", "# CONFIG_DRM is not set\n", "proprietary", "550.90.07", ""}, // whose nvidia-drm is then empty
+		{"6.12.90", "6.12.90", "CONFIG_DRM=m\n", "proprietary", "550.90.07", "output_poll_changed"},
+		{"6.12.90", "6.12.90", "CONFIG_DRM=y\n", "proprietary", "550.90.07", "output_poll_changed"},
+		{"6.17.1", "6.17.1", "# CONFIG_DRM is not set\n", "proprietary", "570.144", "EXTRA_CFLAGS del_timer_sync"},
 	} {
 		release, err := kernel.ParseRelease(c.release)
 		if err != nil {
