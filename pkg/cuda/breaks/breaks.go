@@ -129,8 +129,11 @@ func (b Break) concerns(k Kernel) bool {
 
 // stops says whether a break stands in the way of a pair.
 func (b Break) stops(p Pair) bool {
-	return b.concerns(p.Kernel) && within(b.Drivers, numbers(p.Driver)) && b.touches(p)
+	return b.concerns(p.Kernel) && b.breaks(p)
 }
+
+// breaks says whether it breaks what is to be built, on a kernel that it concerns.
+func (b Break) breaks(p Pair) bool { return within(b.Drivers, numbers(p.Driver)) && b.touches(p) }
 
 // touches says whether what is to be built has in it what breaks.
 func (b Break) touches(p Pair) bool {
@@ -151,18 +154,20 @@ func Find(p Pair) []Break {
 	return slices.DeleteFunc(slices.Clone(All()), func(b Break) bool { return !b.stops(p) })
 }
 
-// Explain finds the break that a line of the compiler's tells of: one that is known of
-// the pair, or else one whose words these are, since an edited driver or a kernel with
-// patches is not always what its number says.
-func Explain(line string, p Pair) (Break, bool) {
-	for _, list := range [][]Break{Find(p), All()} {
-		for _, b := range list {
-			if b.Words.MatchString(line) {
-				return b, true
-			}
+// Explain finds the break that a line of the compiler's tells of. Known says that it is
+// known of the pair; otherwise it is one that the driver has with other kernels, and that
+// this one may have by a patch of its distribution's.
+func Explain(line string, p Pair) (b Break, known, ok bool) {
+	for _, row := range All() {
+		switch {
+		case !row.breaks(p) || !row.Words.MatchString(line):
+		case row.concerns(p.Kernel):
+			return row, true, true
+		case !ok:
+			b, ok = row, true
 		}
 	}
-	return Break{}, false
+	return b, false, ok
 }
 
 // Nearest is the version next to a pair's driver that builds on its kernel, as far as
