@@ -82,7 +82,7 @@ func (s site) broken(what setting, p breaks.Pair, c choice, found []breaks.Break
 	if version := nearest(what, p); version != "" {
 		hints = append(hints, fmt.Sprintf("take driver %s, with --driver-version %[1]s", version))
 	}
-	if other := otherForm(p.Form); p.Form == c.preference.Type && !c.preference.Required && len(breaks.Find(inForm(p, other))) == 0 {
+	if other := cuda.OtherForm(p.Form); p.Form == c.preference.Type && !c.preference.Required && len(breaks.Find(inForm(p, other))) == 0 {
 		hints = append(hints, fmt.Sprintf("build its %s modules with --module-type %[1]s", other))
 	}
 	hints = append(hints, "patch it with --driver-patches", "try all the same with --allow "+breaks.Check)
@@ -91,13 +91,6 @@ func (s site) broken(what setting, p breaks.Pair, c choice, found []breaks.Break
 		Reason: fmt.Sprintf("the %s modules of driver %s are known not to compile against kernel %s: %s", p.Form, p.Driver, what.target.Release, strings.Join(clauses, "; ")),
 		Hint:   strings.Join(hints, ", or "),
 	}
-}
-
-func otherForm(form string) string {
-	if form == cuda.Open {
-		return cuda.Proprietary
-	}
-	return cuda.Open
 }
 
 func inForm(p breaks.Pair, form string) breaks.Pair {

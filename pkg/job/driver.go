@@ -43,6 +43,9 @@ type choice struct {
 	allowed []modules.Check
 	// preference is the form of its modules to build.
 	preference cuda.Preference
+	// instead says that it is the other one than is preferred, which is known not to
+	// compile.
+	instead bool
 	// foreseen is what is known to stand in the way of a build, and allowed.
 	foreseen []modules.Check
 	// refusal is the error where that is not allowed, and what is published already
@@ -70,15 +73,15 @@ func (s site) whence(c choice) string {
 // chooseDriver picks the driver package. One whose digest is known beforehand
 // need not be there.
 func (s site) chooseDriver(ctx context.Context, what setting) (choice, error) {
-	version, chosen, err := s.chooseVersion(ctx, what)
+	wished, err := s.chooseVersion(ctx, what)
 	if err != nil {
 		return choice{}, err
 	}
-	c, err := s.findDriver(ctx, what, version)
+	c, err := s.findDriver(ctx, what, wished.pkg.Version)
 	if err != nil {
 		return choice{}, err
 	}
-	c.chosen = chosen
+	c.chosen, c.instead = wished.chosen, wished.instead
 	if err := s.suits(what, &c); err != nil {
 		return choice{}, err
 	}
@@ -105,32 +108,50 @@ func (s site) suits(what setting, c *choice) (err error) {
 	if c.preference, err = cuda.Prefer(s.ModuleType, c.pkg, gpus); err != nil {
 		return err
 	}
+	if c.instead {
+		why := fmt.Sprintf("the %s ones are known not to compile against this kernel", c.preference.Type)
+		if other, ok := c.preference.Otherwise(c.pkg, why); ok {
+			c.preference = other
+		}
+	}
 	return s.allows(c, cuda.Unserved(c.preference.Type, c.pkg.Version, gpus))
 }
 
 // chooseVersion is the version to build, and why, where the user asks for a line of
 // drivers or the like: the newest that suits of those that NVIDIA lists and that are
 // there. Where that list is not to be had it is one of those that are there, and where
-// none of these is what was asked for, of those that are known. It is what the user says
-// where that is a version or nothing.
-func (s site) chooseVersion(ctx context.Context, what setting) (version, why string, err error) {
+// none of these is what was asked for, of those that are known. Where none of them will
+// do in the form that is preferred, it is the newest that will in the other. It is what
+// the user says where that is a version or nothing.
+func (s site) chooseVersion(ctx context.Context, what setting) (choice, error) {
 	wish, is := cuda.ParseWish(s.DriverVersion)
 	if !is {
-		return s.DriverVersion, "", nil
+		return choice{pkg: cuda.Package{Version: s.DriverVersion}}, nil
 	}
 	releases, from := s.releases(ctx, wish, what.target.Arch)
-	version, why, err = wish.Choose(releases, from, func(version string) error {
-		c := choice{pkg: cuda.Package{Version: version, Arch: what.target.Arch}}
-		err := s.suits(what, &c)
-		if err == nil {
-			_, err = s.foresee(ctx, what, c, c.preference.Type)
-		}
+	var c choice
+	choose := func(instead bool) (err error) {
+		_, c.chosen, err = wish.Choose(releases, from, func(version string) error {
+			c = choice{pkg: cuda.Package{Version: version, Arch: what.target.Arch}, instead: instead}
+			err := s.suits(what, &c)
+			if err == nil {
+				_, err = s.foresee(ctx, what, c, c.preference.Type)
+			}
+			return err
+		})
 		return err
-	})
-	if err == nil {
-		zerolog.Ctx(ctx).Info().Str("asked", s.DriverVersion).Str("version", version).Str("why", why).Msg("driver version")
 	}
-	return version, why, err
+	err := choose(false)
+	var failure *stage.Error
+	if errors.As(err, &failure) && choose(true) == nil {
+		c.chosen += fmt.Sprintf(", for its %s modules; for the preferred ones %s", c.preference.Type, failure.Sentence())
+		err = nil
+	}
+	if err != nil {
+		return choice{}, err
+	}
+	zerolog.Ctx(ctx).Info().Str("asked", s.DriverVersion).Str("version", c.pkg.Version).Str("type", c.preference.Type).Str("why", c.chosen).Msg("driver version")
+	return c, nil
 }
 
 // releases are the drivers to choose from, and whose list that is.

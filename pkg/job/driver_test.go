@@ -233,6 +233,44 @@ func TestVersionThatIsChosen(t *testing.T) {
 	}
 }
 
+// TestFormOfAVersionThatIsChosen: of the line 570 the open modules, which are preferred,
+// are known not to compile against the fixture's kernel, and the proprietary ones do.
+func TestFormOfAVersionThatIsChosen(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.writeDriver(t, "570.207", "")
+	f.writeDriver(t, "570.195.03", "")
+	f.options.DriverVersion, f.options.Offline = "570", true
+	f.options.Allow = []string{"firmware"} // the fixture's modules name that of another version
+	o := f.mustBuild(t)
+	if o.Driver != "570.207" || o.ModuleType != cuda.Proprietary || !strings.Contains(o.log, "the open ones are known not to compile against this kernel") {
+		t.Errorf("%s, %s\n%s", o.Driver, o.ModuleType, o.log)
+	}
+	text, err := os.ReadFile(o.Manifest)
+	const chosen = `"chosen": "the newest of the line 570 that this share has, for its proprietary modules; for the preferred ones none of the 2 drivers of the line 570 that this share has will do here: 570.207: the open modules`
+	if err != nil || !strings.Contains(string(text), chosen) || !strings.Contains(string(text), `"module_type": "proprietary"`) {
+		t.Errorf("%v\n%s", err, text)
+	}
+	if again := f.mustBuild(t); !again.Reused {
+		t.Errorf("it is built again:\n%s", again.log)
+	}
+	steps, err := Plan(t.Context(), f.options)
+	if err != nil || !strings.Contains(fmt.Sprint(steps), "proprietary modules: the open ones are known not to compile against this kernel") {
+		t.Errorf("%v, %v", steps, err)
+	}
+	// A form that is asked for, or that the GPUs need, has no other.
+	refused := "none of the 2 drivers of the line 570 that this share has will do here: 570.207: the open modules of driver 570.207 are known not to compile"
+	if o := f.build(t, open); stage.ExitCode(o.err) != 11 || !strings.Contains(o.err.Error(), refused) {
+		t.Errorf("%v", o.err)
+	}
+	for name, value := range map[string]string{"vendor": "0x10de", "device": "0x2901", "class": "0x030200"} { // a B200
+		f.write(t, "host/sys/bus/pci/devices/0000:65:00.0/"+name, value+"\n")
+	}
+	if o := f.build(t); stage.ExitCode(o.err) != 11 || !strings.Contains(o.err.Error(), refused) {
+		t.Errorf("%v", o.err)
+	}
+}
+
 // TestNothingIsDownloadedInVain has the kernel's source be another's: where it is
 // known what would be built from, nothing is fetched for that.
 func TestNothingIsDownloadedInVain(t *testing.T) {
