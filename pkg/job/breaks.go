@@ -23,12 +23,13 @@ func (s site) pair(what setting, version, form string) (breaks.Pair, error) {
 	return breaks.Pair{Kernel: breaks.Of(what.target), Driver: version, Form: form, Without: without}, err
 }
 
-// nearest is the version next to a pair's that is known to build, and runs this host's
-// GPUs; empty where there is none.
+// nearest is the version next to a pair's that is known to build, runs this host's GPUs
+// and is published: some of the table are only tags of the sources. It is empty where
+// there is none.
 func nearest(what setting, p breaks.Pair) string {
 	gpus := cuda.GPUs(what.target.PCI)
 	return breaks.Nearest(p, cuda.KnownVersions(what.target.Arch), func(version string) bool {
-		return !slices.ContainsFunc(gpus, func(gpu kernel.PCIDevice) bool { return cuda.Serves(p.Form, version, gpu) != "" })
+		return cuda.KnownDigest(what.target.Arch, version) != "" && !slices.ContainsFunc(gpus, func(gpu kernel.PCIDevice) bool { return cuda.Serves(p.Form, version, gpu) != "" })
 	})
 }
 

@@ -41,7 +41,8 @@ type Break struct {
 	Module string `json:"module"`
 	// Drivers are the versions that break.
 	Drivers []Range `json:"drivers"`
-	// Builds are the first versions of their branches that do not.
+	// Builds are the first versions of their branches that do not, by their sources:
+	// whether NVIDIA ever had a package of each is not said.
 	Builds []string `json:"builds"`
 	// Sources are where it was seen, in public.
 	Sources []string `json:"sources"`
