@@ -294,8 +294,13 @@ func (s site) fetch(ctx context.Context, c choice) (choice, error) {
 	if err := s.mayFetch(c); err != nil || c.absent == nil {
 		return c, err
 	}
+	want := s.wantedDigest(c)
+	served := c.served
+	if want != asDigest(served.SHA256) {
+		served = cuda.Served{} // somebody else says more
+	}
 	pkg, digest, err := cuda.Fetch(ctx, c.pkg.Arch, c.pkg.Version, cuda.FetchOptions{
-		Dir: s.share.Downloads(), BaseURL: s.DriverBaseURL, SHA256: strings.TrimPrefix(s.wantedDigest(c), "sha256:"), Pause: s.Pause,
+		Dir: s.share.Downloads(), BaseURL: s.DriverBaseURL, SHA256: strings.TrimPrefix(want, "sha256:"), Served: served, Pause: s.Pause,
 		Space: func(bytes int64) error {
 			return s.needSpace(ctx, stage.Driver, share.Space{Bytes: uint64(bytes), Files: 3}, share.Space{})
 		},

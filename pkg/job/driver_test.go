@@ -151,7 +151,14 @@ func TestDigestThatTheServerNames(t *testing.T) {
 	f = newFixture(t)
 	f.options.DriverVersion, f.options.DriverBaseURL, f.options.Pause = version, server.URL, time.Nanosecond
 	content = "another one"
-	if o := f.build(t); stage.ExitCode(o.err) != 11 || !strings.Contains(o.err.Error(), "is not what it should be") {
+	o = f.build(t)
+	if hint := "Run again: " + server.URL + "/tesla/999.1/" + name + ".sha256sum, which says what it should be, is then asked for anew"; stage.ExitCode(o.err) != 11 ||
+		!strings.Contains(o.err.Error(), "is not what it should be") || !strings.Contains(o.err.Error(), hint) {
+		t.Errorf("%v", o.err)
+	}
+	// Which the server may have corrected since.
+	sums = fmt.Sprintf("%x  %s\n", sha256.Sum256([]byte(content)), name)
+	if o := f.build(t); stage.ExitCode(o.err) != 11 || !strings.Contains(o.err.Error(), "is not a driver package") {
 		t.Errorf("%v", o.err)
 	}
 	// One that names something else is none.
@@ -160,6 +167,43 @@ func TestDigestThatTheServerNames(t *testing.T) {
 	f.options.DriverVersion, f.options.DriverBaseURL, f.options.Pause = version, server.URL, time.Nanosecond
 	if o := f.build(t); stage.ExitCode(o.err) != 11 || !strings.Contains(o.err.Error(), "nor does the server name one") {
 		t.Errorf("%v", o.err)
+	}
+}
+
+// TestDigestOfAnotherServer: what one says of a package is not held against another's,
+// but is what there is to know of it offline.
+func TestDigestOfAnotherServer(t *testing.T) {
+	t.Parallel()
+	const name = "NVIDIA-Linux-x86_64-999.1.run"
+	serve := func(content string) string {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch r.URL.Path {
+			case "/" + name:
+				_, _ = io.WriteString(w, content)
+			case "/" + name + ".sha256sum":
+				fmt.Fprintf(w, "%x  %s\n", sha256.Sum256([]byte(content)), name)
+			default:
+				http.NotFound(w, r)
+			}
+		}))
+		t.Cleanup(server.Close)
+		return server.URL
+	}
+	f := newFixture(t)
+	f.options.DriverVersion, f.options.Pause = "999.1", time.Nanosecond
+	mirror, another := serve("a package"), serve("another one")
+	for _, from := range []string{mirror, another} { // each ends at the package, that is none
+		if o := f.build(t, func(o *Options) { o.DriverBaseURL = from }); stage.ExitCode(o.err) != 11 || !strings.Contains(o.err.Error(), "is not a driver package") {
+			t.Errorf("%v\n%s", o.err, o.log)
+		}
+		kept, err := os.ReadFile(filepath.Join(f.share, ".builder/downloads", name+".sha256sum"))
+		if !strings.HasSuffix(string(kept), "  "+from+"/"+name+"\n") || err != nil {
+			t.Errorf("kept is %q, %v", kept, err)
+		}
+	}
+	f.write(t, "share/.builder/downloads/"+name, "another one")
+	if o := f.build(t, func(o *Options) { o.DriverBaseURL, o.Offline = mirror, true }); stage.ExitCode(o.err) != 11 || !strings.Contains(o.err.Error(), "is not a driver package") {
+		t.Errorf("offline: %v", o.err)
 	}
 }
 
