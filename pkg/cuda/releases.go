@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -114,6 +115,33 @@ func InFolder(dir string, arch kernel.Arch) []Release {
 		}
 	}
 	return found
+}
+
+// Mirrored are those whose packages [FindMirrored] finds in a folder, the newest first.
+func Mirrored(dir string, arch kernel.Arch) []Release {
+	list := InFolder(dir, arch)
+	for _, folder := range versionFolders(dir, arch) {
+		for _, r := range InFolder(folder, arch) {
+			if r.Version == filepath.Base(folder) {
+				list = append(list, r)
+			}
+		}
+	}
+	slices.SortStableFunc(list, newest)
+	return slices.Compact(list)
+}
+
+// listVersions names them, for people: the newest of many.
+func listVersions(list []Release) string {
+	const some = 10
+	var names []string
+	for _, r := range list[:min(len(list), some)] {
+		names = append(names, r.Version)
+	}
+	if n := len(list) - some; n > 0 {
+		return fmt.Sprintf("%s and %d older", strings.Join(names, ", "), n)
+	}
+	return strings.Join(names, ", ")
 }
 
 // lineOf is the line that a version belongs to, "580".

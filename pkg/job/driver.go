@@ -158,7 +158,7 @@ func (s site) chooseVersion(ctx context.Context, what setting) (choice, error) {
 func (s site) releases(ctx context.Context, wish cuda.Wish, arch kernel.Arch) (list []cuda.Release, from string) {
 	there := cuda.InFolder(s.share.CUDA(), arch)
 	if filepath.IsAbs(s.DriverBaseURL) {
-		return append(there, cuda.InFolder(s.DriverBaseURL, arch)...), s.DriverBaseURL
+		return append(there, cuda.Mirrored(s.DriverBaseURL, arch)...), s.DriverBaseURL
 	}
 	if !s.Offline {
 		at := cmp.Or(s.DriverReleases, cuda.ReleasesURL)

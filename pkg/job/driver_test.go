@@ -226,6 +226,11 @@ func TestDriverFromAFolder(t *testing.T) {
 		if again := f.mustBuild(t); !again.Reused {
 			t.Errorf("%q: it is built again", at)
 		}
+		for _, wish := range []string{"", "535", "lts", "latest"} {
+			if o := f.mustBuild(t, func(o *Options) { o.DriverVersion = wish }); o.Driver != testDriver {
+				t.Errorf("%q: %q is %s", at, wish, o.Driver)
+			}
+		}
 		if o := f.build(t, func(o *Options) { o.DriverVersion = "535.500.2" }); stage.ExitCode(o.err) != 11 || !strings.Contains(o.err.Error(), mirror) {
 			t.Errorf("%q: one that is not there: %v", at, o.err)
 		}
