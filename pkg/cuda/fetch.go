@@ -169,17 +169,37 @@ func keptAt(dir string, arch kernel.Arch, version string) string {
 // KeptDigest is what an earlier [ServedDigest] has kept in a folder, of whatever
 // server; the zero value where there is none.
 func KeptDigest(dir string, arch kernel.Arch, version string) Served {
-	file, err := beneath.Open(keptAt(dir, arch, version))
-	if err != nil {
-		return Served{}
-	}
-	defer file.Close()
-	text, err := io.ReadAll(io.LimitReader(file, maxSums))
-	digest, from, ok := parseSums(string(text))
+	text, err := readSums(keptAt(dir, arch, version))
+	digest, from, ok := parseSums(text)
 	if err != nil || !ok || !download.IsURL(from) {
 		return Served{}
 	}
 	return Served{digest, from}
+}
+
+// DigestBeside is what a package's folder has beside it, as [ServedDigest] reads a
+// server's; the zero value where there is no such file.
+func DigestBeside(p Package) Served {
+	if p.Kind != RunFile {
+		return Served{}
+	}
+	text, err := readSums(p.Path + SumsSuffix)
+	digest, file, ok := parseSums(text)
+	if err != nil || !ok || file != p.Name() {
+		return Served{}
+	}
+	return Served{digest, p.Path}
+}
+
+// readSums reads a file with a digest.
+func readSums(path string) (string, error) {
+	file, err := beneath.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, maxSums))
+	return string(text), err
 }
 
 // SumsSuffix is what the name of a file with a digest has after that of its package.

@@ -36,6 +36,8 @@ type choice struct {
 	digest string
 	// served is what the server says of the digest, where nobody else does.
 	served cuda.Served
+	// mirrored says that it is in a folder that stands for a server.
+	mirrored bool
 	// vouched is what is known of that digest.
 	vouched []modules.Check
 	// allowed are the failures of checks that the choice did not pass, and that the
@@ -195,7 +197,7 @@ func (s site) findDriver(ctx context.Context, what setting, version string) (cho
 	pkg, err := cuda.Find(ctx, s.share.CUDA(), what.target.Arch, version)
 	if cuda.Absent(err) && filepath.IsAbs(s.DriverBaseURL) {
 		pkg, err = cuda.FindMirrored(ctx, s.DriverBaseURL, what.target.Arch, version)
-		return choice{pkg: pkg}, err
+		return choice{pkg: pkg, served: cuda.DigestBeside(pkg), mirrored: true}, err
 	}
 	if !cuda.Absent(err) || !cuda.IsVersion(version) {
 		return choice{pkg: pkg}, err
@@ -318,6 +320,7 @@ func (s site) fetch(ctx context.Context, c choice) (choice, error) {
 func (s site) vouch(ctx context.Context, c choice) ([]modules.Check, error) {
 	found := modules.Check{Name: cuda.DigestCheck, Kind: modules.PolicyCheck, Verdict: modules.Passed}
 	asked, known := asDigest(s.DriverSHA256), asDigest(cuda.KnownDigest(c.pkg.Arch, c.pkg.Version))
+	comparable := c.pkg.Kind == cuda.RunFile && c.pkg.Variant == "" // with what is known of a version
 	switch {
 	case asked != "" && c.digest != asked:
 		hint := "put the right package in its place, or correct --driver-sha256"
@@ -330,11 +333,17 @@ func (s site) vouch(ctx context.Context, c choice) ([]modules.Check, error) {
 		found.Detail = "the package's digest is the one that was asked for"
 	case known != "" && c.digest == known:
 		found.Detail = "the package's digest is the one that is known of it"
+	case c.mirrored && comparable && known != "":
+		return nil, s.another(c, known)
 	case c.served.SHA256 != "" && c.digest == asDigest(c.served.SHA256):
 		found.Verdict, found.Detail = modules.NotCheckable, "the package's digest is the one that its server names, "+c.served.From+cuda.SumsSuffix+", and nobody else is known to have pinned it"
+	case c.mirrored && c.served.SHA256 != "":
+		return nil, s.another(c, asDigest(c.served.SHA256))
+	case c.mirrored:
+		found.Verdict, found.Detail = modules.NotCheckable, "the package is from the folder "+s.DriverBaseURL+", its digest is "+c.digest+", and nothing says that it should be"
 	case c.pkg.Fetched:
 		found.Verdict, found.Detail = modules.Failed, "the package was downloaded, its digest is "+c.digest+", and nothing says that it should be"
-	case known != "" && c.pkg.Kind == cuda.RunFile && c.pkg.Variant == "":
+	case known != "" && comparable:
 		zerolog.Ctx(ctx).Warn().Str("digest", c.digest).Str("known", known).Msg("the driver package is not the one that is known by its name")
 	}
 	switch {
@@ -346,6 +355,14 @@ func (s site) vouch(ctx context.Context, c choice) ([]modules.Check, error) {
 		return nil, nil
 	}
 	return []modules.Check{found}, nil
+}
+
+// another is the error for a package in a folder that is not what it should be: of a
+// server's it is a download's.
+func (s site) another(c choice, want string) error {
+	err := &download.DigestError{URL: c.pkg.Path, Got: strings.TrimPrefix(c.digest, "sha256:"), Want: strings.TrimPrefix(want, "sha256:")}
+	return stage.Wrap(stage.Driver, err, fmt.Sprintf("what %s has as driver %s is not what it should be", s.DriverBaseURL, c.pkg.Version),
+		"put the right package in its place, or give the digest that you trust with --driver-sha256")
 }
 
 // fetching has the driver's package be there.

@@ -226,6 +226,9 @@ func TestDriverFromAFolder(t *testing.T) {
 		if again := f.mustBuild(t); !again.Reused {
 			t.Errorf("%q: it is built again", at)
 		}
+		if got := digestChecks(t, f); len(got) != 1 || got[0].Verdict != modules.NotCheckable || !strings.HasPrefix(got[0].Detail, "the package is from the folder "+mirror) {
+			t.Errorf("%q: nothing is on record of its digest: %+v", at, got)
+		}
 		for _, wish := range []string{"", "535", "lts", "latest"} {
 			if o := f.mustBuild(t, func(o *Options) { o.DriverVersion = wish }); o.Driver != testDriver {
 				t.Errorf("%q: %q is %s", at, wish, o.Driver)
@@ -233,6 +236,43 @@ func TestDriverFromAFolder(t *testing.T) {
 		}
 		if o := f.build(t, func(o *Options) { o.DriverVersion = "535.500.2" }); stage.ExitCode(o.err) != 11 || !strings.Contains(o.err.Error(), mirror) {
 			t.Errorf("%q: one that is not there: %v", at, o.err)
+		}
+	}
+}
+
+// TestDigestInAFolder: a package in a folder that stands for a server is held against
+// what is known of it, and what its folder says.
+func TestDigestInAFolder(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	mirror := t.TempDir()
+	f.options.DriverBaseURL, f.options.ModuleType = mirror, cuda.Proprietary
+	put := func(name, content string) {
+		if err := os.WriteFile(filepath.Join(mirror, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const known, unknown, content = "NVIDIA-Linux-x86_64-570.207.run", "NVIDIA-Linux-x86_64-999.1.run", "a package"
+	digest := fmt.Sprintf("%x", sha256.Sum256([]byte(content)))
+	put(known, content)
+	put(unknown, content)
+	put(known+".sha256sum", digest+"  "+known+"\n") // by whoever put it there
+	for _, c := range []struct {
+		name, version, sums string
+		change              func(*Options)
+		says                string
+	}{
+		{"of another digest than is known", "570.207", "", func(*Options) {}, "what " + mirror + " has as driver 570.207 is not what it should be: " + filepath.Join(mirror, known) + " has SHA-256 " + digest + ", not "},
+		{"which is the one that is asked for", "570.207", "", func(o *Options) { o.DriverSHA256 = digest }, "is not a driver package of NVIDIA's"},
+		{"of none that is known", "999.1", "", func(*Options) {}, "is not a driver package of NVIDIA's"},
+		{"of none that is known, strictly", "999.1", "", func(o *Options) { o.Strict = true }, "nobody vouches for the driver package " + unknown},
+		{"of the digest beside it", "999.1", digest, func(*Options) {}, "is not a driver package of NVIDIA's"},
+		{"of another than is beside it", "999.1", strings.Repeat("0a", 32), func(*Options) {}, "what " + mirror + " has as driver 999.1 is not what it should be"},
+	} {
+		put(unknown+".sha256sum", c.sums+"  "+unknown+"\n")
+		o := f.build(t, c.change, func(o *Options) { o.DriverVersion = c.version })
+		if stage.ExitCode(o.err) != 11 || !strings.Contains(o.err.Error(), c.says) {
+			t.Errorf("%s: %v, want %q", c.name, o.err, c.says)
 		}
 	}
 }
@@ -339,24 +379,27 @@ func TestNothingIsDownloadedInVain(t *testing.T) {
 	}
 }
 
+// digestChecks are the findings of what vouches for the package in the manifest.
+func digestChecks(t *testing.T, f *fixture) (found []modules.Check) {
+	t.Helper()
+	for _, c := range f.manifest(t).Checks {
+		if c.Name == cuda.DigestCheck {
+			found = append(found, c)
+		}
+	}
+	return found
+}
+
 // TestDigestOfTheDriver has the manifest say what vouches for the package.
 func TestDigestOfTheDriver(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	digest := f.digest(t)
-	vouched := func() (found []modules.Check) {
-		for _, c := range f.manifest(t).Checks {
-			if c.Name == cuda.DigestCheck {
-				found = append(found, c)
-			}
-		}
-		return found
-	}
-	if got := vouched(); len(got) > 0 {
+	if got := digestChecks(t, f); len(got) > 0 {
 		t.Errorf("nobody has said what it should be, and there is %+v", got)
 	}
 	f.mustBuild(t, rebuild, func(o *Options) { o.DriverSHA256 = strings.ToUpper(digest) })
-	if got := vouched(); len(got) != 1 || got[0].Verdict != modules.Passed || got[0].Detail != "the package's digest is the one that was asked for" {
+	if got := digestChecks(t, f); len(got) != 1 || got[0].Verdict != modules.Passed || got[0].Detail != "the package's digest is the one that was asked for" {
 		t.Errorf("%+v", got)
 	}
 	o := f.build(t, func(o *Options) { o.DriverSHA256 = strings.Repeat("0a", 32) })
