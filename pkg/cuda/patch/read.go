@@ -87,6 +87,10 @@ func readPatch(dir string, e fs.DirEntry) (Patch, error) {
 }
 
 func parse(name string, text []byte) (Patch, error) {
+	hunks, err := whole(text)
+	if err != nil {
+		return Patch{}, err
+	}
 	files, _, err := gitdiff.Parse(bytes.NewReader(text))
 	switch {
 	case err != nil:
@@ -98,6 +102,10 @@ func parse(name string, text []byte) (Patch, error) {
 		if err := check(f); err != nil {
 			return Patch{}, err
 		}
+		hunks -= len(f.TextFragments)
+	}
+	if hunks != 0 {
+		return Patch{}, errors.New("not all of its hunks can be read")
 	}
 	sum := sha256.Sum256(text)
 	return Patch{Name: name, SHA256: hex.EncodeToString(sum[:]), files: files}, nil
