@@ -224,6 +224,9 @@ func TestDamaged(t *testing.T) {
 		{"one name of a file", "+++ b/kernel-open/nvidia/nv.c\n" + hunk, "line 1: the next file's names are torn"},
 		{"no name of a file", "Why.\n" + hunk, "line 2: the hunk is of no file"},
 		{"two hunks in one", head + "@@@ -3,5 -3,5 +3,5 @@@\n  3\n", "line 3: this is no header of a hunk"},
+		{"Windows line ends", strings.ReplaceAll(head+hunk, "\n", "\r\n"), "line 1: it has Windows line ends (CR LF)"},
+		{"Windows line ends, by git", strings.ReplaceAll(git+other+hunk, "\n", "\r\n"), "line 1: it has Windows line ends (CR LF)"},
+		{"no prefix", strings.NewReplacer(" a/", " ", " b/", " ").Replace(git + other + hunk), "it was made without a prefix (git diff --no-prefix): make it with a/ and b/"},
 	} {
 		_, dir := trees(t, map[string]string{"fix.patch": c.patch})
 		if _, err := Read(dir); stage.ExitCode(err) != 2 || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "fix.patch") {

@@ -51,6 +51,8 @@ func whole(text []byte) (hunks int, err error) {
 		switch {
 		case (begins || ends) && named > 0:
 			return refuse(named, "there is no hunk of this file")
+		case begins && strings.HasSuffix(line, "\r"), strings.HasPrefix(line, "diff --git ") && strings.HasSuffix(line, "\r"):
+			return refuse(i+1, "it has Windows line ends (CR LF): make it with those of Unix, or convert it with dos2unix")
 		case begins:
 			named, inFile = i+1, true
 			i++
