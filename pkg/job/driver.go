@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -167,7 +168,7 @@ func (s site) releases(ctx context.Context, wish cuda.Wish, arch kernel.Arch) (l
 		if base, err := url.Parse(s.DriverBaseURL); s.DriverReleases == "" && s.DriverBaseURL != "" && err == nil {
 			at = base.JoinPath(path.Base(cuda.ReleasesURL)).String()
 		}
-		list, err := cuda.FetchReleases(ctx, download.Options{URL: at, Pause: s.Pause}, arch)
+		list, err := s.fetchReleases(ctx, at, arch)
 		if err == nil {
 			return append(there, list...), download.Shown(at)
 		}
@@ -178,6 +179,19 @@ func (s site) releases(ctx context.Context, wish cuda.Wish, arch kernel.Arch) (l
 		return there, "this share"
 	}
 	return cuda.KnownReleases(arch), "builder's own table"
+}
+
+// fetchReleases asks for the list of drivers, for as long as is bearable at each start
+// of a host whose network drops what it does not let pass.
+func (s site) fetchReleases(ctx context.Context, at string, arch kernel.Arch) ([]cuda.Release, error) {
+	wait := cmp.Or(s.ReleasesWait, 10*time.Second)
+	timed, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	list, err := cuda.FetchReleases(timed, download.Options{URL: at, Pause: s.Pause}, arch)
+	if err != nil && timed.Err() != nil && ctx.Err() == nil {
+		err = fmt.Errorf("%s has not answered within %s", download.Shown(at), wait)
+	}
+	return list, err
 }
 
 // allows takes a check of the choice that failed, by the name that its failure has for

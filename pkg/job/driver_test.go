@@ -322,6 +322,34 @@ func TestVersionThatIsChosen(t *testing.T) {
 	}
 }
 
+// TestListThatDoesNotCome: what is published serves after a short wait, where the network
+// drops what is asked.
+func TestListThatDoesNotCome(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int32
+	end := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		select {
+		case <-r.Context().Done():
+		case <-end:
+		}
+	}))
+	t.Cleanup(server.Close)
+	t.Cleanup(func() { close(end) })
+	f := newFixture(t)
+	f.mustBuild(t)
+	f.options.DriverVersion, f.options.DriverReleases, f.options.ReleasesWait = "535", server.URL+"/releases.json", 50*time.Millisecond
+	begin := time.Now()
+	o := f.mustBuild(t)
+	if took := time.Since(begin); !o.Reused || took > 20*time.Second || asked.Load() != 1 {
+		t.Errorf("reused: %v, in %s, and the server was asked %d times", o.Reused, took, asked.Load())
+	}
+	if says := server.URL + "/releases.json has not answered within 50ms"; strings.Count(o.log, says) != 1 || !strings.Contains(o.log, "the list of drivers cannot be had") {
+		t.Errorf("it does not say %q once:\n%s", says, o.log)
+	}
+}
+
 // TestFormOfAVersionThatIsChosen: of the line 570 the open modules, which are preferred,
 // are known not to compile against the fixture's kernel, and the proprietary ones do.
 func TestFormOfAVersionThatIsChosen(t *testing.T) {
