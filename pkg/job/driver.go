@@ -266,10 +266,30 @@ func (s site) vouchedFor(ctx context.Context, c choice) (choice, error) {
 		}
 	}
 	if c.served.SHA256 == "" {
+		var err error
+		if c.served, err = s.keptOf(ctx, pkg); err != nil {
+			return choice{}, err
+		}
+	}
+	if c.served.SHA256 == "" {
 		return choice{}, notDownloaded(c.absent, fmt.Sprintf("driver %s is not downloaded unseen, as no digest of it is known, nor does the server name one", pkg.Version),
 			fmt.Sprintf("check the version; give its digest with --driver-sha256, or put the package there, or take what the server has, on record, with --allow %s", cuda.DigestCheck))
 	}
 	return c, nil
+}
+
+// keptOf is what another server than this run's said of a package that was downloaded
+// from it, where the package is that one; the zero value elsewhere.
+func (s site) keptOf(ctx context.Context, pkg cuda.Package) (cuda.Served, error) {
+	kept := cuda.KeptDigest(s.share.Downloads(), pkg.Arch, pkg.Version)
+	if _, there := cuda.Fetched(s.share.Downloads(), pkg.Arch, pkg.Version); !there || kept.SHA256 == "" {
+		return cuda.Served{}, nil
+	}
+	digest, err := s.digestOf(ctx, pkg)
+	if err != nil || digest != asDigest(kept.SHA256) {
+		return cuda.Served{}, err
+	}
+	return kept, nil
 }
 
 // wantedDigest is what the digest of a downloaded package must be, as

@@ -201,6 +201,12 @@ func TestDigestOfAnotherServer(t *testing.T) {
 			t.Errorf("kept is %q, %v", kept, err)
 		}
 	}
+	silent := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(silent.Close)
+	f.write(t, "share/.builder/downloads/"+name, "another one") // it is removed, as it is no package
+	if o := f.build(t, func(o *Options) { o.DriverBaseURL = silent.URL }); stage.ExitCode(o.err) != 11 || !strings.Contains(o.err.Error(), "is not a driver package") {
+		t.Errorf("of a server that says nothing: %v", o.err)
+	}
 	f.write(t, "share/.builder/downloads/"+name, "another one")
 	if o := f.build(t, func(o *Options) { o.DriverBaseURL, o.Offline = mirror, true }); stage.ExitCode(o.err) != 11 || !strings.Contains(o.err.Error(), "is not a driver package") {
 		t.Errorf("offline: %v", o.err)
