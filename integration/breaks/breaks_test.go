@@ -61,7 +61,7 @@ func TestTable(t *testing.T) {
 			if i < 0 {
 				t.Fatalf("there is no error in it:\n%s", log)
 			}
-			if b, _ := breaks.Explain(strings.Split(log, "\n")[i], pair); b.Name != row {
+			if b, known, _ := breaks.Explain(strings.Split(log, "\n")[i], pair); b.Name != row || !known {
 				t.Errorf("the first error is taken for %q:\n%s", b.Name, log)
 			}
 		}

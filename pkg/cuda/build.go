@@ -408,9 +408,12 @@ var killed = regexp.MustCompile(`\bKilled\b`)
 // explainCause says of a compiler's error what is known of it, and what to do.
 func (o BuildOptions) explainCause(e *stage.Error, d Driver, cause string) {
 	e.Reason = fmt.Sprintf("driver %s does not compile against kernel %s", d.Version, o.Release)
-	if known, ok := breaks.Explain(cause, o.Pair); ok {
+	switch b, known, ok := breaks.Explain(cause, o.Pair); {
+	case known:
 		e.Kind = breaks.Check
-		e.Reason += fmt.Sprintf(", as is known of it: %s (Linux %s)", known.Says, known.Where())
+		e.Reason += fmt.Sprintf(", as is known of it: %s (Linux %s)", b.Says, b.Where())
+	case ok:
+		e.Reason += fmt.Sprintf(", which may have taken in a change of others: %s (Linux %s)", b.Says, b.Where())
 	}
 	do := "take a newer driver"
 	if e.Kind != "" && o.Newer != "" {

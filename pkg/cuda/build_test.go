@@ -15,6 +15,7 @@ import (
 
 	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/internal/command/unconfined"
+	"github.com/k8sp/cuda/pkg/cuda/breaks"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -201,6 +202,26 @@ func TestBuildForTheRunningKernel(t *testing.T) {
 	}
 }
 
+// TestBuildFailsAsOnOtherKernels: what is not known of a kernel is only a guess, and
+// names no driver that is known to build.
+func TestBuildFailsAsOnOtherKernels(t *testing.T) {
+	t.Parallel()
+	r := &fakeInstaller{options: "535.216.01", err: failed,
+		log: "-> Building kernel modules\n   kernel-open/nvidia/nv-pci.c:237:9: error: too few arguments to function 'pci_resize_resource'; expected 4, have 3\n"}
+	o := buildOptions(t, r)
+	o.Newer, o.Pair = "580.126.09", breaks.Pair{Kernel: breaks.Version("6.1.50"), Driver: "535.261.03", Form: Open}
+	_, err := Build(t.Context(), driver("535.261.03", Proprietary), o)
+	var failure *stage.Error
+	if !errors.As(err, &failure) || failure.Kind != "" || stage.ExitCode(err) != 14 {
+		t.Fatalf("%v, want one of the build stage and of no kind", err)
+	}
+	for _, says := range []string{"which may have taken in a change of others: nvidia/nv-pci.c calls pci_resize_resource() without its argument exclude_bars (Linux 6.1 from 6.1.178 on", "Take a newer driver, or patch it"} {
+		if !strings.Contains(err.Error(), says) {
+			t.Errorf("it does not say %q: %v", says, err)
+		}
+	}
+}
+
 func TestBuildFails(t *testing.T) {
 	t.Parallel()
 	realLog := func(name string) string {
@@ -250,7 +271,7 @@ func TestBuildFails(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.installer.options = "535.216.01"
 			o := buildOptions(t, &tt.installer)
-			o.Newer = "580.126.09"
+			o.Newer, o.Pair = "580.126.09", breaks.Pair{Kernel: breaks.Version("6.1.192"), Driver: "535.261.03", Form: Open}
 			if tt.installer.hang {
 				o.Timeout = 50 * time.Millisecond
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"path/filepath"
@@ -39,6 +40,8 @@ type FetchOptions struct {
 	// SHA256 is what the package's digest must be, in hexadecimal; empty takes
 	// whatever the server has.
 	SHA256 string
+	// Served is what a server says of it, where SHA256 is only that.
+	Served Served
 	// Pause and Space are download.Options's.
 	Pause time.Duration
 	Space func(bytes int64) error
@@ -83,7 +86,7 @@ func Fetch(ctx context.Context, arch kernel.Arch, version string, o FetchOptions
 		case err == nil:
 			return p, "sha256:" + digest, nil
 		case !isAbsent(err):
-			return Package{}, "", o.explain(version, err)
+			return Package{}, "", o.explain(version, errors.Join(err, o.forget(arch, version, err)))
 		}
 		refused = append(refused, err.Error())
 	}
@@ -107,16 +110,17 @@ const maxSums = 4 << 10
 // ServedDigest asks where [Fetch] would look for the .run.sha256sum that NVIDIA's
 // server has beside each package, of one line as sha256sum(1) writes it. What is
 // served is kept in o.Dir beside the package, if keep says so, and is the next call's
-// answer. Errors are of the driver stage, or the context's; that a server has no such
-// file is none.
+// answer of the same server. Errors are of the driver stage, or the context's; that a
+// server has no such file is none.
 func ServedDigest(ctx context.Context, arch kernel.Arch, version string, o FetchOptions, keep bool) (Served, error) {
 	name := runFileName(arch, version)
-	if served := KeptDigest(o.Dir, arch, version); served.SHA256 != "" {
-		return served, nil
-	}
 	addresses, err := o.addresses(arch, version)
 	if err != nil {
 		return Served{}, err
+	}
+	kept := KeptDigest(o.Dir, arch, version)
+	if slices.ContainsFunc(addresses, func(address string) bool { return download.Shown(address) == kept.From }) {
+		return kept, nil
 	}
 	for _, address := range addresses {
 		sums := sumsOf(address)
@@ -139,26 +143,63 @@ func ServedDigest(ctx context.Context, arch kernel.Arch, version string, o Fetch
 		if err := beneath.MkdirAll(o.Dir, 0o755); err != nil {
 			return Served{}, stage.Wrap(stage.Driver, err, "cannot make a folder to download the driver into", spaceHint)
 		}
-		return served, stage.Wrap(stage.Driver, beneath.WriteFile(filepath.Join(o.Dir, name+SumsSuffix), []byte(served.SHA256+"  "+served.From+"\n"), 0o644),
+		return served, stage.Wrap(stage.Driver, beneath.WriteFile(keptAt(o.Dir, arch, version), []byte(served.SHA256+"  "+served.From+"\n"), 0o644),
 			"cannot keep the digest that the server has for the driver", spaceHint)
 	}
 	return Served{}, nil
 }
 
-// KeptDigest is what an earlier [ServedDigest] has kept in a folder; the zero value
-// where there is none.
-func KeptDigest(dir string, arch kernel.Arch, version string) Served {
-	file, err := beneath.Open(filepath.Join(dir, runFileName(arch, version)+SumsSuffix))
-	if err != nil {
-		return Served{}
+// forget drops what a server said of a digest, after the error that the package is
+// another: it may have been corrected since.
+func (o FetchOptions) forget(arch kernel.Arch, version string, err error) error {
+	if o.Served.SHA256 == "" || !errors.As(err, new(*download.DigestError)) {
+		return nil
 	}
-	defer file.Close()
-	text, err := io.ReadAll(io.LimitReader(file, maxSums))
-	digest, from, ok := parseSums(string(text))
+	if err := beneath.Remove(keptAt(o.Dir, arch, version)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// keptAt is the file in which [ServedDigest] keeps what was served.
+func keptAt(dir string, arch kernel.Arch, version string) string {
+	return filepath.Join(dir, runFileName(arch, version)+SumsSuffix)
+}
+
+// KeptDigest is what an earlier [ServedDigest] has kept in a folder, of whatever
+// server; the zero value where there is none.
+func KeptDigest(dir string, arch kernel.Arch, version string) Served {
+	text, err := readSums(keptAt(dir, arch, version))
+	digest, from, ok := parseSums(text)
 	if err != nil || !ok || !download.IsURL(from) {
 		return Served{}
 	}
 	return Served{digest, from}
+}
+
+// DigestBeside is what a package's folder has beside it, as [ServedDigest] reads a
+// server's; the zero value where there is no such file.
+func DigestBeside(p Package) Served {
+	if p.Kind != RunFile {
+		return Served{}
+	}
+	text, err := readSums(p.Path + SumsSuffix)
+	digest, file, ok := parseSums(text)
+	if err != nil || !ok || file != p.Name() {
+		return Served{}
+	}
+	return Served{digest, p.Path}
+}
+
+// readSums reads a file with a digest.
+func readSums(path string) (string, error) {
+	file, err := beneath.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, maxSums))
+	return string(text), err
 }
 
 // SumsSuffix is what the name of a file with a digest has after that of its package.
@@ -233,6 +274,9 @@ func (o FetchOptions) explain(version string, err error) error {
 	case errors.As(err, &other):
 		reason = fmt.Sprintf("what the server has as driver %s is not what it should be, and was removed", version)
 		hint = "run again, as it may have been damaged on its way; or correct --driver-sha256, or give the one that you trust with it"
+		if o.Served.SHA256 != "" {
+			hint = fmt.Sprintf("run again: %s%s, which says what it should be, is then asked for anew; if that does not help, give the digest that you trust with --driver-sha256, or name another server with --driver-base-url", o.Served.From, SumsSuffix)
+		}
 	case errors.As(err, &size):
 		hint = "check --driver-base-url: no driver package is that large"
 	}

@@ -181,6 +181,23 @@ func Prefer(asked string, p Package, gpus []kernel.PCIDevice) (Preference, error
 	return Preference{Proprietary, false, "NVIDIA's own choice before " + openFirst}, nil
 }
 
+// Otherwise is the other form of a package's modules, which is required then: why says
+// what is against the one that is preferred. It is not ok where the other would not do.
+func (p Preference) Otherwise(pkg Package, why string) (other Preference, ok bool) {
+	if p.Required || pkg.forGuests() {
+		return Preference{}, false
+	}
+	return Preference{OtherForm(p.Type), true, why}, true
+}
+
+// OtherForm is [Open] of [Proprietary], and the other way about.
+func OtherForm(form string) string {
+	if form == Open {
+		return Proprietary
+	}
+	return Open
+}
+
 func describe(gpu kernel.PCIDevice) string {
 	return fmt.Sprintf("the GPU 10de:%04x (%s) at %s", gpu.Device, familyOf(gpu.Device).name, gpu.Address)
 }

@@ -94,9 +94,7 @@ func Find(ctx context.Context, dir string, arch kernel.Arch, version string) (Pa
 		return Package{}, absent{noneError(dir, arch, seen)}
 	}
 	if i < 0 {
-		return Package{}, absent{stage.New(stage.Driver,
-			fmt.Sprintf("driver %s is not in %s, which has %s", version, dir, versions(usable)),
-			"ask for one of those or for none, which means the newest, or put the package there")}
+		return Package{}, absent{notThere(dir, version, versions(usable))}
 	}
 	log := zerolog.Ctx(ctx)
 	log.Info().Strs("seen", names(seen)).Str("chosen", usable[i].Name()).Msg("driver package")
@@ -158,18 +156,53 @@ func strangers(dir string) map[string]string {
 var toolkitName = regexp.MustCompile(`^cuda_.*\.run$`)
 
 // FindMirrored is [Find] in a folder that holds packages, or the folders of NVIDIA's
-// server as a mirror of it has them. In the latter a version has to be named.
+// server as a mirror of it has them.
 func FindMirrored(ctx context.Context, dir string, arch kernel.Arch, version string) (Package, error) {
+	there := Mirrored(dir, arch)
+	if version == "" && len(there) > 0 {
+		version = there[0].Version
+	}
 	p, err := Find(ctx, dir, arch, version)
 	if !Absent(err) || version == "" {
 		return p, err
 	}
-	for _, folder := range folders[arch] {
-		if p, other := Find(ctx, filepath.Join(dir, filepath.FromSlash(folder), version), arch, version); !Absent(other) {
+	for _, folder := range versionFolders(dir, arch) {
+		if filepath.Base(folder) != version {
+			continue
+		}
+		if p, other := Find(ctx, folder, arch, version); !Absent(other) {
 			return p, other
 		}
 	}
+	if len(there) > 0 {
+		return Package{}, absent{notThere(dir, version, listVersions(there))}
+	}
 	return Package{}, err
+}
+
+// versionFolders are those of NVIDIA's server that a mirror of it in a folder has, each
+// for the packages of one version.
+func versionFolders(dir string, arch kernel.Arch) []string {
+	var found []string
+	for _, folder := range folders[arch] {
+		at := filepath.Join(dir, filepath.FromSlash(folder))
+		entries, err := beneath.ReadDir(at)
+		if err != nil {
+			continue // most mirrors have one of them
+		}
+		for _, e := range entries {
+			if e.IsDir() && IsVersion(e.Name()) {
+				found = append(found, filepath.Join(at, e.Name()))
+			}
+		}
+	}
+	return found
+}
+
+// notThere is the error of a search for a version among others.
+func notThere(dir, version, others string) *stage.Error {
+	return stage.New(stage.Driver, fmt.Sprintf("driver %s is not in %s, which has %s", version, dir, others),
+		"ask for one of those or for none, which means the newest, or put the package there")
 }
 
 // absent is the failure of a search that found no package which would do.

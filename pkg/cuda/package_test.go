@@ -264,3 +264,46 @@ func TestPassedOver(t *testing.T) {
 		t.Errorf("asked for another version: %q", got)
 	}
 }
+
+// TestMirrored has a folder that is laid out as NVIDIA's server, and packages beside that.
+func TestMirrored(t *testing.T) {
+	t.Parallel()
+	const a, b = "XFree86/Linux-x86_64/580.126.09/NVIDIA-Linux-x86_64-580.126.09.run", "tesla/570.207/NVIDIA-Linux-x86_64-570.207.run"
+	dir := t.TempDir()
+	for _, name := range []string{
+		a, b, "NVIDIA-Linux-x86_64-535.261.03.run",
+		"tesla/595.1.1/NVIDIA-Linux-x86_64-595.1.2.run", // another than its folder says
+		"tesla/596.1/README", "tesla/latest/NVIDIA-Linux-x86_64-597.1.run", "XFree86/aarch64/598.1/NVIDIA-Linux-aarch64-598.1.run",
+	} {
+		at := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.WriteFile(at, nil, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []string
+	for _, r := range Mirrored(dir, kernel.X86_64) {
+		got = append(got, r.Version+" "+r.Kind)
+	}
+	if diff := cmp.Diff([]string{"580.126.09 " + LongTerm, "570.207 " + Production, "535.261.03 " + LongTerm}, got); diff != "" {
+		t.Error(diff)
+	}
+	for version, want := range map[string]string{"": a, "580.126.09": a, "570.207": b, "535.261.03": "NVIDIA-Linux-x86_64-535.261.03.run"} {
+		if p, err := FindMirrored(t.Context(), dir, kernel.X86_64, version); err != nil || p.Path != filepath.Join(dir, want) {
+			t.Errorf("%q: %s, %v", version, p.Path, err)
+		}
+	}
+	_, err := FindMirrored(t.Context(), dir, kernel.X86_64, "595.1.1")
+	if !Absent(err) || !strings.Contains(err.Error(), "driver 595.1.1 is not in "+dir+", which has 580.126.09, 570.207, 535.261.03") {
+		t.Errorf("%v", err)
+	}
+	var many []Release
+	for range 12 {
+		many = append(many, Release{Version: "1.2"})
+	}
+	if got := listVersions(many); !strings.HasSuffix(got, ", 1.2 and 2 older") {
+		t.Error(got)
+	}
+	if _, err := FindMirrored(t.Context(), t.TempDir(), kernel.X86_64, ""); !Absent(err) {
+		t.Errorf("%v", err)
+	}
+}

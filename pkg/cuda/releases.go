@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -89,7 +90,7 @@ func FetchReleases(ctx context.Context, o download.Options, arch kernel.Arch) ([
 func KnownReleases(arch kernel.Arch) []Release {
 	var list []Release
 	for _, version := range KnownVersions(arch) {
-		list = append(list, Release{version, knownKinds[lineOf(version)]})
+		list = append(list, ReleaseOf(version))
 	}
 	slices.SortFunc(list, newest)
 	return list
@@ -110,7 +111,7 @@ func InFolder(dir string, arch kernel.Arch) []Release {
 	var found []Release
 	for _, p := range seen {
 		if p.Arch == arch && p.buildable() {
-			found = append(found, Release{p.Version, knownKinds[lineOf(p.Version)]})
+			found = append(found, ReleaseOf(p.Version))
 		}
 	}
 	return found
@@ -118,6 +119,33 @@ func InFolder(dir string, arch kernel.Arch) []Release {
 
 // ReleaseOf is a driver by its version, of a kind as far as that is known here.
 func ReleaseOf(version string) Release { return Release{version, knownKinds[lineOf(version)]} }
+
+// Mirrored are those whose packages [FindMirrored] finds in a folder, the newest first.
+func Mirrored(dir string, arch kernel.Arch) []Release {
+	list := InFolder(dir, arch)
+	for _, folder := range versionFolders(dir, arch) {
+		for _, r := range InFolder(folder, arch) {
+			if r.Version == filepath.Base(folder) {
+				list = append(list, r)
+			}
+		}
+	}
+	slices.SortStableFunc(list, newest)
+	return slices.Compact(list)
+}
+
+// listVersions names them, for people: the newest of many.
+func listVersions(list []Release) string {
+	const some = 10
+	var names []string
+	for _, r := range list[:min(len(list), some)] {
+		names = append(names, r.Version)
+	}
+	if n := len(list) - some; n > 0 {
+		return fmt.Sprintf("%s and %d older", strings.Join(names, ", "), n)
+	}
+	return strings.Join(names, ", ")
+}
 
 // lineOf is the line that a version belongs to, "580".
 func lineOf(version string) string {

@@ -23,12 +23,13 @@ func (s site) pair(what setting, version, form string) (breaks.Pair, error) {
 	return breaks.Pair{Kernel: breaks.Of(what.target), Driver: version, Form: form, Without: without}, err
 }
 
-// nearest is the version next to a pair's that is known to build, and runs this host's
-// GPUs; empty where there is none.
+// nearest is the version next to a pair's that is known to build, runs this host's GPUs
+// and is published: some of the table are only tags of the sources. It is empty where
+// there is none.
 func nearest(what setting, p breaks.Pair) string {
 	gpus := cuda.GPUs(what.target.PCI)
 	return breaks.Nearest(p, cuda.KnownVersions(what.target.Arch), func(version string) bool {
-		return !slices.ContainsFunc(gpus, func(gpu kernel.PCIDevice) bool { return cuda.Serves(p.Form, version, gpu) != "" })
+		return cuda.KnownDigest(what.target.Arch, version) != "" && !slices.ContainsFunc(gpus, func(gpu kernel.PCIDevice) bool { return cuda.Serves(p.Form, version, gpu) != "" })
 	})
 }
 
@@ -82,7 +83,7 @@ func (s site) broken(what setting, p breaks.Pair, c choice, found []breaks.Break
 	if version := nearest(what, p); version != "" {
 		hints = append(hints, fmt.Sprintf("take driver %s, with --driver-version %[1]s", version))
 	}
-	if other := otherForm(p.Form); p.Form == c.preference.Type && !c.preference.Required && len(breaks.Find(inForm(p, other))) == 0 {
+	if other := cuda.OtherForm(p.Form); p.Form == c.preference.Type && !c.preference.Required && len(breaks.Find(inForm(p, other))) == 0 {
 		hints = append(hints, fmt.Sprintf("build its %s modules with --module-type %[1]s", other))
 	}
 	hints = append(hints, "patch it with --driver-patches", "try all the same with --allow "+breaks.Check)
@@ -91,13 +92,6 @@ func (s site) broken(what setting, p breaks.Pair, c choice, found []breaks.Break
 		Reason: fmt.Sprintf("the %s modules of driver %s are known not to compile against kernel %s: %s", p.Form, p.Driver, what.target.Release, strings.Join(clauses, "; ")),
 		Hint:   strings.Join(hints, ", or "),
 	}
-}
-
-func otherForm(form string) string {
-	if form == cuda.Open {
-		return cuda.Proprietary
-	}
-	return cuda.Open
 }
 
 func inForm(p breaks.Pair, form string) breaks.Pair {

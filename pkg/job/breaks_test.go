@@ -13,6 +13,7 @@ import (
 
 	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/cuda/breaks"
+	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -109,6 +110,22 @@ func TestKnownBreakComesBeforeAnyDownload(t *testing.T) {
 	f.options.ModuleType = cuda.Proprietary
 	if o := f.build(t); stage.ExitCode(o.err) != 11 || asked.Load() == 0 || !strings.Contains(o.err.Error(), "404") {
 		t.Errorf("%v, and the server was asked %d times", o.err, asked.Load())
+	}
+}
+
+// TestNearestIsPublished: a driver that a hint names can be had, with a digest that is
+// known. The table has 595.44.02 as the first of its branch, of which there is no package.
+func TestNearestIsPublished(t *testing.T) {
+	t.Parallel()
+	for _, arch := range []kernel.Arch{kernel.X86_64, kernel.AArch64} {
+		for _, c := range []struct{ kernel, driver, want string }{
+			{"6.19.2", "590.48.01", "595.45.04"}, {"6.12.102", "590.44.01", "590.48.01"}, {"7.0.1", "590.48.01", "595.58.03"}, {"7.2.0", "590.48.01", "610.57.04"},
+		} {
+			got := nearest(setting{target: kernel.Target{Arch: arch}}, breaks.Pair{Kernel: breaks.Version(c.kernel), Driver: c.driver, Form: cuda.Open})
+			if got != c.want || cuda.KnownDigest(arch, got) == "" {
+				t.Errorf("%s, %s on %s: take driver %s, want %s", arch, c.driver, c.kernel, got, c.want)
+			}
+		}
 	}
 }
 

@@ -2,6 +2,8 @@ package job
 
 import (
 	"context"
+	"errors"
+	"path/filepath"
 
 	"github.com/rs/zerolog"
 
@@ -170,11 +172,24 @@ func (s site) build(ctx context.Context, b *brackets, what setting) ([]Step, Res
 	}
 	what.target = all
 	if !s.dry {
-		if s.scratch, err = beneath.MkdirTemp(s.scratch, "again-"); err != nil {
-			return nil, Result{}, stage.Wrap(stage.Detect, s.share.Explain(stage.Detect, err), "this run's scratch folder cannot be made", "let the share's owner, as whom builder works there, write to it")
+		if err := s.lock.Check(); err != nil {
+			return nil, Result{}, err // the scratch is another run's by now
+		}
+		if err := s.emptyScratch(); err != nil {
+			return nil, Result{}, stage.Wrap(stage.Detect, s.share.Explain(stage.Detect, err), "this run's scratch folder cannot be emptied", "let the share's owner, as whom builder works there, write to it")
 		}
 	}
 	return s.buildFor(ctx, b, what)
+}
+
+// emptyScratch removes what a walk has left: another begins where it did, with as much
+// room, and under the same paths, which compilers write into what they make.
+func (s site) emptyScratch() error {
+	entries, err := beneath.ReadDir(s.scratch)
+	for _, e := range entries {
+		err = errors.Join(err, beneath.RemoveAll(filepath.Join(s.scratch, e.Name())))
+	}
+	return err
 }
 
 func (s site) buildFor(ctx context.Context, b *brackets, what setting) ([]Step, Result, error) {

@@ -427,7 +427,24 @@ func TestModulesThatNobodyThoughtOf(t *testing.T) {
 	f.write(t, folder+"modules.dep", "kernel/net/odd.ko:\n")
 	allow := func(o *Options) { o.Allow = []string{"depends", "sample"} }
 	const all = "reading what all of them export"
+	var unpacked [][]string // the drivers in the scratch folder, compile by compile
+	f.tools.before["nvidia-installer"] = func() {
+		var found []string
+		err := filepath.WalkDir(filepath.Join(f.share, ".builder/scratch"), func(path string, _ fs.DirEntry, err error) error {
+			if filepath.Base(path) == ".manifest" {
+				found = append(found, path)
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		unpacked = append(unpacked, found)
+	}
 	o := f.mustBuild(t, allow)
+	if len(unpacked) != 2 || len(unpacked[1]) != 1 || !slices.Equal(unpacked[0], unpacked[1]) {
+		t.Errorf("the second walk has not the same room as the first: %q", unpacked)
+	}
 	installer := 0
 	for _, program := range o.ran {
 		if program == "nvidia-installer" {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -36,6 +37,8 @@ type choice struct {
 	digest string
 	// served is what the server says of the digest, where nobody else does.
 	served cuda.Served
+	// mirrored says that it is in a folder that stands for a server.
+	mirrored bool
 	// vouched is what is known of that digest.
 	vouched []modules.Check
 	// allowed are the failures of checks that the choice did not pass, and that the
@@ -43,6 +46,9 @@ type choice struct {
 	allowed []modules.Check
 	// preference is the form of its modules to build.
 	preference cuda.Preference
+	// instead says that it is the other one than is preferred, which is known not to
+	// compile.
+	instead bool
 	// foreseen is what is known to stand in the way of a build, and allowed.
 	foreseen []modules.Check
 	// refusal is the error where that is not allowed, and what is published already
@@ -70,15 +76,15 @@ func (s site) whence(c choice) string {
 // chooseDriver picks the driver package. One whose digest is known beforehand
 // need not be there.
 func (s site) chooseDriver(ctx context.Context, what setting) (choice, error) {
-	version, chosen, err := s.chooseVersion(ctx, what)
+	wished, err := s.chooseVersion(ctx, what)
 	if err != nil {
 		return choice{}, err
 	}
-	c, err := s.findDriver(ctx, what, version)
+	c, err := s.findDriver(ctx, what, wished.pkg.Version)
 	if err != nil {
 		return choice{}, err
 	}
-	c.chosen = chosen
+	c.chosen, c.instead = wished.chosen, wished.instead
 	if err := s.suits(what, &c); err != nil {
 		return choice{}, err
 	}
@@ -105,46 +111,64 @@ func (s site) suits(what setting, c *choice) (err error) {
 	if c.preference, err = cuda.Prefer(s.ModuleType, c.pkg, gpus); err != nil {
 		return err
 	}
+	if c.instead {
+		why := fmt.Sprintf("the %s ones are known not to compile against this kernel", c.preference.Type)
+		if other, ok := c.preference.Otherwise(c.pkg, why); ok {
+			c.preference = other
+		}
+	}
 	return s.allows(c, cuda.Unserved(c.preference.Type, c.pkg.Version, gpus))
 }
 
 // chooseVersion is the version to build, and why, where the user asks for a line of
 // drivers or the like: the newest that suits of those that NVIDIA lists and that are
 // there. Where that list is not to be had it is one of those that are there, and where
-// none of these is what was asked for, of those that are known. It is what the user says
-// where that is a version or nothing.
-func (s site) chooseVersion(ctx context.Context, what setting) (version, why string, err error) {
+// none of these is what was asked for, of those that are known. Where none of them will
+// do in the form that is preferred, it is the newest that will in the other. It is what
+// the user says where that is a version or nothing.
+func (s site) chooseVersion(ctx context.Context, what setting) (choice, error) {
 	wish, is := cuda.ParseWish(s.DriverVersion)
 	if !is {
-		return s.DriverVersion, "", nil
+		return choice{pkg: cuda.Package{Version: s.DriverVersion}}, nil
 	}
 	releases, from := s.releases(ctx, wish, what.target.Arch)
-	version, why, err = wish.Choose(releases, from, func(version string) error {
-		c := choice{pkg: cuda.Package{Version: version, Arch: what.target.Arch}}
-		err := s.suits(what, &c)
-		if err == nil {
-			_, err = s.foresee(ctx, what, c, c.preference.Type)
-		}
+	var c choice
+	choose := func(instead bool) (err error) {
+		_, c.chosen, err = wish.Choose(releases, from, func(version string) error {
+			c = choice{pkg: cuda.Package{Version: version, Arch: what.target.Arch}, instead: instead}
+			err := s.suits(what, &c)
+			if err == nil {
+				_, err = s.foresee(ctx, what, c, c.preference.Type)
+			}
+			return err
+		})
 		return err
-	})
-	if err == nil {
-		zerolog.Ctx(ctx).Info().Str("asked", s.DriverVersion).Str("version", version).Str("why", why).Msg("driver version")
 	}
-	return version, why, err
+	err := choose(false)
+	var failure *stage.Error
+	if errors.As(err, &failure) && choose(true) == nil {
+		c.chosen += fmt.Sprintf(", for its %s modules; for the preferred ones %s", c.preference.Type, failure.Sentence())
+		err = nil
+	}
+	if err != nil {
+		return choice{}, err
+	}
+	zerolog.Ctx(ctx).Info().Str("asked", s.DriverVersion).Str("version", c.pkg.Version).Str("type", c.preference.Type).Str("why", c.chosen).Msg("driver version")
+	return c, nil
 }
 
 // releases are the drivers to choose from, and whose list that is.
 func (s site) releases(ctx context.Context, wish cuda.Wish, arch kernel.Arch) (list []cuda.Release, from string) {
 	there := cuda.InFolder(s.share.CUDA(), arch)
 	if filepath.IsAbs(s.DriverBaseURL) {
-		return append(there, cuda.InFolder(s.DriverBaseURL, arch)...), s.DriverBaseURL
+		return append(there, cuda.Mirrored(s.DriverBaseURL, arch)...), s.DriverBaseURL
 	}
 	if !s.Offline {
 		at := cmp.Or(s.DriverReleases, cuda.ReleasesURL)
 		if base, err := url.Parse(s.DriverBaseURL); s.DriverReleases == "" && s.DriverBaseURL != "" && err == nil {
 			at = base.JoinPath(path.Base(cuda.ReleasesURL)).String()
 		}
-		list, err := cuda.FetchReleases(ctx, download.Options{URL: at, Pause: s.Pause}, arch)
+		list, err := s.fetchReleases(ctx, at, arch)
 		if err == nil {
 			return append(there, list...), download.Shown(at)
 		}
@@ -155,6 +179,19 @@ func (s site) releases(ctx context.Context, wish cuda.Wish, arch kernel.Arch) (l
 		return there, "this share"
 	}
 	return cuda.KnownReleases(arch), "builder's own table"
+}
+
+// fetchReleases asks for the list of drivers, for as long as is bearable at each start
+// of a host whose network drops what it does not let pass.
+func (s site) fetchReleases(ctx context.Context, at string, arch kernel.Arch) ([]cuda.Release, error) {
+	wait := cmp.Or(s.ReleasesWait, 10*time.Second)
+	timed, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	list, err := cuda.FetchReleases(timed, download.Options{URL: at, Pause: s.Pause}, arch)
+	if err != nil && timed.Err() != nil && ctx.Err() == nil {
+		err = fmt.Errorf("%s has not answered within %s", download.Shown(at), wait)
+	}
+	return list, err
 }
 
 // allows takes a check of the choice that failed, by the name that its failure has for
@@ -174,7 +211,7 @@ func (s site) findDriver(ctx context.Context, what setting, version string) (cho
 	pkg, err := cuda.Find(ctx, s.share.CUDA(), what.target.Arch, version)
 	if cuda.Absent(err) && filepath.IsAbs(s.DriverBaseURL) {
 		pkg, err = cuda.FindMirrored(ctx, s.DriverBaseURL, what.target.Arch, version)
-		return choice{pkg: pkg}, err
+		return choice{pkg: pkg, served: cuda.DigestBeside(pkg), mirrored: true}, err
 	}
 	if !cuda.Absent(err) || !cuda.IsVersion(version) {
 		return choice{pkg: pkg}, err
@@ -229,10 +266,30 @@ func (s site) vouchedFor(ctx context.Context, c choice) (choice, error) {
 		}
 	}
 	if c.served.SHA256 == "" {
+		var err error
+		if c.served, err = s.keptOf(ctx, pkg); err != nil {
+			return choice{}, err
+		}
+	}
+	if c.served.SHA256 == "" {
 		return choice{}, notDownloaded(c.absent, fmt.Sprintf("driver %s is not downloaded unseen, as no digest of it is known, nor does the server name one", pkg.Version),
 			fmt.Sprintf("check the version; give its digest with --driver-sha256, or put the package there, or take what the server has, on record, with --allow %s", cuda.DigestCheck))
 	}
 	return c, nil
+}
+
+// keptOf is what another server than this run's said of a package that was downloaded
+// from it, where the package is that one; the zero value elsewhere.
+func (s site) keptOf(ctx context.Context, pkg cuda.Package) (cuda.Served, error) {
+	kept := cuda.KeptDigest(s.share.Downloads(), pkg.Arch, pkg.Version)
+	if _, there := cuda.Fetched(s.share.Downloads(), pkg.Arch, pkg.Version); !there || kept.SHA256 == "" {
+		return cuda.Served{}, nil
+	}
+	digest, err := s.digestOf(ctx, pkg)
+	if err != nil || digest != asDigest(kept.SHA256) {
+		return cuda.Served{}, err
+	}
+	return kept, nil
 }
 
 // wantedDigest is what the digest of a downloaded package must be, as
@@ -273,8 +330,13 @@ func (s site) fetch(ctx context.Context, c choice) (choice, error) {
 	if err := s.mayFetch(c); err != nil || c.absent == nil {
 		return c, err
 	}
+	want := s.wantedDigest(c)
+	served := c.served
+	if want != asDigest(served.SHA256) {
+		served = cuda.Served{} // somebody else says more
+	}
 	pkg, digest, err := cuda.Fetch(ctx, c.pkg.Arch, c.pkg.Version, cuda.FetchOptions{
-		Dir: s.share.Downloads(), BaseURL: s.DriverBaseURL, SHA256: strings.TrimPrefix(s.wantedDigest(c), "sha256:"), Pause: s.Pause,
+		Dir: s.share.Downloads(), BaseURL: s.DriverBaseURL, SHA256: strings.TrimPrefix(want, "sha256:"), Served: served, Pause: s.Pause,
 		Space: func(bytes int64) error {
 			return s.needSpace(ctx, stage.Driver, share.Space{Bytes: uint64(bytes), Files: 3}, share.Space{})
 		},
@@ -292,6 +354,7 @@ func (s site) fetch(ctx context.Context, c choice) (choice, error) {
 func (s site) vouch(ctx context.Context, c choice) ([]modules.Check, error) {
 	found := modules.Check{Name: cuda.DigestCheck, Kind: modules.PolicyCheck, Verdict: modules.Passed}
 	asked, known := asDigest(s.DriverSHA256), asDigest(cuda.KnownDigest(c.pkg.Arch, c.pkg.Version))
+	comparable := c.pkg.Kind == cuda.RunFile && c.pkg.Variant == "" // with what is known of a version
 	switch {
 	case asked != "" && c.digest != asked:
 		hint := "put the right package in its place, or correct --driver-sha256"
@@ -304,11 +367,17 @@ func (s site) vouch(ctx context.Context, c choice) ([]modules.Check, error) {
 		found.Detail = "the package's digest is the one that was asked for"
 	case known != "" && c.digest == known:
 		found.Detail = "the package's digest is the one that is known of it"
+	case c.mirrored && comparable && known != "":
+		return nil, s.another(c, known)
 	case c.served.SHA256 != "" && c.digest == asDigest(c.served.SHA256):
 		found.Verdict, found.Detail = modules.NotCheckable, "the package's digest is the one that its server names, "+c.served.From+cuda.SumsSuffix+", and nobody else is known to have pinned it"
+	case c.mirrored && c.served.SHA256 != "":
+		return nil, s.another(c, asDigest(c.served.SHA256))
+	case c.mirrored:
+		found.Verdict, found.Detail = modules.NotCheckable, "the package is from the folder "+s.DriverBaseURL+", its digest is "+c.digest+", and nothing says that it should be"
 	case c.pkg.Fetched:
 		found.Verdict, found.Detail = modules.Failed, "the package was downloaded, its digest is "+c.digest+", and nothing says that it should be"
-	case known != "" && c.pkg.Kind == cuda.RunFile && c.pkg.Variant == "":
+	case known != "" && comparable:
 		zerolog.Ctx(ctx).Warn().Str("digest", c.digest).Str("known", known).Msg("the driver package is not the one that is known by its name")
 	}
 	switch {
@@ -320,6 +389,14 @@ func (s site) vouch(ctx context.Context, c choice) ([]modules.Check, error) {
 		return nil, nil
 	}
 	return []modules.Check{found}, nil
+}
+
+// another is the error for a package in a folder that is not what it should be: of a
+// server's it is a download's.
+func (s site) another(c choice, want string) error {
+	err := &download.DigestError{URL: c.pkg.Path, Got: strings.TrimPrefix(c.digest, "sha256:"), Want: strings.TrimPrefix(want, "sha256:")}
+	return stage.Wrap(stage.Driver, err, fmt.Sprintf("what %s has as driver %s is not what it should be", s.DriverBaseURL, c.pkg.Version),
+		"put the right package in its place, or give the digest that you trust with --driver-sha256")
 }
 
 // fetching has the driver's package be there.

@@ -151,7 +151,14 @@ func TestDigestThatTheServerNames(t *testing.T) {
 	f = newFixture(t)
 	f.options.DriverVersion, f.options.DriverBaseURL, f.options.Pause = version, server.URL, time.Nanosecond
 	content = "another one"
-	if o := f.build(t); stage.ExitCode(o.err) != 11 || !strings.Contains(o.err.Error(), "is not what it should be") {
+	o = f.build(t)
+	if hint := "Run again: " + server.URL + "/tesla/999.1/" + name + ".sha256sum, which says what it should be, is then asked for anew"; stage.ExitCode(o.err) != 11 ||
+		!strings.Contains(o.err.Error(), "is not what it should be") || !strings.Contains(o.err.Error(), hint) {
+		t.Errorf("%v", o.err)
+	}
+	// Which the server may have corrected since.
+	sums = fmt.Sprintf("%x  %s\n", sha256.Sum256([]byte(content)), name)
+	if o := f.build(t); stage.ExitCode(o.err) != 11 || !strings.Contains(o.err.Error(), "is not a driver package") {
 		t.Errorf("%v", o.err)
 	}
 	// One that names something else is none.
@@ -160,6 +167,49 @@ func TestDigestThatTheServerNames(t *testing.T) {
 	f.options.DriverVersion, f.options.DriverBaseURL, f.options.Pause = version, server.URL, time.Nanosecond
 	if o := f.build(t); stage.ExitCode(o.err) != 11 || !strings.Contains(o.err.Error(), "nor does the server name one") {
 		t.Errorf("%v", o.err)
+	}
+}
+
+// TestDigestOfAnotherServer: what one says of a package is not held against another's,
+// but is what there is to know of it offline.
+func TestDigestOfAnotherServer(t *testing.T) {
+	t.Parallel()
+	const name = "NVIDIA-Linux-x86_64-999.1.run"
+	serve := func(content string) string {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch r.URL.Path {
+			case "/" + name:
+				_, _ = io.WriteString(w, content)
+			case "/" + name + ".sha256sum":
+				fmt.Fprintf(w, "%x  %s\n", sha256.Sum256([]byte(content)), name)
+			default:
+				http.NotFound(w, r)
+			}
+		}))
+		t.Cleanup(server.Close)
+		return server.URL
+	}
+	f := newFixture(t)
+	f.options.DriverVersion, f.options.Pause = "999.1", time.Nanosecond
+	mirror, another := serve("a package"), serve("another one")
+	for _, from := range []string{mirror, another} { // each ends at the package, that is none
+		if o := f.build(t, func(o *Options) { o.DriverBaseURL = from }); stage.ExitCode(o.err) != 11 || !strings.Contains(o.err.Error(), "is not a driver package") {
+			t.Errorf("%v\n%s", o.err, o.log)
+		}
+		kept, err := os.ReadFile(filepath.Join(f.share, ".builder/downloads", name+".sha256sum"))
+		if !strings.HasSuffix(string(kept), "  "+from+"/"+name+"\n") || err != nil {
+			t.Errorf("kept is %q, %v", kept, err)
+		}
+	}
+	silent := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(silent.Close)
+	f.write(t, "share/.builder/downloads/"+name, "another one") // it is removed, as it is no package
+	if o := f.build(t, func(o *Options) { o.DriverBaseURL = silent.URL }); stage.ExitCode(o.err) != 11 || !strings.Contains(o.err.Error(), "is not a driver package") {
+		t.Errorf("of a server that says nothing: %v", o.err)
+	}
+	f.write(t, "share/.builder/downloads/"+name, "another one")
+	if o := f.build(t, func(o *Options) { o.DriverBaseURL, o.Offline = mirror, true }); stage.ExitCode(o.err) != 11 || !strings.Contains(o.err.Error(), "is not a driver package") {
+		t.Errorf("offline: %v", o.err)
 	}
 }
 
@@ -182,8 +232,53 @@ func TestDriverFromAFolder(t *testing.T) {
 		if again := f.mustBuild(t); !again.Reused {
 			t.Errorf("%q: it is built again", at)
 		}
+		if got := digestChecks(t, f); len(got) != 1 || got[0].Verdict != modules.NotCheckable || !strings.HasPrefix(got[0].Detail, "the package is from the folder "+mirror) {
+			t.Errorf("%q: nothing is on record of its digest: %+v", at, got)
+		}
+		for _, wish := range []string{"", "535", "lts", "latest"} {
+			if o := f.mustBuild(t, func(o *Options) { o.DriverVersion = wish }); o.Driver != testDriver {
+				t.Errorf("%q: %q is %s", at, wish, o.Driver)
+			}
+		}
 		if o := f.build(t, func(o *Options) { o.DriverVersion = "535.500.2" }); stage.ExitCode(o.err) != 11 || !strings.Contains(o.err.Error(), mirror) {
 			t.Errorf("%q: one that is not there: %v", at, o.err)
+		}
+	}
+}
+
+// TestDigestInAFolder: a package in a folder that stands for a server is held against
+// what is known of it, and what its folder says.
+func TestDigestInAFolder(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	mirror := t.TempDir()
+	f.options.DriverBaseURL, f.options.ModuleType = mirror, cuda.Proprietary
+	put := func(name, content string) {
+		if err := os.WriteFile(filepath.Join(mirror, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const known, unknown, content = "NVIDIA-Linux-x86_64-570.207.run", "NVIDIA-Linux-x86_64-999.1.run", "a package"
+	digest := fmt.Sprintf("%x", sha256.Sum256([]byte(content)))
+	put(known, content)
+	put(unknown, content)
+	put(known+".sha256sum", digest+"  "+known+"\n") // by whoever put it there
+	for _, c := range []struct {
+		name, version, sums string
+		change              func(*Options)
+		says                string
+	}{
+		{"of another digest than is known", "570.207", "", func(*Options) {}, "what " + mirror + " has as driver 570.207 is not what it should be: " + filepath.Join(mirror, known) + " has SHA-256 " + digest + ", not "},
+		{"which is the one that is asked for", "570.207", "", func(o *Options) { o.DriverSHA256 = digest }, "is not a driver package of NVIDIA's"},
+		{"of none that is known", "999.1", "", func(*Options) {}, "is not a driver package of NVIDIA's"},
+		{"of none that is known, strictly", "999.1", "", func(o *Options) { o.Strict = true }, "nobody vouches for the driver package " + unknown},
+		{"of the digest beside it", "999.1", digest, func(*Options) {}, "is not a driver package of NVIDIA's"},
+		{"of another than is beside it", "999.1", strings.Repeat("0a", 32), func(*Options) {}, "what " + mirror + " has as driver 999.1 is not what it should be"},
+	} {
+		put(unknown+".sha256sum", c.sums+"  "+unknown+"\n")
+		o := f.build(t, c.change, func(o *Options) { o.DriverVersion = c.version })
+		if stage.ExitCode(o.err) != 11 || !strings.Contains(o.err.Error(), c.says) {
+			t.Errorf("%s: %v, want %q", c.name, o.err, c.says)
 		}
 	}
 }
@@ -233,6 +328,72 @@ func TestVersionThatIsChosen(t *testing.T) {
 	}
 }
 
+// TestListThatDoesNotCome: what is published serves after a short wait, where the network
+// drops what is asked.
+func TestListThatDoesNotCome(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int32
+	end := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		select {
+		case <-r.Context().Done():
+		case <-end:
+		}
+	}))
+	t.Cleanup(server.Close)
+	t.Cleanup(func() { close(end) })
+	f := newFixture(t)
+	f.mustBuild(t)
+	f.options.DriverVersion, f.options.DriverReleases, f.options.ReleasesWait = "535", server.URL+"/releases.json", 50*time.Millisecond
+	begin := time.Now()
+	o := f.mustBuild(t)
+	if took := time.Since(begin); !o.Reused || took > 20*time.Second || asked.Load() != 1 {
+		t.Errorf("reused: %v, in %s, and the server was asked %d times", o.Reused, took, asked.Load())
+	}
+	if says := server.URL + "/releases.json has not answered within 50ms"; strings.Count(o.log, says) != 1 || !strings.Contains(o.log, "the list of drivers cannot be had") {
+		t.Errorf("it does not say %q once:\n%s", says, o.log)
+	}
+}
+
+// TestFormOfAVersionThatIsChosen: of the line 570 the open modules, which are preferred,
+// are known not to compile against the fixture's kernel, and the proprietary ones do.
+func TestFormOfAVersionThatIsChosen(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.writeDriver(t, "570.207", "")
+	f.writeDriver(t, "570.195.03", "")
+	f.options.DriverVersion, f.options.Offline = "570", true
+	f.options.Allow = []string{"firmware"} // the fixture's modules name that of another version
+	o := f.mustBuild(t)
+	if o.Driver != "570.207" || o.ModuleType != cuda.Proprietary || !strings.Contains(o.log, "the open ones are known not to compile against this kernel") {
+		t.Errorf("%s, %s\n%s", o.Driver, o.ModuleType, o.log)
+	}
+	text, err := os.ReadFile(o.Manifest)
+	const chosen = `"chosen": "the newest of the line 570 that this share has, for its proprietary modules; for the preferred ones none of the 2 drivers of the line 570 that this share has will do here: 570.207: the open modules`
+	if err != nil || !strings.Contains(string(text), chosen) || !strings.Contains(string(text), `"module_type": "proprietary"`) {
+		t.Errorf("%v\n%s", err, text)
+	}
+	if again := f.mustBuild(t); !again.Reused {
+		t.Errorf("it is built again:\n%s", again.log)
+	}
+	steps, err := Plan(t.Context(), f.options)
+	if err != nil || !strings.Contains(fmt.Sprint(steps), "proprietary modules: the open ones are known not to compile against this kernel") {
+		t.Errorf("%v, %v", steps, err)
+	}
+	// A form that is asked for, or that the GPUs need, has no other.
+	refused := "none of the 2 drivers of the line 570 that this share has will do here: 570.207: the open modules of driver 570.207 are known not to compile"
+	if o := f.build(t, open); stage.ExitCode(o.err) != 11 || !strings.Contains(o.err.Error(), refused) {
+		t.Errorf("%v", o.err)
+	}
+	for name, value := range map[string]string{"vendor": "0x10de", "device": "0x2901", "class": "0x030200"} { // a B200
+		f.write(t, "host/sys/bus/pci/devices/0000:65:00.0/"+name, value+"\n")
+	}
+	if o := f.build(t); stage.ExitCode(o.err) != 11 || !strings.Contains(o.err.Error(), refused) {
+		t.Errorf("%v", o.err)
+	}
+}
+
 // TestNothingIsDownloadedInVain has the kernel's source be another's: where it is
 // known what would be built from, nothing is fetched for that.
 func TestNothingIsDownloadedInVain(t *testing.T) {
@@ -252,24 +413,27 @@ func TestNothingIsDownloadedInVain(t *testing.T) {
 	}
 }
 
+// digestChecks are the findings of what vouches for the package in the manifest.
+func digestChecks(t *testing.T, f *fixture) (found []modules.Check) {
+	t.Helper()
+	for _, c := range f.manifest(t).Checks {
+		if c.Name == cuda.DigestCheck {
+			found = append(found, c)
+		}
+	}
+	return found
+}
+
 // TestDigestOfTheDriver has the manifest say what vouches for the package.
 func TestDigestOfTheDriver(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	digest := f.digest(t)
-	vouched := func() (found []modules.Check) {
-		for _, c := range f.manifest(t).Checks {
-			if c.Name == cuda.DigestCheck {
-				found = append(found, c)
-			}
-		}
-		return found
-	}
-	if got := vouched(); len(got) > 0 {
+	if got := digestChecks(t, f); len(got) > 0 {
 		t.Errorf("nobody has said what it should be, and there is %+v", got)
 	}
 	f.mustBuild(t, rebuild, func(o *Options) { o.DriverSHA256 = strings.ToUpper(digest) })
-	if got := vouched(); len(got) != 1 || got[0].Verdict != modules.Passed || got[0].Detail != "the package's digest is the one that was asked for" {
+	if got := digestChecks(t, f); len(got) != 1 || got[0].Verdict != modules.Passed || got[0].Detail != "the package's digest is the one that was asked for" {
 		t.Errorf("%+v", got)
 	}
 	o := f.build(t, func(o *Options) { o.DriverSHA256 = strings.Repeat("0a", 32) })

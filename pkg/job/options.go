@@ -40,6 +40,9 @@ type Options struct {
 	// DriverReleases is the URL of a list of drivers as NVIDIA's, for a wish; empty is
 	// NVIDIA's own, or where DriverBaseURL is a server's that of this server.
 	DriverReleases string
+	// ReleasesWait is how long that list is waited for, all tries together, before
+	// what is at hand has to do; zero means ten seconds.
+	ReleasesWait time.Duration
 	// DriverSHA256 is what its package's digest must be, in hexadecimal: a .run
 	// file's SHA-256, an unpacked folder's as the manifest has it. Empty holds
 	// a download against what cuda.KnownDigest knows, and others against nothing.

@@ -104,6 +104,13 @@ func (c Config) Bool(name string) bool {
 	return value == "y"
 }
 
+// Has says whether what an option, named without its CONFIG_, stands for is in the
+// kernel or a module of it: "y" or "m".
+func (c Config) Has(name string) bool {
+	value, _ := c.Get(name)
+	return value == "y" || value == "m"
+}
+
 // hasModules says whether any part of the kernel was built as a module.
 func (c Config) hasModules() bool { return bytes.Contains(c.Text, []byte("=m\n")) }
 

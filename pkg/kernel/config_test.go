@@ -45,6 +45,9 @@ func TestConfigGet(t *testing.T) {
 	if !c.Bool("MODULES") || c.Bool("DRM") || c.Bool("MODVERSIONS") {
 		t.Error("Bool is built in, neither a module nor off")
 	}
+	if !c.Has("MODULES") || !c.Has("DRM") || c.Has("MODVERSIONS") || c.Has("DRM_KMS_HELPER") || c.Has("NR_CPUS") {
+		t.Error("Has is built in or a module, not off")
+	}
 	if c.Version != "6.1.174" {
 		t.Errorf("version %q", c.Version)
 	}

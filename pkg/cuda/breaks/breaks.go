@@ -33,7 +33,7 @@ type Break struct {
 	// taken into older ones.
 	Kernels []Range `json:"kernels"`
 	// Config are the options of the kernel, without CONFIG_, which all have to be
-	// set for it to matter; none where it always does.
+	// set, to y or m, for it to matter; none where it always does.
 	Config []string `json:"config,omitempty"`
 	// Form is the one form of the driver's modules that breaks; empty where both do.
 	Form string `json:"form,omitempty"`
@@ -41,7 +41,8 @@ type Break struct {
 	Module string `json:"module"`
 	// Drivers are the versions that break.
 	Drivers []Range `json:"drivers"`
-	// Builds are the first versions of their branches that do not.
+	// Builds are the first versions of their branches that do not, by their sources:
+	// whether NVIDIA ever had a package of each is not said.
 	Builds []string `json:"builds"`
 	// Sources are where it was seen, in public.
 	Sources []string `json:"sources"`
@@ -92,7 +93,7 @@ type Pair struct {
 // Kernel is what the table asks of a kernel. Its zero value is one that is not judged.
 type Kernel struct {
 	version []int
-	// Has says whether an option, without its CONFIG_, is set.
+	// Has says whether an option, without its CONFIG_, is set, to y or m.
 	has func(option string) bool
 }
 
@@ -113,7 +114,7 @@ func Of(t kernel.Target) Kernel {
 		r = made
 	}
 	major, minor, patch := r.Numbers()
-	return Kernel{[]int{major, minor, patch}, t.Config.Bool}
+	return Kernel{[]int{major, minor, patch}, t.Config.Has}
 }
 
 // Version is a kernel by its number alone, with every option set.
@@ -129,8 +130,11 @@ func (b Break) concerns(k Kernel) bool {
 
 // stops says whether a break stands in the way of a pair.
 func (b Break) stops(p Pair) bool {
-	return b.concerns(p.Kernel) && within(b.Drivers, numbers(p.Driver)) && b.touches(p)
+	return b.concerns(p.Kernel) && b.breaks(p)
 }
+
+// breaks says whether it breaks what is to be built, on a kernel that it concerns.
+func (b Break) breaks(p Pair) bool { return within(b.Drivers, numbers(p.Driver)) && b.touches(p) }
 
 // touches says whether what is to be built has in it what breaks.
 func (b Break) touches(p Pair) bool {
@@ -151,18 +155,20 @@ func Find(p Pair) []Break {
 	return slices.DeleteFunc(slices.Clone(All()), func(b Break) bool { return !b.stops(p) })
 }
 
-// Explain finds the break that a line of the compiler's tells of: one that is known of
-// the pair, or else one whose words these are, since an edited driver or a kernel with
-// patches is not always what its number says.
-func Explain(line string, p Pair) (Break, bool) {
-	for _, list := range [][]Break{Find(p), All()} {
-		for _, b := range list {
-			if b.Words.MatchString(line) {
-				return b, true
-			}
+// Explain finds the break that a line of the compiler's tells of. Known says that it is
+// known of the pair; otherwise it is one that the driver has with other kernels, and that
+// this one may have by a patch of its distribution's.
+func Explain(line string, p Pair) (b Break, known, ok bool) {
+	for _, row := range All() {
+		switch {
+		case !row.breaks(p) || !row.Words.MatchString(line):
+		case row.concerns(p.Kernel):
+			return row, true, true
+		case !ok:
+			b, ok = row, true
 		}
 	}
-	return Break{}, false
+	return b, false, ok
 }
 
 // Nearest is the version next to a pair's driver that builds on its kernel, as far as

@@ -30,6 +30,8 @@ func TestTable(t *testing.T) {
 			t.Errorf("%s: %q is no form", b.Name, b.Form)
 		case !regexp.MustCompile(`^nvidia(-uvm|-modeset|-drm|-peermem)?$`).MatchString(b.Module):
 			t.Errorf("%s: %q is no module", b.Name, b.Module)
+		case b.Module == "nvidia-drm" && !slices.Contains(b.Config, "DRM"):
+			t.Errorf("%s: a kernel without DRM has nothing of it compiled", b.Name)
 		case len(b.Sources) == 0 || len(b.Confirmed) == 0:
 			t.Errorf("%s: nobody has seen it", b.Name)
 		}
@@ -140,33 +142,89 @@ func TestNearestThatDoes(t *testing.T) {
 	}
 }
 
-// TestExplain has lines of compilers as they were seen.
-func TestExplain(t *testing.T) {
+// TestWords has lines of compilers as they were seen, and the one row whose words each
+// is, or none.
+func TestWords(t *testing.T) {
 	t.Parallel()
 	for line, want := range map[string]string{
-		"kernel-open/nvidia/nv-pci.c:237:9: error: too few arguments to function ‘pci_resize_resource’":                                                                "pci_resize_resource",
-		"nv-pci.c:240:9: error: too few arguments to function 'pci_resize_resource'; expected 4, have 3":                                                               "pci_resize_resource",
-		"kernel-open/nvidia/os-mlock.c:36:12: error: implicit declaration of function ‘follow_pfn’; did you mean ‘folio_pfn’? [-Werror=implicit-function-declaration]": "follow_pfn",
-		"nvidia-drm/nvidia-drm-drv.c:207:6: error: ‘const struct drm_mode_config_funcs’ has no member named ‘output_poll_changed’":                                     "output_poll_changed",
-		"ERROR: modpost: GPL-incompatible module nvidia.ko uses GPL-only symbol '__rcu_read_lock'":                                                                     "rcu_read_lock",
-		"ERROR: modpost: GPL-incompatible module nvidia-drm.ko uses GPL-only symbol '__vma_start_write'":                                                               "vma_start_write",
-		"nvidia/nv.c:30:10: fatal error: nv-firmware.h: No such file or directory":                                                                                     "EXTRA_CFLAGS",
-		"nvidia-uvm/uvm_va_range_device_p2p.c:363:13: error: too many arguments to function 'get_dev_pagemap'; expected 1, have 2":                                     "get_dev_pagemap",
-		"nvidia/nv-mmap.c:867:24: error: 'VMA_LOCK_OFFSET' undeclared (first use in this function); did you mean 'VGA_CRTC_OFFSET'?":                                   "VMA_LOCK_OFFSET",
-		"././common/inc/nv-linux.h:1730:10: fatal error: linux/of_gpio.h: No such file or directory":                                                                   "of_gpio.h",
-		"nvidia/os-interface.c:764:5: error: implicit declaration of function 'strncpy' [-Wimplicit-function-declaration]":                                             "strncpy",
-		"common/inc/nv-mm.h:182:20: error: too many arguments to function ‘get_user_pages’":                                                                            "get_user_pages",
-		"nvidia/libspdm_ecc.c:220:12: error: implicit declaration of function ‘crypto_akcipher_verify’; did you mean ‘crypto_akcipher_reqtfm’?":                        "crypto_akcipher_verify",
-		`ERROR: modpost: "drm_gem_prime_handle_to_fd" [/build/nvidia-drm.ko] undefined!`:                                                                               "drm_gem_prime_handle_to_fd",
-		"nvidia/nv-dma.c:721:16: error: 'const struct dma_map_ops' has no member named 'map_resource'":                                                                 "map_resource",
-		"nvidia/nv.c:1: error: expected ‘;’ before ‘}’ token":                                                                                                          "",
-		"fatal error: sys/types.h: No such file or directory":                                                                                                          "",
+		"kernel-open/nvidia/nv-pci.c:237:9: error: too few arguments to function ‘pci_resize_resource’":                                                                                                                                                      "pci_resize_resource",
+		"nv-pci.c:240:9: error: too few arguments to function 'pci_resize_resource'; expected 4, have 3":                                                                                                                                                     "pci_resize_resource",
+		"kernel-open/nvidia/os-mlock.c:36:12: error: implicit declaration of function ‘follow_pfn’; did you mean ‘folio_pfn’? [-Werror=implicit-function-declaration]":                                                                                       "follow_pfn",
+		"nvidia-drm/nvidia-drm-drv.c:207:6: error: ‘const struct drm_mode_config_funcs’ has no member named ‘output_poll_changed’":                                                                                                                           "output_poll_changed",
+		"ERROR: modpost: GPL-incompatible module nvidia.ko uses GPL-only symbol '__rcu_read_lock'":                                                                                                                                                           "rcu_read_lock",
+		"ERROR: modpost: GPL-incompatible module nvidia-drm.ko uses GPL-only symbol '__vma_start_write'":                                                                                                                                                     "vma_start_write",
+		"nvidia/nv.c:30:10: fatal error: nv-firmware.h: No such file or directory":                                                                                                                                                                           "EXTRA_CFLAGS",
+		"nvidia-uvm/uvm_va_range_device_p2p.c:363:13: error: too many arguments to function 'get_dev_pagemap'; expected 1, have 2":                                                                                                                           "get_dev_pagemap",
+		"nvidia/nv-mmap.c:867:24: error: 'VMA_LOCK_OFFSET' undeclared (first use in this function); did you mean 'VGA_CRTC_OFFSET'?":                                                                                                                         "VMA_LOCK_OFFSET",
+		"././common/inc/nv-linux.h:1730:10: fatal error: linux/of_gpio.h: No such file or directory":                                                                                                                                                         "of_gpio.h",
+		"nvidia/os-interface.c:764:5: error: implicit declaration of function 'strncpy' [-Wimplicit-function-declaration]":                                                                                                                                   "strncpy",
+		"common/inc/nv-mm.h:182:20: error: too many arguments to function ‘get_user_pages’":                                                                                                                                                                  "get_user_pages",
+		"nvidia/libspdm_ecc.c:220:12: error: implicit declaration of function ‘crypto_akcipher_verify’; did you mean ‘crypto_akcipher_reqtfm’?":                                                                                                              "crypto_akcipher_verify",
+		`ERROR: modpost: "drm_gem_prime_handle_to_fd" [/build/nvidia-drm.ko] undefined!`:                                                                                                                                                                     "drm_gem_prime_handle_to_fd",
+		"nvidia/nv-dma.c:721:16: error: 'const struct dma_map_ops' has no member named 'map_resource'":                                                                                                                                                       "map_resource",
+		"nvidia-drm/nvidia-drm-drv.c:1736:6: error: ‘struct drm_driver’ has no member named ‘date’":                                                                                                                                                          "drm_driver.date",
+		"nvidia-drm/nvidia-drm-drv.c:1899:11: error: ‘DRM_UNLOCKED’ undeclared here (not in a function); did you mean ‘VM_LOCKED’?":                                                                                                                          "DRM_UNLOCKED",
+		"nvidia-drm/nvidia-drm-connector.c:389:21: error: initialization of ‘enum drm_mode_status (*)(struct drm_connector *, const struct drm_display_mode *)’ from incompatible pointer type ‘int (*)(struct drm_connector *, struct drm_display_mode *)’": "mode_valid",
+		"nvidia-drm/nvidia-drm-drv.c:207:19: error: initialization of ‘struct drm_framebuffer * (*)(struct drm_device *, struct drm_file *, const struct drm_format_info *, const struct drm_mode_fb_cmd2 *)’ from incompatible pointer type":                "drm_format_info",
+		"nvidia-drm/nvidia-drm-fb.c:309:5: error: too few arguments to function ‘drm_helper_mode_fill_fb_struct’":                                                                                                                                            "drm_format_info",
+		"nvidia/nv-dmabuf.c:1687:18: error: expected ‘,’ or ‘;’ before ‘DMA_BUF’":                                                                                                                                                                            "MODULE_IMPORT_NS",
+		"nvidia/nv.c:4018:9: error: implicit declaration of function ‘del_timer_sync’; did you mean ‘dev_mc_sync’?":                                                                                                                                          "del_timer_sync",
+		"nvidia-uvm/uvm_hmm.c:2102:9: error: too few arguments to function ‘zone_device_page_init’":                                                                                                                                                          "zone_device_page_init",
+		"nvidia-uvm/uvm_pmm_gpu.c:3356:6: error: ‘struct dev_pagemap_ops’ has no member named ‘page_free’; did you mean ‘folio_free’?":                                                                                                                       "zone_device_page_init",
+		// What only sounds like one.
+		"nvidia/nv.c:12:6: error: ‘struct nv_mine’ has no member named ‘validate’":                    "",
+		"nvidia/nv.c:12:6: error: ‘struct nv_mine’ has no member named ‘update’":                      "",
+		"nvidia/nv.c:12:6: error: ‘struct nv_mine’ has no member named ‘date’":                        "",
+		"nvidia/nv.c:12:6: error: ‘struct page_ops’ has no member named ‘page_free_all’":              "",
+		"nvidia/nv.c:30:10: fatal error: nv-mine.h: No such file or directory":                        "",
+		"nvidia-drm/nvidia-drm-fb.c:212:31: error: conflicting types for ‘nv_drm_framebuffer_create’": "",
+		"nvidia-drm/nvidia-drm-drv.c:12:6: error: ‘nv_drm_connector_mode_valid’ undeclared":           "",
+		"nvidia/nv.c:12:6: error: implicit declaration of function ‘strncpy_from_user’":               "",
+		"nvidia/nv.c:12:6: error: implicit declaration of function ‘try_del_timer_sync’":              "",
+		"nvidia/nv.c:12:6: error: too few arguments to function ‘pci_resize_resources’":               "",
+		"nvidia/nv.c:1: error: expected ‘;’ before ‘}’ token":                                         "",
+		"fatal error: sys/types.h: No such file or directory":                                         "",
 		"cc1: out of memory": "",
 	} {
-		b, ok := Explain(line, Pair{Driver: "999.1", Form: "open"})
-		if b.Name != want || ok != (want != "") {
-			t.Errorf("%s: %q, want %q", line, b.Name, want)
+		var names []string
+		for _, b := range All() {
+			if b.Words.MatchString(line) {
+				names = append(names, b.Name)
+			}
 		}
+		if got := strings.Join(names, " "); got != want {
+			t.Errorf("%s: %q, want %q", line, got, want)
+		}
+	}
+}
+
+// TestExplain: what is known of a pair is told from what its driver has on other
+// kernels, and what it has nowhere is not told.
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	const resize = "nv-pci.c:240:9: error: too few arguments to function 'pci_resize_resource'; expected 4, have 3"
+	const date = "nvidia-drm-drv.c:1736:6: error: ‘struct drm_driver’ has no member named ‘date’"
+	for _, c := range []struct {
+		line, kernel, driver, form, want string
+		known                            bool
+	}{
+		{resize, "6.12.102", "570.86.10", "open", "pci_resize_resource", true},
+		{resize, "6.12.90", "570.86.10", "open", "pci_resize_resource", false}, // a kernel that has the change early
+		{resize, "6.12.102", "570.86.10", "proprietary", "", false},
+		{resize, "6.12.102", "580.126.09", "open", "", false},
+		{date, "6.14.1", "570.86.10", "open", "drm_driver.date", true},
+		{date, "6.1.50", "570.86.10", "open", "drm_driver.date", false},
+		{date, "6.1.50", "535.309.01", "open", "", false}, // which sets no such member
+		{"cc1: out of memory", "6.14.1", "570.86.10", "open", "", false},
+	} {
+		b, known, ok := Explain(c.line, Pair{Kernel: Version(c.kernel), Driver: c.driver, Form: c.form})
+		if b.Name != c.want || known != c.known || ok != (c.want != "") {
+			t.Errorf("%s of %s on %s: %q, known %v, %v; want %q, known %v", c.line, c.driver, c.kernel, b.Name, known, ok, c.want, c.known)
+		}
+	}
+	// A kernel that is not judged by its number.
+	if b, known, ok := Explain(resize, Pair{Driver: "570.86.10", Form: "open"}); b.Name != "pci_resize_resource" || known || !ok {
+		t.Errorf("%q, known %v, %v", b.Name, known, ok)
 	}
 }
 
@@ -185,6 +243,10 @@ func TestOf(t *testing.T) {
 		{"5.14.0-427.13.1.el9_4.x86_64", "5.14.0", "", "open", "535.43.02", ""},
 		{"7.0.4", "7.0.4", "", "open", "580.126.20", ""},
 		{"7.0.4", "7.0.4", "CONFIG_PER_VMA_LOCK=y\n", "open", "580.126.20", "VMA_LOCK_OFFSET"},
+		{"6.12.90", "6.12.90", "# CONFIG_DRM is not set\n", "proprietary", "550.90.07", ""}, // whose nvidia-drm is then empty
+		{"6.12.90", "6.12.90", "CONFIG_DRM=m\n", "proprietary", "550.90.07", "output_poll_changed"},
+		{"6.12.90", "6.12.90", "CONFIG_DRM=y\n", "proprietary", "550.90.07", "output_poll_changed"},
+		{"6.17.1", "6.17.1", "# CONFIG_DRM is not set\n", "proprietary", "570.144", "EXTRA_CFLAGS del_timer_sync"},
 	} {
 		release, err := kernel.ParseRelease(c.release)
 		if err != nil {

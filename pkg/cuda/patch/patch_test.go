@@ -204,6 +204,58 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// TestDamaged are patches of which a part would be left out.
+func TestDamaged(t *testing.T) {
+	t.Parallel()
+	const head, other = "--- a/kernel/nvidia/nv.c\n+++ b/kernel/nvidia/nv.c\n", "--- a/kernel-open/nvidia/nv.c\n+++ b/kernel-open/nvidia/nv.c\n"
+	const git = "diff --git a/kernel-open/nvidia/nv.c b/kernel-open/nvidia/nv.c\nindex 9d2a0512..e473b66f 100644\n"
+	const last = "@@ -18,2 +18,3 @@\n 18\n 19\n+nineteen and a half\n"
+	for _, c := range []struct{ name, patch, says string }{
+		{"counts that are too small", head + "@@ -3,2 +3,2 @@\n 3\n 4\n-5\n+five\n 6\n", "line 6: this is of no hunk"},
+		{"counts that are too small, before another", head + "@@ -3,4 +3,4 @@\n 3\n 4\n-5\n+five\n 6\n 7\n" + last, "line 10: "},
+		{"a count that is too small", head + "@@ -3,5 +3,4 @@\n 3\n 4\n-5\n+five\n 6\n 7\n", "line 9: the hunk has more lines than its header says"},
+		{"a torn header in another file", head + hunk + other + "@@ -5 +5\n-5\n+five\n", "line 12: this is no header of a hunk"},
+		{"a torn header in another file of git's", head + hunk + git + other + "@@ -5 +5\n-5\n+five\n", "line 14: this is no header of a hunk"},
+		{"a torn header of another hunk", head + hunk + "@@ -18,2 +18,3\n 18\n 19\n+nineteen and a half\n", "line 10: this is no header of a hunk"},
+		{"another file without a hunk", head + hunk + other, "line 10: there is no hunk of this file"},
+		{"a file without a hunk", other + head + hunk, "line 1: there is no hunk of this file"},
+		{"a file without a hunk, of a mail", head + hunk + other + "-- \n2.53.0\n", "line 10: there is no hunk of this file"},
+		{"one name of another file", head + hunk + "+++ b/kernel-open/nvidia/nv.c\n" + hunk, "line 10: this is of no hunk"},
+		{"one name of a file", "+++ b/kernel-open/nvidia/nv.c\n" + hunk, "line 1: the next file's names are torn"},
+		{"no name of a file", "Why.\n" + hunk, "line 2: the hunk is of no file"},
+		{"two hunks in one", head + "@@@ -3,5 -3,5 +3,5 @@@\n  3\n", "line 3: this is no header of a hunk"},
+		{"Windows line ends", strings.ReplaceAll(head+hunk, "\n", "\r\n"), "line 1: it has Windows line ends (CR LF)"},
+		{"Windows line ends, by git", strings.ReplaceAll(git+other+hunk, "\n", "\r\n"), "line 1: it has Windows line ends (CR LF)"},
+		{"no prefix", strings.NewReplacer(" a/", " ", " b/", " ").Replace(git + other + hunk), "it was made without a prefix (git diff --no-prefix): make it with a/ and b/"},
+	} {
+		_, dir := trees(t, map[string]string{"fix.patch": c.patch})
+		if _, err := Read(dir); stage.ExitCode(err) != 2 || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "fix.patch") {
+			t.Errorf("%s: %v, want one of the usage stage with %q", c.name, err, c.says)
+		}
+	}
+}
+
+// TestWhole are patches with words between their files, which are no part of a change.
+func TestWhole(t *testing.T) {
+	t.Parallel()
+	const head, other = "--- a/kernel/nvidia/nv.c\n+++ b/kernel/nvidia/nv.c\n", "--- a/kernel-open/nvidia/nv.c\n+++ b/kernel-open/nvidia/nv.c\n"
+	const mail = "From 1234 Mon Sep 17 00:00:00 2001\nSubject: [PATCH] why\n\n- first\n+ second\n---\n nv.c | 2 +-\n\n"
+	for name, patch := range map[string]string{
+		"two mails":             mail + head + hunk + "-- \n2.53.0\n\n" + mail + other + hunk + "-- \n2.53.0\n",
+		"words of diff's":       "diff -ru a b\n" + head + hunk + "Only in b: nv.o\ndiff -ru a b\n" + other + hunk,
+		"words of others":       "Index: nv.c\n=====\n" + head + hunk + "\nIndex: nv.c\n=====\n" + other + hunk,
+		"lines like names":      head + "@@ -1,4 +1,4 @@\n 1\n--- 2\n+++ 2\n 3\n 4\n" + other + hunk,
+		"empty lines as such":   head + "@@ -1,3 +1,3 @@\n 1\n\n-2\n+two\n" + other + hunk,
+		"an end without a line": head + "@@ -1,2 +1,2 @@\n 1\n-2\n\\ No newline at end of file\n+two\n\\ No newline at end of file\n" + other + hunk,
+		"CR in what is changed": head + "@@ -1,2 +1,2 @@\n 1\r\n-2\r\n+two\r\n" + other + hunk,
+	} {
+		_, dir := trees(t, map[string]string{"fix.patch": patch})
+		if set, err := Read(dir); err != nil || len(set[0].files) != 2 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestFolderOfPatches(t *testing.T) {
 	t.Parallel()
 	_, dir := trees(t, map[string]string{"README": ""})

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -87,6 +88,10 @@ func readPatch(dir string, e fs.DirEntry) (Patch, error) {
 }
 
 func parse(name string, text []byte) (Patch, error) {
+	hunks, err := whole(text)
+	if err != nil {
+		return Patch{}, err
+	}
 	files, _, err := gitdiff.Parse(bytes.NewReader(text))
 	switch {
 	case err != nil:
@@ -95,13 +100,24 @@ func parse(name string, text []byte) (Patch, error) {
 		return Patch{}, errors.New("there is no change in it")
 	}
 	for _, f := range files {
-		if err := check(f); err != nil {
+		switch err := check(f); {
+		case errors.As(err, new(pathError)) && unprefixed.Match(text):
+			return Patch{}, errors.New("it was made without a prefix (git diff --no-prefix): make it with a/ and b/")
+		case err != nil:
 			return Patch{}, err
 		}
+		hunks -= len(f.TextFragments)
+	}
+	if hunks != 0 {
+		return Patch{}, errors.New("not all of its hunks can be read")
 	}
 	sum := sha256.Sum256(text)
 	return Patch{Name: name, SHA256: hex.EncodeToString(sum[:]), files: files}, nil
 }
+
+// unprefixed is git's header of a file that has the package's path: the parser takes the
+// first folder off.
+var unprefixed = regexp.MustCompile(`(?m)^diff --git (kernel|kernel-open)/`)
 
 // check refuses what a change of sources never is, and makes of the names of a file
 // its path in the package.
@@ -151,5 +167,12 @@ func sourcePath(name string) (string, error) {
 			return inside, nil
 		}
 	}
-	return "", fmt.Errorf("%q is not a path a/kernel/… or a/kernel-open/… of the driver package's sources", name)
+	return "", pathError(name)
+}
+
+// pathError is a file's name in a patch that is no path of a source.
+type pathError string
+
+func (e pathError) Error() string {
+	return fmt.Sprintf("%q is not a path a/kernel/… or a/kernel-open/… of the driver package's sources", string(e))
 }
