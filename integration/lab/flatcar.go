@@ -60,13 +60,13 @@ func (l *Lab) Flatcar(ctx context.Context) (Host, error) {
 		if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
 			return err
 		}
-		make := container{
+		layOut := container{
 			image:  flatcarImage,
 			script: flatcarScript,
 			out:    dir,
 			mounts: []string{source + ":/linux.tar.zst", debian.Dir + ":/debian", file + ":/flatcar.config"},
 		}
-		if err := make.run(ctx); err != nil {
+		if err := layOut.run(ctx); err != nil {
 			return err
 		}
 		if err := writeFile(filepath.Join(dir, "usr/lib/os-release"), []byte(flatcarRelease)); err != nil {

@@ -67,7 +67,6 @@ linker=$(x86_64-cros-linux-gnu-ld --version | head -n 1)
 echo "Linux version $release (build@lab) ($compiler, $linker) #1 SMP PREEMPT_DYNAMIC Tue Aug 18 21:04:11 -00 2026" >/out/proc/version
 echo "$release" >/out/proc/sys/kernel/osrelease
 cp /debian/proc/{cmdline,kallsyms,modules} /out/proc/
-cat /debian/release >/out/symbols-of
 
 # What nvidia.service leaves once it has built a driver of its own.
 driver=535.309.01
