@@ -27,13 +27,15 @@ type Builder struct {
 	Docker, Args []string
 	// Image is [CUDAImage] where it is empty.
 	Image string
+	// Network is the container's; empty means the machine's own.
+	Network string
 
 	Stdout, Stderr io.Writer
 }
 
 // Argv is the command line. There is no --privileged in it: the job needs none.
 func (b Builder) Argv() []string {
-	argv := []string{"docker", "run", "--rm", "--name", b.Name, "--network", "host"}
+	argv := []string{"docker", "run", "--rm", "--name", b.Name, "--network", cmp.Or(b.Network, "host")}
 	if b.Share != "" {
 		argv = append(argv, "-v", b.Share+":"+b.Mounted())
 	}

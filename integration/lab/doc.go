@@ -2,7 +2,8 @@
 // machine that has Docker and Go and nothing else: the base images where no
 // registry answers, a git repository of a real kernel with a server before it
 // that answers as GitHub does, a driver package in NVIDIA's own layout, and
-// the roots of hosts: a recorded one, and some whose kernels can be booted.
+// the roots of hosts: a recorded one, some whose kernels can be booted, and one that
+// has the tree for building modules that Flatcar's hosts have.
 //
 // Boot asks a real kernel. It runs one in QEMU, without KVM, with a program of
 // ours as its only process; what to load, run and read is a plan, and what the

@@ -94,7 +94,9 @@ func wrapper(l kernel.Loader, program string) []byte {
 // sources: since 4.20 it includes that one's, before it ran make there.
 var otherHalf = regexp.MustCompile(`(?m)^(include|MAKEARGS := -C) /\S*?(/Makefile)?[ \t]*$`)
 
-// relocate writes dir's Makefile: the host's, with the path in it set right.
+// relocate writes dir's Makefile: the host's, with the path in it set right. It is no
+// link where nothing is to be set right either, since who builds reads it as a file
+// of ours.
 func relocate(tree kernel.HostTree, dir string) error {
 	name := filepath.Join(dir, "Makefile")
 	text, err := readFile(tree.Build, "Makefile")
@@ -104,9 +106,9 @@ func relocate(tree kernel.HostTree, dir string) error {
 	if err != nil {
 		return err
 	}
-	if tree.Source == tree.Build {
-		return beneath.Symlink(filepath.Join(tree.Build, "Makefile"), name)
+	if tree.Source != tree.Build {
+		there := strings.ReplaceAll(tree.Source, "$", "$$")
+		text = otherHalf.ReplaceAll(text, []byte("${1} "+there+"${2}"))
 	}
-	there := strings.ReplaceAll(tree.Source, "$", "$$")
-	return beneath.WriteFile(name, otherHalf.ReplaceAll(text, []byte("${1} "+there+"${2}")), 0o644)
+	return beneath.WriteFile(name, text, 0o644)
 }
