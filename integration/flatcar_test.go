@@ -60,6 +60,9 @@ func TestFlatcarsTree(t *testing.T) {
 	if after := treeDigest(t, tree); after != before {
 		t.Error("the host's tree was changed")
 	}
+	if !t.Failed() {
+		proved(host, made, checked)
+	}
 }
 
 // byLoader looks at the host in a Debian that is older than the image: the tree serves

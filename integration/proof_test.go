@@ -311,7 +311,7 @@ func prove(t *testing.T, host lab.Host, made built) {
 		}
 	}
 	if !t.Failed() {
-		proved(host, made)
+		proved(host, made, loaded)
 	}
 }
 

@@ -15,19 +15,21 @@ import (
 	"github.com/k8sp/cuda/integration/lab"
 )
 
-// proofs are what this run has seen a kernel load, as lines of the table in
-// docs/compatibility.md.
+// proofs are what this run has seen built, checked and mostly loaded, as lines of the
+// table in docs/compatibility.md.
 var proofs struct {
 	sync.Mutex
 	rows []string
 }
 
-// proved has a kernel's loading of what was built for it be in the table.
-func proved(host lab.Host, made built) {
+// proved has what was built for a host be in the table, with what was seen of it:
+// [loaded] or [checked].
+func proved(host lab.Host, made built, seen string) {
 	m := made.manifest
 	system := map[string]string{
-		"coreos": "CoreOS Container Linux (a kernel made in the lab as CoreOS made its own, from kernel.org's source)",
-		"debian": "Debian",
+		"coreos":  "CoreOS Container Linux (a kernel made in the lab as CoreOS made its own, from kernel.org's source)",
+		"debian":  "Debian",
+		"flatcar": "Flatcar, alpha (a host made in the lab as its ebuilds make it, from Debian's source)",
 	}[strings.Fields(m.Target.Distribution + " ?")[0]]
 	if id, version, _ := strings.Cut(m.Target.Distribution, " "); id == "debian" {
 		system += " " + version
@@ -43,13 +45,19 @@ func proved(host lab.Host, made built) {
 		compiler += " (the kernel " + kernels + ")"
 	}
 	branch, _, _ := strings.Cut(m.Driver.Version, ".")
-	row := fmt.Sprintf("| %s | %s | %s, %s | %s | %s |", system, line, branch, form, compiler, m.Source.Rung)
+	if len(m.Modules) == 1 {
+		form += ", " + m.Modules[0].Name + " alone"
+	}
+	row := fmt.Sprintf("| %s | %s | %s, %s | %s | %s | %s |", system, line, branch, form, compiler, m.Source.Rung, seen)
 	proofs.Lock()
 	defer proofs.Unlock()
 	if !slices.Contains(proofs.rows, row) {
 		proofs.rows = append(proofs.rows, row)
 	}
 }
+
+// What was seen of modules: the gate passed them, and their own kernel took them, too.
+const checked, loaded = "built, checked", "built, checked, loaded"
 
 const (
 	tableBegins = "<!-- The rows below are what the tests have seen; TestCompatibility holds them. -->\n"
@@ -81,7 +89,7 @@ func TestCompatibility(t *testing.T) {
 	}
 	whole := flag.Lookup("test.run").Value.String() == ""
 	if os.Getenv("COMPATIBILITY") == "write" && whole {
-		const head = "| system | kernel | driver, form | compiler | source |\n|---|---|---|---|---|\n"
+		const head = "| system | kernel | driver, form | compiler | source | seen |\n|---|---|---|---|---|---|\n"
 		if err := os.WriteFile(path, []byte(before+tableBegins+"\n"+head+strings.Join(seen, "\n")+"\n\n"+tableEnds+after), 0o644); err != nil {
 			t.Fatal(err)
 		}
