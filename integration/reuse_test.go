@@ -21,7 +21,7 @@ import (
 )
 
 // compilerFiles are what the image's compiler needs to say what it is.
-var compilerFiles = []string{"/usr/bin/gcc-12", "/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/libc.so.6"}
+var compilerFiles = []string{"/usr/bin/gcc-14", "/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/libc.so.6"}
 
 // serves has the node that runs a kernel find, in the share, what was made of that
 // kernel's image alone. It has builder's binary and the image's compiler, no driver
