@@ -8,9 +8,11 @@
 
 set -euo pipefail
 
+# The driver that the environment asks for, before there is a default.
+asked=${CUDA_DRIVER:-}
+
 # The toolkit to fetch. These four belong together: edit them from the table
 # below, or set them in the environment.
-asked=${CUDA_DRIVER:-}
 : "${CUDA_VERSION:=13.1.1}"
 : "${CUDA_DRIVER:=590.48.01}"
 : "${CUDA_SHA256:=24ff323723722781436804b392a48f691cb40de9808095d3e2192d0db6dfb8e4}"

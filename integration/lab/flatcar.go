@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 )
 
 var (
@@ -51,11 +50,14 @@ func (l *Lab) Flatcar(ctx context.Context) (Host, error) {
 	if err != nil {
 		return Host{}, err
 	}
-	if err := l.flatcarImage(ctx); err != nil {
-		return Host{}, err
-	}
 	recipe := filepath.Base(debian.Dir) + filepath.Base(filepath.Dir(source)) + flatcarSource + flatcarScript + flatcarDockerfile + config
 	dir, err := l.part(ctx, "flatcar", recipe, func(dir string) error {
+		if err := l.MakeGCC15Image(ctx); err != nil {
+			return err
+		}
+		if err := l.imageFrom(ctx, GCC15Image, flatcarImage, flatcarDockerfile); err != nil {
+			return err
+		}
 		file := filepath.Join(dir, "flatcar.config")
 		if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
 			return err
@@ -81,17 +83,6 @@ func (l *Lab) Flatcar(ctx context.Context) (Host, error) {
 		return Host{}, err
 	}
 	return readHost(dir)
-}
-
-func (l *Lab) flatcarImage(ctx context.Context) error {
-	if err := l.MakeGCC15Image(ctx); err != nil {
-		return err
-	}
-	return l.image(ctx, flatcarImage, flatcarDockerfile, false, func(label string) error {
-		recipe := strings.NewReader("FROM " + GCC15Image + "\n" + flatcarDockerfile)
-		_, err := docker(ctx, recipe, "build", "--label", label, "--tag", flatcarImage, "-")
-		return err
-	})
 }
 
 const flatcarRelease = `NAME="Flatcar Container Linux by Kinvolk"

@@ -106,12 +106,18 @@ func (l *Lab) MakeSystemdImage(ctx context.Context) error {
 // debianWith makes an image of a Debian release and further lines of a
 // Dockerfile.
 func (l *Lab) debianWith(ctx context.Context, suite, image, recipe string) error {
-	if err := l.debianImage(ctx, suite); err != nil {
+	base, err := l.DebianImage(ctx, suite)
+	if err != nil {
 		return err
 	}
+	return l.imageFrom(ctx, base, image, recipe)
+}
+
+// imageFrom makes an image of another and further lines of a Dockerfile.
+func (l *Lab) imageFrom(ctx context.Context, base, image, recipe string) error {
 	return l.image(ctx, image, recipe, false, func(label string) error {
-		context := "FROM debian:" + suite + "-slim\n" + recipe
-		_, err := docker(ctx, strings.NewReader(context), "build", "--label", label, "--tag", image, "-")
+		context := strings.NewReader("FROM " + base + "\n" + recipe)
+		_, err := docker(ctx, context, "build", "--label", label, "--tag", image, "-")
 		return err
 	})
 }

@@ -5,7 +5,6 @@ import (
 	_ "embed"
 	"fmt"
 	"path/filepath"
-	"strings"
 )
 
 //go:embed scripts/kbuild.Dockerfile
@@ -27,14 +26,7 @@ type Kbuild struct {
 // Kbuild makes the image of a Debian release, such as "bookworm".
 func (l *Lab) Kbuild(ctx context.Context, suite string) (Kbuild, error) {
 	k := Kbuild{lab: l, image: "k8sp-cuda-kbuild:" + suite}
-	if err := l.debianImage(ctx, suite); err != nil {
-		return k, err
-	}
-	return k, l.image(ctx, k.image, kbuildDockerfile, false, func(label string) error {
-		context := "FROM debian:" + suite + "-slim\n" + kbuildDockerfile
-		_, err := docker(ctx, strings.NewReader(context), "build", "--label", label, "--tag", k.image, "-")
-		return err
-	})
+	return k, l.debianWith(ctx, suite, k.image, kbuildDockerfile)
 }
 
 // Source returns the path of a kernel's source, the tar that a package of the

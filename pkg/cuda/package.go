@@ -158,9 +158,10 @@ var toolkitName = regexp.MustCompile(`^cuda_.*\.run$`)
 // FindMirrored is [Find] in a folder that holds packages, or the folders of NVIDIA's
 // server as a mirror of it has them.
 func FindMirrored(ctx context.Context, dir string, arch kernel.Arch, version string) (Package, error) {
-	there := Mirrored(dir, arch)
-	if version == "" && len(there) > 0 {
-		version = there[0].Version
+	if version == "" {
+		if there := Mirrored(dir, arch); len(there) > 0 {
+			version = there[0].Version
+		}
 	}
 	p, err := Find(ctx, dir, arch, version)
 	if !Absent(err) || version == "" {
@@ -174,7 +175,7 @@ func FindMirrored(ctx context.Context, dir string, arch kernel.Arch, version str
 			return p, other
 		}
 	}
-	if len(there) > 0 {
+	if there := Mirrored(dir, arch); len(there) > 0 {
 		return Package{}, absent{notThere(dir, version, listVersions(there))}
 	}
 	return Package{}, err

@@ -26,8 +26,11 @@ func (l *loader) choose(ctx context.Context) ([]Finding, error) {
 	}
 	slices.SortFunc(versions, cuda.CompareVersions)
 	l.version = l.DriverVersion // for what is not there to be named as it was asked for
-	if i := lastIndexFunc(versions, l.grants); i >= 0 {
-		l.version = versions[i]
+	for _, version := range slices.Backward(versions) {
+		if l.grants(version) {
+			l.version = version
+			break
+		}
 	}
 	loaded := l.state.Version()
 	provider := l.provider()
@@ -74,15 +77,6 @@ func (l *loader) grants(version string) bool {
 		return wish.Grants(cuda.ReleaseOf(version))
 	}
 	return l.DriverVersion == "" || l.DriverVersion == version
-}
-
-func lastIndexFunc(list []string, f func(string) bool) int {
-	for i, s := range slices.Backward(list) {
-		if f(s) {
-			return i
-		}
-	}
-	return -1
 }
 
 // damaged is why the modules that were chosen cannot be loaded after all.
