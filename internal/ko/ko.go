@@ -158,25 +158,65 @@ func Read(f *os.File) (File, error) {
 	return read(f, info.Size())
 }
 
+// Section is the content of a section of the module at path, compressed or not; nil
+// where it has none of that name.
+func Section(path, name string) (content []byte, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxFile {
+		return nil, bad("is not a file of up to %d MiB", maxFile>>20)
+	}
+	err = inside(f, info.Size(), func(r io.ReaderAt, size int64) error {
+		file, err := elf.NewFile(io.NewSectionReader(r, 0, size))
+		if err != nil {
+			return bad("is no ELF file: %v", err)
+		}
+		if s := file.Section(name); s != nil {
+			if s.Size > maxTable {
+				return bad("has a section %s of more than %d MiB", name, maxTable>>20)
+			}
+			content, err = s.Data()
+		}
+		return err
+	})
+	return content, err
+}
+
 // read reads the module in r, size bytes of it, compressed or not.
-func read(r io.ReaderAt, size int64) (File, error) {
+func read(r io.ReaderAt, size int64) (f File, err error) {
+	err = inside(r, size, func(r io.ReaderAt, size int64) error {
+		f, err = Parse(r, size)
+		return err
+	})
+	return f, err
+}
+
+// inside hands on what is in r, size bytes of it, compressed or not.
+func inside(r io.ReaderAt, size int64, use func(io.ReaderAt, int64) error) error {
 	inside, compression, err := decompress.Reader(bufio.NewReader(io.NewSectionReader(r, 0, size)))
 	if err != nil {
-		return File{}, bad("is damaged: %v", err)
+		return bad("is damaged: %v", err)
 	}
 	defer inside.Close()
 	if compression == "" {
-		return Parse(r, size)
+		return use(r, size)
 	}
 	data, err := spill.Read(inside, maxUnpacked+1)
 	defer data.Free()
 	if err != nil {
-		return File{}, bad("is damaged %s: %v", compression, err)
+		return bad("is damaged %s: %v", compression, err)
 	}
 	if len(data.Bytes) > maxUnpacked {
-		return File{}, bad("unpacks to more than %d MiB", maxUnpacked>>20)
+		return bad("unpacks to more than %d MiB", maxUnpacked>>20)
 	}
-	return Parse(bytes.NewReader(data.Bytes), int64(len(data.Bytes)))
+	return use(bytes.NewReader(data.Bytes), int64(len(data.Bytes)))
 }
 
 // Parse reads the uncompressed module in r, size bytes of it. Of a file that is

@@ -2,13 +2,19 @@ package job
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/rs/zerolog"
+
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/kernel/prepare"
+	"github.com/k8sp/cuda/pkg/kernel/probe"
 	"github.com/k8sp/cuda/pkg/kernel/source"
+	"github.com/k8sp/cuda/pkg/kernel/types"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -17,6 +23,7 @@ import (
 type checked struct {
 	compiled
 	mods   []modules.Module
+	types  *types.Record // what they were compiled with; nil where that is not known
 	checks []modules.Check
 }
 
@@ -31,11 +38,11 @@ func (p project) checking() step[compiled, checked] {
 			}
 			return []string{strings.Join(rules, ", ")}, nil
 		},
-		do: func(_ context.Context, in compiled) (checked, error) { return p.check(in) },
+		do: p.check,
 	}
 }
 
-func (p project) check(in compiled) (checked, error) {
+func (p project) check(ctx context.Context, in compiled) (checked, error) {
 	mods, err := modules.ReadAll(in.built.Files)
 	if err != nil {
 		return checked{}, stage.Wrap(stage.Check, err, "the built modules cannot be read", "look at the cause, and run again")
@@ -48,32 +55,70 @@ func (p project) check(in compiled) (checked, error) {
 	if err := modules.CheckRead(mods, p.target); err != nil {
 		return checked{}, err
 	}
-	checks := slices.Concat(p.vouched, in.foreseen, sourceCheck(p.target, in.source), driftCheck(in.tree), modules.Gate(mods, p.target, modules.Expect{
+	expect := modules.Expect{
 		Modules: in.driver.Modules(in.moduleType), Excluded: p.exclude, Firmware: in.driver.Firmware(), Debug: p.Debug,
-	}))
-	return checked{in, mods, checks}, modules.Judge(checks, p.policy())
+		Source: sourceInfo(in.source).With(p.target.Config.From),
+	}
+	if expect.Types, expect.TypesUnknown, err = p.compiledWith(ctx, in, mods); err != nil {
+		return checked{}, err
+	}
+	found := modules.Gate(mods, p.target, expect)
+	checks := slices.Concat(p.vouched, in.foreseen, sourceCheck(p.target, in.source, found), driftCheck(in.tree), found)
+	return checked{in, mods, expect.Types, checks}, modules.Judge(checks, p.policy())
+}
+
+// compiledWith finds out what the modules were compiled with; where that cannot be had
+// it says why.
+func (p project) compiledWith(ctx context.Context, in compiled, mods []modules.Module) (*types.Record, string, error) {
+	record, err := probe.Types(ctx, probe.Options{
+		Runner: p.Runner, Target: p.target, Tree: in.tree, Scratch: p.scratch,
+		Objects: filepath.Join(in.driver.Dir, in.driver.SourceDir(in.moduleType)), Imports: modules.Imported(mods),
+	})
+	var unknown *probe.UnknownError
+	switch {
+	case errors.As(err, &unknown):
+		zerolog.Ctx(ctx).Info().Str("why", unknown.Reason).Msg("what the modules were compiled with is not known, and is not held against the kernel's types")
+		return nil, unknown.Reason, nil
+	case err != nil && ctx.Err() != nil:
+		return nil, "", ctx.Err()
+	case err != nil:
+		return nil, "", stage.Wrap(stage.Check, err, "what the modules were compiled with cannot be found out", "look at the cause, and run again")
+	}
+	return record, "", nil
 }
 
 // SourceCheck is the name of the check that the source is the kernel's, as --allow takes
 // it. It is made of kernels whose distribution is known to patch them.
 const SourceCheck = "source"
 
-// sourceCheck says what vouches for the source of such a kernel.
-func sourceCheck(t kernel.Target, tree source.Tree) []modules.Check {
+// sourceCheck says what vouches for the source of such a kernel: that it is the
+// distribution's, or findings of the gate.
+func sourceCheck(t kernel.Target, tree source.Tree, found []modules.Check) []modules.Check {
 	by := t.Patched().By
 	if by == "" {
 		return nil
 	}
 	c := modules.Check{Name: SourceCheck, Kind: modules.PolicyCheck, Verdict: modules.NotCheckable}
-	switch tree.Rung {
-	case source.RungHostTree, source.RungHostSource:
+	switch {
+	case tree.Rung == source.RungHostTree, tree.Rung == source.RungHostSource:
 		c.Verdict, c.Detail = modules.Passed, "the tree is "+by+"'s own for this kernel"
-	case source.RungUpstream:
+	case typesPassed(found):
+		c.Verdict, c.Detail = modules.Passed, "the kernel is "+by+"'s, which carries patches of its own, and the checks layout and prototypes vouch for the source: by the kernel's type information these change nothing of what the modules were compiled with"
+	case tree.Rung == source.RungUpstream:
 		c.Detail = fmt.Sprintf("the kernel is %s's, which carries patches of its own, and the source is kernel.org's of that number: nothing says that they change no structure which the modules use", by)
 	default:
 		c.Detail = fmt.Sprintf("the kernel is %s's, which carries patches of its own, and only who named the source says that it has them", by)
 	}
 	return []modules.Check{c}
+}
+
+// typesPassed says whether the source's types are the kernel's, by its own.
+func typesPassed(found []modules.Check) bool {
+	passed := map[string]bool{}
+	for _, c := range found {
+		passed[c.Name] = c.Verdict == modules.Passed
+	}
+	return passed[modules.LayoutCheck] && passed[modules.PrototypesCheck]
 }
 
 // driftCheck is the finding of the prepare stage, for the manifest. That stage

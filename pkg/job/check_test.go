@@ -55,7 +55,7 @@ func TestSourceCheck(t *testing.T) {
 		{of("6.1.109", "bottlerocket"), source.RungUpstream, modules.NotCheckable, "Bottlerocket's, which carries patches"},
 		{of("6.12.18-talos", ""), source.RungTarball, modules.NotCheckable, "only who named the source"},
 	} {
-		got := sourceCheck(tt.target, source.Tree{Rung: tt.rung})
+		got := sourceCheck(tt.target, source.Tree{Rung: tt.rung}, nil)
 		switch {
 		case tt.verdict == "":
 			if len(got) > 0 {

@@ -8,6 +8,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/k8sp/cuda/pkg/kernel/prepare"
+	"github.com/k8sp/cuda/pkg/kernel/source"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/share"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -36,13 +37,7 @@ func (p project) prepare(ctx context.Context, s sourced) (prepared, error) {
 	if p.compiler.Warning != "" {
 		zerolog.Ctx(ctx).Warn().Msg(p.compiler.Warning)
 	}
-	vouched := sourceCheck(p.target, s.source)
-	for _, c := range vouched {
-		if c.Verdict != modules.Passed {
-			zerolog.Ctx(ctx).Warn().Str("check", c.Name).Msg(c.Detail)
-		}
-	}
-	if err := modules.Judge(vouched, p.policy()); err != nil {
+	if err := p.judgeSource(ctx, s.source); err != nil {
 		return prepared{}, err // before the compile
 	}
 	if err := p.needSpace(ctx, stage.Prepare, share.Space{}, p.libraries.space(s.toLayOut)); err != nil {
@@ -57,4 +52,20 @@ func (p project) prepare(ctx context.Context, s sourced) (prepared, error) {
 	}
 	zerolog.Ctx(ctx).Info().Str("compiler", tree.CompilerVersion).Bool("reused", tree.Reused).Msg("kernel tree prepared")
 	return prepared{s, tree}, nil
+}
+
+// judgeSource says early what vouches for the source. Where the kernel's types are to be
+// seen, these do so once there is something to hold against them.
+func (p project) judgeSource(ctx context.Context, tree source.Tree) error {
+	vouched := sourceCheck(p.target, tree, nil)
+	later := len(p.target.Types.BTF) > 0
+	for _, c := range vouched {
+		if c.Verdict != modules.Passed && !later {
+			zerolog.Ctx(ctx).Warn().Str("check", c.Name).Msg(c.Detail)
+		}
+	}
+	if later {
+		return nil
+	}
+	return modules.Judge(vouched, p.policy())
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/k8sp/cuda/pkg/kernel/source"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -62,7 +63,7 @@ func (p project) publish(ctx context.Context, in laidOut) (Result, error) {
 		return Result{}, err
 	}
 	path, err := modules.Publish(ctx, modules.PublishOptions{
-		Share: p.share, Scratch: p.scratch, Dir: in.built.Dir, Firmware: in.firmware, Exports: p.target.Exports, Manifest: in.manifest,
+		Share: p.share, Scratch: p.scratch, Dir: in.built.Dir, Firmware: in.firmware, Exports: p.target.Exports, Types: in.types, Manifest: in.manifest,
 		Sign: p.signManifest(),
 	})
 	if err != nil {
@@ -88,6 +89,10 @@ func (s site) describePatches() (list []modules.PatchInfo) {
 	return list
 }
 
+func sourceInfo(t source.Tree) modules.SourceInfo {
+	return modules.SourceInfo{Rung: t.Rung, Repository: t.Repository, Ref: t.Ref, Commit: t.Commit}
+}
+
 // describe is the manifest of what was built.
 func (p project) describe(in checked) (modules.Manifest, error) {
 	entries, err := modules.Entries(in.mods, p.target)
@@ -97,7 +102,7 @@ func (p project) describe(in checked) (modules.Manifest, error) {
 	return modules.Manifest{
 		Inputs: p.inputs,
 		Target: modules.DescribeTarget(p.target),
-		Source: modules.SourceInfo{Rung: in.source.Rung, Repository: in.source.Repository, Ref: in.source.Ref, Commit: in.source.Commit},
+		Source: sourceInfo(in.source),
 		Driver: modules.DriverInfo{Version: in.driver.Version, ModuleType: in.moduleType, Digest: in.driver.Digest, Chosen: p.chosen, Patches: p.describePatches()},
 		Build: modules.BuildInfo{
 			Builder: p.Builder, Compiler: in.tree.CompilerVersion, InstallerFlags: in.built.InstallerFlags, SignedBy: p.signedBy(),

@@ -20,7 +20,7 @@ import (
 
 // recipe is raised by hand whenever builder would make something else of the same
 // inputs. Builder's version is no input: most versions make the same.
-const recipe = 1
+const recipe = 2
 
 // What a build was asked to make and what with, by the names that the manifest
 // and the log have for it.

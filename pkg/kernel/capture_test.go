@@ -154,6 +154,7 @@ func TestCaptureIsTheHost(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			want.Types.Modules, got.Types.Modules = nil, nil // files of this machine
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("-host +capture:\n%s", diff)
 			}

@@ -77,7 +77,8 @@ func detect(ctx context.Context, root *Root, o DetectOptions, oldest string) (Ta
 	t.BuildID = s.buildID()
 	t.Signing = signing(s.root, t.Config)
 	t.Sample = sampleModule(ctx, s.modules.list)
-	t.StructModule = s.structModule(ctx, t.Sample)
+	t.Types = s.typeInfo(ctx, t.Config)
+	t.StructModule = s.structModule(ctx, t.Sample, t.Types)
 	t.Tree = hostTree(s.root, t.Release)
 	t.PCI = PCIDevices(s.root)
 	if err := ctx.Err(); err != nil {
@@ -231,12 +232,12 @@ func runningBuildID(root *Root) string {
 }
 
 // structModule asks whoever can tell without a large file to decompress first.
-func (s *sources) structModule(ctx context.Context, sample Sample) StructModule {
+func (s *sources) structModule(ctx context.Context, sample Sample, known TypeInfo) StructModule {
 	if s.image != nil && s.image.StructModule > 0 {
 		return StructModule{s.image.StructModule, s.image.from}
 	}
-	if data, err := s.root.ReadFile(btfFile); err == nil {
-		size, err := image.StructModule(data)
+	if known.From == btfFile {
+		size, err := image.StructModule(known.BTF)
 		if err == nil {
 			return StructModule{size, btfFile}
 		}

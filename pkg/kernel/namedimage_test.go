@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/k8sp/cuda/pkg/kernel/image"
 	"github.com/k8sp/cuda/pkg/kernel/image/imagetest"
 )
 
@@ -44,9 +45,14 @@ func TestImageIsEnough(t *testing.T) {
 			Symbols: withCRCs, From: namedImage, Complete: true,
 		},
 		StructModule: StructModule{1280, namedImage},
+		Types:        TypeInfo{From: namedImage},
 		Signing:      Signing{Enforcement: NotEnforced, From: "CONFIG_MODULE_SIG"},
 	}
 	want.Exports.Digest = exportsDigest(withCRCs)
+	if size, err := image.StructModule(got.Types.BTF); size != 1280 {
+		t.Errorf("the type information has a struct module of %d bytes, %v", size, err)
+	}
+	got.Types.BTF = nil
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}

@@ -11,9 +11,6 @@ import (
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
-// btfFile is the running kernel's type information.
-const btfFile = "sys/kernel/btf/vmlinux"
-
 // sources are what one target is read from.
 type sources struct {
 	root    *Root

@@ -26,6 +26,8 @@ type Target struct {
 	Exports Exports `json:"exports"`
 	// StructModule is the size of the kernel's struct module.
 	StructModule StructModule `json:"struct_module"`
+	// Types is where its type information is.
+	Types TypeInfo `json:"types"`
 	// Signing is what the kernel asks of a module's signature.
 	Signing Signing `json:"signing"`
 	// Sample is one of the host's own modules, which that kernel is known

@@ -7,6 +7,7 @@ import (
 
 	"github.com/k8sp/cuda/internal/ko"
 	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/kernel/types"
 )
 
 // gate is what the rules have to go on.
@@ -23,21 +24,22 @@ type gate struct {
 	uses map[string]*gplUse
 	// options are those asked for so far.
 	options map[string]bool
+	// kernelTypes are the kernel's, where what the modules were compiled with can be
+	// held against them, and typesUnknown says why it cannot.
+	kernelTypes  *types.Info
+	typesUnknown string
 }
 
 func newGate(mods []Module, target kernel.Target, expect Expect) gate {
 	g := gate{
 		mods: mods, target: target, expect: expect,
 		exports: make(map[string]kernel.Symbol, len(target.Exports.Symbols)),
-		offered: map[string][]kernel.Symbol{},
+		offered: offers(mods),
 		options: map[string]bool{},
 	}
 	ours := map[string]bool{}
 	for _, m := range mods {
 		ours[m.Name] = true
-		for _, e := range m.ELF.Exports {
-			g.offered[e.Name] = append(g.offered[e.Name], offer(m, e))
-		}
 	}
 	for _, s := range target.Exports.Symbols {
 		if other, twice := g.exports[s.Name]; ours[canonical(s.Module)] || twice && other.Module == vmlinux {
@@ -46,7 +48,19 @@ func newGate(mods []Module, target kernel.Target, expect Expect) gate {
 		g.exports[s.Name] = s
 	}
 	g.uses = g.gplUses()
+	g.kernelTypes, g.typesUnknown = g.readTypes()
 	return g
+}
+
+// offers are what modules export, by name.
+func offers(mods []Module) map[string][]kernel.Symbol {
+	all := map[string][]kernel.Symbol{}
+	for _, m := range mods {
+		for _, e := range m.ELF.Exports {
+			all[e.Name] = append(all[e.Name], offer(m, e))
+		}
+	}
+	return all
 }
 
 // vmlinux is the exporter of what is built into the kernel.

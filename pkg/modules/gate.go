@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/kernel/types"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -41,6 +42,8 @@ type Check struct {
 	// where it is about all, and of a build's findings.
 	File    string  `json:"file,omitempty"`
 	Verdict Verdict `json:"verdict"`
+	// Compared is how many things a check of many compared: types, symbols.
+	Compared int `json:"compared,omitempty"`
 	// Detail says what was found and what the kernel wants; empty where the
 	// check passed.
 	Detail string `json:"detail,omitempty"`
@@ -60,6 +63,12 @@ type Expect struct {
 	// InTree are the modules of the kernel's own that are known to come before
 	// a module, beside those that its depends: names, by that module's name.
 	InTree map[string][]string
+	// Types is what they were compiled with; nil where that is not known, and
+	// TypesUnknown, a clause, says why.
+	Types        *types.Record
+	TypesUnknown string
+	// Source says which source and config they were compiled with, for people.
+	Source string
 }
 
 // Gate holds the modules against the kernel that must load them. It returns

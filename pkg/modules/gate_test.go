@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/kernel/types/typestest"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -41,6 +42,7 @@ func target(t testing.TB) kernel.Target {
 			symbol("drm_helper_probe", "drm_kms_helper"), symbol("module_layout", "vmlinux"), symbol("pci_enable_device", "vmlinux"),
 		}},
 		StructModule: kernel.StructModule{Bytes: 848},
+		Types:        kernel.TypeInfo{BTF: typestest.New().Kernel(t), From: "sys/kernel/btf/vmlinux"},
 		Signing:      kernel.Signing{Checked: true, Enforcement: kernel.NotEnforced, Hash: "sha256"},
 		Sample:       kernel.Sample{Name: "drm", Vermagic: vermagic, ThisModule: 848},
 	}
@@ -59,14 +61,18 @@ func at(t testing.TB, target *kernel.Target, release string) {
 var allFour = []string{"nvidia", "nvidia-uvm", "nvidia-modeset", "nvidia-drm"}
 
 // expected is what the recorded modules' package says of them.
-func expected() Expect {
-	return Expect{Modules: allFour, Firmware: []string{"nvidia/535.261.03/gsp_ga10x.bin", "nvidia/535.261.03/gsp_tu10x.bin"}}
+func expected(t testing.TB) Expect {
+	return Expect{
+		Modules: allFour, Firmware: []string{"nvidia/535.261.03/gsp_ga10x.bin", "nvidia/535.261.03/gsp_tu10x.bin"},
+		Types: typestest.New().Record(t), Source: "refs/tags/v6.1.192-coreos of coreos/linux, proc/config.gz",
+	}
 }
 
 func TestGatePassesWhatIsRight(t *testing.T) {
-	checks := Gate(driver(t), target(t), expected())
-	if want := len(Rules()) * len(allFour); len(checks) != want {
-		t.Errorf("%d checks, want %d, each of %d for each of %d modules", len(checks), want, len(Rules()), len(allFour))
+	checks := Gate(driver(t), target(t), expected(t))
+	ofAll := []string{LayoutCheck, PrototypesCheck}
+	if want := (len(Rules())-len(ofAll))*len(allFour) + len(ofAll); len(checks) != want {
+		t.Errorf("%d checks, want %d: of %d rules, each for each of %d modules but %q", len(checks), want, len(Rules()), len(allFour), ofAll)
 	}
 	for _, c := range checks {
 		if c.Verdict != Passed {
@@ -110,7 +116,7 @@ func TestJudgeListsEverything(t *testing.T) {
 	at(t, &wrong, "6.1.193-coreos")
 	mods := driver(t)[:2]
 	mods[1] = Module{Name: "nvidia_uvm", File: "nvidia-uvm.ko", Defect: "is not ELF"}
-	checks := Gate(mods, wrong, Expect{Modules: allFour[:3], Firmware: expected().Firmware})
+	checks := Gate(mods, wrong, Expect{Modules: allFour[:3], Firmware: expected(t).Firmware})
 
 	err := Judge(checks, Policy{})
 	if got := stage.ExitCode(err); got != 15 {
@@ -136,7 +142,7 @@ func TestJudgeListsEverything(t *testing.T) {
 func TestStrictStopsAtWhatCouldNotBeChecked(t *testing.T) {
 	unknown := target(t)
 	unknown.Arch = ""
-	checks := Gate(driver(t), unknown, expected())
+	checks := Gate(driver(t), unknown, expected(t))
 	if err := Judge(checks, Policy{}); err != nil {
 		t.Errorf("stopped without being strict: %v", err)
 	}
@@ -164,8 +170,8 @@ func BenchmarkGate(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	t := target(b)
+	t, expect := target(b), expected(b)
 	for b.Loop() {
-		Gate(mods, t, expected())
+		Gate(mods, t, expect)
 	}
 }

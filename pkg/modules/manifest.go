@@ -2,6 +2,7 @@ package modules
 
 import (
 	"bytes"
+	"cmp"
 	_ "embed" // the schema
 	"errors"
 	"fmt"
@@ -15,6 +16,10 @@ import (
 
 // ManifestFile is the manifest's name beside the modules.
 const ManifestFile = "manifest.json"
+
+// TypesFile is the name of the file beside it that has what the modules were compiled
+// with.
+const TypesFile = "types.btf.gz"
 
 // FirmwareDir is the folder beside the modules that has their firmware, laid
 // out as /lib/firmware is.
@@ -52,6 +57,11 @@ type Manifest struct {
 	// Exports is the file with what was known of the kernel's exports, as
 	// [kernel.Exports.WriteFacts] writes it.
 	Exports File `json:"exports"`
+	// Types is the file with what the modules were compiled with, as
+	// [types.Record.Write] writes it: the kernel's types, and the declarations of the
+	// symbols that they import. Nil where that could not be found out, and of older
+	// builders' results.
+	Types *File `json:"types,omitempty"`
 	// Firmware are the driver package's files for the kernel to load on to a
 	// GPU, in a folder that serves as its firmware_class.path:
 	// firmware/MAKER/VERSION/NAME.
@@ -89,6 +99,19 @@ type SourceInfo struct {
 	Repository string `json:"repository"` // "coreos/linux"
 	Ref        string `json:"ref"`        // "v4.19.25-coreos"
 	Commit     string `json:"commit"`
+}
+
+// With says which source and config it was, for people: "refs/tags/v6.12.102 of
+// gregkh/linux, proc/config.gz".
+func (s SourceInfo) With(config string) string {
+	text := cmp.Or(s.Ref, s.Rung)
+	if s.Repository != "" {
+		text += " of " + s.Repository
+	}
+	if config != "" {
+		text += ", " + config
+	}
+	return text
 }
 
 // DriverInfo is the driver package that the modules were built from.
@@ -269,9 +292,10 @@ func ParseManifest(r io.Reader) (Manifest, error) {
 
 // checkNames refuses names of files that are not of the manifest's folder.
 func (m Manifest) checkNames() error {
-	for i, f := range m.files() {
+	all := m.files()
+	for i, f := range all {
 		allowed := fileName
-		if i >= len(m.Modules)+len(m.Indexes)+1 {
+		if i >= len(all)-len(m.Firmware) {
 			allowed = firmwareName
 		}
 		if !allowed.MatchString(f.Name) {
@@ -281,12 +305,21 @@ func (m Manifest) checkNames() error {
 	return nil
 }
 
-// files are all that is published beside the manifest: modules, indexes, what the
-// kernel exports and firmware.
+// files are all that is published beside the manifest: modules and [Manifest.others].
 func (m Manifest) files() []File {
 	files := make([]File, 0, len(m.Modules))
 	for _, e := range m.Modules {
 		files = append(files, e.file())
 	}
-	return slices.Concat(files, m.Indexes, []File{m.Exports}, m.Firmware)
+	return slices.Concat(files, m.others())
+}
+
+// others are indexes, what the kernel exports, what the modules were compiled with, and
+// firmware.
+func (m Manifest) others() []File {
+	files := append(slices.Clone(m.Indexes), m.Exports)
+	if m.Types != nil {
+		files = append(files, *m.Types)
+	}
+	return append(files, m.Firmware...)
 }

@@ -48,7 +48,7 @@ func manifest(t testing.TB, mods []Module) Manifest {
 		Indexes:    []File{index},
 		Exports:    exports,
 		Firmware:   firmware(t),
-		Checks:     append(Gate(mods, target, expected()), Check{Name: "firmware", Kind: PolicyCheck, Verdict: NotCheckable, Detail: "<none> & nothing"}),
+		Checks:     append(Gate(mods, target, expected(t)), Check{Name: "firmware", Kind: PolicyCheck, Verdict: NotCheckable, Detail: "<none> & nothing"}),
 		Overridden: []string{},
 	}
 }

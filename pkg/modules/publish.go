@@ -2,6 +2,7 @@ package modules
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/kernel/types"
 	"github.com/k8sp/cuda/pkg/share"
 	"github.com/k8sp/cuda/pkg/share/publish"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -31,7 +33,10 @@ type PublishOptions struct {
 	Firmware map[string]string
 	// Exports are what is known of those of the kernel.
 	Exports kernel.Exports
-	// Manifest is what to publish with; [Manifest.Exports] is filled in.
+	// Types is what the modules were compiled with; nil where that is not known.
+	Types *types.Record
+	// Manifest is what to publish with; [Manifest.Exports] and [Manifest.Types] are
+	// filled in.
 	Manifest Manifest
 	// Sign signs the manifest; nil leaves it unsigned.
 	Sign publish.Sign
@@ -62,6 +67,9 @@ func (o PublishOptions) publish(ctx context.Context) (string, error) {
 		return "", err
 	}
 	o.Manifest.Exports = exports
+	if o.Manifest.Types, err = describeTypes(temp, o.Types); err != nil {
+		return "", err
+	}
 	text, err := o.Manifest.Encode()
 	if err != nil {
 		return "", err
@@ -79,8 +87,8 @@ func (o PublishOptions) publish(ctx context.Context) (string, error) {
 	for _, f := range o.Manifest.files() {
 		file := f.published()
 		file.From = filepath.Join(o.Dir, f.Name)
-		if f == exports {
-			file.From = filepath.Join(temp, ExportsFile)
+		if f == exports || o.Manifest.Types != nil && f == *o.Manifest.Types {
+			file.From = filepath.Join(temp, f.Name)
 			file.Twins = []string{file.From} // made for this alone
 		}
 		if from, ok := o.Firmware[f.Name]; ok {
@@ -92,6 +100,24 @@ func (o PublishOptions) publish(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return filepath.Join(link, ManifestFile), nil
+}
+
+// describeTypes writes the record into a folder, for the manifest; nil where there is
+// none.
+func describeTypes(dir string, record *types.Record) (*File, error) {
+	if record == nil {
+		return nil, nil
+	}
+	path := filepath.Join(dir, TypesFile)
+	f, err := beneath.Create(path, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(record.Write(f), f.Close()); err != nil {
+		return nil, err
+	}
+	file, err := describeFile(path)
+	return &file, err
 }
 
 // Republish signs a result that [Find] found and publishes it so, in a folder of its

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/kernel/types/typestest"
 	"github.com/k8sp/cuda/pkg/share"
 	"github.com/k8sp/cuda/pkg/share/publish"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -34,7 +35,7 @@ func shelf(t *testing.T) (*share.Share, PublishOptions) {
 	}
 	return s, PublishOptions{
 		Share: s, Scratch: scratchOf(t, s), Dir: filepath.Join("testdata", "ko"), Exports: recordedExports(t),
-		Manifest: manifest(t, driver(t)), Firmware: giveAway(t),
+		Types: typestest.New().Record(t), Manifest: manifest(t, driver(t)), Firmware: giveAway(t),
 	}
 }
 
@@ -167,7 +168,7 @@ func TestPublish(t *testing.T) {
 		}
 		files = append(files, info.Mode().String()+" "+e.Name())
 	}
-	want := []string{"drwxr-xr-x firmware", "-rw-r--r-- " + ExportsFile, "-rw-r--r-- manifest.json", "-rw-r--r-- modules.dep", "-rw-r--r-- nvidia-drm.ko", "-rw-r--r-- nvidia-modeset.ko", "-rw-r--r-- nvidia-uvm.ko", "-rw-r--r-- nvidia.ko"}
+	want := []string{"drwxr-xr-x firmware", "-rw-r--r-- " + ExportsFile, "-rw-r--r-- manifest.json", "-rw-r--r-- modules.dep", "-rw-r--r-- nvidia-drm.ko", "-rw-r--r-- nvidia-modeset.ko", "-rw-r--r-- nvidia-uvm.ko", "-rw-r--r-- nvidia.ko", "-rw-r--r-- " + TypesFile}
 	if diff := cmp.Diff(want, files); diff != "" {
 		t.Error(diff)
 	}
@@ -176,6 +177,10 @@ func TestPublish(t *testing.T) {
 		t.Fatalf("Published = %s, %v", found2, err)
 	}
 	o.Manifest.Schema = SchemaVersion
+	if m.Types == nil || m.Types.Name != TypesFile {
+		t.Errorf("what the modules were compiled with is in %+v", m.Types)
+	}
+	m.Types = nil
 	if diff := cmp.Diff(o.Manifest, m); diff != "" {
 		t.Error(diff)
 	}
@@ -638,8 +643,9 @@ func TestExpectation(t *testing.T) {
 			{Name: "firmware", Module: "nvidia", Verdict: verdict}, {Name: "debug", Module: "nvidia", Verdict: verdict},
 			{Name: "firmware", Module: "nvidia_uvm", Verdict: Passed}, {Name: "debug", Module: "nvidia_uvm", Verdict: Passed},
 		}}
+		want.TypesUnknown = "the modules were published by a builder that did not record what they were compiled with: build again"
 		want.Modules, want.InTree = []string{"nvidia"}, map[string][]string{"nvidia": {"drm"}}
-		if diff := cmp.Diff(want, m.expect([]string{"nvidia"})); diff != "" {
+		if diff := cmp.Diff(want, m.expect("", []string{"nvidia"})); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", verdict, diff)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/kernel/types"
 	"github.com/k8sp/cuda/pkg/share"
 	"github.com/k8sp/cuda/pkg/share/publish"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -156,7 +157,7 @@ func Verify(dir string, target kernel.Target, cert *x509.Certificate, trust publ
 	for _, e := range m.Modules {
 		checks = append(checks, intactCheck(dir, e.file(), e.Name))
 	}
-	for _, f := range slices.Concat(m.Indexes, []File{m.Exports}, m.Firmware) {
+	for _, f := range m.others() {
 		checks = append(checks, intactCheck(dir, f, ""))
 	}
 	findings, err := m.Gate(dir, target, cert)
@@ -209,7 +210,7 @@ func (m Manifest) Gate(dir string, target kernel.Target, cert *x509.Certificate)
 	if err := CheckRead(mods, target); err != nil {
 		return nil, err
 	}
-	return Gate(mods, target, m.expect(want)), nil
+	return Gate(mods, target, m.expect(dir, want)), nil
 }
 
 func intactCheck(dir string, f File, module string) Check {
@@ -222,11 +223,12 @@ func intactCheck(dir string, f File, module string) Check {
 
 // expect is what published modules should be. What only the driver package can
 // tell is taken from the checks that were made when it was at hand.
-func (m Manifest) expect(names []string) Expect {
+func (m Manifest) expect(dir string, names []string) Expect {
 	recorded := func(check, module string, v Verdict) bool {
 		return slices.ContainsFunc(m.Checks, func(c Check) bool { return c.Name == check && c.Module == module && c.Verdict == v })
 	}
-	x := Expect{Modules: names, InTree: map[string][]string{}}
+	x := Expect{Modules: names, InTree: map[string][]string{}, Source: m.Source.With(m.Target.Config.From)}
+	x.Types, x.TypesUnknown = m.readTypes(dir)
 	for _, e := range m.Modules {
 		// What was not to be seen at the build was assumed, and may be seen now.
 		x.InTree[e.Name] = e.InTree
@@ -236,4 +238,26 @@ func (m Manifest) expect(names []string) Expect {
 		x.Debug = x.Debug || recorded("debug", e.Name, Passed)
 	}
 	return x
+}
+
+// readTypes reads what the modules were compiled with; where that is not to be had it
+// says why.
+func (m Manifest) readTypes(dir string) (*types.Record, string) {
+	if m.Types == nil {
+		i := slices.IndexFunc(m.Checks, func(c Check) bool { return c.Name == LayoutCheck && c.Verdict == NotCheckable })
+		if i >= 0 {
+			return nil, m.Checks[i].Detail
+		}
+		return nil, "the modules were published by a builder that did not record what they were compiled with: build again"
+	}
+	f, err := beneath.Open(filepath.Join(dir, m.Types.Name))
+	if err != nil {
+		return nil, "the record of what the modules were compiled with cannot be opened: " + err.Error()
+	}
+	defer f.Close()
+	record, err := types.ReadRecord(f)
+	if err != nil {
+		return nil, fmt.Sprintf("the record of what the modules were compiled with, %s, cannot be read: %v", m.Types.Name, err)
+	}
+	return record, ""
 }

@@ -21,7 +21,7 @@ func TestExpectOfPublished(t *testing.T) {
 			{Name: "vermagic", Module: "unknown", Verdict: Passed},
 		},
 	}
-	if diff := cmp.Diff([]string{"found.bin"}, m.expect(nil).Firmware); diff != "" {
+	if diff := cmp.Diff([]string{"found.bin"}, m.expect("", nil).Firmware); diff != "" {
 		t.Error(diff)
 	}
 }

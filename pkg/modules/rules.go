@@ -87,6 +87,16 @@ func Rules() []Rule {
 			Doc: "version magic and the size of this_module are those of one of the host's own modules",
 		},
 		{
+			Name: LayoutCheck, Kind: PolicyCheck, run: checkLayout,
+			Doc:    "every struct, union and enum that the modules were compiled with is laid out as in the kernel, by the kernel's own type information",
+			Config: "DEBUG_INFO_BTF, DEBUG_INFO_BTF_MODULES",
+		},
+		{
+			Name: PrototypesCheck, Kind: PolicyCheck, run: checkPrototypes,
+			Doc:    "every function and variable that the modules import was declared to them as it is in the kernel, by the kernel's own type information",
+			Config: "DEBUG_INFO_BTF, DEBUG_INFO_BTF_MODULES",
+		},
+		{
 			Name: "depends", Kind: PolicyCheck, run: checkDepends,
 			Doc: "depends: names every module whose symbols are used and none that is not there, without a cycle",
 		},

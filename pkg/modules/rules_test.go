@@ -4,10 +4,12 @@ import (
 	"debug/elf"
 	"testing"
 
+	"github.com/cilium/ebpf/btf"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/k8sp/cuda/internal/ko"
 	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/kernel/types/typestest"
 	"github.com/k8sp/cuda/pkg/modules/signature"
 )
 
@@ -554,6 +556,86 @@ func TestRulesFind(t *testing.T) {
 				[]string{"sample nvidia not-checkable (none of the host's own modules is to be seen: mount the host's /lib/modules at /host/lib/modules)"},
 			},
 		},
+		"layout": {
+			"a member that was inserted": {
+				func(s *scene) {
+					other := typestest.New()
+					for i := range other.Bus.Members {
+						other.Bus.Members[i].Offset += 64
+					}
+					other.Bus.Size += 8
+					s.expect.Types = other.Record(s)
+				},
+				[]string{"layout failed (struct pci_bus: member number is at byte 0 in this kernel and at byte 8 in the source (and 2 more): the kernel was not built from this source with this config (refs/tags/v6.1.192-coreos of coreos/linux, proc/config.gz))"},
+			},
+			"many, of which a few are said": {
+				func(s *scene) {
+					other := typestest.New()
+					other.Bus.Members[0].Name, other.Device.Members[1].Name, other.Slot.Members[0].Name = "n", "f", "n"
+					other.State.Values[0].Name, other.Flags.Values[1].Value = "PCI_D", 7
+					s.expect.Types = other.Record(s)
+				},
+				[]string{"layout failed (constant PG_DIRTY: it is 1 in this kernel and 7 in the source; enum pci_state: PCI_D is not in this kernel (and 1 more); struct pci_bus: member n is not in this kernel (and 1 more); and 2 more: " +
+					"the kernel was not built from this source with this config (refs/tags/v6.1.192-coreos of coreos/linux, proc/config.gz))"},
+			},
+			"a kernel without type information": {
+				func(s *scene) { s.target.Types = kernel.TypeInfo{} },
+				[]string{
+					"layout not-checkable (the kernel was built without type information (DEBUG_INFO_BTF is not set), so nothing tells its types from those of the source)",
+				},
+			},
+			"one whose type information is not to be seen": {
+				func(s *scene) { s.config("DEBUG_INFO_BTF=y"); s.target.Types = kernel.TypeInfo{} },
+				[]string{
+					"layout not-checkable (the kernel's type information is not to be seen: mount the host's /sys at /host/sys, or name a kernel image)",
+				},
+			},
+			"modules of which nothing is on record": {
+				func(s *scene) { s.expect.Types, s.expect.TypesUnknown = nil, "there is no pahole" },
+				[]string{"layout not-checkable (there is no pahole)"},
+			},
+			"a kernel of which the modules have nothing": {
+				func(s *scene) {
+					s.target.Types.BTF = typestest.Types(s, typestest.Int)
+				},
+				[]string{
+					"layout not-checkable (the kernel's type information has none of what the modules were compiled with)",
+				},
+			},
+			"damage": {
+				func(s *scene) { s.target.Types.BTF = []byte("no BTF") },
+				[]string{
+					"layout not-checkable (the kernel's type information cannot be read: sys/kernel/btf/vmlinux: parsing .BTF header: read header: buffer too small)",
+				},
+			},
+		},
+		"prototypes": {
+			"an argument more": {
+				func(s *scene) {
+					other := typestest.New()
+					f := other.Functions["pci_enable_device"]
+					f.Params = append(f.Params, btf.FuncParam{Type: typestest.Int})
+					s.expect.Types = other.Record(s)
+				},
+				[]string{"prototypes failed (pci_enable_device(): takes 1 argument in this kernel and 2 arguments in the source: the kernel was not built from this source with this config (refs/tags/v6.1.192-coreos of coreos/linux, proc/config.gz))"},
+			},
+			"a kernel without type information": {
+				func(s *scene) { s.target.Types = kernel.TypeInfo{} },
+				[]string{"prototypes not-checkable (the kernel was built without type information (DEBUG_INFO_BTF is not set), so nothing tells its types from those of the source)"},
+			},
+			"a kernel without prototypes": {
+				func(s *scene) { s.target.Types.BTF = typestest.Types(s, typestest.Int) },
+				[]string{"prototypes not-checkable (the kernel's type information has none of what the modules were compiled with)"},
+			},
+			"of a function that nobody imports": {
+				func(s *scene) {
+					other := typestest.New()
+					other.Variables["this_cpu_off"] = typestest.Int
+					s.expect.Types = other.Record(s)
+				},
+				nil,
+			},
+		},
 		"depends": {
 			"a sibling not named": {
 				func(s *scene) { s.mods[1].Depends = nil },
@@ -643,7 +725,7 @@ func TestRulesFind(t *testing.T) {
 	} {
 		for name, c := range cases {
 			t.Run(rule+"/"+name, func(t *testing.T) {
-				s := &scene{t, driver(t), target(t), expected()}
+				s := &scene{t, driver(t), target(t), expected(t)}
 				c.scene(s)
 				var checks []Check
 				for _, check := range Gate(s.mods, s.target, s.expect) {

@@ -12,7 +12,7 @@ import (
 
 	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/internal/spill"
-	"github.com/k8sp/cuda/pkg/kernel/image/btf"
+	"github.com/k8sp/cuda/pkg/kernel/types"
 )
 
 // MaxSize bounds a kernel image, in bytes. The largest images of distributions
@@ -63,6 +63,9 @@ type Image struct {
 	// StructModule is sizeof(struct module) in bytes, 0 where the image has
 	// no type information to tell.
 	StructModule int64
+	// Types is the kernel's type information, its section .BTF; nil where it has
+	// none.
+	Types []byte
 }
 
 // Symbol is one export.
@@ -133,7 +136,7 @@ func Read(ctx context.Context, r io.ReaderAt, size int64) (Image, error) {
 // StructModule is sizeof(struct module) in bytes of the kernel whose type
 // information btf is: the content of /sys/kernel/btf/vmlinux.
 func StructModule(raw []byte) (int64, error) {
-	return btf.StructSize(raw, "module", "state", "list", "name")
+	return types.StructSize(raw, "module", "state", "list", "name")
 }
 
 // maxWraps is how deep images are wrapped: a gzip'ed zboot around a flat one.
@@ -184,18 +187,18 @@ func unwrap(ctx context.Context, outer spill.Data) (img Image, kernel spill.Data
 
 // describe fills img from the kernel itself.
 func (img *Image) describe(ctx context.Context, kernel []byte) error {
-	var types []byte
+	var raw []byte
 	var unread error
 	if isELF(kernel) {
 		f, err := parseELF(kernel)
 		if err != nil {
 			return err
 		}
-		img.Arch, types = f.arch, f.section(".BTF")
+		img.Arch, raw = f.arch, f.section(".BTF")
 		img.BuildID = BuildID(f.section(".notes"))
 		unread = img.setSymbols(f)
 	} else {
-		img.Arch, types = "aarch64", findBTF(kernel)
+		img.Arch, raw = "aarch64", findBTF(kernel)
 		unread = img.setFlatSymbols(kernel)
 	}
 	if unread != nil {
@@ -209,9 +212,11 @@ func (img *Image) describe(ctx context.Context, kernel []byte) error {
 	if img.Config, err = findConfig(kernel); err != nil {
 		zerolog.Ctx(ctx).Warn().Err(err).Msg("the kernel image's configuration is not read")
 	}
-	if types != nil {
-		if img.StructModule, err = StructModule(types); err != nil {
+	if raw != nil {
+		if img.StructModule, err = StructModule(raw); err != nil {
 			zerolog.Ctx(ctx).Warn().Err(err).Msg("the kernel image's type information is not read")
+		} else {
+			img.Types = bytes.Clone(raw) // what it is a part of is freed
 		}
 	}
 	return nil

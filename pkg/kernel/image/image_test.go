@@ -62,7 +62,7 @@ func TestRead(t *testing.T) {
 				Format:  tt.format, Compression: tt.compression, Arch: tt.arch,
 				Release: k.Release, Banner: k.Banner, Config: []byte(k.Config),
 				Symbols: tt.exports, SymbolsKnown: true, NamespacesKnown: true, CRCsKnown: true,
-				StructModule: 1280,
+				StructModule: 1280, Types: imagetest.BTF(t, 1280),
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
@@ -84,8 +84,8 @@ func TestReadLeavesUnknown(t *testing.T) {
 		{"IKCONFIG damaged", func(k *imagetest.Kernel) { k.Config, k.Rodata = "", []byte("IKCFG_ST\x1f\x8b??IKCFG_ED") }, func(i *image.Image) { i.Config = nil }},
 		{"IKCONFIG without end", func(k *imagetest.Kernel) { k.Config, k.Rodata = "", []byte("IKCFG_ST\x1f\x8b??") }, func(i *image.Image) { i.Config = nil }},
 		{"no banner", func(k *imagetest.Kernel) { k.Banner, k.Rodata = "", []byte("Linux version \x01\n") }, func(i *image.Image) { i.Banner, i.Release = "", "" }},
-		{"no BTF", func(k *imagetest.Kernel) { k.StructModule = 0 }, func(i *image.Image) { i.StructModule = 0 }},
-		{"BTF damaged", func(k *imagetest.Kernel) { k.BTF = imagetest.BTF(t, 1280)[:30] }, func(i *image.Image) { i.StructModule = 0 }},
+		{"no BTF", func(k *imagetest.Kernel) { k.StructModule = 0 }, func(i *image.Image) { i.StructModule, i.Types = 0, nil }},
+		{"BTF damaged", func(k *imagetest.Kernel) { k.BTF = imagetest.BTF(t, 1280)[:30] }, func(i *image.Image) { i.StructModule, i.Types = 0, nil }},
 		{"a name that is none", func(k *imagetest.Kernel) {
 			k.Exports = append(slices.Clone(k.Exports), image.Symbol{Name: "not a name"})
 		}, func(i *image.Image) {

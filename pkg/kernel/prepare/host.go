@@ -47,24 +47,9 @@ func (o Options) tryCompiler(ctx context.Context, t kernel.Target, tree Tree) er
 		return nil
 	}
 	dir := filepath.Join(tree.Output, ".trial")
-	err := beneath.Mkdir(dir, 0o755)
-	for name, text := range map[string]string{"Kbuild": "obj-m := trial.o\n", "trial.c": "#include <linux/module.h>\nMODULE_LICENSE(\"GPL\");\n"} {
-		if err == nil {
-			err = beneath.WriteFile(filepath.Join(dir, name), []byte(text), 0o644)
-		}
-	}
-	if err != nil {
-		return failed(err, "could not write what the compiler is tried with")
-	}
-	args := []string{"make", "-C", tree.Source, "ARCH=" + kbuildArch[t.Arch], "CC=" + o.Compiler, "M=" + dir}
-	if tree.Output != tree.Source {
-		args = append(args, "O="+tree.Output)
-	}
 	var said cause.Finder
-	err = o.Runner.Run(ctx, command.Command{
-		Args: append(args, "trial.o"), Env: append(environment[:len(environment):len(environment)], "TMPDIR="+tree.Output),
-		Reads:  append(command.WithLinked(t.Tree.Folders()...), t.Tree.Loader.Folders()...),
-		Writes: []string{tree.Output}, Output: &said,
+	err := tree.Compile(ctx, t, o.Runner, Unit{
+		Name: "trial", Text: []byte("#include <linux/module.h>\nMODULE_LICENSE(\"GPL\");\n"), Dir: dir, Output: &said,
 	})
 	if err == nil {
 		err = beneath.RemoveAll(dir)

@@ -1,4 +1,4 @@
-package btf
+package types
 
 import (
 	"encoding/binary"

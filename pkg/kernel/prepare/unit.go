@@ -1,0 +1,63 @@
+package prepare
+
+import (
+	"context"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"github.com/k8sp/cuda/internal/beneath"
+	"github.com/k8sp/cuda/internal/command"
+	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/kernel/askonce"
+)
+
+// Unit is a C file to be compiled against a tree, as a module's would be.
+type Unit struct {
+	// Name is the unit's: NAME.c is compiled to NAME.o.
+	Name string
+	// Text is the C file.
+	Text []byte
+	// Flags are for the compiler, after all of kbuild's.
+	Flags []string
+	// Dir is a folder of the unit's own, which is made anew; the caller removes it.
+	Dir string
+	// Output receives what make and the compiler print.
+	Output io.Writer
+}
+
+// Compile has kbuild compile a unit for the target that the tree is of. The error is
+// a [command.ExitError] where the compiler refuses it.
+func (t Tree) Compile(ctx context.Context, target kernel.Target, r command.Runner, u Unit) error {
+	if err := beneath.RemoveAll(u.Dir); err != nil {
+		return err
+	}
+	if err := beneath.MkdirAll(u.Dir, 0o755); err != nil {
+		return err
+	}
+	once, err := askonce.Makefile(t.Source)
+	if err != nil {
+		return err
+	}
+	for name, text := range map[string][]byte{
+		// It is not linked, so that objtool has nothing to do for it.
+		"Kbuild":      []byte("obj-m := " + u.Name + ".o\nOBJECT_FILES_NON_STANDARD := y\n"),
+		u.Name + ".c": u.Text,
+		onceFile:      once,
+	} {
+		if err := beneath.WriteFile(filepath.Join(u.Dir, name), text, 0o644); err != nil {
+			return err
+		}
+	}
+	args := []string{"make", "-C", t.Source, "ARCH=" + kbuildArch[target.Arch], "CC=" + t.Compiler, "M=" + u.Dir}
+	if t.Output != t.Source {
+		args = append(args, "O="+t.Output)
+	}
+	return r.Run(ctx, command.Command{
+		Args: append(args, u.Name+".o"),
+		Env: append(environment[:len(environment):len(environment)],
+			"KCFLAGS="+strings.Join(u.Flags, " "), "MAKEFILES="+filepath.Join(u.Dir, onceFile), "TMPDIR="+u.Dir),
+		Reads:  append(command.WithLinked(append(target.Tree.Folders(), t.Source, t.Output)...), target.Tree.Loader.Folders()...),
+		Writes: []string{u.Dir}, Output: u.Output,
+	})
+}

@@ -1,0 +1,210 @@
+package types
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cilium/ebpf/btf"
+)
+
+// Comparison is what comparing one kind of thing came to.
+type Comparison struct {
+	// Compared is how many were compared.
+	Compared int
+	// Unknown are those of which the kernel's type information has nothing,
+	// sorted by name.
+	Unknown []string
+	// Differences are what is otherwise in the kernel, what others follow from
+	// first.
+	Differences []Difference
+}
+
+// Difference is a type or symbol that is otherwise in the kernel.
+type Difference struct {
+	// Name is "struct pci_dev" or "pci_resize_resource()".
+	Name string
+	// Clauses say what differs, the first member first; never none.
+	Clauses []string
+	// follows says that one of its members is of a type that differs.
+	follows bool
+}
+
+// String is the difference for a person, with the first thing that differs.
+func (d Difference) String() string {
+	s := d.Name + ": " + d.Clauses[0]
+	if n := len(d.Clauses) - 1; n > 0 {
+		s += fmt.Sprintf(" (and %d more)", n)
+	}
+	return s
+}
+
+// Layouts holds every struct, union and enum of a record against those of that
+// name in the kernel: size, each member's name, place, width and type, each
+// constant's value. Where the kernel has several of a name, one has to match.
+func (r *Record) Layouts(kernel *Info) Comparison {
+	var c Comparison
+	differing := map[string]bool{}
+	for _, s := range r.types {
+		candidates := kernel.subjects(s.name)
+		if len(candidates) == 0 {
+			c.Unknown = append(c.Unknown, s.name)
+			continue
+		}
+		c.Compared++
+		if clauses := fewest(candidates, func(t btf.Type) []string { return differSubjects(s.Type, t) }); len(clauses) > 0 {
+			c.Differences = append(c.Differences, Difference{Name: s.name, Clauses: clauses})
+			differing[s.name] = true
+		}
+	}
+	for _, v := range r.constants {
+		values := kernel.constants[v.Name]
+		if len(values) > 0 && !slices.Contains(values, v.Value&valueMask) {
+			c.Differences = append(c.Differences, Difference{Name: "constant " + v.Name,
+				Clauses: []string{fmt.Sprintf("it is %s in this kernel and %s in the source", value(values[0]), value(v.Value))}})
+		}
+	}
+	r.order(c.Differences, differing)
+	slices.Sort(c.Unknown)
+	return c
+}
+
+// order puts what others follow from first.
+func (r *Record) order(list []Difference, differing map[string]bool) {
+	for _, s := range r.types {
+		i := slices.IndexFunc(list, func(d Difference) bool { return d.Name == s.name })
+		if i < 0 {
+			continue
+		}
+		_, members, _ := membersOf(s.Type)
+		list[i].follows = slices.ContainsFunc(flatten(members, 0, 0), func(m member) bool { return contains(m.typ, differing) })
+	}
+	slices.SortFunc(list, func(a, b Difference) int {
+		return cmp.Or(compareBools(a.follows, b.follows), strings.Compare(a.Name, b.Name))
+	})
+}
+
+func compareBools(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
+}
+
+// contains says whether a member has a type that differs in itself, not behind a pointer.
+func contains(t btf.Type, differing map[string]bool) bool {
+	for range maxDepth {
+		if d, ok := t.(*btf.Typedef); ok && differing["typedef "+d.Name] {
+			return true
+		}
+		switch q := t.(type) {
+		case *btf.Typedef:
+			t = q.Type
+		case *btf.Const:
+			t = q.Type
+		case *btf.Volatile:
+			t = q.Type
+		case *btf.Array:
+			t = q.Type
+		default:
+			name, _ := tagOf(t)
+			return differing[name]
+		}
+	}
+	return false
+}
+
+// subjects are the kernel's types of a name such as "struct pci_dev".
+func (i *Info) subjects(name string) (list []btf.Type) {
+	_, bareName, _ := strings.Cut(name, " ")
+	for _, t := range i.named[bareName] {
+		if s, ok := subjectOf(t); ok && s.name == name {
+			list = append(list, s.Type)
+		}
+	}
+	return list
+}
+
+func differSubjects(source, kernel btf.Type) []string {
+	s, isEnum := source.(*btf.Enum)
+	k, bothEnums := kernel.(*btf.Enum)
+	if isEnum && bothEnums {
+		return differEnums(s, k)
+	}
+	return differLayouts(source, kernel, 0)
+}
+
+// fewest are the clauses of the candidate that comes nearest.
+func fewest(candidates []btf.Type, differ func(btf.Type) []string) []string {
+	nearest := differ(candidates[0])
+	for _, t := range candidates[1:] {
+		if clauses := differ(t); len(clauses) < len(nearest) {
+			nearest = clauses
+		}
+	}
+	return nearest
+}
+
+// Prototypes holds the declarations of symbols against what the kernel's type
+// information has under these names: functions, and per-CPU variables. Of functions
+// in assembly it has the name alone, which is as good as nothing.
+func (r *Record) Prototypes(kernel *Info, symbols []string) Comparison {
+	var c Comparison
+	for _, symbol := range symbols {
+		declared, ok := r.imports[symbol]
+		candidates := kernel.definitions(symbol)
+		if !ok || len(candidates) == 0 {
+			c.Unknown = append(c.Unknown, symbol)
+			continue
+		}
+		clauses := fewest(candidates, func(t btf.Type) []string {
+			if d := differ(declared, t, 0); d != "" {
+				return []string{d}
+			}
+			return nil
+		})
+		switch {
+		case len(clauses) == 0:
+			c.Compared++
+		case len(candidates) == 1 && isVoid(candidates[0]):
+			c.Unknown = append(c.Unknown, symbol)
+		default:
+			c.Compared++
+			name := symbol
+			if _, function := bare(declared).(*btf.FuncProto); function {
+				name += "()"
+			}
+			c.Differences = append(c.Differences, Difference{Name: name, Clauses: clauses})
+		}
+	}
+	slices.Sort(c.Unknown)
+	return c
+}
+
+// definitions are the functions and variables of a name.
+func (i *Info) definitions(name string) (list []btf.Type) {
+	for _, t := range i.named[name] {
+		switch t := t.(type) {
+		case *btf.Func:
+			list = append(list, t.Type)
+		case *btf.Var:
+			list = append(list, t.Type)
+		}
+	}
+	return list
+}
+
+// isVoid says whether a function takes and returns nothing, as those in assembly
+// seem to: their debugging information has no more.
+func isVoid(t btf.Type) bool {
+	f, ok := t.(*btf.FuncProto)
+	if !ok || len(f.Params) > 0 {
+		return false
+	}
+	_, ok = bare(f.Return).(*btf.Void)
+	return ok
+}
