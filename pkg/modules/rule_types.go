@@ -15,6 +15,9 @@ const (
 	PrototypesCheck = "prototypes"
 )
 
+// OfTypes says whether a check is one of these.
+func OfTypes(name string) bool { return name == LayoutCheck || name == PrototypesCheck }
+
 // differencesSaid is how many differences a finding says; of the rest, how many.
 const differencesSaid = 3
 

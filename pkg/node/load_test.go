@@ -1,6 +1,9 @@
 package node
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"os"
 	"path/filepath"
@@ -11,6 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/k8sp/cuda/pkg/kernel/types/typestest"
+	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -491,5 +496,37 @@ func TestLoadKeepsTheHosts(t *testing.T) {
 	own.load(t, nil)
 	if names, said := own.loadRefused(t, func(o *LoadOptions) { o.DriverVersion = "1.2" }); !slices.Equal(names, []string{"no-version"}) {
 		t.Errorf("%q\n%s", names, said)
+	}
+}
+
+// TestLoadRefusesOtherTypes has modules that the kernel would take, and that were
+// compiled with a struct which is laid out otherwise there.
+func TestLoadRefusesOtherTypes(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	source := typestest.New()
+	write(t, filepath.Join(m.host, "sys/kernel/btf/vmlinux"), string(source.Kernel(t)))
+	record := func(s *typestest.Side) {
+		t.Helper()
+		var file bytes.Buffer
+		if err := s.Record(t).Write(&file); err != nil {
+			t.Fatal(err)
+		}
+		write(t, m.published(modules.TypesFile), file.String())
+		sum := sha256.Sum256(file.Bytes())
+		m.rewrite(t, func(manifest *modules.Manifest) {
+			manifest.Types = &modules.File{Name: modules.TypesFile, Size: int64(file.Len()), SHA256: hex.EncodeToString(sum[:])}
+		})
+	}
+	other := typestest.New()
+	other.Bus.Members[0].Name = "nr"
+	record(other)
+	names, said := m.loadRefused(t, nil)
+	if !slices.Equal(names, []string{"check"}) || !strings.Contains(said, "struct pci_bus: member nr is not in this kernel") {
+		t.Errorf("%q\n%s", names, said)
+	}
+	record(source)
+	if got := m.load(t, nil); got.State != Loaded {
+		t.Errorf("with its own types: %+v", got)
 	}
 }

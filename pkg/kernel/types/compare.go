@@ -60,7 +60,7 @@ func (r *Record) Layouts(kernel *Info) Comparison {
 	}
 	for _, v := range r.constants {
 		values := kernel.constants[v.Name]
-		if len(values) > 0 && !slices.Contains(values, v.Value&valueMask) {
+		if len(values) > 0 && !slices.Contains(values, v.Value&valueMask) && !slices.Contains(ofModules, v.Name) {
 			c.Differences = append(c.Differences, Difference{Name: "constant " + v.Name,
 				Clauses: []string{fmt.Sprintf("it is %s in this kernel and %s in the source", value(values[0]), value(v.Value))}})
 		}
@@ -69,6 +69,10 @@ func (r *Record) Layouts(kernel *Info) Comparison {
 	slices.Sort(c.Unknown)
 	return c
 }
+
+// ofModules are constants to which a header gives another value in a module than in the
+// kernel itself (#ifdef MODULE): of include/linux/proc_fs.h.
+var ofModules = []string{"PROC_ENTRY_PERMANENT"}
 
 // order puts what others follow from first.
 func (r *Record) order(list []Difference, differing map[string]bool) {

@@ -1,0 +1,197 @@
+//go:build integration
+
+package types
+
+import (
+	_ "embed"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/k8sp/cuda/integration/guest/plan"
+	"github.com/k8sp/cuda/integration/lab"
+	"github.com/k8sp/cuda/integration/lab/shared"
+	"github.com/k8sp/cuda/integration/types/cases"
+	"github.com/k8sp/cuda/pkg/modules"
+)
+
+var (
+	//go:embed compile.sh
+	compileScript string
+	//go:embed types.sh
+	typesScript string
+	//go:embed testdata/reader.c
+	reader []byte
+)
+
+var needDriver = shared.Thing((*lab.Lab).Driver)
+
+func TestMain(m *testing.M) { shared.Main(m) }
+
+// pci is the header that most cases alter.
+const pci = "include/linux/pci.h"
+
+func insert(file, after, text string) []cases.Edit {
+	return []cases.Edit{{File: file, Old: after, New: after + text}}
+}
+
+func replace(file, old, text string) []cases.Edit {
+	return []cases.Edit{{File: file, Old: old, New: text}}
+}
+
+// wrongSources are what may be otherwise in a source that calls itself by the kernel's
+// release, and what is said of it.
+var wrongSources = []struct {
+	cases.Case
+	check string // the one that fails first
+	says  string
+}{
+	{cases.Case{Name: "a member inserted first", Edits: insert(pci, "struct pci_dev {\n", "\tunsigned long x[8];\n")},
+		modules.LayoutCheck, "struct pci_dev: member x is not in this kernel (and "},
+	{cases.Case{Name: "members that changed places", Edits: replace(pci,
+		"\tunsigned short\tvendor;\n\tunsigned short\tdevice;\n\tunsigned short\tsubsystem_vendor;", "\tunsigned short\tdevice;\n\tunsigned short\tvendor;\n\tunsigned short\tsubsystem_vendor;")},
+		modules.LayoutCheck, "struct pci_dev: member device is at byte "},
+	{cases.Case{Name: "a member widened", Edits: replace(pci, "\tunsigned int\tdevfn;\t\t/* Encoded", "\tunsigned long\tdevfn;\t\t/* Encoded")},
+		modules.LayoutCheck, "struct pci_dev: member devfn takes 4 bytes in this kernel and 8 bytes in the source"},
+	{cases.Case{Name: "a member renamed", Edits: replace(pci, "struct proc_dir_entry *procent;", "struct proc_dir_entry *proc_entry;")},
+		modules.LayoutCheck, "struct pci_dev: member proc_entry is not in this kernel (and 1 more)"},
+	{cases.Case{Name: "an enumerator inserted", Edits: insert("include/linux/mmzone.h", "enum zone_stat_item {\n", "\tNR_TEST,\n")},
+		modules.LayoutCheck, "enum zone_stat_item: NR_TEST is not in this kernel (and "},
+	{cases.Case{Name: "a function of a struct's with another argument", Edits: replace("include/linux/fs.h",
+		"__poll_t (*poll) (struct file *, struct poll_table_struct *);", "__poll_t (*poll) (struct file *, struct poll_table_struct *, int);")},
+		modules.LayoutCheck, "struct file_operations: member poll takes 2 arguments in this kernel and 3 arguments in the source"},
+	{cases.Case{Name: "a function with another argument, as the releases of this line before have it", Edits: replace(pci,
+		"int i, int size,\n\t\t\t\t     int exclude_bars);", "int i, int size);")},
+		modules.PrototypesCheck, "pci_resize_resource(): takes 4 arguments in this kernel and 3 arguments in the source"},
+	{cases.Case{Name: "a function that returns something else", Edits: replace(pci, "void pci_set_master(struct pci_dev *dev);", "int pci_set_master(struct pci_dev *dev);")},
+		modules.PrototypesCheck, "pci_set_master(): returns void in this kernel and int in the source"},
+	{cases.Case{Name: "an option of the config", Edits: []cases.Edit{{File: "include/generated/autoconf.h", Output: true,
+		Old: "#define CONFIG_NUMA_BALANCING 1\n", New: ""}}},
+		modules.LayoutCheck, "is not in the source"},
+}
+
+// TestWrongSources alters the headers of Debian 13 in one way after the other, and has
+// the gate hold what a driver was compiled with against that release's own kernel.
+func TestWrongSources(t *testing.T) {
+	l := shared.Lab(t)
+	host, err := l.Debian(t.Context(), "trixie")
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := []cases.Case{{Name: "as it is"}}
+	for _, c := range wrongSources {
+		asked = append(asked, c.Case)
+	}
+	out := hold(t, host, "kernel-open", asked, reader)
+	answers := results(t, filepath.Join(out, "results.json"))
+	if len(answers) != len(asked) {
+		t.Fatalf("%d answers to %d cases", len(answers), len(asked))
+	}
+	wantPassed(t, answers[0])
+	for i, want := range wrongSources {
+		got := answers[i+1]
+		t.Run(want.Name, func(t *testing.T) {
+			finding := map[string]modules.Check{modules.LayoutCheck: got.Layout, modules.PrototypesCheck: got.Prototypes}[want.check]
+			if finding.Verdict != modules.Failed || !strings.Contains(finding.Detail, want.says) {
+				t.Errorf("want %s failed, that says %q; found\n%s\n%s", want.check, want.says, got.Layout, got.Prototypes)
+			}
+			if want.check == modules.PrototypesCheck && got.Layout.Verdict != modules.Passed {
+				t.Errorf("no struct was altered, and %s", got.Layout)
+			}
+			if !strings.Contains(finding.Detail, "the kernel was not built from this source") {
+				t.Errorf("it does not say what that means: %s", finding.Detail)
+			}
+		})
+	}
+	t.Run("at run time", func(t *testing.T) { reads(t, host, out) })
+}
+
+// reads has the kernel load the two modules, which it takes alike: of the first device
+// the one reads the vendor, as the machine's PCI bridge has it, and the other what is
+// elsewhere. The gate has refused the other.
+func reads(t *testing.T, host lab.Host, out string) {
+	wantPassed(t, results(t, filepath.Join(out, "right.json"))[0])
+	if wrong := results(t, filepath.Join(out, "wrong.json"))[0].Layout; wrong.Verdict != modules.Failed || !strings.Contains(wrong.Detail, "struct pci_dev: member x is not in this kernel") {
+		t.Errorf("the wrong one: %s", wrong)
+	}
+	machine := lab.Machine{Kernel: host.Image()}
+	var steps plan.Plan
+	for _, name := range []string{"right", "wrong"} {
+		steps = append(steps, plan.Step{Load: machine.Install([]string{filepath.Join(out, name+".ko")})})
+	}
+	outcome, err := shared.Lab(t).Boot(t.Context(), machine, steps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const vendor = "reader: vendor 8086" // QEMU's bridge is one of Intel's
+	for i, name := range []string{"right", "wrong"} {
+		load := outcome.Results[i].Load
+		if len(load) != 1 || load[0].Errno != 0 {
+			t.Fatalf("%s is not loaded: %+v", name, outcome.Results[i])
+		}
+		log := strings.Join(load[0].Log, "\n")
+		if !strings.Contains(log, "reader: vendor ") || strings.Contains(log, vendor) != (name == "right") {
+			t.Errorf("%s says\n%s", name, log)
+		}
+		t.Logf("%s: %s", name, log)
+	}
+}
+
+// hold compiles the open or the proprietary form of a driver for a host, alters the
+// headers for each of the cases, and returns the folder with what came out.
+func hold(t *testing.T, host lab.Host, form string, asked []cases.Case, reader []byte) string {
+	t.Helper()
+	out := t.TempDir()
+	text, err := json.Marshal(asked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := t.TempDir()
+	mounts := []string{host.Dir + ":/host", filepath.Join(needDriver(t).Folder, form) + ":/driver"}
+	add := func(name string, content []byte) {
+		path := filepath.Join(files, name)
+		if err := os.WriteFile(path, content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		mounts = append(mounts, path+":/"+name)
+	}
+	add("cases.json", text)
+	if reader != nil {
+		add("reader.c", reader)
+	}
+	program, err := shared.Lab(t).TypesOf(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	mounts = append(mounts, program+":/typesof")
+	head := "release=" + host.Release + "\nmodules='nvidia nvidia-modeset nvidia-drm'\n"
+	if err := shared.Lab(t).InCUDAImage(t.Context(), head+compileScript+typesScript, out, mounts...); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func results(t *testing.T, path string) (list []cases.Result) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(text, &list)
+	}
+	if err != nil || len(list) == 0 {
+		t.Fatalf("%s: %v, %d results", path, err, len(list))
+	}
+	return list
+}
+
+// wantPassed wants what is right to pass, and to be more than nothing.
+func wantPassed(t *testing.T, r cases.Result) {
+	t.Helper()
+	for _, c := range []modules.Check{r.Layout, r.Prototypes} {
+		if c.Verdict != modules.Passed || c.Compared == 0 {
+			t.Errorf("%s: %s, of %d compared", r.Name, c, c.Compared)
+		}
+		t.Logf("%s: %s", r.Name, c)
+	}
+}

@@ -1,0 +1,154 @@
+// Command typesof holds what a driver was compiled with against a kernel, as the job
+// does, for sources that are altered each in turn. It runs in a container that has the
+// compilers, beside a driver that was compiled there.
+//
+//	typesof -host ROOT -objects DIR -source DIR -output DIR -compiler gcc-14 <cases.json
+//
+// It reads a list of [cases.Case] and prints a list of [cases.Result].
+package main
+
+import (
+	"bytes"
+	"context"
+	"debug/elf"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/k8sp/cuda/integration/types/cases"
+	"github.com/k8sp/cuda/internal/command/unconfined"
+	"github.com/k8sp/cuda/internal/ko"
+	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/kernel/prepare"
+	"github.com/k8sp/cuda/pkg/kernel/probe"
+	"github.com/k8sp/cuda/pkg/modules"
+)
+
+func main() {
+	if err := run(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, "typesof:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	host := flag.String("host", "", "the kernel's host root")
+	objects := flag.String("objects", "", "the `folder` that the driver was compiled in")
+	var tree prepare.Tree
+	flag.StringVar(&tree.Source, "source", "", "the kernel's source tree, which the cases alter")
+	flag.StringVar(&tree.Output, "output", "", "the output tree")
+	flag.StringVar(&tree.Compiler, "compiler", "gcc", "the compiler")
+	flag.Parse()
+
+	root, err := kernel.OpenRoot(*host)
+	if err != nil {
+		return err
+	}
+	target, err := kernel.Detect(ctx, root, kernel.DetectOptions{})
+	if err != nil {
+		return err
+	}
+	built, err := imports(*objects, target)
+	if err != nil {
+		return err
+	}
+	var list []cases.Case
+	if err := json.NewDecoder(os.Stdin).Decode(&list); err != nil {
+		return err
+	}
+	var results []cases.Result
+	for _, c := range list {
+		r, err := try(ctx, c, tree, func() (cases.Result, error) { return hold(ctx, target, tree, *objects, built) })
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.Name, err)
+		}
+		r.Name = c.Name
+		results = append(results, r)
+	}
+	return json.NewEncoder(os.Stdout).Encode(results)
+}
+
+// imports is a module that imports all that the driver's objects use of the kernel.
+func imports(dir string, target kernel.Target) (modules.Module, error) {
+	offered := map[string]bool{}
+	for _, s := range target.Exports.Symbols {
+		offered[s.Name] = true
+	}
+	var names []string
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Ext(path) != ".o" {
+			return err
+		}
+		f, err := elf.Open(path)
+		if err != nil {
+			return nil // a list of objects, by kbuild's name for it
+		}
+		defer f.Close()
+		symbols, err := f.Symbols()
+		for _, s := range symbols {
+			if s.Section == elf.SHN_UNDEF && offered[s.Name] {
+				names = append(names, s.Name)
+			}
+		}
+		return err
+	})
+	slices.Sort(names)
+	m := modules.Module{Name: "nvidia", File: "nvidia.ko"}
+	for _, name := range slices.Compact(names) {
+		m.ELF.Imports = append(m.ELF.Imports, ko.Import{Name: name})
+	}
+	return m, err
+}
+
+// try alters the source for as long as hold runs.
+func try(_ context.Context, c cases.Case, tree prepare.Tree, hold func() (cases.Result, error)) (r cases.Result, err error) {
+	for _, e := range c.Edits {
+		dir := tree.Source
+		if e.Output {
+			dir = tree.Output
+		}
+		path := filepath.Join(dir, e.File)
+		before, err := os.ReadFile(path)
+		if err != nil {
+			return r, err
+		}
+		if n := bytes.Count(before, []byte(e.Old)); n != 1 {
+			return r, fmt.Errorf("%s has %q %d times, want it once", e.File, e.Old, n)
+		}
+		if err := os.WriteFile(path, []byte(strings.Replace(string(before), e.Old, e.New, 1)), 0o644); err != nil {
+			return r, err
+		}
+		defer os.WriteFile(path, before, 0o644)
+	}
+	return hold()
+}
+
+// hold is the two checks of the gate.
+func hold(ctx context.Context, target kernel.Target, tree prepare.Tree, objects string, built modules.Module) (r cases.Result, err error) {
+	scratch, err := os.MkdirTemp("", "typesof-")
+	if err != nil {
+		return r, err
+	}
+	defer os.RemoveAll(scratch)
+	expect := modules.Expect{Source: "the test's"}
+	expect.Types, err = probe.Types(ctx, probe.Options{
+		Runner: unconfined.Exec{}, Target: target, Tree: tree, Objects: objects, Imports: modules.Imported([]modules.Module{built}), Scratch: scratch,
+	})
+	if err != nil {
+		return r, err
+	}
+	for _, c := range modules.Gate([]modules.Module{built}, target, expect) {
+		switch c.Name {
+		case modules.LayoutCheck:
+			r.Layout = c
+		case modules.PrototypesCheck:
+			r.Prototypes = c
+		}
+	}
+	return r, nil
+}
