@@ -3,7 +3,6 @@ package job
 import (
 	"context"
 	"errors"
-	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -88,26 +87,30 @@ func (p project) compiledWith(ctx context.Context, in compiled, mods []modules.M
 }
 
 // SourceCheck is the name of the check that the source is the kernel's, as --allow takes
-// it. It is made of kernels whose distribution is known to patch them.
+// it. It is made where something vouches for the source, and of kernels whose distribution
+// is known to patch them.
 const SourceCheck = "source"
 
-// sourceCheck says what vouches for the source of such a kernel: that it is the
-// distribution's, or findings of the gate.
+// sourceCheck says what vouches for the source: that it is the distribution's, or
+// findings of the gate.
 func sourceCheck(t kernel.Target, tree source.Tree, found []modules.Check) []modules.Check {
 	by := t.Patched().By
-	if by == "" {
-		return nil
-	}
-	c := modules.Check{Name: SourceCheck, Kind: modules.PolicyCheck, Verdict: modules.NotCheckable}
+	patches := "the kernel is " + by + "'s, which carries patches of its own"
+	c := modules.Check{Name: SourceCheck, Kind: modules.PolicyCheck, Verdict: modules.Passed}
 	switch {
-	case tree.Rung == source.RungHostTree, tree.Rung == source.RungHostSource:
-		c.Verdict, c.Detail = modules.Passed, "the tree is "+by+"'s own for this kernel"
+	case by != "" && (tree.Rung == source.RungHostTree || tree.Rung == source.RungHostSource):
+		c.Detail = "the tree is " + by + "'s own for this kernel"
 	case typesPassed(found):
-		c.Verdict, c.Detail = modules.Passed, "the kernel is "+by+"'s, which carries patches of its own, and the checks layout and prototypes vouch for the source: by the kernel's type information these change nothing of what the modules were compiled with"
+		c.Detail = "layout and prototypes vouch for it: by the kernel's own type information nothing of what the modules were compiled with is otherwise there"
+		if by != "" {
+			c.Detail = patches + ", and " + c.Detail
+		}
+	case by == "":
+		return nil
 	case tree.Rung == source.RungUpstream:
-		c.Detail = fmt.Sprintf("the kernel is %s's, which carries patches of its own, and the source is kernel.org's of that number: nothing says that they change no structure which the modules use", by)
+		c.Verdict, c.Detail = modules.NotCheckable, patches+", and the source is kernel.org's of that number: nothing says that they change no structure which the modules use"
 	default:
-		c.Detail = fmt.Sprintf("the kernel is %s's, which carries patches of its own, and only who named the source says that it has them", by)
+		c.Verdict, c.Detail = modules.NotCheckable, patches+", and only who named the source says that it has them"
 	}
 	return []modules.Check{c}
 }

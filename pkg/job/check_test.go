@@ -47,15 +47,21 @@ func TestSourceCheck(t *testing.T) {
 	for _, tt := range []struct {
 		target  kernel.Target
 		rung    string
+		types   modules.Verdict // of layout and prototypes
 		verdict modules.Verdict // empty: there is no such finding
 		says    string
 	}{
-		{of("6.12.102-flatcar", "flatcar"), source.RungUpstream, "", ""},
-		{of("6.12.118+deb13-amd64", "debian"), source.RungHostTree, modules.Passed, "Debian's own"},
-		{of("6.1.109", "bottlerocket"), source.RungUpstream, modules.NotCheckable, "Bottlerocket's, which carries patches"},
-		{of("6.12.18-talos", ""), source.RungTarball, modules.NotCheckable, "only who named the source"},
+		{of("6.12.102-flatcar", "flatcar"), source.RungUpstream, modules.Passed, modules.Passed, "layout and prototypes vouch for it"},
+		{of("6.1.109", "bottlerocket"), source.RungUpstream, modules.Passed, modules.Passed, "Bottlerocket's, which carries patches of its own, and layout and prototypes vouch for it"},
+		{of("6.1.109", "bottlerocket"), source.RungUpstream, modules.Failed, modules.NotCheckable, "nothing says that they change no structure"},
+		{of("6.12.102-flatcar", "flatcar"), source.RungUpstream, modules.NotCheckable, "", ""},
+		{of("6.12.118+deb13-amd64", "debian"), source.RungHostTree, modules.NotCheckable, modules.Passed, "Debian's own"},
+		{of("6.1.109", "bottlerocket"), source.RungUpstream, modules.NotCheckable, modules.NotCheckable, "Bottlerocket's, which carries patches"},
+		{of("6.12.18-talos", ""), source.RungTarball, modules.NotCheckable, modules.NotCheckable, "only who named the source"},
 	} {
-		got := sourceCheck(tt.target, source.Tree{Rung: tt.rung}, nil)
+		got := sourceCheck(tt.target, source.Tree{Rung: tt.rung}, []modules.Check{
+			{Name: modules.LayoutCheck, Verdict: tt.types}, {Name: modules.PrototypesCheck, Verdict: tt.types},
+		})
 		switch {
 		case tt.verdict == "":
 			if len(got) > 0 {
