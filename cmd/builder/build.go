@@ -142,6 +142,7 @@ func buildFlags(flags *pflag.FlagSet, o *job.Options) {
 	flags.DurationVar(&o.BuildTimeout, "build-timeout", cuda.DefaultTimeout, "`time` after which a hanging installer is stopped")
 	waitFlags(flags, &o.NoWait, &o.Wait)
 	flags.BoolVar(&o.Rebuild, "rebuild", false, "build although what is published already would serve")
+	flags.BoolVar(&o.SourceCRCs, "source-crcs", false, "compute the symbol versions of what the modules import from the whole kernel source, for a kernel without type information; takes minutes")
 	flags.BoolVar(&o.Strict, "strict", false, "make a failure of each check that cannot be made here")
 	flags.StringSliceVar(&o.Allow, "allow", nil, "`names` of checks that may fail; recorded in the manifest")
 }

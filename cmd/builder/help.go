@@ -22,7 +22,7 @@ var flagGroups = []struct {
 		"github-repository", "github-api-url", "github-token", "clone-url", "source", "source-sha256", "source-ref", "source-commit", "full-source",
 	}},
 	{"Signatures", []string{"signing-key", "signing-cert", "sign-manifest", "sign-manifest-cert", "trust"}},
-	{"What may fail", []string{"strict", "allow"}},
+	{"What may fail", []string{"source-crcs", "strict", "allow"}},
 	{"The run", []string{"dry-run", "rebuild", "jobs", "build-timeout", "offline", "retry-pause", "no-wait", "wait"}},
 	{"What it says", []string{"output", "log-format", "debug", "quiet", "help", "version"}},
 }

@@ -35,7 +35,11 @@ func (p project) checking() step[compiled, checked] {
 			for _, r := range modules.Rules() {
 				rules = append(rules, r.Name)
 			}
-			return []string{strings.Join(rules, ", ")}, nil
+			says := []string{strings.Join(rules, ", ")}
+			if p.wantsSourceCRCs() {
+				says = append(says, "fetches the whole of the kernel's source and compiles what exports the modules' imports, some 200 files, for "+modules.SourceCRCsCheck)
+			}
+			return says, nil
 		},
 		do: p.check,
 	}
@@ -59,6 +63,9 @@ func (p project) check(ctx context.Context, in compiled) (checked, error) {
 		Source: sourceInfo(in.source).With(p.target.Config.From),
 	}
 	if expect.Types, expect.TypesUnknown, err = p.compiledWith(ctx, in, mods); err != nil {
+		return checked{}, err
+	}
+	if expect.SourceCRCs, expect.SourceCRCsUnknown, err = p.sourceCRCs(ctx, in, mods); err != nil {
 		return checked{}, err
 	}
 	found := modules.Gate(mods, p.target, expect)

@@ -82,6 +82,9 @@ type Options struct {
 	NoWait bool
 	// Wait is for how long to wait for it; zero means [share.DefaultWait].
 	Wait time.Duration
+	// SourceCRCs computes, for a kernel with symbol versions, those of what the modules
+	// import from its source, of which the whole is fetched.
+	SourceCRCs bool
 	// Strict makes a failure of every check that could not be made here.
 	Strict bool
 	// Rebuild builds although what was published before would serve.

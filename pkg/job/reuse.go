@@ -192,6 +192,12 @@ func (p project) judgeEarlier(ctx context.Context, found modules.Found) (serves 
 		log.Warn().Err(err).Msg("an earlier result cannot be held against this kernel, building again")
 		return false, nil
 	}
+	if p.wantsSourceCRCs() && !slices.ContainsFunc(m.Checks, func(c modules.Check) bool {
+		return c.Name == modules.SourceCRCsCheck && c.Verdict != modules.NotCheckable
+	}) {
+		log.Info().Msg("an earlier result was not held against checksums of the source, building again")
+		return false, nil
+	}
 	ofPackage := func(c modules.Check) bool { return slices.Contains(packageRules, c.Name) }
 	again := slices.Concat(p.vouched, slices.DeleteFunc(slices.Clone(m.Checks), func(c modules.Check) bool { return !ofPackage(c) }))
 	var anew []modules.Check

@@ -135,15 +135,19 @@ func completing[Out any](ctx context.Context, p project, s sourced, tool string,
 		return out, err
 	}
 	zerolog.Ctx(ctx).Warn().Str("path", missing).Err(err).Msg("the kernel source lacks a file that this build needs: completing it")
-	s.source, err = p.took(ctx, func(ctx context.Context) (source.Tree, error) {
+	if s.source, err = p.complete(ctx, s); err != nil {
+		return out, err
+	}
+	return anew(ctx, s)
+}
+
+// complete fetches what a source that was checked out lacks.
+func (p project) complete(ctx context.Context, s sourced) (source.Tree, error) {
+	return p.took(ctx, func(ctx context.Context) (source.Tree, error) {
 		o := p.sourceOptions()
 		o.Space = p.sourceSpace(ctx, p.libraries.space(s.toLayOut))
 		return source.Complete(ctx, p.target, o)
 	})
-	if err != nil {
-		return out, err
-	}
-	return anew(ctx, s)
 }
 
 // logged tells one log of a tool from the next.

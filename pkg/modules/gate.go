@@ -67,6 +67,14 @@ type Expect struct {
 	// TypesUnknown, a clause, says why.
 	Types        *types.Record
 	TypesUnknown string
+	// SourceCRCs are the checksums that the source gives the symbols it exports, by
+	// symbol, of each those of all files that export it; nil where they were not
+	// computed, and SourceCRCsUnknown, a clause, says why where they were asked for.
+	SourceCRCs        map[string][]uint32
+	SourceCRCsUnknown string
+	// SourceCRCsFound is what came of that when the modules were built: it is so for
+	// every kernel whose own checksums are those that they were built with.
+	SourceCRCsFound *Check
 	// Source says which source and config they were compiled with, for people.
 	Source string
 }

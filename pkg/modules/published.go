@@ -229,6 +229,9 @@ func (m Manifest) expect(dir string, names []string) Expect {
 	}
 	x := Expect{Modules: names, InTree: map[string][]string{}, Source: m.Source.With(m.Target.Config.From)}
 	x.Types, x.TypesUnknown = m.readTypes(dir)
+	if i := slices.IndexFunc(m.Checks, func(c Check) bool { return c.Name == SourceCRCsCheck && c.Verdict != NotCheckable }); i >= 0 {
+		x.SourceCRCsFound = &m.Checks[i]
+	}
 	for _, e := range m.Modules {
 		// What was not to be seen at the build was assumed, and may be seen now.
 		x.InTree[e.Name] = e.InTree

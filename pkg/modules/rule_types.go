@@ -3,6 +3,7 @@ package modules
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/k8sp/cuda/pkg/kernel/types"
@@ -14,6 +15,10 @@ const (
 	LayoutCheck     = "layout"
 	PrototypesCheck = "prototypes"
 )
+
+// SourceCRCsCheck is the name of the check that the source gives the symbols that are
+// imported the checksums which they have in the kernel.
+const SourceCRCsCheck = "source-crcs"
 
 // OfTypes says whether a check is one of these.
 func OfTypes(name string) bool { return name == LayoutCheck || name == PrototypesCheck }
@@ -117,4 +122,52 @@ func (g gate) compared(c types.Comparison, what string, rest func(int) string) C
 		check.Detail = "the kernel's type information has none of what the modules were compiled with"
 	}
 	return check
+}
+
+// sameCRCs says whether the kernel gives what the modules import the checksums that they
+// were built with.
+func (g gate) sameCRCs() bool {
+	return !slices.ContainsFunc(checkCRCs(g), func(c Check) bool { return c.Verdict != Passed })
+}
+
+// checkSourceCRCs is of kernels with symbol versions. Where their type information was to
+// be compared nothing is lost without it, and nothing is said of it unless it was asked
+// for.
+func checkSourceCRCs(g gate) []Check {
+	if !g.configKnown() || !g.option("MODVERSIONS") {
+		return nil
+	}
+	unknown := g.expect.SourceCRCsUnknown
+	switch {
+	case g.expect.SourceCRCsFound != nil && g.sameCRCs():
+		return []Check{*g.expect.SourceCRCsFound}
+	case g.expect.SourceCRCs == nil && unknown == "" && g.kernelTypes != nil:
+		return nil
+	case g.expect.SourceCRCs == nil && unknown == "":
+		unknown = "which checksums the source gives was not computed, and the check crcs compares those that the kernel itself gave: build with --source-crcs"
+	}
+	if g.expect.SourceCRCs == nil {
+		return []Check{{Verdict: NotCheckable, Detail: unknown}}
+	}
+	var wrong []string
+	compared := 0
+	for _, symbol := range g.imported() {
+		s, exported := g.exports[symbol]
+		sums := g.expect.SourceCRCs[symbol]
+		if !exported || !s.CRCKnown || s.CRC == 0 || len(sums) == 0 {
+			continue
+		}
+		compared++
+		if !slices.Contains(sums, s.CRC) {
+			wrong = append(wrong, fmt.Sprintf("%s (%#08x, and the kernel has %#08x)", symbol, sums[0], s.CRC))
+		}
+	}
+	switch {
+	case len(wrong) > 0:
+		return []Check{{Verdict: Failed, Compared: compared, Detail: fmt.Sprintf("the source gives other checksums to %s: the kernel was not built from this source with this config (%s)",
+			some(wrong), cmp.Or(g.expect.Source, "which is not on record"))}}
+	case compared == 0:
+		return []Check{{Verdict: NotCheckable, Detail: "the source has none of the files that export what the modules import"}}
+	}
+	return []Check{{Verdict: Passed, Compared: compared, Detail: fmt.Sprintf("%d imported symbols compared, of %d", compared, len(g.imported()))}}
 }

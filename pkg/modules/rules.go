@@ -97,6 +97,11 @@ func Rules() []Rule {
 			Config: "DEBUG_INFO_BTF, DEBUG_INFO_BTF_MODULES",
 		},
 		{
+			Name: SourceCRCsCheck, Kind: PolicyCheck, run: checkSourceCRCs,
+			Doc:    "the source gives each imported symbol the version that it has in the kernel; made where asked for, and missed where the kernel has no type information",
+			Config: "MODVERSIONS",
+		},
+		{
 			Name: "depends", Kind: PolicyCheck, run: checkDepends,
 			Doc: "depends: names every module whose symbols are used and none that is not there, without a cycle",
 		},

@@ -636,6 +636,47 @@ func TestRulesFind(t *testing.T) {
 				nil,
 			},
 		},
+		"source-crcs": {
+			"not asked for, of a kernel without type information": {
+				func(s *scene) { s.versions(); s.target.Types = kernel.TypeInfo{} },
+				[]string{"source-crcs not-checkable (which checksums the source gives was not computed, and the check crcs compares those that the kernel itself gave: build with --source-crcs)"},
+			},
+			"not to be had": {
+				func(s *scene) { s.versions(); s.expect.SourceCRCsUnknown = "the host's tree has headers" },
+				[]string{"source-crcs not-checkable (the host's tree has headers)"},
+			},
+			"the kernel's own": {
+				func(s *scene) { s.versions(); s.expect.SourceCRCs = map[string][]uint32{"_printk": {1, 7}} },
+				nil,
+			},
+			"others": {
+				func(s *scene) {
+					s.versions()
+					s.expect.SourceCRCs = map[string][]uint32{"_printk": {7}, "pci_enable_device": {1, 2}, "nobody_imports_it": {3}}
+				},
+				[]string{"source-crcs failed (the source gives other checksums to pci_enable_device (0x00000001, and the kernel has 0x00000011): the kernel was not built from this source with this config (refs/tags/v6.1.192-coreos of coreos/linux, proc/config.gz))"},
+			},
+			"of nothing that is imported": {
+				func(s *scene) { s.versions(); s.expect.SourceCRCs = map[string][]uint32{"nobody_imports_it": {3}} },
+				[]string{"source-crcs not-checkable (the source has none of the files that export what the modules import)"},
+			},
+			"found before, of the same checksums": {
+				func(s *scene) {
+					s.versions()
+					s.expect.SourceCRCsFound = &Check{Verdict: Failed, Detail: "as it was found"}
+				},
+				[]string{"source-crcs failed (as it was found)"},
+			},
+			"found before, of others": {
+				func(s *scene) {
+					s.versions()
+					s.target.Types = kernel.TypeInfo{}
+					s.symbol("pci_enable_device").CRC++
+					s.expect.SourceCRCsFound = &Check{Verdict: Passed}
+				},
+				[]string{"source-crcs not-checkable (which checksums the source gives was not computed, and the check crcs compares those that the kernel itself gave: build with --source-crcs)"},
+			},
+		},
 		"depends": {
 			"a sibling not named": {
 				func(s *scene) { s.mods[1].Depends = nil },

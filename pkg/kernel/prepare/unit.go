@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/k8sp/cuda/internal/beneath"
@@ -49,15 +50,38 @@ func (t Tree) Compile(ctx context.Context, target kernel.Target, r command.Runne
 			return err
 		}
 	}
-	args := []string{"make", "-C", t.Source, "ARCH=" + kbuildArch[target.Arch], "CC=" + t.Compiler, "M=" + u.Dir}
-	if t.Output != t.Source {
-		args = append(args, "O="+t.Output)
-	}
 	return r.Run(ctx, command.Command{
-		Args: append(args, u.Name+".o"),
+		Args: t.make(target, "M="+u.Dir, u.Name+".o"),
 		Env: append(environment[:len(environment):len(environment)],
 			"KCFLAGS="+strings.Join(u.Flags, " "), "MAKEFILES="+filepath.Join(u.Dir, onceFile), "TMPDIR="+u.Dir),
-		Reads:  append(command.WithLinked(append(target.Tree.Folders(), t.Source, t.Output)...), target.Tree.Loader.Folders()...),
+		Reads:  t.reads(target),
 		Writes: []string{u.Dir}, Output: u.Output,
 	})
+}
+
+// Make has kbuild make goals of the kernel's own in a tree that was prepared of its whole
+// source, such as "drivers/pci/pci.o", and go on where one cannot be made: the error is
+// then a [command.ExitError].
+func (t Tree) Make(ctx context.Context, target kernel.Target, r command.Runner, jobs int, goals []string, output io.Writer) error {
+	args := append([]string{"LOCALVERSION=", "-k", "-j" + strconv.Itoa(jobs)}, goals...)
+	return r.Run(ctx, command.Command{
+		Args:   t.make(target, args...),
+		Env:    append(environment[:len(environment):len(environment)], "MAKEFILES="+filepath.Join(t.Output, onceFile), "TMPDIR="+t.Output),
+		Reads:  t.reads(target),
+		Writes: []string{t.Output}, Output: output,
+	})
+}
+
+// make is the command for some goals in the tree.
+func (t Tree) make(target kernel.Target, args ...string) []string {
+	argv := []string{"make", "-C", t.Source, "ARCH=" + kbuildArch[target.Arch], "CC=" + t.Compiler}
+	if t.Output != t.Source {
+		argv = append(argv, "O="+t.Output)
+	}
+	return append(argv, args...)
+}
+
+// reads are what make reads in the tree.
+func (t Tree) reads(target kernel.Target) []string {
+	return append(command.WithLinked(append(target.Tree.Folders(), t.Source, t.Output)...), target.Tree.Loader.Folders()...)
 }
