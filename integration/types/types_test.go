@@ -144,33 +144,39 @@ func reads(t *testing.T, host lab.Host, out string) {
 func hold(t *testing.T, host lab.Host, form string, asked []cases.Case, reader []byte) string {
 	t.Helper()
 	out := t.TempDir()
-	text, err := json.Marshal(asked)
-	if err != nil {
-		t.Fatal(err)
-	}
-	files := t.TempDir()
-	mounts := []string{host.Dir + ":/host", filepath.Join(needDriver(t).Folder, form) + ":/driver"}
-	add := func(name string, content []byte) {
-		path := filepath.Join(files, name)
-		if err := os.WriteFile(path, content, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		mounts = append(mounts, path+":/"+name)
-	}
-	add("cases.json", text)
+	mounts := append(programAndCases(t, asked), host.Dir+":/host", filepath.Join(needDriver(t).Folder, form)+":/driver")
 	if reader != nil {
-		add("reader.c", reader)
+		mounts = append(mounts, mounted(t, "reader.c", reader))
 	}
-	program, err := shared.Lab(t).TypesOf(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	mounts = append(mounts, program+":/typesof")
 	head := "release=" + host.Release + "\nmodules='nvidia nvidia-modeset nvidia-drm'\n"
 	if err := shared.Lab(t).InCUDAImage(t.Context(), head+compileScript+typesScript, out, mounts...); err != nil {
 		t.Fatal(err)
 	}
 	return out
+}
+
+// programAndCases are what a container mounts to have the program answer.
+func programAndCases(t *testing.T, asked []cases.Case) []string {
+	t.Helper()
+	text, err := json.Marshal(asked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := shared.Lab(t).TypesOf(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []string{program + ":/typesof", mounted(t, "cases.json", text)}
+}
+
+// mounted is a file at the top of a container.
+func mounted(t *testing.T, name string, content []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path + ":/" + name
 }
 
 func results(t *testing.T, path string) (list []cases.Result) {
@@ -194,4 +200,42 @@ func wantPassed(t *testing.T, r cases.Result) {
 		}
 		t.Logf("%s: %s", r.Name, c)
 	}
+}
+
+// TestSourceCRCs computes the checksums of a few symbols from Debian's source of a kernel
+// of its, and from that altered.
+func TestSourceCRCs(t *testing.T) {
+	l := shared.Lab(t)
+	host, err := l.Debian(t.Context(), "bookworm") // of the source's own version
+	if err != nil {
+		t.Fatal(err)
+	}
+	kbuild, err := l.Kbuild(t.Context(), "bookworm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	archive, err := kbuild.Source(t.Context(), "linux-source-6.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := []cases.Case{{Name: "as it is"}, wrongSources[0].Case}
+	out := t.TempDir()
+	mounts := append(programAndCases(t, asked), host.Dir+":/host", archive+":/linux.tar.zst")
+	script := `mkdir /tmp/source
+tar --extract --zstd --file /linux.tar.zst --directory /tmp/source --strip-components 1 --exclude='*/drivers/gpu/*' --exclude='*/drivers/net/*' --exclude='*/sound/*'
+/typesof -host /host -crcs pci_enable_device,pci_set_master,vm_insert_page,_printk -source /tmp/source -output /tmp/prepared -compiler gcc-12 </cases.json >results.json
+`
+	if err := kbuild.Run(t.Context(), script, out, mounts...); err != nil {
+		t.Fatal(err)
+	}
+	answers := results(t, filepath.Join(out, "results.json"))
+	if c := answers[0].SourceCRCs; c.Verdict != modules.Passed || c.Compared != 4 {
+		t.Errorf("%s: %s", answers[0].Name, c)
+	}
+	// What has no struct pci_dev in it has the same checksum.
+	wrong := answers[1].SourceCRCs
+	if wrong.Verdict != modules.Failed || !strings.Contains(wrong.Detail, "pci_enable_device (0x") || strings.Contains(wrong.Detail, "_printk") {
+		t.Errorf("%s: %s", answers[1].Name, wrong)
+	}
+	t.Logf("%s", wrong)
 }

@@ -23,4 +23,5 @@ type Result struct {
 	Name       string        `json:"name"`
 	Layout     modules.Check `json:"layout"`
 	Prototypes modules.Check `json:"prototypes"`
+	SourceCRCs modules.Check `json:"source_crcs"`
 }

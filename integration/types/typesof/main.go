@@ -3,8 +3,11 @@
 // compilers, beside a driver that was compiled there.
 //
 //	typesof -host ROOT -objects DIR -source DIR -output DIR -compiler gcc-14 <cases.json
+//	typesof -host ROOT -crcs SYMBOL,… -source DIR -output DIR -compiler gcc-12 <cases.json
 //
-// It reads a list of [cases.Case] and prints a list of [cases.Result].
+// The second form computes the checksums of symbols from the whole of a kernel's source,
+// in an output tree that it makes. It reads a list of [cases.Case] and prints a list of
+// [cases.Result].
 package main
 
 import (
@@ -17,6 +20,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -24,8 +28,10 @@ import (
 	"github.com/k8sp/cuda/internal/command/unconfined"
 	"github.com/k8sp/cuda/internal/ko"
 	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/kernel/crcs"
 	"github.com/k8sp/cuda/pkg/kernel/prepare"
 	"github.com/k8sp/cuda/pkg/kernel/probe"
+	"github.com/k8sp/cuda/pkg/kernel/source"
 	"github.com/k8sp/cuda/pkg/modules"
 )
 
@@ -43,6 +49,7 @@ func run(ctx context.Context) error {
 	flag.StringVar(&tree.Source, "source", "", "the kernel's source tree, which the cases alter")
 	flag.StringVar(&tree.Output, "output", "", "the output tree")
 	flag.StringVar(&tree.Compiler, "compiler", "gcc", "the compiler")
+	crcs := flag.String("crcs", "", "`symbols` to compute checksums of")
 	flag.Parse()
 
 	root, err := kernel.OpenRoot(*host)
@@ -53,9 +60,18 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	built, err := imports(*objects, target)
-	if err != nil {
-		return err
+	var find func() (cases.Result, error)
+	if *crcs != "" {
+		if tree, err = prepareTree(ctx, target, tree); err != nil {
+			return err
+		}
+		find = func() (cases.Result, error) { return compute(ctx, target, tree, strings.Split(*crcs, ",")) }
+	} else {
+		built, err := imports(*objects, target)
+		if err != nil {
+			return err
+		}
+		find = func() (cases.Result, error) { return hold(ctx, target, tree, *objects, built) }
 	}
 	var list []cases.Case
 	if err := json.NewDecoder(os.Stdin).Decode(&list); err != nil {
@@ -63,7 +79,7 @@ func run(ctx context.Context) error {
 	}
 	var results []cases.Result
 	for _, c := range list {
-		r, err := try(ctx, c, tree, func() (cases.Result, error) { return hold(ctx, target, tree, *objects, built) })
+		r, err := try(c, tree, find)
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.Name, err)
 		}
@@ -106,7 +122,7 @@ func imports(dir string, target kernel.Target) (modules.Module, error) {
 }
 
 // try alters the source for as long as hold runs.
-func try(_ context.Context, c cases.Case, tree prepare.Tree, hold func() (cases.Result, error)) (r cases.Result, err error) {
+func try(c cases.Case, tree prepare.Tree, hold func() (cases.Result, error)) (r cases.Result, err error) {
 	for _, e := range c.Edits {
 		dir := tree.Source
 		if e.Output {
@@ -142,13 +158,45 @@ func hold(ctx context.Context, target kernel.Target, tree prepare.Tree, objects 
 	if err != nil {
 		return r, err
 	}
+	return judged(built, target, expect), nil
+}
+
+func judged(built modules.Module, target kernel.Target, expect modules.Expect) (r cases.Result) {
 	for _, c := range modules.Gate([]modules.Module{built}, target, expect) {
 		switch c.Name {
 		case modules.LayoutCheck:
 			r.Layout = c
 		case modules.PrototypesCheck:
 			r.Prototypes = c
+		case modules.SourceCRCsCheck:
+			r.SourceCRCs = c
 		}
 	}
-	return r, nil
+	return r
+}
+
+// prepareTree prepares the whole source of a kernel.
+func prepareTree(ctx context.Context, target kernel.Target, tree prepare.Tree) (prepare.Tree, error) {
+	src := source.Tree{Dir: tree.Source, Rung: source.RungLocal, Commit: "the test's"}
+	return prepare.Prepare(ctx, target, src, prepare.Options{Runner: unconfined.Exec{}, Dir: tree.Output, Compiler: tree.Compiler, AllowDrift: true})
+}
+
+// compute is the check of a module that imports the symbols.
+func compute(ctx context.Context, target kernel.Target, tree prepare.Tree, symbols []string) (r cases.Result, err error) {
+	files, err := crcs.Exporters(tree.Source, target.Arch, symbols)
+	if err != nil {
+		return r, err
+	}
+	expect := modules.Expect{Source: "the test's"}
+	expect.SourceCRCs, err = crcs.Compute(ctx, crcs.Options{
+		Runner: unconfined.Exec{}, Target: target, Tree: tree, Files: files, Jobs: runtime.NumCPU(), Log: os.Stderr,
+	})
+	if err != nil {
+		return r, err
+	}
+	m := modules.Module{Name: "nvidia", File: "nvidia.ko"}
+	for _, s := range symbols {
+		m.ELF.Imports = append(m.ELF.Imports, ko.Import{Name: s})
+	}
+	return judged(m, target, expect), nil
 }
