@@ -4,10 +4,12 @@ package integration
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -98,7 +100,86 @@ func TestProofDebian(t *testing.T) {
 			}
 			wantCompiler(t, built, tt.compiler, tt.verdict)
 			prove(t, host, built)
+			if tt.suite == "bookworm" && tt.form == "proprietary" {
+				t.Run("would not be right tomorrow", func(t *testing.T) { wantOtherTypes(t, built) })
+			}
 		})
+	}
+}
+
+// wantOtherTypes asks of published modules whether they are right for the kernel of
+// Debian's next release: of what they were compiled with much is otherwise there.
+func wantOtherTypes(t *testing.T, made built) {
+	t.Helper()
+	next, err := shared.Lab(t).Debian(t.Context(), "trixie")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := made.by
+	b.Name, b.HostRoot = lab.ContainerName("verify"), next.Dir
+	b.Args = []string{"verify", "--output=json", filepath.Join(b.Mounted(), "modules", made.manifest.Target.Release, made.manifest.Driver.Version)}
+	o := run(t, b)
+	var found []modules.Check
+	if err := json.Unmarshal([]byte(o.stdout), &found); o.code != 15 || err != nil {
+		t.Fatalf("exit code %d, %v", o.code, err)
+	}
+	for _, name := range []string{modules.LayoutCheck, modules.PrototypesCheck} {
+		i := slices.IndexFunc(found, func(c modules.Check) bool { return c.Name == name })
+		if i < 0 || found[i].Verdict != modules.Failed || found[i].Compared == 0 {
+			t.Errorf("%s: %+v", name, found)
+		} else {
+			t.Log(found[i])
+		}
+	}
+}
+
+// wantTypes wants what modules were compiled with to be the kernel's, and that to be
+// more than a few things.
+func wantTypes(t *testing.T, made built) {
+	t.Helper()
+	for name, least := range map[string]int{modules.LayoutCheck: 1000, modules.PrototypesCheck: 200} {
+		i := slices.IndexFunc(made.manifest.Checks, func(c modules.Check) bool { return c.Name == name })
+		if i < 0 || made.manifest.Checks[i].Verdict != modules.Passed || made.manifest.Checks[i].Compared < least {
+			t.Errorf("want %s passed, with %d compared: %+v", name, least, made.manifest.Checks)
+		}
+	}
+	if made.manifest.Types == nil {
+		t.Error("what the modules were compiled with is not beside them")
+	}
+}
+
+// TestWrongSource builds for Debian 13's kernel by headers of which one is not that
+// kernel's: nothing else than the kernel's own type information could tell.
+func TestWrongSource(t *testing.T) {
+	host, err := shared.Lab(t).Debian(t.Context(), "trixie")
+	if err != nil {
+		t.Fatal(err)
+	}
+	header := "usr/src/" + strings.TrimSuffix("linux-headers-"+host.Release, "-amd64") + "-common/include/linux/pci.h"
+	text, err := os.ReadFile(filepath.Join(host.Dir, header))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const begins = "struct pci_dev {\n"
+	if n := strings.Count(string(text), begins); n != 1 {
+		t.Fatalf("%s has %q %d times", header, begins, n)
+	}
+	altered := filepath.Join(t.TempDir(), "pci.h")
+	write(t, altered, []byte(strings.Replace(string(text), begins, begins+"\tunsigned long x[8];\n", 1)))
+	b := offline(t, "--module-type=proprietary", "--modules=nvidia")
+	b.Share, b.HostRoot = newShare(t), host.Dir
+	b.Docker = []string{"-v", altered + ":/host/" + header + ":ro"}
+	o := run(t, b)
+	if o.code != 15 {
+		t.Fatalf("exit code %d, want 15", o.code)
+	}
+	for _, want := range []string{"layout failed (struct pci_dev: member x is not in this kernel (and ", "the kernel was not built from this source with this config (host-tree, boot/config-" + host.Release + ")"} {
+		if !strings.Contains(o.stderr, want) {
+			t.Errorf("it does not say %q", want)
+		}
+	}
+	if left, err := os.ReadDir(filepath.Join(b.Share, "modules")); err == nil && len(left) > 0 {
+		t.Errorf("published: %v", left)
 	}
 }
 
@@ -272,6 +353,7 @@ func digests(m modules.Manifest) map[string]string {
 // order. There is no GPU: nvidia gets as far as to say so and leaves, and the
 // others are loaded over a stub that exports what it would.
 func prove(t *testing.T, host lab.Host, made built) {
+	wantTypes(t, made)
 	if made.manifest.Driver.ModuleType == "proprietary" { // for integration/agreement
 		if err := shared.Lab(t).KeepModules(t.Context(), needDriver(t), host, made.dir); err != nil {
 			t.Fatal(err)
