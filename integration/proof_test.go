@@ -173,7 +173,7 @@ func TestWrongSource(t *testing.T) {
 	if o.code != 15 {
 		t.Fatalf("exit code %d, want 15", o.code)
 	}
-	for _, want := range []string{"layout failed (struct pci_dev: member x is not in this kernel (and ", "the kernel was not built from this source with this config (host-tree, boot/config-" + host.Release + ")"} {
+	for _, want := range []string{"layout failed (struct pci_dev: member x is not in this kernel, member bus_list is at byte 0 in this kernel and at byte 64 in the source (and ", "the kernel was not built from this source with this config (host-tree, boot/config-" + host.Release + ")"} {
 		if !strings.Contains(o.stderr, want) {
 			t.Errorf("it does not say %q", want)
 		}

@@ -566,7 +566,7 @@ func TestRulesFind(t *testing.T) {
 					other.Bus.Size += 8
 					s.expect.Types = other.Record(s)
 				},
-				[]string{"layout failed (struct pci_bus: member number is at byte 0 in this kernel and at byte 8 in the source (and 2 more): the kernel was not built from this source with this config (refs/tags/v6.1.192-coreos of coreos/linux, proc/config.gz))"},
+				[]string{"layout failed (struct pci_bus: member number is at byte 0 in this kernel and at byte 8 in the source, member parent is at byte 8 in this kernel and at byte 16 in the source (and 1 more): the kernel was not built from this source with this config (refs/tags/v6.1.192-coreos of coreos/linux, proc/config.gz))"},
 			},
 			"many, of which a few are said": {
 				func(s *scene) {
@@ -575,7 +575,7 @@ func TestRulesFind(t *testing.T) {
 					other.State.Values[0].Name, other.Flags.Values[1].Value = "PCI_D", 7
 					s.expect.Types = other.Record(s)
 				},
-				[]string{"layout failed (constant PG_DIRTY: it is 1 in this kernel and 7 in the source; enum pci_state: PCI_D is not in this kernel (and 1 more); struct pci_bus: member n is not in this kernel (and 1 more); and 2 more: " +
+				[]string{"layout failed (constant PG_DIRTY: it is 1 in this kernel and 7 in the source; enum pci_state: PCI_D is not in this kernel, PCI_D0 of this kernel, 0, is not in the source; struct pci_bus: member n is not in this kernel, member number of this kernel, at byte 0, is not in the source; and 2 more: " +
 					"the kernel was not built from this source with this config (refs/tags/v6.1.192-coreos of coreos/linux, proc/config.gz))"},
 			},
 			"a kernel without type information": {

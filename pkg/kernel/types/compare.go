@@ -27,15 +27,18 @@ type Difference struct {
 	Name string
 	// Clauses say what differs, the first member first; never none.
 	Clauses []string
-	// follows says that one of its members is of a type that differs.
-	follows bool
 }
 
-// String is the difference for a person, with the first thing that differs.
+// clausesSaid is how much of one difference is said: what was put in is often not what
+// moved by it.
+const clausesSaid = 2
+
+// String is the difference for a person, with the first things that differ.
 func (d Difference) String() string {
-	s := d.Name + ": " + d.Clauses[0]
-	if n := len(d.Clauses) - 1; n > 0 {
-		s += fmt.Sprintf(" (and %d more)", n)
+	n := min(clausesSaid, len(d.Clauses))
+	s := d.Name + ": " + strings.Join(d.Clauses[:n], ", ")
+	if more := len(d.Clauses) - n; more > 0 {
+		s += fmt.Sprintf(" (and %d more)", more)
 	}
 	return s
 }
@@ -45,6 +48,7 @@ func (d Difference) String() string {
 // constant's value. Where the kernel has several of a name, one has to match.
 func (r *Record) Layouts(kernel *Info) Comparison {
 	var c Comparison
+	comparer := newComparer()
 	differing := map[string]bool{}
 	for _, s := range r.types {
 		candidates := kernel.subjects(s.name)
@@ -53,7 +57,7 @@ func (r *Record) Layouts(kernel *Info) Comparison {
 			continue
 		}
 		c.Compared++
-		if clauses := fewest(candidates, func(t btf.Type) []string { return differSubjects(s.Type, t) }); len(clauses) > 0 {
+		if clauses := fewest(candidates, func(t btf.Type) []string { return comparer.differSubjects(s.Type, t) }); len(clauses) > 0 {
 			c.Differences = append(c.Differences, Difference{Name: s.name, Clauses: clauses})
 			differing[s.name] = true
 		}
@@ -76,16 +80,14 @@ var ofModules = []string{"PROC_ENTRY_PERMANENT"}
 
 // order puts what others follow from first.
 func (r *Record) order(list []Difference, differing map[string]bool) {
+	follows := map[string]bool{}
 	for _, s := range r.types {
-		i := slices.IndexFunc(list, func(d Difference) bool { return d.Name == s.name })
-		if i < 0 {
-			continue
+		if _, members, ok := membersOf(s.Type); ok && differing[s.name] {
+			follows[s.name] = slices.ContainsFunc(flatten(members), func(m member) bool { return contains(m.typ, differing) })
 		}
-		_, members, _ := membersOf(s.Type)
-		list[i].follows = slices.ContainsFunc(flatten(members, 0, 0), func(m member) bool { return contains(m.typ, differing) })
 	}
 	slices.SortFunc(list, func(a, b Difference) int {
-		return cmp.Or(compareBools(a.follows, b.follows), strings.Compare(a.Name, b.Name))
+		return cmp.Or(compareBools(follows[a.Name], follows[b.Name]), strings.Compare(a.Name, b.Name))
 	})
 }
 
@@ -133,13 +135,13 @@ func (i *Info) subjects(name string) (list []btf.Type) {
 	return list
 }
 
-func differSubjects(source, kernel btf.Type) []string {
+func (c *comparer) differSubjects(source, kernel btf.Type) []string {
 	s, isEnum := source.(*btf.Enum)
 	k, bothEnums := kernel.(*btf.Enum)
 	if isEnum && bothEnums {
 		return differEnums(s, k)
 	}
-	return differLayouts(source, kernel, 0)
+	return c.differLayouts(source, kernel, 0)
 }
 
 // fewest are the clauses of the candidate that comes nearest.
@@ -158,6 +160,7 @@ func fewest(candidates []btf.Type, differ func(btf.Type) []string) []string {
 // in assembly it has the name alone, which is as good as nothing.
 func (r *Record) Prototypes(kernel *Info, symbols []string) Comparison {
 	var c Comparison
+	comparer := newComparer()
 	for _, symbol := range symbols {
 		declared, ok := r.imports[symbol]
 		candidates := kernel.definitions(symbol)
@@ -166,7 +169,7 @@ func (r *Record) Prototypes(kernel *Info, symbols []string) Comparison {
 			continue
 		}
 		clauses := fewest(candidates, func(t btf.Type) []string {
-			if d := differ(declared, t, 0); d != "" {
+			if d := comparer.differ(declared, t, 0); d != "" {
 				return []string{d}
 			}
 			return nil

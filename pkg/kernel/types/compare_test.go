@@ -10,6 +10,7 @@ import (
 	"github.com/cilium/ebpf/btf"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/k8sp/cuda/internal/testkit"
 	"github.com/k8sp/cuda/pkg/kernel/types"
 	"github.com/k8sp/cuda/pkg/kernel/types/typestest"
 )
@@ -38,7 +39,7 @@ func TestSameSource(t *testing.T) {
 		t.Errorf("layouts: %+v", layouts)
 	}
 	// One is assembly, and one nobody has declared.
-	if diff := cmp.Diff(types.Comparison{Compared: 3, Unknown: []string{"__fentry__", "memcpy"}}, prototypes, cmp.AllowUnexported(types.Difference{})); diff != "" {
+	if diff := cmp.Diff(types.Comparison{Compared: 3, Unknown: []string{"__fentry__", "memcpy"}}, prototypes); diff != "" {
 		t.Errorf("prototypes (-want +got):\n%s", diff)
 	}
 }
@@ -57,23 +58,23 @@ func TestOtherSource(t *testing.T) {
 			}
 			x := btf.Member{Name: "x", Type: &btf.Array{Type: typestest.ULong, Index: typestest.Int, Nelems: 8}}
 			s.Device.Members, s.Device.Size = append([]btf.Member{x}, members(s)...), s.Device.Size+64
-		}, []string{"struct pci_dev: member x is not in this kernel (and 9 more)"}, nil},
+		}, []string{"struct pci_dev: member x is not in this kernel, member bus is at byte 0 in this kernel and at byte 64 in the source (and 8 more)"}, nil},
 		"moved": {func(s *typestest.Side) {
 			members(s)[1].Offset, members(s)[2].Offset = 96, 64
-		}, []string{"struct pci_dev: member devfn is at byte 8 in this kernel and at byte 12 in the source (and 1 more)"}, nil},
+		}, []string{"struct pci_dev: member devfn is at byte 8 in this kernel and at byte 12 in the source, member lock is at byte 12 in this kernel and at byte 8 in the source"}, nil},
 		"widened into a hole": {func(s *typestest.Side) {
 			s.Bus.Members[0].Type = typestest.Long
 		}, []string{"struct pci_bus: member number takes 4 bytes in this kernel and 8 bytes in the source"}, nil},
 		"renamed": {func(s *typestest.Side) {
 			members(s)[1].Name = "function"
-		}, []string{"struct pci_dev: member function is not in this kernel (and 1 more)"}, nil},
+		}, []string{"struct pci_dev: member function is not in this kernel, member devfn of this kernel, at byte 8, is not in the source"}, nil},
 		"signed": {func(s *typestest.Side) {
 			members(s)[5].Type.(*btf.Union).Members[0].Type = typestest.Long
 		}, []string{"struct pci_dev: member sriov is long unsigned int in this kernel and long int in the source"}, nil},
 		"a bit more": {func(s *typestest.Side) {
 			members(s)[3].BitfieldSize = 2
 			members(s)[4].Offset++
-		}, []string{"struct pci_dev: member is_busmaster takes 1 bits in this kernel and 2 bits in the source (and 1 more)"}, nil},
+		}, []string{"struct pci_dev: member is_busmaster takes 1 bit in this kernel and 2 bits in the source, member is_virtfn is at byte 16, bit 1 in this kernel and at byte 16, bit 2 in the source"}, nil},
 		"another function in a struct": {func(s *typestest.Side) {
 			p := members(s)[6].Type.(*btf.Pointer).Target.(*btf.FuncProto)
 			p.Params = append(p.Params, btf.FuncParam{Type: typestest.Int})
@@ -82,18 +83,18 @@ func TestOtherSource(t *testing.T) {
 			spin := s.Spin.Type.(*btf.Struct)
 			spin.Members[0].Type, spin.Size = typestest.Long, 8
 		}, []string{
-			"typedef spinlock_t: member raw takes 4 bytes in this kernel and 8 bytes in the source (and 1 more)",
+			"typedef spinlock_t: member raw takes 4 bytes in this kernel and 8 bytes in the source, its size is 4 bytes in this kernel and 8 in the source",
 			"struct pci_dev: member lock takes 4 bytes in this kernel and 8 bytes in the source",
 		}, nil},
 		"an enumerator inserted": {func(s *typestest.Side) {
 			s.State.Values = []btf.EnumValue{{Name: "PCI_D0"}, {Name: "PCI_D1", Value: 1}, {Name: "PCI_D3", Value: 4}}
-		}, []string{"enum pci_state: PCI_D1 is not in this kernel (and 1 more)"}, nil},
+		}, []string{"enum pci_state: PCI_D1 is not in this kernel, PCI_D3 is 3 in this kernel and 4 in the source"}, nil},
 		"a constant moved": {func(s *typestest.Side) {
 			s.Flags.Values[1].Value = 2
 		}, []string{"constant PG_DIRTY: it is 1 in this kernel and 2 in the source"}, nil},
 		"a union for a struct": {func(s *typestest.Side) {
 			s.Slot.Members[1].Name = "all"
-		}, []string{"union pci_slot: member all is not in this kernel (and 1 more)"}, nil},
+		}, []string{"union pci_slot: member all is not in this kernel, member bits of this kernel, at byte 0, is not in the source"}, nil},
 		"an argument more": {func(s *typestest.Side) {
 			f := s.Functions["pci_enable_device"]
 			f.Params = append(f.Params, btf.FuncParam{Type: typestest.Int})
@@ -257,4 +258,45 @@ func split(t *testing.T, base []byte, s *btf.Struct) []byte {
 		raw = order.AppendUint32(raw, word)
 	}
 	return append(raw, strings...)
+}
+
+// Type information that was made to explode takes no more time than other.
+func TestExplosions(t *testing.T) {
+	nothing := &btf.Struct{}
+	function := &btf.FuncProto{Return: (*btf.Void)(nil)}
+	for range 60 {
+		nothing = &btf.Struct{Members: []btf.Member{{Type: nothing}, {Type: nothing}}}
+		pointer := &btf.Pointer{Target: function}
+		function = &btf.FuncProto{Return: pointer, Params: []btf.FuncParam{{Type: pointer}, {Type: pointer}}}
+	}
+	exploding := typestest.New()
+	exploding.Bus.Members = append(exploding.Bus.Members, btf.Member{Type: nothing}, btf.Member{Name: "f", Type: &btf.Pointer{Target: function}})
+	layouts, _ := said(t, exploding.Kernel(t), exploding.Record(t))
+	if layouts.Compared != 5 || len(layouts.Differences) > 0 {
+		t.Errorf("%+v", layouts)
+	}
+}
+
+// Whatever is in a share is compared, or refused, in bounded memory.
+func FuzzRecord(f *testing.F) {
+	source := typestest.New()
+	kernel, err := types.Parse(source.Kernel(f))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(source.Modules(f))
+	f.Add(source.Kernel(f))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		taken := testkit.Allocated(func() {
+			record, err := types.NewRecord(raw)
+			if err != nil {
+				return
+			}
+			record.Layouts(kernel)
+			record.Prototypes(kernel, []string{"pci_enable_device", "_printk"})
+		})
+		if allowed := uint64(4<<20 + 2000*len(raw)); taken > allowed {
+			t.Errorf("%d bytes taken for %d bytes", taken, len(raw))
+		}
+	})
 }

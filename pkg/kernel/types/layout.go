@@ -35,15 +35,34 @@ func bare(t btf.Type) btf.Type {
 	return t
 }
 
+// comparer compares types of one source with those of one kernel.
+type comparer struct {
+	// said is what was found of a pair of types without a name. It keeps the work to
+	// one time for each, in information that was made to explode, too.
+	said map[pair]string
+}
+
+type pair struct{ source, kernel btf.Type }
+
+func newComparer() *comparer { return &comparer{said: map[pair]string{}} }
+
 // differ says how two types differ for whoever passes their values, in a clause
 // about the source's and the kernel's; "" where they do not. Structs, unions and
 // enums with a name are the same where their names are: their layouts are
 // compared on their own.
-func differ(source, kernel btf.Type, depth int) string {
-	if depth > maxDepth {
-		return ""
-	}
+func (c *comparer) differ(source, kernel btf.Type, depth int) string {
 	source, kernel = bare(source), bare(kernel)
+	both := pair{source, kernel}
+	if said, ok := c.said[both]; ok || depth > maxDepth {
+		return said
+	}
+	c.said[both] = "" // for whoever comes to it again from within
+	c.said[both] = c.compare(source, kernel, depth)
+	return c.said[both]
+}
+
+// compare is differ of bare types that were not compared yet.
+func (c *comparer) compare(source, kernel btf.Type, depth int) string {
 	other := func() string {
 		return fmt.Sprintf("is %s in this kernel and %s in the source", say(kernel), say(source))
 	}
@@ -72,7 +91,7 @@ func differ(source, kernel btf.Type, depth int) string {
 		if !ok {
 			return other()
 		}
-		if d := differ(s.Target, k.Target, depth+1); d != "" {
+		if d := c.differ(s.Target, k.Target, depth+1); d != "" {
 			if say(source) == say(kernel) || isFunction(s.Target) && isFunction(k.Target) {
 				return d
 			}
@@ -81,7 +100,7 @@ func differ(source, kernel btf.Type, depth int) string {
 	case *btf.Array:
 		k, ok := kernel.(*btf.Array)
 		open := depth == 0 && s.Nelems == 0 // as in extern int x[];
-		if !ok || k.Nelems != s.Nelems && !open || differ(s.Type, k.Type, depth+1) != "" {
+		if !ok || k.Nelems != s.Nelems && !open || c.differ(s.Type, k.Type, depth+1) != "" {
 			return other()
 		}
 	case *btf.FuncProto:
@@ -89,13 +108,13 @@ func differ(source, kernel btf.Type, depth int) string {
 		if !ok {
 			return other()
 		}
-		return differPrototypes(s, k, depth)
+		return c.differPrototypes(s, k, depth)
 	case *btf.Enum:
 		if k, ok := kernel.(*btf.Enum); !ok || k.Name != "" || k.Size != s.Size {
 			return other()
 		}
 	case *btf.Struct, *btf.Union:
-		if list := differLayouts(source, kernel, depth+1); len(list) > 0 {
+		if list := c.differLayouts(source, kernel, depth+1); len(list) > 0 {
 			return list[0]
 		}
 	}
@@ -130,16 +149,16 @@ func tagOf(t btf.Type) (tag string, named bool) {
 }
 
 // differPrototypes compares what a function takes and returns.
-func differPrototypes(source, kernel *btf.FuncProto, depth int) string {
+func (c *comparer) differPrototypes(source, kernel *btf.FuncProto, depth int) string {
 	if s, k := arguments(source), arguments(kernel); s != k {
 		return fmt.Sprintf("takes %s in this kernel and %s in the source", k, s)
 	}
 	for i := range source.Params {
-		if d := differ(source.Params[i].Type, kernel.Params[i].Type, depth+1); d != "" {
+		if d := c.differ(source.Params[i].Type, kernel.Params[i].Type, depth+1); d != "" {
 			return fmt.Sprintf("argument %d %s", i+1, d)
 		}
 	}
-	if differ(source.Return, kernel.Return, depth+1) != "" {
+	if c.differ(source.Return, kernel.Return, depth+1) != "" {
 		return fmt.Sprintf("returns %s in this kernel and %s in the source", say(kernel.Return), say(source.Return))
 	}
 	return ""
@@ -181,36 +200,57 @@ func membersOf(t btf.Type) (size uint32, members []btf.Member, ok bool) {
 	return 0, nil, false
 }
 
-func flatten(members []btf.Member, at btf.Bits, depth int) (list []member) {
+// maxMembers bounds how many members are looked at of one struct, with those inside: the
+// kernel's have up to 300.
+const maxMembers = 20_000
+
+// flatten lists the members of a struct or union, in place of those without a name what
+// is in them.
+func flatten(members []btf.Member) []member {
+	f := flattener{left: maxMembers}
+	f.add(members, 0, 0)
+	return f.list
+}
+
+type flattener struct {
+	list []member
+	left int // how many members are still looked at
+}
+
+func (f *flattener) add(members []btf.Member, at btf.Bits, depth int) {
 	for _, m := range members {
-		if _, inner, ok := membersOf(bare(m.Type)); ok && m.Name == "" && depth < maxDepth {
-			list = append(list, flatten(inner, at+m.Offset, depth+1)...)
+		if f.left--; f.left < 0 {
+			return
+		}
+		if m.Name == "" {
+			if _, inner, ok := membersOf(bare(m.Type)); ok && depth < maxDepth {
+				f.add(inner, at+m.Offset, depth+1)
+			}
 			continue
 		}
-		f := member{name: m.Name, offset: at + m.Offset, width: m.BitfieldSize, bits: m.BitfieldSize > 0, typ: m.Type}
-		if !f.bits {
+		one := member{name: m.Name, offset: at + m.Offset, width: m.BitfieldSize, bits: m.BitfieldSize > 0, typ: m.Type}
+		if !one.bits {
 			if n, err := btf.Sizeof(m.Type); err == nil {
-				f.width = btf.Bits(n) * 8
+				one.width = btf.Bits(n) * 8
 			}
 		}
-		list = append(list, f)
+		f.list = append(f.list, one)
 	}
-	return list
 }
 
 // differLayouts compares two structs or unions, member by member, and returns a
 // clause for each difference.
-func differLayouts(source, kernel btf.Type, depth int) (clauses []string) {
+func (c *comparer) differLayouts(source, kernel btf.Type, depth int) (clauses []string) {
 	sourceSize, s, _ := membersOf(source)
 	kernelSize, k, ok := membersOf(kernel)
 	if _, union := source.(*btf.Union); !ok || union != isUnion(kernel) {
 		return []string{fmt.Sprintf("is %s in this kernel and %s in the source", say(kernel), say(source))}
 	}
 	theirs := map[string]member{}
-	for _, m := range flatten(k, 0, 0) {
+	for _, m := range flatten(k) {
 		theirs[m.name] = m
 	}
-	for _, m := range flatten(s, 0, 0) {
+	for _, m := range flatten(s) {
 		other, ok := theirs[m.name]
 		if !ok {
 			clauses = append(clauses, fmt.Sprintf("member %s is not in this kernel", m.name))
@@ -223,18 +263,18 @@ func differLayouts(source, kernel btf.Type, depth int) (clauses []string) {
 		case m.width != other.width || m.bits != other.bits:
 			clauses = append(clauses, fmt.Sprintf("member %s takes %s in this kernel and %s in the source", m.name, width(other), width(m)))
 		default:
-			if d := differ(m.typ, other.typ, depth+1); d != "" {
+			if d := c.differ(m.typ, other.typ, depth+1); d != "" {
 				clauses = append(clauses, fmt.Sprintf("member %s %s", m.name, d))
 			}
 		}
 	}
-	for _, m := range flatten(k, 0, 0) {
+	for _, m := range flatten(k) {
 		if _, left := theirs[m.name]; left {
 			clauses = append(clauses, fmt.Sprintf("member %s of this kernel, at %s, is not in the source", m.name, place(m)))
 		}
 	}
 	if sourceSize != kernelSize {
-		clauses = append(clauses, fmt.Sprintf("it takes %d bytes in this kernel and %d in the source", kernelSize, sourceSize))
+		clauses = append(clauses, fmt.Sprintf("its size is %d bytes in this kernel and %d in the source", kernelSize, sourceSize))
 	}
 	return clauses
 }
@@ -252,10 +292,14 @@ func place(m member) string {
 }
 
 func width(m member) string {
+	n, unit := m.width/8, "byte"
 	if m.bits {
-		return fmt.Sprintf("%d bits", m.width)
+		n, unit = m.width, "bit"
 	}
-	return fmt.Sprintf("%d bytes", m.width/8)
+	if n != 1 {
+		unit += "s"
+	}
+	return fmt.Sprintf("%d %s", n, unit)
 }
 
 // differEnums compares the values of two enums.
@@ -280,7 +324,7 @@ func differEnums(source, kernel *btf.Enum) (clauses []string) {
 		}
 	}
 	if source.Size != kernel.Size {
-		clauses = append(clauses, fmt.Sprintf("it takes %d bytes in this kernel and %d in the source", kernel.Size, source.Size))
+		clauses = append(clauses, fmt.Sprintf("its size is %d bytes in this kernel and %d in the source", kernel.Size, source.Size))
 	}
 	return clauses
 }
