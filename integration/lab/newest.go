@@ -20,7 +20,8 @@ const newestSuite = "trixie-backports"
 
 // Newest makes the root of a host that runs Debian's own kernel of a line, "6.18",
 // or the newest where that is "": its image, its config, and those of its modules
-// that have to do with a display. It has no headers.
+// that have to do with a display, and in usr/src and usr/lib the headers, where the mirror
+// still has them: of the newest it does. Nothing leads there from its modules.
 func (l *Lab) Newest(ctx context.Context, line string) (Host, error) {
 	if err := l.ToolsImage(ctx); err != nil {
 		return Host{}, err
@@ -39,8 +40,9 @@ func (l *Lab) Newest(ctx context.Context, line string) (Host, error) {
 			return err
 		}
 		defer os.RemoveAll(debs)
-		for _, part := range kernelParts {
-			if name := part + release; packages.packages[name] != (packaged{}) {
+		base := strings.TrimSuffix(release, "-amd64")
+		for _, name := range append(kernelPackages(release), "linux-headers-"+release, "linux-headers-"+base+"-common", "linux-kbuild-"+base) {
+			if packages.packages[name] != (packaged{}) {
 				if err := packages.fetch(ctx, name, debs); err != nil {
 					return err
 				}
@@ -59,9 +61,14 @@ func (l *Lab) Newest(ctx context.Context, line string) (Host, error) {
 	return readHost(dir)
 }
 
-// kernelParts begin the names of the packages that a kernel is in. Until 6.18 it
-// was all in the first; of some later ones that names the others.
-var kernelParts = []string{"linux-image-", "linux-binary-", "linux-base-", "linux-modules-"}
+// kernelPackages are the names of the packages that a kernel is in. Until 6.18 it was all
+// in the first; of some later ones that names the others.
+func kernelPackages(release string) (names []string) {
+	for _, part := range []string{"linux-image-", "linux-binary-", "linux-base-", "linux-modules-"} {
+		names = append(names, part+release)
+	}
+	return names
+}
 
 // newestKernel is the newest release of a line whose modules the pool has.
 func (p pool) newestKernel(line string) (string, error) {

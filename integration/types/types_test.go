@@ -24,6 +24,10 @@ var (
 	typesScript string
 	//go:embed testdata/reader.c
 	reader []byte
+	//go:embed testdata/wide.c
+	wide []byte
+	//go:embed testdata/imports
+	imports []byte
 )
 
 var needDriver = shared.Thing((*lab.Lab).Driver)
@@ -106,6 +110,35 @@ func TestWrongSources(t *testing.T) {
 		})
 	}
 	t.Run("at run time", func(t *testing.T) { reads(t, host, out) })
+}
+
+// TestNewestKernel holds the newest kernel that Debian has against its own headers: all
+// that a driver of the 535 line, which does not compile for it, includes and imports on
+// 6.1, as far as the newest still has it. Nothing differs.
+func TestNewestKernel(t *testing.T) {
+	host, err := shared.Lab(t).Newest(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := []cases.Case{{Name: host.Release}}
+	mounts := append(programAndCases(t, asked), host.Dir+":/host", mounted(t, "wide.c", wide), mounted(t, "imports", imports))
+	script := "release=" + host.Release + `
+cp -a /host/usr/src/. /usr/src/
+cp -a /host/usr/lib/linux-kbuild-* /usr/lib/
+output=/usr/src/linux-headers-$release
+common=$(ls -d /usr/src/linux-headers-*-common)
+compiler=$(sed -nE 's/^CONFIG_CC_VERSION_TEXT="[^ ]*gcc-([0-9]+) .*/gcc-\1/p' "$output/.config")
+mkdir /tmp/wide
+cp /wide.c /tmp/wide/
+echo 'obj-m := wide.o' >/tmp/wide/Kbuild
+make -s -C "$output" M=/tmp/wide CC="$compiler" wide.o
+/typesof -image "/host/boot/vmlinuz-$release" -host /host -objects /tmp/wide -imports /imports -source "$common" -output "$output" -compiler "$compiler" </cases.json >results.json
+`
+	out := t.TempDir()
+	if err := shared.Lab(t).InCUDAImage(t.Context(), script, out, mounts...); err != nil {
+		t.Fatal(err)
+	}
+	wantPassed(t, results(t, filepath.Join(out, "results.json"))[0])
 }
 
 // reads has the kernel load the two modules, which it takes alike: of the first device

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Lays out the root of a host that runs a kernel of Debian's, from its packages:
-# image, config, and those of its thousands of modules that a display needs.
+# image, config, those of its thousands of modules that a display needs, and headers.
 # $kernel is the kernel's release
 
 mkdir /tmp/all
@@ -25,5 +25,6 @@ done | sort -u | grep . | while read -r file; do
     cp "/tmp/all/$from/$file" "$from/$file"
 done
 depmod --basedir . "$kernel"
+if [ -e /tmp/all/usr/src ]; then cp -a /tmp/all/usr/src usr/ && cp -a /tmp/all/usr/lib/linux-kbuild-* usr/lib/; fi
 cp -L /etc/os-release etc/os-release
 echo "$kernel" >release

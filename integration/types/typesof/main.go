@@ -44,19 +44,21 @@ func main() {
 
 func run(ctx context.Context) error {
 	host := flag.String("host", "", "the kernel's host root")
+	image := flag.String("image", "", "the kernel's image, where the root does not say which it runs")
 	objects := flag.String("objects", "", "the `folder` that the driver was compiled in")
 	var tree prepare.Tree
 	flag.StringVar(&tree.Source, "source", "", "the kernel's source tree, which the cases alter")
 	flag.StringVar(&tree.Output, "output", "", "the output tree")
 	flag.StringVar(&tree.Compiler, "compiler", "gcc", "the compiler")
 	crcs := flag.String("crcs", "", "`symbols` to compute checksums of")
+	names := flag.String("imports", "", "a `file` of the symbols that the driver imports, in place of what its objects do")
 	flag.Parse()
 
 	root, err := kernel.OpenRoot(*host)
 	if err != nil {
 		return err
 	}
-	target, err := kernel.Detect(ctx, root, kernel.DetectOptions{})
+	target, err := kernel.Detect(ctx, root, kernel.DetectOptions{Image: *image})
 	if err != nil {
 		return err
 	}
@@ -67,7 +69,7 @@ func run(ctx context.Context) error {
 		}
 		find = func() (cases.Result, error) { return compute(ctx, target, tree, strings.Split(*crcs, ",")) }
 	} else {
-		built, err := imports(*objects, target)
+		built, err := imports(*objects, *names, target)
 		if err != nil {
 			return err
 		}
@@ -89,8 +91,13 @@ func run(ctx context.Context) error {
 	return json.NewEncoder(os.Stdout).Encode(results)
 }
 
-// imports is a module that imports all that the driver's objects use of the kernel.
-func imports(dir string, target kernel.Target) (modules.Module, error) {
+// imports is a module that imports all that the driver's objects use of the kernel, or
+// what a file names.
+func imports(dir, file string, target kernel.Target) (modules.Module, error) {
+	if file != "" {
+		text, err := os.ReadFile(file)
+		return importing(strings.Fields(string(text))), err
+	}
 	offered := map[string]bool{}
 	for _, s := range target.Exports.Symbols {
 		offered[s.Name] = true
@@ -114,11 +121,15 @@ func imports(dir string, target kernel.Target) (modules.Module, error) {
 		return err
 	})
 	slices.Sort(names)
+	return importing(slices.Compact(names)), err
+}
+
+func importing(symbols []string) modules.Module {
 	m := modules.Module{Name: "nvidia", File: "nvidia.ko"}
-	for _, name := range slices.Compact(names) {
-		m.ELF.Imports = append(m.ELF.Imports, ko.Import{Name: name})
+	for _, s := range symbols {
+		m.ELF.Imports = append(m.ELF.Imports, ko.Import{Name: s})
 	}
-	return m, err
+	return m
 }
 
 // try alters the source for as long as hold runs.
@@ -194,9 +205,5 @@ func compute(ctx context.Context, target kernel.Target, tree prepare.Tree, symbo
 	if err != nil {
 		return r, err
 	}
-	m := modules.Module{Name: "nvidia", File: "nvidia.ko"}
-	for _, s := range symbols {
-		m.ELF.Imports = append(m.ELF.Imports, ko.Import{Name: s})
-	}
-	return judged(m, target, expect), nil
+	return judged(importing(symbols), target, expect), nil
 }
