@@ -25,6 +25,8 @@ const (
 	jobTime     quantity = "whole job, time"
 	ownTime     quantity = "whole job without kbuild and the installer, time"
 	rerunTime   quantity = "rerun, time"
+	checkTime   quantity = "check stage, time"
+	jobMemory   quantity = "whole job, memory"
 	classicTime quantity = "classic script, time"
 
 	imageSize    quantity = "image over its base"

@@ -14,6 +14,7 @@ import (
 
 	"github.com/k8sp/cuda/integration/lab"
 	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/kernel/image"
 	"github.com/k8sp/cuda/pkg/kernel/source/needs"
 )
 
@@ -56,6 +57,9 @@ func setUp(ctx context.Context, l *lab.Lab) (b *bench, err error) {
 		return b, err
 	}
 	if b.other, err = b.host.As(filepath.Join(b.dir, "other"), other); err != nil {
+		return b, err
+	}
+	if b.host, err = withTypes(ctx, l, b.host, filepath.Join(b.dir, "host"), kernels.Version); err != nil {
 		return b, err
 	}
 	if b.patterns, err = writePatterns(b.dir, kernels.Version); err != nil {
@@ -103,6 +107,26 @@ func (b *bench) remove(ctx context.Context, dir string) error {
 		return fmt.Errorf("clear %s: %w\n%s", dir, err, out)
 	}
 	return os.Remove(dir)
+}
+
+// withTypes is a host that has the type information of Debian's kernel of the line.
+func withTypes(ctx context.Context, l *lab.Lab, host lab.Host, dir, version string) (lab.Host, error) {
+	debian, err := l.Debian(ctx, "bookworm")
+	if err != nil {
+		return lab.Host{}, err
+	}
+	img, err := image.Open(ctx, debian.Image())
+	if err != nil {
+		return lab.Host{}, err
+	}
+	if host, err = host.As(dir, version); err != nil {
+		return lab.Host{}, err
+	}
+	folder := filepath.Join(host.Dir, "sys/kernel/btf")
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return lab.Host{}, err
+	}
+	return host, os.WriteFile(filepath.Join(folder, "vmlinux"), img.Types, 0o644)
 }
 
 func writePatterns(dir, version string) (string, error) {

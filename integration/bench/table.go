@@ -45,6 +45,8 @@ var targets = []target{
 	{"peak memory of builder in it", sourceMemory, "go-git's plain clone", gogitMemory, megabytes, 0.25, ""},
 	{"whole job, cold", jobTime, "the classic script", classicTime, seconds, 0.70, ""},
 	{"everything but kbuild and the installer, cold", ownTime, "whole job, cold", jobTime, seconds, 0.08, ""},
+	{"check stage, with the proof that the types are the kernel's", checkTime, "whole job, cold", jobTime, seconds, 0.03, ""},
+	{"peak memory of builder in the job", jobMemory, "", "", megabytes, 150e6, ""},
 	{"rerun, nothing changed, digests verified", rerunTime, "whole job, cold", jobTime, seconds, 0.01, ""},
 	{"source stage of a second release", secondTime, "of the first", sourceTime, seconds, 0.60, ""},
 	{"the image over its Debian base, one compiler", imageSize, "", "", megabytes, 280e6, ""},
