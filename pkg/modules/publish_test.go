@@ -603,6 +603,17 @@ func TestVerify(t *testing.T) {
 		t.Errorf("found %v", got)
 	}
 
+	patched, other := target(t), typestest.New()
+	other.Bus.Members[0].Name = "nr"
+	other.Functions["pci_enable_device"].Return = typestest.Long
+	patched.Types.BTF = other.Kernel(t)
+	checks, err = Verify(led(t, s), patched, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	failure(t, Judge(checks, Policy{}), 15, "layout failed (struct pci_bus: member number is not in this kernel", "prototypes failed (pci_enable_device(): returns long int in this kernel and int in the source",
+		"refs/tags/v6.1.192-coreos of coreos/linux, proc/config.gz")
+
 	if err := os.WriteFile(filepath.Join(link(s), "nvidia-uvm.ko"), []byte("no module"), 0o644); err != nil {
 		t.Fatal(err)
 	}
