@@ -51,9 +51,15 @@ func (e *UnknownError) Error() string { return e.Reason }
 // flags have the compiler describe every type, also those that nothing uses, however
 // the kernel's config has its own debugging information reduced, split or
 // compressed, in a form that pahole of any age reads.
-var flags = []string{
-	"-w", "-g", "-gdwarf-4", "-gno-split-dwarf", "-gz=none",
-	"-fno-eliminate-unused-debug-types", "-femit-struct-debug-detailed=any",
+func flags(config kernel.Config) []string {
+	list := []string{
+		"-w", "-g", "-gdwarf-4", "-gz=none",
+		"-fno-eliminate-unused-debug-types", "-femit-struct-debug-detailed=any",
+	}
+	if config.Bool("DEBUG_INFO_SPLIT") {
+		list = append(list, "-gno-split-dwarf") // which gcc before 11 does not know
+	}
+	return list
 }
 
 const (
@@ -133,7 +139,7 @@ var errorLine = regexp.MustCompile(`(?m)^(?:[^\s:]*/)?` + unit + `\.c:([0-9]+):(
 func (o Options) compile(ctx context.Context, dir string, text []byte, lines map[int]string) (undeclared []string, err error) {
 	said := bounded{limit: outputLimit}
 	var first cause.Finder
-	err = o.Tree.Compile(ctx, o.Target, o.Runner, prepare.Unit{Name: unit, Text: text, Flags: flags, Dir: dir, Output: io.MultiWriter(&said, &first)})
+	err = o.Tree.Compile(ctx, o.Target, o.Runner, prepare.Unit{Name: unit, Text: text, Flags: flags(o.Target.Config), Dir: dir, Output: io.MultiWriter(&said, &first)})
 	if err == nil {
 		return nil, nil
 	}
