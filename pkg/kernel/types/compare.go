@@ -107,21 +107,17 @@ func contains(t btf.Type, differing map[string]bool) bool {
 		if d, ok := t.(*btf.Typedef); ok && differing["typedef "+d.Name] {
 			return true
 		}
-		switch q := t.(type) {
-		case *btf.Typedef:
-			t = q.Type
-		case *btf.Const:
-			t = q.Type
-		case *btf.Volatile:
-			t = q.Type
-		case *btf.Array:
-			t = q.Type
-		default:
-			name, _ := tagOf(t)
-			return differing[name]
+		inner, ok := unnamed(t)
+		if a, array := t.(*btf.Array); array {
+			inner, ok = a.Type, true
 		}
+		if !ok {
+			break
+		}
+		t = inner
 	}
-	return false
+	name, _ := tagOf(t)
+	return differing[name]
 }
 
 // subjects are the kernel's types of a name such as "struct pci_dev".

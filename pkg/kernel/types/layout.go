@@ -13,24 +13,33 @@ import (
 // C's own have a handful; a file made to loop ends here.
 const maxDepth = 32
 
+// unnamed is what a name or a qualifier of a type stands for; false for a type that is
+// neither.
+func unnamed(t btf.Type) (btf.Type, bool) {
+	switch q := t.(type) {
+	case *btf.Typedef:
+		return q.Type, true
+	case *btf.Const:
+		return q.Type, true
+	case *btf.Volatile:
+		return q.Type, true
+	case *btf.Restrict:
+		return q.Type, true
+	case *btf.TypeTag:
+		return q.Type, true
+	}
+	return t, false
+}
+
 // bare is a type without the names and qualifiers that do not change what its
 // values look like.
 func bare(t btf.Type) btf.Type {
 	for range maxDepth {
-		switch q := t.(type) {
-		case *btf.Typedef:
-			t = q.Type
-		case *btf.Const:
-			t = q.Type
-		case *btf.Volatile:
-			t = q.Type
-		case *btf.Restrict:
-			t = q.Type
-		case *btf.TypeTag:
-			t = q.Type
-		default:
-			return t
+		inner, ok := unnamed(t)
+		if !ok {
+			break
 		}
+		t = inner
 	}
 	return t
 }
