@@ -2,7 +2,7 @@
 # Holds what was compiled against the kernel, for each of the cases; compile.sh comes
 # before this.
 
-# shellcheck disable=SC2154 # of compile.sh
+# shellcheck disable=SC2154 # of headers.sh
 typesof() { /typesof -host /host -objects "$1" -source "$common" -output "$output" -compiler "$compiler"; }
 typesof /tmp/driver </cases.json >results.json
 
@@ -18,7 +18,7 @@ reader() {
 }
 if [ -e /reader.c ]; then
     reader right
-    # shellcheck disable=SC2154 # of compile.sh
+    # shellcheck disable=SC2154 # of headers.sh
     sed -i 's/^struct pci_dev {$/&\n\tunsigned long x[8];/' "$pci"
     reader wrong
 fi

@@ -3,6 +3,7 @@
 package types
 
 import (
+	"context"
 	_ "embed"
 	"encoding/json"
 	"os"
@@ -18,8 +19,12 @@ import (
 )
 
 var (
+	//go:embed headers.sh
+	headersScript string
 	//go:embed compile.sh
 	compileScript string
+	//go:embed wide.sh
+	wideScript string
 	//go:embed types.sh
 	typesScript string
 	//go:embed testdata/reader.c
@@ -112,33 +117,32 @@ func TestWrongSources(t *testing.T) {
 	t.Run("at run time", func(t *testing.T) { reads(t, host, out) })
 }
 
-// TestNewestKernel holds the newest kernel that Debian has against its own headers: all
-// that a driver of the 535 line, which does not compile for it, includes and imports on
-// 6.1, as far as the newest still has it. Nothing differs.
-func TestNewestKernel(t *testing.T) {
-	host, err := shared.Lab(t).Newest(t.Context(), "")
-	if err != nil {
-		t.Fatal(err)
+// TestNoFalseAlarms holds Debian's own kernels of three lines, up to the newest, against
+// their own headers: all that drivers of the lines 535 to 595 include, as far as a kernel has it, and
+// what one imports. Nothing differs.
+func TestNoFalseAlarms(t *testing.T) {
+	l := shared.Lab(t)
+	debian := func(suite string) func(context.Context) (lab.Host, error) {
+		return func(ctx context.Context) (lab.Host, error) { return l.Debian(ctx, suite) }
 	}
-	asked := []cases.Case{{Name: host.Release}}
-	mounts := append(programAndCases(t, asked), host.Dir+":/host", mounted(t, "wide.c", wide), mounted(t, "imports", imports))
-	script := "release=" + host.Release + `
-cp -a /host/usr/src/. /usr/src/
-cp -a /host/usr/lib/linux-kbuild-* /usr/lib/
-output=/usr/src/linux-headers-$release
-common=$(ls -d /usr/src/linux-headers-*-common)
-compiler=$(sed -nE 's/^CONFIG_CC_VERSION_TEXT="[^ ]*gcc-([0-9]+) .*/gcc-\1/p' "$output/.config")
-mkdir /tmp/wide
-cp /wide.c /tmp/wide/
-echo 'obj-m := wide.o' >/tmp/wide/Kbuild
-make -s -C "$output" M=/tmp/wide CC="$compiler" wide.o
-/typesof -image "/host/boot/vmlinuz-$release" -host /host -objects /tmp/wide -imports /imports -source "$common" -output "$output" -compiler "$compiler" </cases.json >results.json
-`
-	out := t.TempDir()
-	if err := shared.Lab(t).InCUDAImage(t.Context(), script, out, mounts...); err != nil {
-		t.Fatal(err)
+	for name, make := range map[string]func(context.Context) (lab.Host, error){
+		"bookworm": debian("bookworm"),
+		"trixie":   debian("trixie"),
+		"newest":   func(ctx context.Context) (lab.Host, error) { return l.Newest(ctx, "") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			host, err := make(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			out := t.TempDir()
+			mounts := append(programAndCases(t, []cases.Case{{Name: host.Release}}), host.Dir+":/host", mounted(t, "wide.c", wide), mounted(t, "imports", imports))
+			if err := l.InCUDAImage(t.Context(), "release="+host.Release+"\n"+headersScript+wideScript, out, mounts...); err != nil {
+				t.Fatal(err)
+			}
+			wantPassed(t, results(t, filepath.Join(out, "results.json"))[0])
+		})
 	}
-	wantPassed(t, results(t, filepath.Join(out, "results.json"))[0])
 }
 
 // reads has the kernel load the two modules, which it takes alike: of the first device
@@ -182,7 +186,7 @@ func hold(t *testing.T, host lab.Host, form string, asked []cases.Case, reader [
 		mounts = append(mounts, mounted(t, "reader.c", reader))
 	}
 	head := "release=" + host.Release + "\nmodules='nvidia nvidia-modeset nvidia-drm'\n"
-	if err := shared.Lab(t).InCUDAImage(t.Context(), head+compileScript+typesScript, out, mounts...); err != nil {
+	if err := shared.Lab(t).InCUDAImage(t.Context(), head+headersScript+compileScript+typesScript, out, mounts...); err != nil {
 		t.Fatal(err)
 	}
 	return out

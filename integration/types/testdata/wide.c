@@ -1,5 +1,5 @@
-// Includes what NVIDIA's modules of the 535 line include of the kernel's on Linux 6.1, as
-// far as the kernel has it.
+// Includes what NVIDIA's modules include of the kernel's, those of driver 535.261.03 and of
+// the open ones of 595.45.04, as far as a kernel has it.
 
 #if __has_include(<linux/kernel.h>)
 #include <linux/kernel.h>
@@ -501,4 +501,247 @@
 #endif
 #if __has_include(<linux/mmzone.h>)
 #include <linux/mmzone.h>
+#endif
+#if __has_include(<linux/vfio.h>)
+#include <linux/vfio.h>
+#endif
+#if __has_include(<linux/mdev.h>)
+#include <linux/mdev.h>
+#endif
+#if __has_include(<soc/tegra/bpmp-abi.h>)
+#include <soc/tegra/bpmp-abi.h>
+#endif
+#if __has_include(<drm/drm_aperture.h>)
+#include <drm/drm_aperture.h>
+#endif
+#if __has_include(<linux/nvhost.h>)
+#include <linux/nvhost.h>
+#endif
+#if __has_include(<linux/devfreq.h>)
+#include <linux/devfreq.h>
+#endif
+#if __has_include(<asm/cacheflush.h>)
+#include <asm/cacheflush.h>
+#endif
+#if __has_include(<linux/thermal.h>)
+#include <linux/thermal.h>
+#endif
+#if __has_include(<linux/memory_hotplug.h>)
+#include <linux/memory_hotplug.h>
+#endif
+#if __has_include(<drm/drm_fb_helper.h>)
+#include <drm/drm_fb_helper.h>
+#endif
+#if __has_include(<soc/tegra/bpmp.h>)
+#include <soc/tegra/bpmp.h>
+#endif
+#if __has_include(<linux/tracepoint.h>)
+#include <linux/tracepoint.h>
+#endif
+#if __has_include(<linux/host1x-next.h>)
+#include <linux/host1x-next.h>
+#endif
+#if __has_include(<linux/crypto.h>)
+#include <linux/crypto.h>
+#endif
+#if __has_include(<linux/autoconf.h>)
+#include <linux/autoconf.h>
+#endif
+#if __has_include(<linux/aperture.h>)
+#include <linux/aperture.h>
+#endif
+#if __has_include(<generated/autoconf.h>)
+#include <generated/autoconf.h>
+#endif
+#if __has_include(<drm/drm_mode_config.h>)
+#include <drm/drm_mode_config.h>
+#endif
+#if __has_include(<uapi/drm/drm_mode.h>)
+#include <uapi/drm/drm_mode.h>
+#endif
+#if __has_include(<linux/sync_file.h>)
+#include <linux/sync_file.h>
+#endif
+#if __has_include(<linux/reservation.h>)
+#include <linux/reservation.h>
+#endif
+#if __has_include(<linux/pm_domain.h>)
+#include <linux/pm_domain.h>
+#endif
+#if __has_include(<linux/pid.h>)
+#include <linux/pid.h>
+#endif
+#if __has_include(<linux/kconfig.h>)
+#include <linux/kconfig.h>
+#endif
+#if __has_include(<linux/irqbypass.h>)
+#include <linux/irqbypass.h>
+#endif
+#if __has_include(<linux/hmm.h>)
+#include <linux/hmm.h>
+#endif
+#if __has_include(<linux/eventfd.h>)
+#include <linux/eventfd.h>
+#endif
+#if __has_include(<drm/drm_sysfs.h>)
+#include <drm/drm_sysfs.h>
+#endif
+#if __has_include(<drm/drm_modeset_helper_vtables.h>)
+#include <drm/drm_modeset_helper_vtables.h>
+#endif
+#if __has_include(<drm/drm_fbdev_ttm.h>)
+#include <drm/drm_fbdev_ttm.h>
+#endif
+#if __has_include(<drm/drm_fbdev_generic.h>)
+#include <drm/drm_fbdev_generic.h>
+#endif
+#if __has_include(<drm/drm_color_mgmt.h>)
+#include <drm/drm_color_mgmt.h>
+#endif
+#if __has_include(<drm/drm_client_setup.h>)
+#include <drm/drm_client_setup.h>
+#endif
+#if __has_include(<drm/clients/drm_client_setup.h>)
+#include <drm/clients/drm_client_setup.h>
+#endif
+#if __has_include(<asm/mshyperv.h>)
+#include <asm/mshyperv.h>
+#endif
+#if __has_include(<uapi/drm/drm_fourcc.h>)
+#include <uapi/drm/drm_fourcc.h>
+#endif
+#if __has_include(<soc/tegra/tegra_bpmp.h>)
+#include <soc/tegra/tegra_bpmp.h>
+#endif
+#if __has_include(<linux/vfio_pci_core.h>)
+#include <linux/vfio_pci_core.h>
+#endif
+#if __has_include(<linux/userfaultfd_k.h>)
+#include <linux/userfaultfd_k.h>
+#endif
+#if __has_include(<linux/sys_soc.h>)
+#include <linux/sys_soc.h>
+#endif
+#if __has_include(<linux/swiotlb.h>)
+#include <linux/swiotlb.h>
+#endif
+#if __has_include(<linux/suspend.h>)
+#include <linux/suspend.h>
+#endif
+#if __has_include(<linux/stacktrace.h>)
+#include <linux/stacktrace.h>
+#endif
+#if __has_include(<linux/rmap.h>)
+#include <linux/rmap.h>
+#endif
+#if __has_include(<linux/pm.h>)
+#include <linux/pm.h>
+#endif
+#if __has_include(<linux/platform/tegra/mc_utils.h>)
+#include <linux/platform/tegra/mc_utils.h>
+#endif
+#if __has_include(<linux/platform/tegra/dce/dce-client-ipc.h>)
+#include <linux/platform/tegra/dce/dce-client-ipc.h>
+#endif
+#if __has_include(<linux/pid_namespace.h>)
+#include <linux/pid_namespace.h>
+#endif
+#if __has_include(<linux/pfn_t.h>)
+#include <linux/pfn_t.h>
+#endif
+#if __has_include(<linux/pci_ids.h>)
+#include <linux/pci_ids.h>
+#endif
+#if __has_include(<linux/pci-p2pdma.h>)
+#include <linux/pci-p2pdma.h>
+#endif
+#if __has_include(<linux/pci-ats.h>)
+#include <linux/pci-ats.h>
+#endif
+#if __has_include(<linux/page-flags.h>)
+#include <linux/page-flags.h>
+#endif
+#if __has_include(<linux/of_address.h>)
+#include <linux/of_address.h>
+#endif
+#if __has_include(<linux/nvhost_t194.h>)
+#include <linux/nvhost_t194.h>
+#endif
+#if __has_include(<linux/nvgrace-egm.h>)
+#include <linux/nvgrace-egm.h>
+#endif
+#if __has_include(<linux/mpi.h>)
+#include <linux/mpi.h>
+#endif
+#if __has_include(<linux/mmu_context.h>)
+#include <linux/mmu_context.h>
+#endif
+#if __has_include(<linux/memory-failure.h>)
+#include <linux/memory-failure.h>
+#endif
+#if __has_include(<linux/math.h>)
+#include <linux/math.h>
+#endif
+#if __has_include(<linux/lockdep.h>)
+#include <linux/lockdep.h>
+#endif
+#if __has_include(<linux/kdb.h>)
+#include <linux/kdb.h>
+#endif
+#if __has_include(<linux/ioprio.h>)
+#include <linux/ioprio.h>
+#endif
+#if __has_include(<linux/ioasid.h>)
+#include <linux/ioasid.h>
+#endif
+#if __has_include(<linux/gfp.h>)
+#include <linux/gfp.h>
+#endif
+#if __has_include(<linux/gdb.h>)
+#include <linux/gdb.h>
+#endif
+#if __has_include(<linux/egm.h>)
+#include <linux/egm.h>
+#endif
+#if __has_include(<linux/dma-direct.h>)
+#include <linux/dma-direct.h>
+#endif
+#if __has_include(<linux/device/class.h>)
+#include <linux/device/class.h>
+#endif
+#if __has_include(<linux/cpuset.h>)
+#include <linux/cpuset.h>
+#endif
+#if __has_include(<linux/bitops.h>)
+#include <linux/bitops.h>
+#endif
+#if __has_include(<generated/utsrelease.h>)
+#include <generated/utsrelease.h>
+#endif
+#if __has_include(<drm/drm_print.h>)
+#include <drm/drm_print.h>
+#endif
+#if __has_include(<drm/drm_modeset_lock.h>)
+#include <drm/drm_modeset_lock.h>
+#endif
+#if __has_include(<drm/drm_modeset_helper.h>)
+#include <drm/drm_modeset_helper.h>
+#endif
+#if __has_include(<drm/drm_mode.h>)
+#include <drm/drm_mode.h>
+#endif
+#if __has_include(<drm/drm_atomic_state_helper.h>)
+#include <drm/drm_atomic_state_helper.h>
+#endif
+#if __has_include(<asm/system.h>)
+#include <asm/system.h>
+#endif
+#if __has_include(<asm/maddr.h>)
+#include <asm/maddr.h>
+#endif
+#if __has_include(<asm/kdb.h>)
+#include <asm/kdb.h>
+#endif
+#if __has_include(<asm/dma-mapping.h>)
+#include <asm/dma-mapping.h>
 #endif
