@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/kernel/crcs"
 	"github.com/k8sp/cuda/pkg/kernel/prepare"
 	"github.com/k8sp/cuda/pkg/kernel/probe"
 	"github.com/k8sp/cuda/pkg/kernel/source"
@@ -37,7 +38,8 @@ func (p project) checking() step[compiled, checked] {
 			}
 			says := []string{strings.Join(rules, ", ")}
 			if p.wantsSourceCRCs() {
-				says = append(says, "fetches the whole of the kernel's source and compiles what exports the modules' imports, some 200 files, for "+modules.SourceCRCsCheck)
+				says = append(says, modules.SourceCRCsCheck+" compiles what of the whole source exports the modules' imports: some 200 files, "+
+					about(200*crcs.PerFile/p.jobs())+" here")
 			}
 			return says, nil
 		},
@@ -69,7 +71,9 @@ func (p project) check(ctx context.Context, in compiled) (checked, error) {
 		return checked{}, err
 	}
 	found := modules.Gate(mods, p.target, expect)
-	checks := slices.Concat(p.vouched, in.foreseen, sourceCheck(p.target, in.source, found), driftCheck(in.tree), found)
+	vouched := sourceCheck(p.target, in.source, found)
+	warnOfSource(ctx, vouched)
+	checks := slices.Concat(p.vouched, in.foreseen, vouched, driftCheck(in.tree), found)
 	return checked{in, mods, expect.Types, checks}, modules.Judge(checks, p.policy())
 }
 
@@ -105,6 +109,8 @@ func sourceCheck(t kernel.Target, tree source.Tree, found []modules.Check) []mod
 	patches := "the kernel is " + by + "'s, which carries patches of its own"
 	c := modules.Check{Name: SourceCheck, Kind: modules.PolicyCheck, Verdict: modules.Passed}
 	switch {
+	case by != "" && typesFailed(found):
+		c.Verdict, c.Detail = modules.NotCheckable, patches+", and layout or prototypes say that the source is not that kernel's"
 	case by != "" && (tree.Rung == source.RungHostTree || tree.Rung == source.RungHostSource):
 		c.Detail = "the tree is " + by + "'s own for this kernel"
 	case typesPassed(found):
@@ -120,6 +126,19 @@ func sourceCheck(t kernel.Target, tree source.Tree, found []modules.Check) []mod
 		c.Verdict, c.Detail = modules.NotCheckable, patches+", and only who named the source says that it has them"
 	}
 	return []modules.Check{c}
+}
+
+func typesFailed(found []modules.Check) bool {
+	return slices.ContainsFunc(found, func(c modules.Check) bool { return modules.OfTypes(c.Name) && c.Verdict == modules.Failed })
+}
+
+// warnOfSource says where nothing vouches for the source of a patched kernel.
+func warnOfSource(ctx context.Context, vouched []modules.Check) {
+	for _, c := range vouched {
+		if c.Verdict != modules.Passed {
+			zerolog.Ctx(ctx).Warn().Str("check", c.Name).Msg(c.Detail)
+		}
+	}
 }
 
 // typesPassed says whether the source's types are the kernel's, by its own.

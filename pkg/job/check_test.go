@@ -53,7 +53,8 @@ func TestSourceCheck(t *testing.T) {
 	}{
 		{of("6.12.102-flatcar", "flatcar"), source.RungUpstream, modules.Passed, modules.Passed, "layout and prototypes vouch for it"},
 		{of("6.1.109", "bottlerocket"), source.RungUpstream, modules.Passed, modules.Passed, "Bottlerocket's, which carries patches of its own, and layout and prototypes vouch for it"},
-		{of("6.1.109", "bottlerocket"), source.RungUpstream, modules.Failed, modules.NotCheckable, "nothing says that they change no structure"},
+		{of("6.1.109", "bottlerocket"), source.RungUpstream, modules.Failed, modules.NotCheckable, "layout or prototypes say that the source is not"},
+		{of("6.12.118+deb13-amd64", "debian"), source.RungHostTree, modules.Failed, modules.NotCheckable, "layout or prototypes say that the source is not"},
 		{of("6.12.102-flatcar", "flatcar"), source.RungUpstream, modules.NotCheckable, "", ""},
 		{of("6.12.118+deb13-amd64", "debian"), source.RungHostTree, modules.NotCheckable, modules.Passed, "Debian's own"},
 		{of("6.1.109", "bottlerocket"), source.RungUpstream, modules.NotCheckable, modules.NotCheckable, "Bottlerocket's, which carries patches"},

@@ -43,11 +43,7 @@ func (s site) detect(ctx context.Context) (setting, error) {
 	if err := s.acceptable(what); err != nil {
 		return setting{}, err
 	}
-	lookPath := s.LookPath
-	if lookPath == nil {
-		lookPath = command.LookPath
-	}
-	if what.compiler, err = prepare.ChooseCompiler(what.target, lookPath); err != nil {
+	if what.compiler, err = prepare.ChooseCompiler(what.target, s.lookPath()); err != nil {
 		return setting{}, err
 	}
 	what.compilerVersion, err = prepare.CompilerVersion(ctx, s.Runner, what.compiler.Command)
@@ -85,4 +81,12 @@ func (s site) exportsCache() string {
 func (w setting) says() Step {
 	t := w.target
 	return Step{stage.Detect, fmt.Sprintf("kernel %s (%s); config from %s, %d symbols from %s", t.Release, t.Arch, t.Config.From, len(t.Exports.Symbols), t.Exports.From)}
+}
+
+// lookPath is what finds programs.
+func (o Options) lookPath() func(string) (string, error) {
+	if o.LookPath != nil {
+		return o.LookPath
+	}
+	return command.LookPath
 }

@@ -57,15 +57,10 @@ func (p project) prepare(ctx context.Context, s sourced) (prepared, error) {
 // judgeSource says early what vouches for the source. Where the kernel's types are to be
 // seen, these do so once there is something to hold against them.
 func (p project) judgeSource(ctx context.Context, tree source.Tree) error {
-	vouched := sourceCheck(p.target, tree, nil)
-	later := len(p.target.Types.BTF) > 0
-	for _, c := range vouched {
-		if c.Verdict != modules.Passed && !later {
-			zerolog.Ctx(ctx).Warn().Str("check", c.Name).Msg(c.Detail)
-		}
-	}
-	if later {
+	if len(p.target.Types.BTF) > 0 {
 		return nil
 	}
+	vouched := sourceCheck(p.target, tree, nil)
+	warnOfSource(ctx, vouched)
 	return modules.Judge(vouched, p.policy())
 }

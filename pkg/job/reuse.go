@@ -13,6 +13,7 @@ import (
 	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/cuda/breaks"
 	"github.com/k8sp/cuda/pkg/kernel/prepare"
+	"github.com/k8sp/cuda/pkg/kernel/probe"
 	"github.com/k8sp/cuda/pkg/kernel/source"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/share/publish"
@@ -166,9 +167,26 @@ func (p project) differences(found modules.Found) ([]modules.Difference, error) 
 	return append(list, others...), nil
 }
 
-// packageRules are the checks that only the driver's package and the source can answer:
+// packageRules are the checks that only the driver's package can answer:
 // of a published result the recorded findings are the ones that count.
-var packageRules = []string{"built", "firmware", "debug", SourceCheck}
+var packageRules = []string{"built", "firmware", "debug"}
+
+// moreToKnow says what a build would find out of what an earlier one did not; "" where
+// there is nothing.
+func (p project) moreToKnow(m modules.Manifest) string {
+	recorded := func(name string) (list []modules.Check) {
+		return slices.DeleteFunc(slices.Clone(m.Checks), func(c modules.Check) bool { return c.Name != name })
+	}
+	if p.wantsSourceCRCs() && !slices.ContainsFunc(recorded(modules.SourceCRCsCheck), func(c modules.Check) bool { return c.Detail != modules.SourceCRCsNotAsked }) {
+		return "an earlier result was not held against checksums of the source"
+	}
+	for _, c := range recorded(modules.LayoutCheck) {
+		if _, err := p.lookPath()("pahole"); err == nil && c.Detail == probe.NoPahole {
+			return "of an earlier result it is not known what it was compiled with, and here is a pahole to find out"
+		}
+	}
+	return ""
+}
 
 // judgeEarlier holds an earlier result against the target as it is now, on this
 // run's terms. What was found when it was made and would be found again is an
@@ -192,12 +210,11 @@ func (p project) judgeEarlier(ctx context.Context, found modules.Found) (serves 
 		log.Warn().Err(err).Msg("an earlier result cannot be held against this kernel, building again")
 		return false, nil
 	}
-	if p.wantsSourceCRCs() && !slices.ContainsFunc(m.Checks, func(c modules.Check) bool {
-		return c.Name == modules.SourceCRCsCheck && c.Verdict != modules.NotCheckable
-	}) {
-		log.Info().Msg("an earlier result was not held against checksums of the source, building again")
+	if why := p.moreToKnow(m); why != "" {
+		log.Info().Msg(why + ", building again")
 		return false, nil
 	}
+	now = append(now, sourceCheck(p.target, source.Tree{Rung: m.Source.Rung}, now)...)
 	ofPackage := func(c modules.Check) bool { return slices.Contains(packageRules, c.Name) }
 	again := slices.Concat(p.vouched, slices.DeleteFunc(slices.Clone(m.Checks), func(c modules.Check) bool { return !ofPackage(c) }))
 	var anew []modules.Check

@@ -6,9 +6,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/pkg/cuda/breaks"
+	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/kernel/image"
 	"github.com/k8sp/cuda/pkg/kernel/image/imagetest"
+	"github.com/k8sp/cuda/pkg/kernel/probe"
+	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/share/publish"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -257,5 +261,41 @@ func TestReuseSweeps(t *testing.T) {
 	}
 	if o := f.mustBuild(t); !o.Reused || f.published(t) != before {
 		t.Errorf("reused: %v; what is left is\n%s", o.Reused, f.published(t))
+	}
+}
+
+// TestMoreToKnow: what an earlier build did not find out is looked for once, and not on
+// every run.
+func TestMoreToKnow(t *testing.T) {
+	t.Parallel()
+	versions, err := kernel.ParseConfig([]byte("CONFIG_MODVERSIONS=y\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := func(string) (string, error) { return "/usr/bin/pahole", nil }
+	missing := func(string) (string, error) { return "", command.ErrNotFound }
+	crcs := func(detail string) []modules.Check {
+		return []modules.Check{{Name: modules.SourceCRCsCheck, Verdict: modules.NotCheckable, Detail: detail}}
+	}
+	layout := []modules.Check{{Name: modules.LayoutCheck, Verdict: modules.NotCheckable, Detail: probe.NoPahole}}
+	for name, tt := range map[string]struct {
+		asked    bool
+		config   kernel.Config
+		lookPath func(string) (string, error)
+		checks   []modules.Check
+		more     bool
+	}{
+		"not asked for":                 {false, versions, found, crcs(modules.SourceCRCsNotAsked), false},
+		"asked for now":                 {true, versions, found, crcs(modules.SourceCRCsNotAsked), true},
+		"asked for now, of older":       {true, versions, found, nil, true},
+		"asked for before, and not had": {true, versions, found, crcs("the host's tree has headers"), false},
+		"of a kernel without versions":  {true, kernel.Config{}, found, nil, false},
+		"without pahole then and now":   {false, versions, missing, layout, false},
+		"without pahole then":           {false, versions, found, layout, true},
+	} {
+		p := project{site: site{Options: Options{SourceCRCs: tt.asked, LookPath: tt.lookPath}}, setting: setting{target: kernel.Target{Config: tt.config}}}
+		if why := p.moreToKnow(modules.Manifest{Checks: tt.checks}); (why != "") != tt.more {
+			t.Errorf("%s: %q", name, why)
+		}
 	}
 }

@@ -65,7 +65,9 @@ func (s site) sourceOf(t kernel.Target) step[share.Space, source.Tree] {
 	return step[share.Space, source.Tree]{
 		stage: stage.Source,
 		plan: func(ctx context.Context) (says []string, err error) {
-			found, err = source.Find(ctx, t, s.sourceOptions())
+			o := s.sourceOptions()
+			o.Full = o.Full || s.sourceCRCsOf(t)
+			found, err = source.Find(ctx, t, o)
 			for _, step := range found.Steps {
 				says = append(says, fmt.Sprintf("%s: %s %s", step.Rung, step.Where, step.Reason))
 			}
@@ -135,19 +137,15 @@ func completing[Out any](ctx context.Context, p project, s sourced, tool string,
 		return out, err
 	}
 	zerolog.Ctx(ctx).Warn().Str("path", missing).Err(err).Msg("the kernel source lacks a file that this build needs: completing it")
-	if s.source, err = p.complete(ctx, s); err != nil {
-		return out, err
-	}
-	return anew(ctx, s)
-}
-
-// complete fetches what a source that was checked out lacks.
-func (p project) complete(ctx context.Context, s sourced) (source.Tree, error) {
-	return p.took(ctx, func(ctx context.Context) (source.Tree, error) {
+	s.source, err = p.took(ctx, func(ctx context.Context) (source.Tree, error) {
 		o := p.sourceOptions()
 		o.Space = p.sourceSpace(ctx, p.libraries.space(s.toLayOut))
 		return source.Complete(ctx, p.target, o)
 	})
+	if err != nil {
+		return out, err
+	}
+	return anew(ctx, s)
 }
 
 // logged tells one log of a tool from the next.

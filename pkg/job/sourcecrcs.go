@@ -13,6 +13,7 @@ import (
 
 	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/internal/progress"
+	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/kernel/crcs"
 	"github.com/k8sp/cuda/pkg/kernel/prepare"
 	"github.com/k8sp/cuda/pkg/kernel/source"
@@ -23,38 +24,34 @@ import (
 // checksumTool is make, where it computes checksums of the source.
 const checksumTool = "source-crcs"
 
-// wantsSourceCRCs says whether the source's checksums are asked for, of a kernel that has
+// sourceCRCsOf says whether the source's checksums are asked for, of a kernel that has
 // any.
-func (p project) wantsSourceCRCs() bool {
-	return p.SourceCRCs && p.target.Config.Bool("MODVERSIONS")
-}
+func (s site) sourceCRCsOf(t kernel.Target) bool { return s.SourceCRCs && t.Config.Bool("MODVERSIONS") }
+
+func (p project) wantsSourceCRCs() bool { return p.sourceCRCsOf(p.target) }
 
 // sourceCRCs computes the checksums of what the modules import from the kernel's source.
 // Where that cannot be done it says why.
 func (p project) sourceCRCs(ctx context.Context, in compiled, mods []modules.Module) (sums map[string][]uint32, unknown string, err error) {
 	if !p.wantsSourceCRCs() {
+		if p.SourceCRCs {
+			zerolog.Ctx(ctx).Info().Msg("--source-crcs has nothing to compute: the kernel has no symbol versions (MODVERSIONS is not set)")
+		}
 		return nil, "", nil
 	}
-	const hint = "read what make printed in the log, or leave out --source-crcs"
-	tree := in.source
-	switch tree.Rung {
-	case source.RungHostTree, source.RungHostSource:
+	tree := in.source // of which the whole is there
+	if tree.Rung == source.RungHostTree || tree.Rung == source.RungHostSource {
 		return nil, "the host's tree has headers and no source to compute checksums from: name the kernel's source with --source", nil
-	case source.RungLocal:
-	default:
-		if tree, err = p.complete(ctx, in.sourced); err != nil {
-			return nil, "", err
-		}
 	}
 	symbols := modules.Imported(mods)
 	files, err := crcs.Exporters(tree.Dir, p.target.Arch, symbols)
 	if err != nil {
 		return nil, "", stage.Wrap(stage.Check, err, "the kernel's source cannot be searched for what the modules import", "let builder read all of it")
 	}
-	jobs := p.Jobs
-	if jobs == 0 {
-		jobs = runtime.GOMAXPROCS(0)
+	if len(files) == 0 {
+		return nil, "the source has none of the files that export what the modules import", nil
 	}
+	jobs := p.jobs()
 	zerolog.Ctx(ctx).Info().Int("symbols", len(symbols)).Int("files", len(files)).Int("jobs", jobs).
 		Str("takes", about(len(files)*crcs.PerFile/jobs)).Msg("computing the checksums of imported symbols from the source that exports them")
 	// A tree of its own: what is compiled there is no part of one that modules are built
@@ -83,9 +80,17 @@ func (p project) sourceCRCs(ctx context.Context, in compiled, mods []modules.Mod
 	case err != nil && ctx.Err() != nil:
 		return nil, "", ctx.Err()
 	case err != nil:
-		return nil, "", stage.Wrap(stage.Check, err, "the checksums of the source cannot be computed", hint)
+		return nil, "", stage.Wrap(stage.Check, err, "the checksums of the source cannot be computed", "look at the cause, or leave out --source-crcs")
 	}
 	return sums, "", nil
+}
+
+// jobs is how many compilers run at once.
+func (o Options) jobs() int {
+	if o.Jobs > 0 {
+		return o.Jobs
+	}
+	return runtime.GOMAXPROCS(0)
 }
 
 // about is a time for people, in seconds, as nobody should take it for exact.

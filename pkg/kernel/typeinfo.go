@@ -7,6 +7,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/internal/ko"
 	"github.com/k8sp/cuda/pkg/kernel/types"
 )
@@ -26,7 +27,8 @@ type TypeInfo struct {
 	// From is where it was read: "sys/kernel/btf/vmlinux".
 	From string `json:"from"`
 	// Modules are files that hold that of modules of the kernel's own, by the
-	// module's name, on this machine: its .ko.
+	// module's name, on this machine: sys/kernel/btf/MODULE, which is that alone, or its
+	// .ko.
 	Modules map[string]string `json:"-"`
 }
 
@@ -38,12 +40,25 @@ func (t TypeInfo) Parse(modules []string) (*types.Info, error) {
 		return nil, fmt.Errorf("%s: %w", t.From, err)
 	}
 	for _, name := range modules {
-		raw, err := ko.Section(t.Modules[name], ".BTF")
+		raw, err := moduleTypes(t.Modules[name])
 		if err == nil && raw != nil {
 			_ = info.AddModule(raw)
 		}
 	}
 	return info, nil
+}
+
+// moduleTypes reads a file of [TypeInfo.Modules]; nil where it has no type information.
+func moduleTypes(file string) ([]byte, error) {
+	if isModuleFile(file) {
+		return ko.Section(file, ".BTF")
+	}
+	f, err := beneath.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readAll(f, fileLimit)
 }
 
 // typeInfo finds the kernel's type information. The image is read for it where the
@@ -55,6 +70,14 @@ func (s *sources) typeInfo(ctx context.Context, config Config) TypeInfo {
 	}
 	for _, m := range s.modules.list {
 		t.Modules[moduleName(m.name)] = m.path
+	}
+	for _, name := range s.root.List(btfFolder) {
+		if path, err := s.root.Path(btfFolder + "/" + name); err == nil && name != vmlinux {
+			if t.Modules == nil {
+				t.Modules = map[string]string{}
+			}
+			t.Modules[name] = path
+		}
 	}
 	data, err := s.root.ReadFile(btfFile)
 	switch {

@@ -2,9 +2,12 @@ package modules
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path/filepath"
 	"slices"
@@ -243,6 +246,9 @@ func (m Manifest) expect(dir string, names []string) Expect {
 	return x
 }
 
+// maxTypes bounds the file of a record, in bytes; those of drivers have 0.2 MB.
+const maxTypes = 8 << 20
+
 // readTypes reads what the modules were compiled with; where that is not to be had it
 // says why.
 func (m Manifest) readTypes(dir string) (*types.Record, string) {
@@ -253,12 +259,20 @@ func (m Manifest) readTypes(dir string) (*types.Record, string) {
 		}
 		return nil, "the modules were published by a builder that did not record what they were compiled with: build again"
 	}
-	f, err := beneath.Open(filepath.Join(dir, m.Types.Name))
+	file, err := beneath.Open(filepath.Join(dir, m.Types.Name))
 	if err != nil {
 		return nil, "the record of what the modules were compiled with cannot be opened: " + err.Error()
 	}
-	defer f.Close()
-	record, err := types.ReadRecord(f)
+	defer file.Close()
+	// It is read once: what is looked at is what was published.
+	text, err := io.ReadAll(io.LimitReader(file, maxTypes))
+	if err != nil {
+		return nil, "the record of what the modules were compiled with cannot be read: " + err.Error()
+	}
+	if sum := sha256.Sum256(text); hex.EncodeToString(sum[:]) != m.Types.SHA256 {
+		return nil, fmt.Sprintf("the record of what the modules were compiled with, %s, is not the one that was published: build again", m.Types.Name)
+	}
+	record, err := types.ReadRecord(bytes.NewReader(text))
 	if err != nil {
 		return nil, fmt.Sprintf("the record of what the modules were compiled with, %s, cannot be read: %v", m.Types.Name, err)
 	}

@@ -20,6 +20,9 @@ const (
 // imported the checksums which they have in the kernel.
 const SourceCRCsCheck = "source-crcs"
 
+// SourceCRCsNotAsked is the detail of that check where nobody asked for it.
+const SourceCRCsNotAsked = "which checksums the source gives was not computed, and the check crcs compares those that the kernel itself gave: build with --source-crcs"
+
 // OfTypes says whether a check is one of these.
 func OfTypes(name string) bool { return name == LayoutCheck || name == PrototypesCheck }
 
@@ -105,6 +108,9 @@ func (g gate) compared(c types.Comparison, what string, rest func(int) string) C
 	if n := len(c.Unknown); n > 0 {
 		said += "; " + rest(n)
 	}
+	if n := len(c.Undeclared); n > 0 {
+		said += fmt.Sprintf("; %d more no header declares", n)
+	}
 	check := Check{Verdict: Passed, Compared: c.Compared, Detail: said}
 	switch {
 	case len(c.Differences) > 0:
@@ -144,7 +150,7 @@ func checkSourceCRCs(g gate) []Check {
 	case g.expect.SourceCRCs == nil && unknown == "" && g.kernelTypes != nil:
 		return nil
 	case g.expect.SourceCRCs == nil && unknown == "":
-		unknown = "which checksums the source gives was not computed, and the check crcs compares those that the kernel itself gave: build with --source-crcs"
+		unknown = SourceCRCsNotAsked
 	}
 	if g.expect.SourceCRCs == nil {
 		return []Check{{Verdict: NotCheckable, Detail: unknown}}

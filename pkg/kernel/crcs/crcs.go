@@ -58,6 +58,9 @@ func Compute(ctx context.Context, o Options) (map[string][]uint32, error) {
 	for _, file := range slices.Sorted(maps.Keys(o.Files)) {
 		goals = append(goals, strings.TrimSuffix(file, ".c")+".o")
 	}
+	if len(goals) == 0 {
+		return nil, ErrNone // make without a goal would make all
+	}
 	var first cause.Finder
 	err := o.Tree.Make(ctx, o.Target, o.Runner, o.Jobs, goals, io.MultiWriter(o.Log, &first))
 	if err != nil && (ctx.Err() != nil || !errors.As(err, new(*command.ExitError))) {

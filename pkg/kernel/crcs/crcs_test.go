@@ -107,4 +107,10 @@ func TestComputeNothing(t *testing.T) {
 	if got, err := Compute(t.Context(), options(t, &kbuild{t: t})); !errors.Is(err, ErrNone) {
 		t.Errorf("%v, %v", got, err)
 	}
+	k = &kbuild{t: t}
+	o := options(t, k)
+	o.Files = nil
+	if got, err := Compute(t.Context(), o); !errors.Is(err, ErrNone) || k.args != nil {
+		t.Errorf("without files: %v, %v, and make ran as %q", got, err, k.args)
+	}
 }

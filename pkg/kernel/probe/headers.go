@@ -102,7 +102,9 @@ func (c *collector) dependencies(text []byte) (own []string, kernel map[string]b
 		}
 	}
 	listing := false
-	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
+	lines := bufio.NewScanner(bytes.NewReader(text))
+	lines.Buffer(nil, commandLimit+1) // all of it may be one line
+	for lines.Scan() {
 		line := lines.Text()
 		switch _, value, assigns := strings.Cut(line, " := "); {
 		case strings.HasPrefix(line, "source_") && assigns:
@@ -126,6 +128,7 @@ func (c *collector) dependencies(text []byte) (own []string, kernel map[string]b
 // absolute is a path of a record. Since Linux 6.13 kbuild works in the modules'
 // folder, and names what is in it from there.
 func (c *collector) absolute(path string) string {
+	path = filepath.Clean(path)
 	if filepath.IsAbs(path) {
 		return path
 	}
@@ -169,6 +172,9 @@ func (c *collector) includes(file string) ([]string, error) {
 		return nil, fmt.Errorf("more than %d files", filesLimit)
 	}
 	text, err := command.ReadLeft(file, sourceLimit)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil // it was made for the compile, and is gone
+	}
 	if err != nil {
 		return nil, err
 	}

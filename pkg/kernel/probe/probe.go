@@ -48,6 +48,9 @@ type UnknownError struct {
 
 func (e *UnknownError) Error() string { return e.Reason }
 
+// NoPahole is the reason where that program is not there.
+const NoPahole = "there is no pahole to make BTF: run builder in its own image, which has it"
+
 // flags have the compiler describe every type, also those that nothing uses, however
 // the kernel's config has its own debugging information reduced, split or
 // compressed, in a form that pahole of any age reads.
@@ -81,10 +84,10 @@ func Types(ctx context.Context, o Options) (*types.Record, error) {
 		return nil, &UnknownError{err.Error()}
 	}
 	if err != nil {
-		return nil, err
+		return nil, &UnknownError{"kbuild's record of what the modules were compiled of is of no use: " + err.Error()}
 	}
 	if _, err := command.LookPath("pahole"); err != nil {
-		return nil, &UnknownError{"there is no pahole to make BTF: run builder in its own image, which has it"}
+		return nil, &UnknownError{NoPahole}
 	}
 	dir := filepath.Join(o.Scratch, "types")
 	defer beneath.RemoveAll(dir)

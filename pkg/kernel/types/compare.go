@@ -16,6 +16,8 @@ type Comparison struct {
 	// Unknown are those of which the kernel's type information has nothing,
 	// sorted by name.
 	Unknown []string
+	// Undeclared are imported symbols that no header declares, sorted by name.
+	Undeclared []string
 	// Differences are what is otherwise in the kernel, what others follow from
 	// first.
 	Differences []Difference
@@ -25,8 +27,10 @@ type Comparison struct {
 type Difference struct {
 	// Name is "struct pci_dev" or "pci_resize_resource()".
 	Name string
-	// Clauses say what differs, the first member first; never none.
+	// Clauses say what differs, the first member first; never none. More is how much
+	// else does.
 	Clauses []string
+	More    int
 }
 
 // clausesSaid is how much of one difference is said: what was put in is often not what
@@ -35,12 +39,15 @@ const clausesSaid = 2
 
 // String is the difference for a person, with the first things that differ.
 func (d Difference) String() string {
-	n := min(clausesSaid, len(d.Clauses))
-	s := d.Name + ": " + strings.Join(d.Clauses[:n], ", ")
-	if more := len(d.Clauses) - n; more > 0 {
-		s += fmt.Sprintf(" (and %d more)", more)
+	s := d.Name + ": " + strings.Join(d.Clauses, ", ")
+	if d.More > 0 {
+		s += fmt.Sprintf(" (and %d more)", d.More)
 	}
 	return s
+}
+
+func (c *Comparison) differs(name string, found clauses) {
+	c.Differences = append(c.Differences, Difference{Name: name, Clauses: found.said, More: found.n - len(found.said)})
 }
 
 // Layouts holds every struct, union and enum of a record against those of that
@@ -57,19 +64,25 @@ func (r *Record) Layouts(kernel *Info) Comparison {
 			continue
 		}
 		c.Compared++
-		if clauses := fewest(candidates, func(t btf.Type) []string { return comparer.differSubjects(s.Type, t) }); len(clauses) > 0 {
-			c.Differences = append(c.Differences, Difference{Name: s.name, Clauses: clauses})
+		if found := fewest(candidates, func(t btf.Type) clauses { return comparer.differSubjects(s.Type, t) }); found.n > 0 {
+			c.differs(s.name, found)
 			differing[s.name] = true
 		}
 	}
 	for _, v := range r.constants {
 		values := kernel.constants[v.Name]
 		if len(values) > 0 && !slices.Contains(values, v.Value&valueMask) && !slices.Contains(ofModules, v.Name) {
-			c.Differences = append(c.Differences, Difference{Name: "constant " + v.Name,
-				Clauses: []string{fmt.Sprintf("it is %s in this kernel and %s in the source", value(values[0]), value(v.Value))}})
+			var found clauses
+			found.add("it is %s in this kernel and %s in the source", value(values[0]), value(v.Value))
+			c.differs("constant "+v.Name, found)
 		}
 	}
-	r.order(c.Differences, differing)
+	r.order(comparer, c.Differences, differing)
+	if comparer.left < 0 {
+		var found clauses
+		found.add("they have more members than any source has, and not all were compared")
+		c.differs("the types on record", found)
+	}
 	slices.Sort(c.Unknown)
 	return c
 }
@@ -79,11 +92,11 @@ func (r *Record) Layouts(kernel *Info) Comparison {
 var ofModules = []string{"PROC_ENTRY_PERMANENT"}
 
 // order puts what others follow from first.
-func (r *Record) order(list []Difference, differing map[string]bool) {
+func (r *Record) order(c *comparer, list []Difference, differing map[string]bool) {
 	follows := map[string]bool{}
 	for _, s := range r.types {
 		if _, members, ok := membersOf(s.Type); ok && differing[s.name] {
-			follows[s.name] = slices.ContainsFunc(flatten(members), func(m member) bool { return contains(m.typ, differing) })
+			follows[s.name] = slices.ContainsFunc(c.flatten(members), func(m member) bool { return contains(m.typ, differing) })
 		}
 	}
 	slices.SortFunc(list, func(a, b Difference) int {
@@ -131,7 +144,7 @@ func (i *Info) subjects(name string) (list []btf.Type) {
 	return list
 }
 
-func (c *comparer) differSubjects(source, kernel btf.Type) []string {
+func (c *comparer) differSubjects(source, kernel btf.Type) clauses {
 	s, isEnum := source.(*btf.Enum)
 	k, bothEnums := kernel.(*btf.Enum)
 	if isEnum && bothEnums {
@@ -141,11 +154,14 @@ func (c *comparer) differSubjects(source, kernel btf.Type) []string {
 }
 
 // fewest are the clauses of the candidate that comes nearest.
-func fewest(candidates []btf.Type, differ func(btf.Type) []string) []string {
+func fewest(candidates []btf.Type, differ func(btf.Type) clauses) clauses {
 	nearest := differ(candidates[0])
 	for _, t := range candidates[1:] {
-		if clauses := differ(t); len(clauses) < len(nearest) {
-			nearest = clauses
+		if nearest.n == 0 {
+			break
+		}
+		if found := differ(t); found.n < nearest.n {
+			nearest = found
 		}
 	}
 	return nearest
@@ -159,19 +175,23 @@ func (r *Record) Prototypes(kernel *Info, symbols []string) Comparison {
 	comparer := newComparer()
 	for _, symbol := range symbols {
 		declared, ok := r.imports[symbol]
+		if !ok {
+			c.Undeclared = append(c.Undeclared, symbol)
+			continue
+		}
 		candidates := kernel.definitions(symbol)
-		if !ok || len(candidates) == 0 {
+		if len(candidates) == 0 {
 			c.Unknown = append(c.Unknown, symbol)
 			continue
 		}
-		clauses := fewest(candidates, func(t btf.Type) []string {
+		found := fewest(candidates, func(t btf.Type) (list clauses) {
 			if d := comparer.differ(declared, t, 0); d != "" {
-				return []string{d}
+				list.add("%s", d)
 			}
-			return nil
+			return list
 		})
 		switch {
-		case len(clauses) == 0:
+		case found.n == 0:
 			c.Compared++
 		case len(candidates) == 1 && isVoid(candidates[0]):
 			c.Unknown = append(c.Unknown, symbol)
@@ -181,10 +201,11 @@ func (r *Record) Prototypes(kernel *Info, symbols []string) Comparison {
 			if _, function := bare(declared).(*btf.FuncProto); function {
 				name += "()"
 			}
-			c.Differences = append(c.Differences, Difference{Name: name, Clauses: clauses})
+			c.differs(name, found)
 		}
 	}
 	slices.Sort(c.Unknown)
+	slices.Sort(c.Undeclared)
 	return c
 }
 

@@ -49,11 +49,17 @@ type comparer struct {
 	// said is what was found of a pair of types without a name. It keeps the work to
 	// one time for each, in information that was made to explode, too.
 	said map[pair]string
+	// left is how many members are still looked at.
+	left int
 }
+
+// maxMembers bounds how many members are looked at in all: what drivers include of the
+// kernel's has some 50,000.
+const maxMembers = 4_000_000
 
 type pair struct{ source, kernel btf.Type }
 
-func newComparer() *comparer { return &comparer{said: map[pair]string{}} }
+func newComparer() *comparer { return &comparer{said: map[pair]string{}, left: maxMembers} }
 
 // differ says how two types differ for whoever passes their values, in a clause
 // about the source's and the kernel's; "" where they do not. Structs, unions and
@@ -87,12 +93,11 @@ func (c *comparer) compare(source, kernel btf.Type, depth int) string {
 			return other()
 		}
 	case *btf.Int:
-		k, ok := kernel.(*btf.Int)
-		if !ok || k.Size != s.Size || signed(k) != signed(s) {
+		if !sameNumber(s, kernel) {
 			return other()
 		}
 	case *btf.Float:
-		if k, ok := kernel.(*btf.Float); !ok || k.Size != s.Size {
+		if size, ok := numberSize(kernel); !ok || size != s.Size {
 			return other()
 		}
 	case *btf.Pointer:
@@ -123,8 +128,8 @@ func (c *comparer) compare(source, kernel btf.Type, depth int) string {
 			return other()
 		}
 	case *btf.Struct, *btf.Union:
-		if list := c.differLayouts(source, kernel, depth+1); len(list) > 0 {
-			return list[0]
+		if list := c.differLayouts(source, kernel, depth+1); list.n > 0 {
+			return list.said[0]
 		}
 	}
 	return ""
@@ -135,7 +140,29 @@ func isFunction(t btf.Type) bool {
 	return ok
 }
 
-func signed(i *btf.Int) bool { return i.Encoding == btf.Signed }
+// numberSize is how many bytes a number of the kernel's takes. pahole writes floating
+// ones as integers, where it is not told otherwise.
+func numberSize(t btf.Type) (size uint32, ok bool) {
+	switch t := t.(type) {
+	case *btf.Int:
+		return t.Size, true
+	case *btf.Float:
+		return t.Size, true
+	}
+	return 0, false
+}
+
+// sameNumber compares integers. Whether a char has a sign pahole says since 1.24 only, of
+// 2022: what made the kernel's type information may be older than what makes ours, or
+// younger.
+func sameNumber(source *btf.Int, kernel btf.Type) bool {
+	size, ok := numberSize(kernel)
+	if !ok || size != source.Size {
+		return false
+	}
+	k, integer := kernel.(*btf.Int)
+	return !integer || size == 1 || (k.Encoding == btf.Signed) == (source.Encoding == btf.Signed)
+}
 
 // tagOf is a struct, union or enum as C names it, "struct pci_dev"; named is false
 // for what has no name of its own.
@@ -209,26 +236,22 @@ func membersOf(t btf.Type) (size uint32, members []btf.Member, ok bool) {
 	return 0, nil, false
 }
 
-// maxMembers bounds how many members are looked at of one struct, with those inside: the
-// kernel's have up to 300.
-const maxMembers = 20_000
-
 // flatten lists the members of a struct or union, in place of those without a name what
 // is in them.
-func flatten(members []btf.Member) []member {
-	f := flattener{left: maxMembers}
+func (c *comparer) flatten(members []btf.Member) []member {
+	f := flattener{left: &c.left}
 	f.add(members, 0, 0)
 	return f.list
 }
 
 type flattener struct {
 	list []member
-	left int // how many members are still looked at
+	left *int
 }
 
 func (f *flattener) add(members []btf.Member, at btf.Bits, depth int) {
 	for _, m := range members {
-		if f.left--; f.left < 0 {
+		if *f.left--; *f.left < 0 {
 			return
 		}
 		if m.Name == "" {
@@ -247,45 +270,59 @@ func (f *flattener) add(members []btf.Member, at btf.Bits, depth int) {
 	}
 }
 
+// clauses are what differs between two types: the first of it, in words, and how much.
+type clauses struct {
+	said []string
+	n    int
+}
+
+func (c *clauses) add(format string, args ...any) {
+	if c.n++; len(c.said) < clausesSaid {
+		c.said = append(c.said, fmt.Sprintf(format, args...))
+	}
+}
+
 // differLayouts compares two structs or unions, member by member, and returns a
 // clause for each difference.
-func (c *comparer) differLayouts(source, kernel btf.Type, depth int) (clauses []string) {
+func (c *comparer) differLayouts(source, kernel btf.Type, depth int) (list clauses) {
 	sourceSize, s, _ := membersOf(source)
 	kernelSize, k, ok := membersOf(kernel)
 	if _, union := source.(*btf.Union); !ok || union != isUnion(kernel) {
-		return []string{fmt.Sprintf("is %s in this kernel and %s in the source", say(kernel), say(source))}
+		list.add("is %s in this kernel and %s in the source", say(kernel), say(source))
+		return list
 	}
 	theirs := map[string]member{}
-	for _, m := range flatten(k) {
+	kernels := c.flatten(k)
+	for _, m := range kernels {
 		theirs[m.name] = m
 	}
-	for _, m := range flatten(s) {
+	for _, m := range c.flatten(s) {
 		other, ok := theirs[m.name]
 		if !ok {
-			clauses = append(clauses, fmt.Sprintf("member %s is not in this kernel", m.name))
+			list.add("member %s is not in this kernel", m.name)
 			continue
 		}
 		delete(theirs, m.name)
 		switch {
 		case m.offset != other.offset:
-			clauses = append(clauses, fmt.Sprintf("member %s is at %s in this kernel and at %s in the source", m.name, place(other), place(m)))
+			list.add("member %s is at %s in this kernel and at %s in the source", m.name, place(other), place(m))
 		case m.width != other.width || m.bits != other.bits:
-			clauses = append(clauses, fmt.Sprintf("member %s takes %s in this kernel and %s in the source", m.name, width(other), width(m)))
+			list.add("member %s takes %s in this kernel and %s in the source", m.name, width(other), width(m))
 		default:
 			if d := c.differ(m.typ, other.typ, depth+1); d != "" {
-				clauses = append(clauses, fmt.Sprintf("member %s %s", m.name, d))
+				list.add("member %s %s", m.name, d)
 			}
 		}
 	}
-	for _, m := range flatten(k) {
+	for _, m := range kernels {
 		if _, left := theirs[m.name]; left {
-			clauses = append(clauses, fmt.Sprintf("member %s of this kernel, at %s, is not in the source", m.name, place(m)))
+			list.add("member %s of this kernel, at %s, is not in the source", m.name, place(m))
 		}
 	}
 	if sourceSize != kernelSize {
-		clauses = append(clauses, fmt.Sprintf("its size is %d bytes in this kernel and %d in the source", kernelSize, sourceSize))
+		list.add("its size is %d bytes in this kernel and %d in the source", kernelSize, sourceSize)
 	}
-	return clauses
+	return list
 }
 
 func isUnion(t btf.Type) bool {
@@ -312,7 +349,7 @@ func width(m member) string {
 }
 
 // differEnums compares the values of two enums.
-func differEnums(source, kernel *btf.Enum) (clauses []string) {
+func differEnums(source, kernel *btf.Enum) (list clauses) {
 	theirs := map[string]uint64{}
 	for _, v := range kernel.Values {
 		theirs[v.Name] = v.Value
@@ -322,20 +359,20 @@ func differEnums(source, kernel *btf.Enum) (clauses []string) {
 		delete(theirs, v.Name)
 		switch {
 		case !ok:
-			clauses = append(clauses, v.Name+" is not in this kernel")
+			list.add("%s is not in this kernel", v.Name)
 		case k&valueMask != v.Value&valueMask:
-			clauses = append(clauses, fmt.Sprintf("%s is %s in this kernel and %s in the source", v.Name, value(k), value(v.Value)))
+			list.add("%s is %s in this kernel and %s in the source", v.Name, value(k), value(v.Value))
 		}
 	}
 	for _, v := range kernel.Values {
 		if _, left := theirs[v.Name]; left {
-			clauses = append(clauses, fmt.Sprintf("%s of this kernel, %s, is not in the source", v.Name, value(v.Value)))
+			list.add("%s of this kernel, %s, is not in the source", v.Name, value(v.Value))
 		}
 	}
 	if source.Size != kernel.Size {
-		clauses = append(clauses, fmt.Sprintf("its size is %d bytes in this kernel and %d in the source", kernel.Size, source.Size))
+		list.add("its size is %d bytes in this kernel and %d in the source", kernel.Size, source.Size)
 	}
-	return clauses
+	return list
 }
 
 // valueMask are the bits of an enum's value that are compared. Before ENUM64 came,

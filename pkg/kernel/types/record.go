@@ -25,6 +25,21 @@ type Record struct {
 	// constants are those of enums without a name, and their values.
 	constants []btf.EnumValue
 	imports   map[string]btf.Type
+	seen      map[string]int // how often a name was, while it is made
+}
+
+const (
+	// maxRecord bounds a record's BTF, in bytes: ten times what drivers have.
+	maxRecord = 8 << 20
+	// namesakes is how many types of one name are kept: functions in headers may have
+	// some of their own.
+	namesakes = 4
+)
+
+// first says whether a name is one of the first of its kind.
+func (r *Record) first(name string) bool {
+	r.seen[name]++
+	return r.seen[name] <= namesakes
 }
 
 // subject is a type that has a name to find it by.
@@ -36,11 +51,14 @@ type subject struct {
 // NewRecord makes a record of a compiler's type information, as BTF of its own
 // kind: not split, and with [ImportsStruct].
 func NewRecord(raw []byte) (*Record, error) {
+	if len(raw) > maxRecord {
+		return nil, fmt.Errorf("type information of %d bytes, of %d allowed", len(raw), maxRecord)
+	}
 	spec, err := parse(raw)
 	if err != nil {
 		return nil, err
 	}
-	r := &Record{raw: raw}
+	r := &Record{raw: raw, seen: map[string]int{}}
 	for t, err := range spec.All() {
 		if err != nil {
 			return nil, err
@@ -68,10 +86,14 @@ func (r *Record) add(t btf.Type) error {
 		return nil
 	}
 	if enum, ok := t.(*btf.Enum); ok && enum.Name == "" {
-		r.constants = append(r.constants, enum.Values...)
+		for _, v := range enum.Values {
+			if r.first(v.Name) {
+				r.constants = append(r.constants, v)
+			}
+		}
 		return nil
 	}
-	if s, ok := subjectOf(t); ok {
+	if s, ok := subjectOf(t); ok && r.first(s.name) {
 		r.types = append(r.types, s)
 	}
 	return nil
@@ -123,7 +145,7 @@ func ReadRecord(file io.Reader) (*Record, error) {
 	}
 	var raw bytes.Buffer
 	// One byte more than is parsed is as good as all of them.
-	if _, err := io.Copy(&raw, io.LimitReader(z, maxSize+1)); err != nil {
+	if _, err := io.Copy(&raw, io.LimitReader(z, maxRecord+1)); err != nil {
 		return nil, err
 	}
 	return NewRecord(raw.Bytes())
