@@ -117,6 +117,9 @@ func TestOtherSource(t *testing.T) {
 			members(s)[1].Type = &btf.Volatile{Type: &btf.Typedef{Name: "s32", Type: typestest.Int}}
 			s.Functions["_printk"].Params[0] = btf.FuncParam{Type: &btf.Pointer{Target: typestest.Char}}
 		}, nil, nil},
+		"an array of one more": {func(s *typestest.Side) {
+			s.Variables["this_cpu_off"] = &btf.Array{Type: typestest.Long, Index: typestest.Int, Nelems: 2}
+		}, nil, []string{"this_cpu_off: is long unsigned int in this kernel and long int[2] in the source"}},
 		"what an older pahole says of char and float": {func(s *typestest.Side) {
 			char := &btf.Pointer{Target: &btf.Const{Type: &btf.Int{Name: "char", Size: 1}}}
 			s.Functions["_printk"].Params[0] = btf.FuncParam{Type: char}
@@ -134,6 +137,30 @@ func TestOtherSource(t *testing.T) {
 				t.Errorf("prototypes (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// What one pahole writes as an array of arrays another writes as one.
+func TestArrays(t *testing.T) {
+	array := func(of btf.Type, n uint32) btf.Type { return &btf.Array{Type: of, Index: typestest.Int, Nelems: n} }
+	with := func(of btf.Type) *typestest.Side {
+		s := typestest.New()
+		s.Slot.Members = append(s.Slot.Members, btf.Member{Name: "words", Type: of})
+		return s
+	}
+	kernel := with(array(array(typestest.Char, 4), 2)).Kernel(t)
+	for name, tt := range map[string]struct {
+		source btf.Type
+		same   bool
+	}{
+		"the same":          {array(array(typestest.Char, 4), 2), true},
+		"flat":              {array(typestest.Char, 8), true},
+		"of other elements": {array(typestest.Int, 2), false},
+		"of more":           {array(array(typestest.Char, 4), 3), false},
+	} {
+		if layouts, _ := said(t, kernel, with(tt.source).Record(t)); (len(layouts.Differences) == 0) != tt.same {
+			t.Errorf("%s: %q", name, clauses(layouts))
+		}
 	}
 }
 

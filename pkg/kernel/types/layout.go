@@ -113,8 +113,13 @@ func (c *comparer) compare(source, kernel btf.Type, depth int) string {
 		}
 	case *btf.Array:
 		k, ok := kernel.(*btf.Array)
-		open := depth == 0 && s.Nelems == 0 // as in extern int x[];
-		if !ok || k.Nelems != s.Nelems && !open || c.differ(s.Type, k.Type, depth+1) != "" {
+		if !ok {
+			return other()
+		}
+		element, n := elements(s)
+		theirs, m := elements(k)
+		open := depth == 0 && n == 0 // as in extern int x[];
+		if m != n && !open || c.differ(element, theirs, depth+1) != "" {
 			return other()
 		}
 	case *btf.FuncProto:
@@ -133,6 +138,20 @@ func (c *comparer) compare(source, kernel btf.Type, depth int) string {
 		}
 	}
 	return ""
+}
+
+// elements are what an array is of, and how many there are in all: of an array of arrays
+// pahole made one array, until 2025.
+func elements(a *btf.Array) (element btf.Type, n uint64) {
+	n = uint64(a.Nelems)
+	for range maxDepth {
+		inner, ok := bare(a.Type).(*btf.Array)
+		if !ok {
+			break
+		}
+		a, n = inner, n*uint64(inner.Nelems)
+	}
+	return a.Type, n
 }
 
 func isFunction(t btf.Type) bool {
