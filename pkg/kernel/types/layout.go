@@ -140,8 +140,8 @@ func (c *comparer) compare(source, kernel btf.Type, depth int) string {
 	return ""
 }
 
-// elements are what an array is of, and how many there are in all: of an array of arrays
-// pahole made one array, until 2025.
+// elements are what an array is of, and how many there are in all: an array of arrays is
+// one array to paholes such as Debian 13's, and stays what it is with that of Debian's next.
 func elements(a *btf.Array) (element btf.Type, n uint64) {
 	n = uint64(a.Nelems)
 	for range maxDepth {
