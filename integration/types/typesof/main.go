@@ -188,7 +188,7 @@ func judged(built modules.Module, target kernel.Target, expect modules.Expect) (
 
 // prepareTree prepares the whole source of a kernel.
 func prepareTree(ctx context.Context, target kernel.Target, tree prepare.Tree) (prepare.Tree, error) {
-	src := source.Tree{Dir: tree.Source, Rung: source.RungLocal, Commit: "the test's"}
+	src := source.Tree{Dir: tree.Source, Rung: source.RungLocal, Commit: "the test's", Version: target.Release.Version}
 	return prepare.Prepare(ctx, target, src, prepare.Options{Runner: unconfined.Exec{}, Dir: tree.Output, Compiler: tree.Compiler, AllowDrift: true})
 }
 
