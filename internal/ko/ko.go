@@ -148,14 +148,23 @@ func Open(path string) (File, error) {
 
 // Read is [Open] of a file that is open.
 func Read(f *os.File) (File, error) {
-	info, err := f.Stat()
+	size, err := sizeOf(f)
 	if err != nil {
 		return File{}, err
 	}
-	if !info.Mode().IsRegular() || info.Size() > maxFile {
-		return File{}, bad("is not a file of up to %d MiB", maxFile>>20)
+	return read(f, size)
+}
+
+// sizeOf is a file's size in bytes, where it is one that may be a module.
+func sizeOf(f *os.File) (int64, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
 	}
-	return read(f, info.Size())
+	if !info.Mode().IsRegular() || info.Size() > maxFile {
+		return 0, bad("is not a file of up to %d MiB", maxFile>>20)
+	}
+	return info.Size(), nil
 }
 
 // Section is the content of a section of the module at path, compressed or not; nil
@@ -166,14 +175,11 @@ func Section(path, name string) (content []byte, err error) {
 		return nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
+	size, err := sizeOf(f)
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() || info.Size() > maxFile {
-		return nil, bad("is not a file of up to %d MiB", maxFile>>20)
-	}
-	err = inside(f, info.Size(), func(r io.ReaderAt, size int64) error {
+	err = inside(f, size, func(r io.ReaderAt, size int64) error {
 		file, err := elf.NewFile(io.NewSectionReader(r, 0, size))
 		if err != nil {
 			return bad("is no ELF file: %v", err)

@@ -72,7 +72,9 @@ func (p project) check(ctx context.Context, in compiled) (checked, error) {
 	}
 	found := modules.Gate(mods, p.target, expect)
 	vouched := sourceCheck(p.target, in.source, found)
-	warnOfSource(ctx, vouched)
+	if p.typesSeen() { // else the stage prepare has said it
+		warnOfSource(ctx, vouched)
+	}
 	checks := slices.Concat(p.vouched, in.foreseen, vouched, driftCheck(in.tree), found)
 	return checked{in, mods, expect.Types, checks}, modules.Judge(checks, p.policy())
 }

@@ -57,10 +57,13 @@ func (p project) prepare(ctx context.Context, s sourced) (prepared, error) {
 // judgeSource says early what vouches for the source. Where the kernel's types are to be
 // seen, these do so once there is something to hold against them.
 func (p project) judgeSource(ctx context.Context, tree source.Tree) error {
-	if len(p.target.Types.BTF) > 0 {
+	if p.typesSeen() {
 		return nil
 	}
 	vouched := sourceCheck(p.target, tree, nil)
 	warnOfSource(ctx, vouched)
 	return modules.Judge(vouched, p.policy())
 }
+
+// typesSeen says whether the kernel's types can vouch for the source, later.
+func (p project) typesSeen() bool { return len(p.target.Types.BTF) > 0 }

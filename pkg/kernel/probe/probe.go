@@ -7,12 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-
-	"path/filepath"
 
 	"github.com/rs/zerolog"
 
