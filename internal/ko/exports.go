@@ -77,28 +77,68 @@ func (p *parser) crc(label elf.Symbol) (uint32, bool) {
 	return p.f.ByteOrder.Uint32(data), true
 }
 
-// An entry of an export table, struct kernel_symbol, is three distances of four
-// bytes: to the symbol, to its name and to its namespace.
+// layout is how struct kernel_symbol is stored (include/linux/export.h): the symbol's
+// value, its name and, since 5.4, its namespace; each an address of eight bytes or, with
+// HAVE_ARCH_PREL32_RELOCATIONS (4.19, x86 and arm64), a distance of four.
+type layout struct{ word, fields uint64 }
+
+// The fields of an entry that are read.
 const (
-	entrySize      = 12
-	nameField      = 4
-	namespaceField = 8
+	nameField      = 1
+	namespaceField = 2
 )
+
+var layouts = []layout{{4, 3}, {4, 2}, {8, 2}, {8, 3}}
+
+func (l layout) size() uint64 { return l.word * l.fields }
+
+// exportStrings has the names and namespaces of exports, and nothing else.
+const exportStrings = "__ksymtab_strings"
+
+// tableLayout is the first layout in which every relocation of a table makes sense: a
+// value is nothing of the section of names, which all other fields are in. False where
+// there is none.
+func (p *parser) tableLayout(table int) (layout, bool, error) {
+	fit := slices.DeleteFunc(slices.Clone(layouts), func(l layout) bool { return p.f.Sections[table].Size%l.size() != 0 })
+	err := p.relocationsOf(table, func(r relocation) {
+		word := uint64(4)
+		if elf.R_X86_64(r.kind) == elf.R_X86_64_64 && p.f.Machine == elf.EM_X86_64 || elf.R_AARCH64(r.kind) == elf.R_AARCH64_ABS64 && p.f.Machine == elf.EM_AARCH64 {
+			word = 8
+		}
+		s, ok := p.symbol(r.symbol)
+		text := ok && int(s.Section) < len(p.f.Sections) && p.f.Sections[s.Section].Name == exportStrings
+		fit = slices.DeleteFunc(fit, func(l layout) bool {
+			value := r.at/l.word%l.fields == 0
+			return l.word != word || r.at%l.word != 0 || value == text
+		})
+	})
+	if err != nil || len(fit) == 0 {
+		return layout{}, false, err
+	}
+	return fit[0], true, nil
+}
 
 // tableExports are those of the table __ksymtab or __ksymtab_gpl, which
 // module.lds merges: there they are for a module that was stripped, too.
 func (p *parser) tableExports(suffix string) ([]Export, error) {
 	table := p.numbered("__ksymtab" + suffix)
-	if table < 0 {
+	if table < 0 || p.f.Sections[table].Size == 0 {
 		return nil, nil
 	}
-	n := p.f.Sections[table].Size / entrySize
+	l, known, err := p.tableLayout(table)
+	if err != nil {
+		return nil, err
+	}
+	if !known {
+		return nil, fmt.Errorf("has a table of exports, __ksymtab%s, that is laid out in no way known", suffix)
+	}
+	n := p.f.Sections[table].Size / l.size()
 	if n > maxExports {
 		return nil, fmt.Errorf("has %d exports, more than any module", n)
 	}
 	names, namespaces := make([]string, n), make([]string, n)
-	err := p.relocationsOf(table, func(r relocation) {
-		at, field := r.at/entrySize, r.at%entrySize
+	err = p.relocationsOf(table, func(r relocation) {
+		at, field := r.at/l.size(), r.at%l.size()/l.word
 		switch {
 		case at >= n:
 		case field == nameField:
@@ -158,7 +198,8 @@ func (p *parser) flags(suffix string, n uint64) ([]byte, error) {
 }
 
 // crcTable is the CRCs of n exports, nil where there is no such table. Until
-// 5.18 each is filled in by a relocation, with the value of a symbol.
+// 5.18 each is filled in by a relocation, with the value of a symbol, and before 4.10
+// each is an unsigned long.
 func (p *parser) crcTable(name string, n uint64) ([]uint32, error) {
 	table := p.numbered(name)
 	if table < 0 {
@@ -168,15 +209,19 @@ func (p *parser) crcTable(name string, n uint64) ([]uint32, error) {
 	if err != nil {
 		return nil, err
 	}
+	size := uint64(4)
+	if uint64(len(data)) == 8*n {
+		size = 8
+	}
 	crcs := make([]uint32, n)
 	for i := range crcs {
-		if at := 4 * i; at+4 <= len(data) {
+		if at := size * uint64(i); at+4 <= uint64(len(data)) {
 			crcs[i] = p.f.ByteOrder.Uint32(data[at:])
 		}
 	}
 	return crcs, p.relocationsOf(table, func(r relocation) {
-		if s, ok := p.symbol(r.symbol); ok && r.at/4 < n && s.Section == elf.SHN_ABS {
-			crcs[r.at/4] = uint32(s.Value) + uint32(r.addend)
+		if s, ok := p.symbol(r.symbol); ok && r.at/size < n && s.Section == elf.SHN_ABS {
+			crcs[r.at/size] = uint32(s.Value) + uint32(r.addend)
 		}
 	})
 }
