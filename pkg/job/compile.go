@@ -5,7 +5,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
+	"debug/elf"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -17,6 +19,8 @@ import (
 	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/internal/ko"
 	"github.com/k8sp/cuda/pkg/cuda"
+	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/kernel/loader"
 	"github.com/k8sp/cuda/pkg/share"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -25,6 +29,11 @@ import (
 type compiled struct {
 	prepared
 	built cuda.Built
+	// loader are the types of relocation that the loader of a kernel before 5.4
+	// applies; nil where its source is not at hand.
+	loader []string
+	// replaced is how many relocations were given another type for it.
+	replaced int
 }
 
 // compiling has NVIDIA's installer compile the modules.
@@ -105,7 +114,65 @@ func (p project) compile(ctx context.Context, in prepared) (compiled, error) {
 			return compiled{}, err
 		}
 	}
-	return compiled{in, built}, p.sign(ctx, built.Files)
+	out := compiled{prepared: in, built: built}
+	if err := p.relocate(ctx, &out); err != nil {
+		return compiled{}, err
+	}
+	return out, p.sign(ctx, built.Files)
+}
+
+// replaceable is the type of relocation that a loader may not know, and the one that
+// means the same in a kernel.
+var replaceable = struct{ from, to elf.R_X86_64 }{elf.R_X86_64_PLT32, elf.R_X86_64_PC32}
+
+// relocate makes the modules for the kernel's loader, which may be older than the
+// assembler's habit to write R_X86_64_PLT32 for a call.
+func (p project) relocate(ctx context.Context, c *compiled) error {
+	if p.target.Arch != kernel.X86_64 || p.target.Release.AtLeast(5, 4) {
+		return nil
+	}
+	var err error
+	if c.loader, err = loader.Relocations(c.tree.Source); err != nil {
+		return stage.Wrap(stage.Build, err, "the source of the kernel's loader cannot be read", "look at the cause, and run again")
+	}
+	// Where nothing tells, the older type does in every kernel.
+	if slices.Contains(c.loader, replaceable.from.String()) {
+		return nil
+	}
+	for _, path := range c.built.Files {
+		n, err := replaceRelocations(path)
+		if errors.As(err, new(*ko.FormatError)) {
+			continue // the check stage tells a file that is no module
+		}
+		if err != nil {
+			return p.share.Explain(stage.Build, stage.Wrap(stage.Build, err, "the modules cannot be written for this kernel's loader", "look at the cause, and run again"))
+		}
+		c.replaced += n
+	}
+	zerolog.Ctx(ctx).Info().Stringer("from", replaceable.from).Stringer("to", replaceable.to).Int("relocations", c.replaced).
+		Msg("relocations replaced for the loader of this kernel, which is older than the assembler")
+	return nil
+}
+
+func replaceRelocations(path string) (n int, err error) {
+	f, err := beneath.OpenRW(path)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return ko.ReplaceRelocations(f, info.Size(), uint32(replaceable.from), uint32(replaceable.to))
+}
+
+// relocated says what was replaced, for the manifest.
+func (c compiled) relocated() string {
+	if c.replaced == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d %v as %v", c.replaced, replaceable.from, replaceable.to)
 }
 
 // strip takes the debugging information out of modules whose ready-made core

@@ -24,11 +24,13 @@ const (
 type Verdict string
 
 // The outcomes. What could not be checked here is neither good nor bad, and is
-// said so.
+// said so. What a kernel of this line does not ask of a module ([Rule.Since]) is
+// neither of these: nothing would show more of it.
 const (
 	Passed       Verdict = "passed"
 	Failed       Verdict = "failed"
 	NotCheckable Verdict = "not-checkable"
+	NotAsked     Verdict = "not-asked"
 )
 
 // Check is one finding of the gate.
@@ -44,8 +46,8 @@ type Check struct {
 	Verdict Verdict `json:"verdict"`
 	// Compared is how many things a check of many compared: types, symbols.
 	Compared int `json:"compared,omitempty"`
-	// Detail says what was found and what the kernel wants; empty where the
-	// check passed.
+	// Detail says what was found and what the kernel wants, or since when it asks;
+	// empty where the check passed.
 	Detail string `json:"detail,omitempty"`
 }
 
@@ -60,6 +62,10 @@ type Expect struct {
 	Firmware []string
 	// Debug says that sections of debugging information were asked for.
 	Debug bool
+	// Relocations are the types of relocation that the loader of a kernel before 5.4
+	// applies, by its source, as loader.Relocations lists them; nil where that is not at
+	// hand, and of later kernels, which are all alike.
+	Relocations []string
 	// InTree are the modules of the kernel's own that are known to come before
 	// a module, beside those that its depends: names, by that module's name.
 	InTree map[string][]string

@@ -141,6 +141,10 @@ type BuildInfo struct {
 	// SignedBy is the hash and the identifier of the key that the modules
 	// are signed with, "sha256:HEX"; empty where they are not.
 	SignedBy string `json:"signed_by"`
+	// Relocations says which type of relocation was given which other, and how many
+	// of them, for a loader that does not know the one: "1460 R_X86_64_PLT32 as
+	// R_X86_64_PC32"; empty where the modules are as the linker left them.
+	Relocations string `json:"relocations,omitempty"`
 }
 
 // File is a published file beside the manifest.

@@ -293,7 +293,10 @@ func (u *gplUse) verdict(g gate, m Module) (Verdict, string) {
 
 func checkNamespaces(g gate) []Check {
 	return g.each(func(m Module) (Verdict, string) {
-		if !g.configKnown() {
+		switch {
+		case g.releaseKnown() && !g.since(5, 4):
+			return NotAsked, "a kernel before 5.4 has no namespaces"
+		case !g.configKnown():
 			return NotCheckable, noConfig
 		}
 		imported := m.ELF.Values("import_ns")

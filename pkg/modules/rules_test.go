@@ -519,6 +519,25 @@ func TestRulesFind(t *testing.T) {
 				},
 				[]string{"relocations nvidia failed (nvidia.ko has relocations that the kernel's loader does not know: R_X86_64_GOTPCRELX in .text)"},
 			},
+			"of a kind that the source's loader does not know": {
+				func(s *scene) {
+					at(s, &s.target, "4.9.9-coreos-r1")
+					s.mods = s.mods[:1]
+					s.expect.Relocations = []string{"R_X86_64_32", "R_X86_64_32S", "R_X86_64_64", "R_X86_64_NONE", "R_X86_64_PC32"}
+				},
+				[]string{"relocations nvidia failed (nvidia.ko has relocations that the kernel's loader does not know: R_X86_64_PLT32 in .text)"},
+			},
+			"of a kind that the source's loader knows": {
+				func(s *scene) {
+					at(s, &s.target, "4.14.67-coreos")
+					s.expect.Relocations = []string{"R_X86_64_32", "R_X86_64_32S", "R_X86_64_64", "R_X86_64_NONE", "R_X86_64_PC32", "R_X86_64_PLT32"}
+				},
+				nil,
+			},
+			"of a kind that not every old loader knows": {
+				func(s *scene) { at(s, &s.target, "4.14.67-coreos"); s.mods = s.mods[:1] },
+				[]string{"relocations nvidia not-checkable (only the source of a kernel before 5.4 says whether its loader knows R_X86_64_PLT32 in .text, and it is not at hand)"},
+			},
 			"without addends": {
 				func(s *scene) { s.mods[0].ELF.WithoutAddends = []string{".text"} },
 				[]string{"relocations nvidia failed (nvidia.ko has relocations without addends (SHT_REL), which the loader of this architecture does not take, for .text)"},

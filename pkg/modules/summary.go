@@ -19,8 +19,8 @@ type Group struct {
 }
 
 // Summarize groups the findings of a gate: those that passed, those that failed, where
-// there are any, and those that could not be checked here by what would show them, the
-// most first.
+// there are any, those that could not be checked here by what would show them, the
+// most first, and those that the kernel does not ask for.
 func Summarize(checks []Check) []Group {
 	groups := map[string]*Group{}
 	for _, c := range checks {
@@ -44,7 +44,7 @@ func Summarize(checks []Check) []Group {
 		slices.Sort(g.Checks)
 		list = append(list, *g)
 	}
-	order := []Verdict{Passed, Failed, NotCheckable}
+	order := []Verdict{Passed, Failed, NotCheckable, NotAsked}
 	slices.SortFunc(list, func(a, b Group) int {
 		return cmp.Or(slices.Index(order, a.Verdict)-slices.Index(order, b.Verdict), b.Findings-a.Findings, cmp.Compare(a.Do, b.Do))
 	})
