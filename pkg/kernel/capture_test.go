@@ -146,11 +146,11 @@ func TestCaptureIsTheHost(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want, err := detect(t.Context(), live, DetectOptions{}, "4.19")
+			want, err := Detect(t.Context(), live, DetectOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := detect(t.Context(), root, DetectOptions{}, "4.19")
+			got, err := Detect(t.Context(), root, DetectOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}

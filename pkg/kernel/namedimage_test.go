@@ -299,7 +299,7 @@ func TestImageIsRefused(t *testing.T) {
 	arm, nameless, old := k, k, k
 	arm.Config = strings.Replace(k.Config, "X86_64", "ARM64", 1)
 	nameless.Release, nameless.Banner = "", ""
-	old.Release, old.Banner = "4.19.25-coreos", "Linux version 4.19.25-coreos (a@b) (gcc 7.3.0) #1 SMP"
+	old.Release, old.Banner = "4.7.3-coreos-r2", "Linux version 4.7.3-coreos-r2 (a@b) (gcc 4.9.3) #1 SMP"
 	for _, c := range []struct {
 		name, want string
 		data       []byte
@@ -307,7 +307,7 @@ func TestImageIsRefused(t *testing.T) {
 		{"no image", "detect: the kernel image cannot be read: IMAGE: not a kernel image: begins with 23 21 2f 62 69 6e 2f 73, which is no kernel and no compression of one." + name, []byte("#!/bin/sh\n")},
 		{"one of no release", "detect: the kernel image IMAGE does not say which kernel it is: \"\" is not a kernel release such as 4.19.25-coreos-r1 or 6.12.103-flatcar." + name, nameless.BzImage(t)},
 		{"one of a config for another machine", "detect: --kernel-image is the config of a kernel for aarch64, and the kernel image is for x86_64. Name the image and the host root of one kernel.", arm.BzImage(t)},
-		{"an old one", "detect: kernel 4.19.25-coreos is older than 5.10, the oldest kernel line that was tried. Use a host whose kernel is 5.10 or later.", old.BzImage(t)},
+		{"an old one", "detect: kernel 4.7.3-coreos-r2 is older than 4.9, the oldest kernel line that modules were built for and loaded into: what a build needs of an older tree is not known. Use a host whose kernel is 4.9 or later.", old.BzImage(t)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o := imageFile(t, c.data)

@@ -9,10 +9,10 @@ import (
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
-// OldestTried is the oldest kernel line that modules were built for with this
-// program: a small one for 5.10, the driver's for 6.1 and 6.12. Older ones are refused: what the build needs of a tree changes with
-// the kernel, and nobody has seen it work there.
-const OldestTried = "5.10"
+// OldestTried is the oldest kernel line that modules were built for with this program
+// and loaded. Older ones are refused: what the build needs of a tree changes with the
+// kernel, and nobody has seen it work there.
+const OldestTried = "4.9"
 
 // Release is a kernel release, `uname -r`, taken apart.
 //
@@ -116,6 +116,6 @@ func checkLine(r Release, oldest string) error {
 		return nil
 	}
 	return stage.New(stage.Detect,
-		fmt.Sprintf("kernel %s is older than %s, the oldest kernel line that was tried", r.Full, oldest),
+		fmt.Sprintf("kernel %s is older than %s, the oldest kernel line that modules were built for and loaded into: what a build needs of an older tree is not known", r.Full, oldest),
 		fmt.Sprintf("use a host whose kernel is %s or later", oldest))
 }

@@ -37,6 +37,9 @@ func ChooseCompiler(t kernel.Target, lookPath func(string) (string, error)) (Com
 	if err := refuse(t); err != nil {
 		return Compiler{}, err
 	}
+	if err := refuseOld(t, lookPath); err != nil {
+		return Compiler{}, err
+	}
 	built := t.Compiler
 	if built.Major == 0 {
 		return defaultCompiler(lookPath)
@@ -55,7 +58,7 @@ func ChooseCompiler(t kernel.Target, lookPath func(string) (string, error)) (Com
 				anotherImage(built.Major))
 		}
 		return Compiler{Command: name, Warning: fmt.Sprintf(
-			"the kernel was built by gcc %s, which this image does not have: %s is the nearest (to have it, %s)", built.Version, name, anotherImage(built.Major))}, nil
+			"the kernel was built by gcc %s, which this image does not have: %s is the nearest (%s)", built.Version, name, anotherImage(built.Major))}, nil
 	}
 	return Compiler{}, stage.New(stage.Prepare,
 		fmt.Sprintf("the kernel was built by gcc %s, and this image has no gcc by its number", built.Version),
@@ -76,8 +79,53 @@ func nearest(built int) (majors []int) {
 // commandOf is the program that is gcc of a major version, as Debian names it.
 func commandOf(major int) string { return "gcc-" + strconv.Itoa(major) }
 
+// An image is what one on a release of Debian is built by.
+type image struct{ tag, base, compilers string }
+
+// builtBy is the command that builds it.
+func (i image) builtBy() string {
+	return fmt.Sprintf(`docker build -t cuda:%s --build-arg BASE=debian:%s-slim --build-arg COMPILERS="%s" .`, i.tag, i.base, i.compilers)
+}
+
+// oldImage has the oldest compilers and C library that a Debian release to be had has.
+var oldImage = image{"bullseye", "bullseye", "10 9"}
+
+// images have the compilers, by their major versions, that a release of Debian has.
+var images = map[int]image{
+	9: oldImage, 10: oldImage,
+	11: {"bookworm", "bookworm", "12 11"},
+	12: {"trixie", "trixie", "14 13 12"}, 13: {"trixie", "trixie", "14 13 12"}, 14: {"trixie", "trixie", "14 13 12"},
+	15: {"forky", "forky", "15"},
+}
+
+// anotherImage says how to have a compiler, or that there is none to be had.
 func anotherImage(major int) string {
-	return fmt.Sprintf(`build the image with --build-arg COMPILERS="%d", on a --build-arg BASE whose Debian has it`, major)
+	i, ok := images[major]
+	if !ok {
+		return fmt.Sprintf("no release of Debian that can be had has gcc %d", major)
+	}
+	return "to have it, build the image " + i.builtBy()
+}
+
+// newestForOld is the newest compiler that lines before 5.10 were built with here, of
+// Debian bullseye.
+const newestForOld = 10
+
+// refuseOld refuses a kernel whose own programs, which modules are built with, do not
+// compile in this image: newer compilers and C libraries than its time's do not take
+// them (strlcpy declared twice, a warning of objtool's that is an error).
+func refuseOld(t kernel.Target, lookPath func(string) (string, error)) error {
+	if t.Release.Full == "" || t.Release.AtLeast(5, 10) {
+		return nil
+	}
+	for major := newestForOld; major >= oldestMajor; major-- {
+		if _, err := lookPath(commandOf(major)); err == nil {
+			return nil
+		}
+	}
+	return &stage.Error{Stage: stage.Detect, Kind: "old-kernel",
+		Reason: fmt.Sprintf("kernel %s is of a line before 5.10, whose own programs do not compile with this image's compilers and C library, all newer than Debian bullseye's", t.Release),
+		Hint:   "build the image for old kernels, " + oldImage.builtBy() + ", and run cuda:" + oldImage.tag + " in the place of cuda"}
 }
 
 // defaultCompiler serves a kernel that does not say what built it.

@@ -50,6 +50,32 @@ var changing = []string{"KERNELRELEASE"}
 // that it is made of are half of what there is to compile, and of the tree's size.
 const notMade = "\ntools/bpf/resolve_btfids: ;\n"
 
+// notNeeded are programs that old trees make before anything else and that no module is
+// made with, by the option of the config that asks for each, which make then sees unset;
+// compilers see it as it is.
+var notNeeded = []struct {
+	option       string
+	major, minor int // the line from which on it is no trouble
+}{
+	// genheaders compares the C library's address families with those it knows
+	// ("New address family defined"); 5.1 has it take the kernel's, as stable releases of
+	// older lines do.
+	{"SECURITY_SELINUX", 5, 1},
+	// The code that kexec jumps to, of many files of arch/x86, until 4.16 a part of
+	// archprepare.
+	{"KEXEC_FILE", 4, 17},
+}
+
+// withoutPrograms are make's arguments that leave those out for a release.
+func withoutPrograms(r kernel.Release) (args []string) {
+	for _, p := range notNeeded {
+		if !r.AtLeast(p.major, p.minor) {
+			args = append(args, "CONFIG_"+p.option+"=")
+		}
+	}
+	return args
+}
+
 // kbuild runs make in one kernel tree.
 type kbuild struct {
 	runner command.Runner
@@ -80,14 +106,14 @@ func newKbuild(t kernel.Target, src source.Tree, out string, o Options) (*kbuild
 	}
 	return &kbuild{
 		runner: o.Runner,
-		args: []string{
+		args: append([]string{
 			"make", "-C", src.Dir, "O=" + out, "ARCH=" + arch,
 			"CC=" + o.Compiler, "HOSTCC=" + o.Compiler,
 			// Set and empty keeps setlocalversion from looking at git's
 			// state and adding a "+" to the release.
 			"LOCALVERSION=",
 			"-j" + strconv.Itoa(o.Jobs),
-		},
+		}, withoutPrograms(t.Release)...),
 		// Questions to the compiler are answered in TMPDIR, and an answer
 		// that cannot be had is no flag at all.
 		env:    append(environment[:len(environment):len(environment)], "MAKEFILES="+filepath.Join(out, onceFile), "TMPDIR="+out),

@@ -21,6 +21,9 @@ var aarch64 string
 //go:embed since-6.18.txt
 var since618 string
 
+//go:embed before-5.4.txt
+var before54 string
+
 //go:embed spare.txt
 var spare string
 
@@ -43,6 +46,9 @@ func For(arch kernel.Arch, release kernel.Release) (*List, error) {
 	}
 	if release.AtLeast(6, 18) {
 		text += since618
+	}
+	if arch == kernel.X86_64 && !release.AtLeast(5, 4) {
+		text += before54
 	}
 	return &List{patterns: parse(text), spare: parse(spare)}, nil
 }
