@@ -24,7 +24,7 @@ var layers = [][]string{
 	{"pkg/job", "pkg/node", "pkg/prune"},
 	{"pkg/cuda", "pkg/modules"},
 	{"pkg/kernel"},
-	{"pkg/share"},
+	{"pkg/share", "pkg/patch"},
 	{"pkg/stage"},
 	{"internal"},
 }

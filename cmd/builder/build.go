@@ -156,6 +156,7 @@ func sourceFlags(flags *pflag.FlagSet, o *job.Options) {
 	flags.StringVar(&o.Source.SHA256, "source-sha256", "", "SHA-256 `digest` that a tarball must have")
 	flags.StringVar(&o.Source.Ref, "source-ref", "", "tag or branch `name` of the kernel source, instead of the one that the release names")
 	flags.StringVar(&o.Source.Commit, "source-commit", "", "`commit` that the kernel source must be")
+	flags.StringVar(&o.SourcePatches, "source-patches", "", "`folder` with patches for the kernel's source, *.patch and *.diff, applied in the order of their names: those that the kernel's distribution has on the tag")
 	flags.BoolVar(&o.Source.Full, "full-source", false, "check out the whole kernel source, not only what a build needs")
 	offlineFlag(flags, &o.Offline)
 	flags.DurationVar(&o.Pause, "retry-pause", time.Second, "`time` before the second try of what the network failed at for the moment; it doubles with each")

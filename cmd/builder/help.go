@@ -19,7 +19,7 @@ var flagGroups = []struct {
 		"driver-version", "driver-releases", "driver-sha256", "driver-base-url", "driver-patches", "module-type", "modules", "exclude-modules", "user-space", "debug-info",
 	}},
 	{"The kernel's source", []string{
-		"github-repository", "github-api-url", "github-token", "clone-url", "source", "source-sha256", "source-ref", "source-commit", "full-source",
+		"github-repository", "github-api-url", "github-token", "clone-url", "source", "source-sha256", "source-ref", "source-commit", "source-patches", "full-source",
 	}},
 	{"Signatures", []string{"signing-key", "signing-cert", "sign-manifest", "sign-manifest-cert", "trust"}},
 	{"What may fail", []string{"source-crcs", "strict", "allow"}},

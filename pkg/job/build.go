@@ -10,9 +10,9 @@ import (
 	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/internal/confine"
 	"github.com/k8sp/cuda/pkg/cuda"
-	"github.com/k8sp/cuda/pkg/cuda/patch"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/modules/signature"
+	"github.com/k8sp/cuda/pkg/patch"
 	"github.com/k8sp/cuda/pkg/share"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -122,7 +122,12 @@ func newSite(o Options, dry bool) (site, error) {
 		}
 	}
 	if o.DriverPatches != "" {
-		if made.patches, err = patch.Read(o.DriverPatches); err != nil {
+		if made.patches, err = patch.Read(o.DriverPatches, patch.Driver); err != nil {
+			return site{}, err
+		}
+	}
+	if o.SourcePatches != "" {
+		if made.Source.Patches, err = patch.Read(o.SourcePatches, patch.Kernel); err != nil {
 			return site{}, err
 		}
 	}

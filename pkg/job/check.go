@@ -122,7 +122,7 @@ func sourceCheck(t kernel.Target, tree source.Tree, found []modules.Check) []mod
 		}
 	case by == "":
 		return nil
-	case tree.Rung == source.RungUpstream:
+	case tree.Rung == source.RungUpstream && len(tree.Patches) == 0:
 		c.Verdict, c.Detail = modules.NotCheckable, patches+", and the source is kernel.org's of that number: nothing says that they change no structure which the modules use"
 	default:
 		c.Verdict, c.Detail = modules.NotCheckable, patches+", and only who named the source says that it has them"

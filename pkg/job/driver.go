@@ -20,6 +20,7 @@ import (
 	"github.com/k8sp/cuda/pkg/cuda/userspace"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/modules"
+	"github.com/k8sp/cuda/pkg/patch"
 	"github.com/k8sp/cuda/pkg/share"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -483,7 +484,7 @@ func (p project) unpackTo(ctx context.Context, name stage.Name, pkg cuda.Package
 // patch applies the user's patches to an unpacked driver, whose digest is the one of
 // the package before them.
 func (p project) patch(name stage.Name, d cuda.Driver) error {
-	err := p.patches.Apply(d.Dir)
+	err := p.patches.Apply(d.Dir, patch.Driver)
 	var failure *stage.Error
 	if errors.As(err, &failure) {
 		failure.Stage = name // of the driver's second unpacking it is the build's

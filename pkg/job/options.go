@@ -29,6 +29,8 @@ type Options struct {
 	// Source says where kernel source comes from. The folders in it are
 	// filled in by the job.
 	Source source.Options
+	// SourcePatches is a folder of patches for the kernel's source; empty is none.
+	SourcePatches string
 	// Offline refuses to ask the network for anything.
 	Offline bool
 	// Pause is how long to wait before the second try of what the network

@@ -102,7 +102,7 @@ func TestPatchThatDoesNotApply(t *testing.T) {
 	before := f.published(t)
 	dir := patchesIn(t, map[string]string{"fix.patch": strings.Replace(change("kernel", "x"), "a source", "another source", 1)})
 	o := f.build(t, func(o *Options) { o.DriverPatches = dir })
-	const says = "the driver patch fix.patch does not apply to this driver: kernel/nvidia/nv.c, hunk 1 (@@ -1,1 +1,1 @@): the lines that it changes are not there"
+	const says = "the patch fix.patch does not apply to the driver's sources: kernel/nvidia/nv.c, hunk 1 (@@ -1,1 +1,1 @@): the lines that it changes are not there"
 	if stage.ExitCode(o.err) != 11 || !strings.Contains(o.err.Error(), says) || o.compiled() {
 		t.Errorf("%v, compiled: %v, want one of the driver stage with %q", o.err, o.compiled(), says)
 	}

@@ -90,7 +90,11 @@ func (s site) describePatches() (list []modules.PatchInfo) {
 }
 
 func sourceInfo(t source.Tree) modules.SourceInfo {
-	return modules.SourceInfo{Rung: t.Rung, Repository: t.Repository, Ref: t.Ref, Commit: t.Commit}
+	info := modules.SourceInfo{Rung: t.Rung, Repository: t.Repository, Ref: t.Ref, Commit: t.Commit}
+	for _, p := range t.Patches {
+		info.Patches = append(info.Patches, modules.PatchInfo{Name: p.Name, SHA256: p.SHA256})
+	}
+	return info
 }
 
 // describe is the manifest of what was built.

@@ -39,6 +39,7 @@ const (
 	inputRepository  = "source repository"
 	inputRef         = "source ref"
 	inputCommit      = "source commit"
+	inputChanges     = "source patches"
 )
 
 // listInputs are everything, beside the kernel, that decides what a build makes
@@ -66,6 +67,7 @@ func (p project) listInputs() (map[string]string, error) {
 		inputRepository:  source.Repository(p.target, p.Source),
 		inputRef:         p.Source.Ref,
 		inputCommit:      p.Source.Commit,
+		inputChanges:     p.Source.Patches.String(),
 	}
 	for name, value := range all {
 		if value == "" {

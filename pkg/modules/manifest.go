@@ -99,6 +99,9 @@ type SourceInfo struct {
 	Repository string `json:"repository"` // "coreos/linux"
 	Ref        string `json:"ref"`        // "v4.19.25-coreos"
 	Commit     string `json:"commit"`
+	// Patches are what it was changed by, in the order in which they were applied; none
+	// where it is as its repository has it.
+	Patches []PatchInfo `json:"patches,omitempty"`
 }
 
 // With says which source and config it was, for people: "refs/tags/v6.12.102 of
@@ -127,7 +130,7 @@ type DriverInfo struct {
 	Patches []PatchInfo `json:"patches,omitempty"`
 }
 
-// PatchInfo is a patch of the driver's sources.
+// PatchInfo is a patch of the driver's or the kernel's sources.
 type PatchInfo struct {
 	Name   string `json:"file"`
 	SHA256 string `json:"sha256"` // the file's, in hexadecimal

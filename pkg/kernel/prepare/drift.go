@@ -47,9 +47,13 @@ func (o Options) judge(ctx context.Context, found findings, t kernel.Target, src
 	if len(changes) > 1 {
 		options = fmt.Sprintf("%d options", len(changes))
 	}
+	hint := "remove the cause, or accept the change, on record, with --allow " + DriftCheck
+	if len(unknown) > 0 && src.Rung != source.RungHostTree && src.Rung != source.RungHostSource {
+		hint = "apply the distribution's patches to the source with --source-patches, name its own source with --source, " +
+			"or accept the change, on record, with --allow " + DriftCheck
+	}
 	return stage.New(stage.Prepare,
-		fmt.Sprintf("kbuild changed %s of the host's config, so modules may not fit its kernel: %s", options, strings.Join(said, "; ")),
-		"remove the cause, or accept the change, on record, with --allow "+DriftCheck)
+		fmt.Sprintf("kbuild changed %s of the host's config, so modules may not fit its kernel: %s", options, strings.Join(said, "; ")), hint)
 }
 
 // reason is the likeliest reason for a change.

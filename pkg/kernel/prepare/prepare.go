@@ -82,7 +82,7 @@ func Prepare(ctx context.Context, t kernel.Target, src source.Tree, o Options) (
 		Config:          t.Config.Digest,
 		Exports:         t.Exports.Digest,
 		Source:          src.Dir,
-		Commit:          src.Commit,
+		Commit:          src.Identity(),
 		Compiler:        o.Compiler,
 		CompilerVersion: version,
 	}

@@ -310,7 +310,7 @@ func TestPrepareFails(t *testing.T) {
 			want: "prepare: kbuild changed 2 options of the host's config, so modules may not fit its kernel: " +
 				"64BIT is y on the host and n in the tree (the source does not know it and is of another version, or lacks a patch of the distribution's); " +
 				"DEBUG_INFO_BTF is y on the host and n in the tree (pahole is missing, or too old or new for this kernel). " +
-				"Remove the cause, or accept the change, on record, with --allow config-drift.",
+				"Apply the distribution's patches to the source with --source-patches, name its own source with --source, or accept the change, on record, with --allow config-drift.",
 		},
 		{
 			name: "another config altogether",

@@ -61,8 +61,19 @@ func (l *ladder) fetchTo(ctx context.Context, f found) (Tree, error) {
 			"find out why the ref was moved before you build from it")
 	}
 	zerolog.Ctx(ctx).Info().Str("commit", commit).Int("files", got.Files).Int("of", got.All).Msg("checked out the kernel source")
+	if err := l.patch(dir); err != nil {
+		return Tree{}, l.cannotPatch(f, err)
+	}
 	return l.put(dir, filepath.Join(work, "old"), f,
-		Tree{Dir: l.dir, Rung: l.rungOf(f.ref), Repository: l.repository, Ref: f.ref, Commit: commit})
+		Tree{Dir: l.dir, Rung: l.rungOf(f.ref), Repository: l.repository, Ref: f.ref, Commit: commit, Patches: l.patchesOf()})
+}
+
+// cannotPatch is the error for a source that could not be patched.
+func (l *ladder) cannotPatch(f found, err error) error {
+	if errors.As(err, new(*stage.Error)) {
+		return err // it names the patch
+	}
+	return l.cannot("patch", f, err)
 }
 
 // put puts a tree at dir in the place of what is in the ladder's folder, which
@@ -101,7 +112,7 @@ func (l *ladder) checkOut(ctx context.Context, dir string, f found) (partial.Res
 	o.Want, o.Ref, o.Dir = f.hash, f.ref, dir
 	o.Pinned = strings.HasPrefix(f.ref, tags)
 	if !l.Full {
-		o.Choose, o.Patterns, o.Spare = l.needs.Match, l.needs.Patterns(), l.needs.Spare
+		o.Choose, o.Patterns, o.Spare = l.wants, l.needs.Patterns(l.patched...), l.needs.Spare
 	}
 	if r, err := readRecord(l.dir); err == nil && !r.Unsettled {
 		o.Earlier = l.dir

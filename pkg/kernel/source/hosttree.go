@@ -19,6 +19,9 @@ func (l *ladder) hostTree(ctx context.Context, t kernel.Target) (Tree, string) {
 	if l.place != anyPlace {
 		return Tree{}, "--source names another source"
 	}
+	if len(l.Patches) > 0 {
+		return Tree{}, "--source-patches are for another source"
+	}
 	use, err := hosttree.Check(ctx, t, l.Runner)
 	if use == hosttree.Unusable {
 		return Tree{}, err.Error()
@@ -63,7 +66,7 @@ func madeElsewhere(t kernel.Target, why string) error {
 // said so.
 func (l *ladder) notUpstreams(t kernel.Target, why string) error {
 	patched := t.Patched()
-	if patched.Headers == "" || l.place != anyPlace || l.Ref != "" || l.Repository != "" || l.CloneURL != "" {
+	if patched.Headers == "" || l.place != anyPlace || l.Ref != "" || l.Repository != "" || l.CloneURL != "" || len(l.Patches) > 0 {
 		return nil
 	}
 	return stage.New(stage.Source,

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +17,8 @@ import (
 	"github.com/k8sp/cuda/internal/download"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/kernel/source/needs"
+	"github.com/k8sp/cuda/pkg/kernel/source/partial"
+	"github.com/k8sp/cuda/pkg/patch"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -39,6 +42,7 @@ type ladder struct {
 	clone      string
 	auth       transport.AuthMethod
 	needs      *needs.List
+	patched    []string // paths of the files that the patches change
 	place      place
 }
 
@@ -73,7 +77,13 @@ func newLadder(t kernel.Target, o Options) (*ladder, error) {
 	if l.SHA256 != "" && !digestName.MatchString(l.SHA256) {
 		return nil, usage("%q is not a SHA-256: it has to be 64 hexadecimal digits", l.SHA256)
 	}
-	if err := l.setFrom(); err != nil || l.place == tarballPlace || l.place == treePlace {
+	l.patched = l.Patches.Files()
+	err = l.setFrom()
+	if err == nil && l.place == treePlace && len(l.Patches) > 0 {
+		err = stage.New(stage.Usage, "a folder that --source names is used as it is, and --source-patches are not applied to it",
+			"apply the patches there and leave the option out, or name a git repository or a tarball")
+	}
+	if err != nil || l.place == tarballPlace || l.place == treePlace {
 		return l, err
 	}
 	return l, l.setURLs()
@@ -171,6 +181,31 @@ func (l *ladder) setAuth(clone string, api *url.URL, user *url.Userinfo) {
 		// The name is GitHub's convention for a token over HTTPS.
 		l.auth = &githttp.BasicAuth{Username: "x-access-token", Password: l.Token}
 	}
+}
+
+// wants says whether a build needs a file of the source, or a patch changes it.
+func (l *ladder) wants(name string) bool {
+	return l.Full || l.needs.Match(name) || slices.Contains(l.patched, name)
+}
+
+// patchesOf are the names and digests of the ladder's patches.
+func (l *ladder) patchesOf() (list []Patch) {
+	for _, p := range l.Patches {
+		list = append(list, Patch{p.Name, p.SHA256})
+	}
+	return list
+}
+
+// patch applies the patches to what was checked out at dir, whose index then has them as
+// `git add` would.
+func (l *ladder) patch(dir string) error {
+	if len(l.Patches) == 0 {
+		return nil
+	}
+	if err := l.Patches.Apply(dir, patch.Kernel); err != nil {
+		return err
+	}
+	return partial.Stage(dir, l.patched)
 }
 
 // rungOf says which rung a ref of the ladder belongs to.

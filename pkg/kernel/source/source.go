@@ -12,6 +12,7 @@ import (
 
 	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/patch"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -89,6 +90,9 @@ type Options struct {
 	Commit string
 	// Full checks out the whole tree, not only what a build needs.
 	Full bool
+	// Patches are applied to what is checked out: what a distribution adds to the tag
+	// that its kernels are built from. The host's own tree does not serve then.
+	Patches patch.Set
 	// Stall is how long a git server may be silent; zero means a minute.
 	Stall time.Duration
 	// Token raises GitHub's rate limit and opens private repositories. It is
@@ -125,10 +129,28 @@ type Tree struct {
 	Commit     string `json:"commit"`
 	// Version is what the tree's Makefile says: "4.7.3-coreos".
 	Version string `json:"version"`
+	// Patches are those that were applied to it, in their order.
+	Patches []Patch `json:"patches,omitempty"`
 	// Reused is true for a tree that was there already.
 	Reused bool `json:"-"`
 	// ByLoader says of a host's own tree that its programs run by the host's loader.
 	ByLoader bool `json:"-"`
+}
+
+// Patch is a file of patches.
+type Patch struct {
+	// Name is the file's, SHA256 its digest in hexadecimal.
+	Name   string `json:"name"`
+	SHA256 string `json:"sha256"`
+}
+
+// Identity is a name for what the tree holds: its commit, and what it was patched with.
+func (t Tree) Identity() string {
+	id := t.Commit
+	for _, p := range t.Patches {
+		id += "+" + p.SHA256
+	}
+	return id
 }
 
 // Step is what one rung of the ladder has.
@@ -231,7 +253,7 @@ func (l *ladder) findElsewhere(ctx context.Context, so Found) (Found, error) {
 	if rung == RungUpstream && len(l.refs) > 1 {
 		so.Steps = append(so.Steps, Step{RungTag, l.repository, false, "has none of " + names(l.refs[:len(l.refs)-1])})
 	}
-	if rung == RungUpstream && l.repository == coreosRepository {
+	if rung == RungUpstream && l.repository == coreosRepository && len(l.Patches) == 0 {
 		zerolog.Ctx(ctx).Warn().Str("ref", f.ref).
 			Msg("only the upstream tag is there: this source lacks CoreOS's patches")
 	}

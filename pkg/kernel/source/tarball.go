@@ -46,7 +46,10 @@ func (l *ladder) fetchTarball(ctx context.Context) (Tree, error) {
 		return Tree{}, stage.New(stage.Source, fmt.Sprintf("%s has the SHA-256 %s, not %s", l.clone, digest, l.SHA256),
 			"it is damaged, or not what you think it is: fetch it again, and check the digest")
 	}
-	return l.put(dir, filepath.Join(work, "old"), f, Tree{Dir: l.dir, Rung: RungTarball, Ref: f.ref, Commit: digest})
+	if err := l.patch(dir); err != nil {
+		return Tree{}, l.cannotPatch(f, err)
+	}
+	return l.put(dir, filepath.Join(work, "old"), f, Tree{Dir: l.dir, Rung: RungTarball, Ref: f.ref, Commit: digest, Patches: l.patchesOf()})
 }
 
 // unpack leaves the files that are needed in a folder below work, with a list
@@ -96,7 +99,7 @@ func (l *ladder) unpackFrom(ctx context.Context, r io.Reader, to string) (dir, d
 		if !below || folder != top {
 			return false
 		}
-		wanted := l.Full || l.needs.Match(name)
+		wanted := l.wants(name)
 		if !wanted {
 			absent = append(absent, name)
 		}

@@ -130,6 +130,8 @@ func (l *ladder) reuse() (Tree, string) {
 		return Tree{}, fmt.Sprintf("its Makefile says %s, not the version of kernel %s", v, l.release.Full)
 	case l.SHA256 != "" && l.SHA256 != r.Commit:
 		return Tree{}, fmt.Sprintf("its SHA-256 is %s and not, as --source-sha256 asks for, %s", r.Commit, l.SHA256)
+	case !slices.Equal(r.Patches, l.patchesOf()):
+		return Tree{}, fmt.Sprintf("it has %s and not %s", saidPatches(r.Patches), saidPatches(l.patchesOf()))
 	case l.Commit != "" && l.Commit != r.Commit:
 		return Tree{}, fmt.Sprintf("it is commit %s and not, as --source-commit asks for, %s", r.Commit, l.Commit)
 	}
@@ -151,6 +153,18 @@ func (l *ladder) reuse() (Tree, string) {
 	return r.Tree, ""
 }
 
+// saidPatches names patches for people.
+func saidPatches(list []Patch) string {
+	if len(list) == 0 {
+		return "no patches"
+	}
+	var names []string
+	for _, p := range list {
+		names = append(names, fmt.Sprintf("%s (%.12s)", p.Name, p.SHA256))
+	}
+	return "the patches " + strings.Join(names, ", ")
+}
+
 // head is the commit that the tree is at, in hex.
 func (r record) head() (string, error) {
 	if r.Rung == RungTarball {
@@ -168,7 +182,7 @@ func (l *ladder) firstLacking() (string, error) {
 		return "", err
 	}
 	for _, e := range idx.Entries {
-		if !l.Full && !l.needs.Match(e.Name) || l.needs.Spare(e.Name) {
+		if !l.wants(e.Name) || l.needs.Spare(e.Name) {
 			continue
 		}
 		_, err := beneath.Lstat(filepath.Join(l.dir, filepath.FromSlash(e.Name)))

@@ -61,11 +61,15 @@ func (l *List) Match(name string) bool { return match(l.patterns, name) }
 // file system takes it for another.
 func (l *List) Spare(name string) bool { return match(l.spare, name) }
 
-// Patterns is the list as a file of git's sparse-checkout, without comments.
-func (l *List) Patterns() string {
+// Patterns is the list as a file of git's sparse-checkout, without comments, and with
+// further files by their paths.
+func (l *List) Patterns(more ...string) string {
 	var b strings.Builder
 	for _, p := range l.patterns {
 		b.WriteString(p.String() + "\n")
+	}
+	for _, name := range more {
+		b.WriteString("/" + name + "\n")
 	}
 	return b.String()
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/format/config"
 	"github.com/go-git/go-git/v5/plumbing/format/index"
+	"github.com/go-git/go-git/v5/plumbing/format/objfile"
 	"golang.org/x/sys/unix"
 
 	"github.com/k8sp/cuda/internal/beneath"
@@ -143,6 +145,65 @@ func WriteIndex(dir string, absent []string) error {
 		return err
 	}
 	return saveIndex(dir, idx)
+}
+
+// Stage has the index of a tree that [Checkout] or [WriteIndex] left say of some of its
+// files, by their paths, what they are now, as `git add` does; those that are gone leave
+// it.
+func Stage(dir string, names []string) error {
+	idx, err := ReadIndex(dir)
+	if err != nil {
+		return err
+	}
+	_, err = ReadHead(dir)
+	repository := err == nil // else the index is all that there is
+	for _, name := range names {
+		idx.Entries = slices.DeleteFunc(idx.Entries, func(e *index.Entry) bool { return e.Name == name })
+		path := filepath.Join(dir, filepath.FromSlash(name))
+		info, err := lstat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		content, err := beneath.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		e := &index.Entry{Name: name, Mode: filemode.Regular, Hash: plumbing.ComputeHash(plumbing.BlobObject, content)}
+		if info.Mode&0o100 != 0 {
+			e.Mode = filemode.Executable
+		}
+		stat(e, info)
+		idx.Entries = append(idx.Entries, e)
+		if repository {
+			if err := writeObject(dir, e.Hash, content); err != nil {
+				return err
+			}
+		}
+	}
+	slices.SortFunc(idx.Entries, func(a, b *index.Entry) int { return strings.Compare(a.Name, b.Name) })
+	return saveIndex(dir, idx)
+}
+
+// writeObject leaves the content of a file as a loose object.
+func writeObject(dir string, hash plumbing.Hash, content []byte) error {
+	name := hash.String()
+	folder := filepath.Join(dir, dot, "objects", name[:2])
+	if err := beneath.MkdirAll(folder, 0o755); err != nil {
+		return err
+	}
+	var packed bytes.Buffer
+	w := objfile.NewWriter(&packed)
+	err := w.WriteHeader(plumbing.BlobObject, int64(len(content)))
+	if err == nil {
+		_, err = w.Write(content)
+	}
+	if err := errors.Join(err, w.Close()); err != nil {
+		return err
+	}
+	return beneath.WriteFile(filepath.Join(folder, name[2:]), packed.Bytes(), 0o444)
 }
 
 // lstat is what git compares of a file or link.

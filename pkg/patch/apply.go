@@ -15,15 +15,14 @@ import (
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
-// Apply applies the patches to a driver's sources, in the folder dir that has them as
-// its package does. Its errors are of the driver stage, and name the file and the hunk
-// that does not fit; what was applied before stays so.
-func (s Set) Apply(dir string) error {
+// Apply applies the patches to the subject's files at dir. Its errors are of the subject's
+// stage, and name the file and the hunk that does not fit; what was applied before stays so.
+func (s Set) Apply(dir string, of Subject) error {
 	for _, p := range s {
 		for _, f := range p.files {
 			if err := apply(dir, f); err != nil {
-				return stage.Wrap(stage.Driver, err, fmt.Sprintf("the driver patch %s does not apply to this driver", p.Name),
-					"make it fit the sources of this driver version, or take it out of the folder that --driver-patches names")
+				return stage.Wrap(of.Stage, err, fmt.Sprintf("the patch %s does not apply to %s", p.Name, of.Of),
+					"make it fit the sources of this version, or take it out of the folder that "+of.Option+" names")
 			}
 		}
 	}
@@ -31,10 +30,7 @@ func (s Set) Apply(dir string) error {
 }
 
 func apply(dir string, f *gitdiff.File) error {
-	name := f.NewName
-	if f.IsDelete {
-		name = f.OldName
-	}
+	name := name(f)
 	at := filepath.Join(dir, filepath.FromSlash(name))
 	info, err := beneath.Lstat(at)
 	switch {
@@ -43,7 +39,7 @@ func apply(dir string, f *gitdiff.File) error {
 	case f.IsNew && errors.Is(err, fs.ErrNotExist):
 		return create(at, f)
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("there is no %s in the package", name)
+		return fmt.Errorf("there is no %s", name)
 	case err != nil:
 		return err
 	case !info.Mode().IsRegular():

@@ -87,9 +87,9 @@ func TestApply(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			sources, dir := trees(t, map[string]string{"a.patch": c.patch})
-			set, err := Read(dir)
+			set, err := Read(dir, Driver)
 			if err == nil {
-				err = set.Apply(sources)
+				err = set.Apply(sources, Driver)
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -117,14 +117,14 @@ func TestOrder(t *testing.T) {
 	sources, dir := trees(t, map[string]string{
 		"02-more.diff": head + "@@ -5 +5 @@\n-five\n+cinq\n", "01-first.patch": head + hunk, "README": "no patch", "03.patch.orig": "none either",
 	})
-	set, err := Read(dir)
+	set, err := Read(dir, Driver)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := set.String(); !strings.HasPrefix(got, "01-first.patch sha256:") || !strings.Contains(got, ", 02-more.diff sha256:") || len(set) != 2 || len(set[0].SHA256) != 64 {
 		t.Errorf("%s", got)
 	}
-	if err := set.Apply(sources); err != nil {
+	if err := set.Apply(sources, Driver); err != nil {
 		t.Fatal(err)
 	}
 	got, err := os.ReadFile(filepath.Join(sources, "kernel/nvidia/nv.c"))
@@ -140,7 +140,7 @@ func TestDoesNotApply(t *testing.T) {
 		{"other lines", head + hunk + strings.NewReplacer("5", "fifteen", "five", "15").Replace(hunk), "kernel/nvidia/nv.c, hunk 2 (@@ -3,fifteen"},
 		{"other context", head + strings.Replace(hunk, " 7\n", " seven\n", 1), "kernel/nvidia/nv.c, hunk 1 (@@ -3,5 +3,5 @@): the lines that it changes are not there"},
 		{"in the wrong order", head + "@@ -18,2 +18,2 @@\n 18\n-19\n+nineteen\n" + hunk, "hunk 2 (@@ -3,5 +3,5 @@)"},
-		{"no such file", "--- a/kernel/nvidia/none.c\n+++ b/kernel/nvidia/none.c\n" + hunk, "there is no kernel/nvidia/none.c in the package"},
+		{"no such file", "--- a/kernel/nvidia/none.c\n+++ b/kernel/nvidia/none.c\n" + hunk, "there is no kernel/nvidia/none.c"},
 		{"a new file that is there", "--- /dev/null\n+++ b/kernel/nvidia/nv.c\n@@ -0,0 +1,1 @@\n+new\n", "it adds kernel/nvidia/nv.c, which is there already"},
 		{"a file with more in it", "--- a/kernel/nvidia/nv.c\n+++ /dev/null\n@@ -1,2 +0,0 @@\n-1\n-2\n", "kernel/nvidia/nv.c"},
 		{"a link", "--- a/kernel/nvidia/link.c\n+++ b/kernel/nvidia/link.c\n" + hunk, "kernel/nvidia/link.c is no plain file"},
@@ -161,11 +161,11 @@ func TestDoesNotApply(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			set, err := Read(dir)
+			set, err := Read(dir, Driver)
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = set.Apply(sources)
+			err = set.Apply(sources, Driver)
 			if stage.ExitCode(err) != 11 || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "fix.patch") {
 				t.Errorf("%v, want one of the driver stage with %q", err, c.says)
 			}
@@ -198,7 +198,7 @@ func TestRefused(t *testing.T) {
 		{"a torn one", "--- a/kernel/nvidia/nv.c\n+++ b/kernel/nvidia/nv.c\n@@ -3,5 +3,5 @@\n 3\n", "fix.patch is no patch"},
 	} {
 		_, dir := trees(t, map[string]string{"fix.patch": c.patch})
-		if _, err := Read(dir); stage.ExitCode(err) != 2 || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "fix.patch") {
+		if _, err := Read(dir, Driver); stage.ExitCode(err) != 2 || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "fix.patch") {
 			t.Errorf("%s: %v, want one of the usage stage with %q", c.name, err, c.says)
 		}
 	}
@@ -229,7 +229,7 @@ func TestDamaged(t *testing.T) {
 		{"no prefix", strings.NewReplacer(" a/", " ", " b/", " ").Replace(git + other + hunk), "it was made without a prefix (git diff --no-prefix): make it with a/ and b/"},
 	} {
 		_, dir := trees(t, map[string]string{"fix.patch": c.patch})
-		if _, err := Read(dir); stage.ExitCode(err) != 2 || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "fix.patch") {
+		if _, err := Read(dir, Driver); stage.ExitCode(err) != 2 || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "fix.patch") {
 			t.Errorf("%s: %v, want one of the usage stage with %q", c.name, err, c.says)
 		}
 	}
@@ -250,7 +250,7 @@ func TestWhole(t *testing.T) {
 		"CR in what is changed": head + "@@ -1,2 +1,2 @@\n 1\r\n-2\r\n+two\r\n" + other + hunk,
 	} {
 		_, dir := trees(t, map[string]string{"fix.patch": patch})
-		if set, err := Read(dir); err != nil || len(set[0].files) != 2 {
+		if set, err := Read(dir, Driver); err != nil || len(set[0].files) != 2 {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -259,19 +259,19 @@ func TestWhole(t *testing.T) {
 func TestFolderOfPatches(t *testing.T) {
 	t.Parallel()
 	_, dir := trees(t, map[string]string{"README": ""})
-	if _, err := Read(dir); stage.ExitCode(err) != 2 || !strings.Contains(err.Error(), "there is no patch for the driver in") {
+	if _, err := Read(dir, Driver); stage.ExitCode(err) != 2 || !strings.Contains(err.Error(), "there is no patch for the driver's sources in") {
 		t.Errorf("%v", err)
 	}
-	if _, err := Read(filepath.Join(dir, "none")); stage.ExitCode(err) != 2 || !strings.Contains(err.Error(), "cannot be read") {
+	if _, err := Read(filepath.Join(dir, "none"), Driver); stage.ExitCode(err) != 2 || !strings.Contains(err.Error(), "cannot be read") {
 		t.Errorf("%v", err)
 	}
 	if err := os.Symlink("/etc/passwd", filepath.Join(dir, "link.patch")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Read(dir); stage.ExitCode(err) != 2 || !strings.Contains(err.Error(), "it is no plain file") {
+	if _, err := Read(dir, Driver); stage.ExitCode(err) != 2 || !strings.Contains(err.Error(), "it is no plain file") {
 		t.Errorf("%v", err)
 	}
-	if Set(nil).Apply(dir) != nil || Set(nil).String() != "" {
+	if Set(nil).Apply(dir, Driver) != nil || Set(nil).String() != "" {
 		t.Error("no patches are something")
 	}
 }
