@@ -191,7 +191,8 @@ func (f Found) there(tree Tree, step Step) Found {
 }
 
 // Find looks for the source of the target's kernel and writes nothing. It asks the
-// network only where the source is not there, and only for the names of refs. Its
+// network only for the names of refs, and where the source is there only whether its tag is
+// still the same, which it warns of. Its
 // errors are of stage source, or usage for options that make no sense; the
 // steps so far are returned with one.
 func Find(ctx context.Context, t kernel.Target, o Options) (Found, error) {
@@ -225,6 +226,7 @@ func Find(ctx context.Context, t kernel.Target, o Options) (Found, error) {
 	}
 	tree, passed := l.reuse()
 	if passed == "" {
+		l.warnIfMoved(ctx, tree)
 		return found.there(tree, Step{RungTree, l.dir, true, fmt.Sprintf("holds %s of %s", tree.Ref, tree.Repository)}), nil
 	}
 	zerolog.Ctx(ctx).Debug().Str("rung", RungTree).Msg(passed)

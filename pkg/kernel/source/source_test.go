@@ -113,8 +113,54 @@ func TestCheckoutReuses(t *testing.T) {
 	if diff := cmp.Diff(first, second); diff != "" {
 		t.Errorf("second run (-first, reused +got):\n%s", diff)
 	}
-	if after := r.requests(); len(after) != before {
-		t.Errorf("reuse asked the network: %v", after[before:])
+	want := []string{"GET /api/v3/repos/coreos/linux/git/ref/tags/v4.7.3-coreos"} // whether it was moved
+	if diff := cmp.Diff(want, r.requests()[before:]); diff != "" {
+		t.Errorf("reuse asked the network (-want +got):\n%s", diff)
+	}
+	before, o.Offline = len(r.requests()), true
+	if _, err := Checkout(t.Context(), target(t, "4.7.3-coreos-r2"), o); err != nil || len(r.requests()) != before {
+		t.Errorf("offline: %v, %v", err, r.requests()[before:])
+	}
+}
+
+// A tag names one source for good: one that does not any more is said, and the tree that
+// is there serves.
+func TestTagThatMoved(t *testing.T) {
+	t.Parallel()
+	for _, api := range []bool{true, false} {
+		r := newRepository(t)
+		o := r.options(t)
+		if !api {
+			o.APIURL = ""
+		}
+		var log bytes.Buffer
+		ctx := zerolog.New(&log).WithContext(t.Context())
+		first, err := Checkout(ctx, target(t, "4.7.3-coreos-r2"), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again := func() string {
+			t.Helper()
+			log.Reset()
+			tree, err := Checkout(ctx, target(t, "4.7.3-coreos-r2"), o)
+			if err != nil || !tree.Reused || tree.Commit != first.Commit {
+				t.Fatalf("%+v, %v", tree, err)
+			}
+			return log.String()
+		}
+		if said := again(); strings.Contains(said, "moved") {
+			t.Errorf("of a tag that is what it was: %s", said)
+		}
+		gittest.Run(t, r.dir, "tag", "--force", "v4.7.3-coreos", "v4.8.1-coreos")
+		is := gittest.Run(t, r.dir, "rev-parse", "v4.8.1-coreos")
+		if said := again(); !strings.Contains(said, "the tag was moved since the source was checked out") || !strings.Contains(said, is) || !strings.Contains(said, `"level":"warn"`) {
+			t.Errorf("by the API %v: %s", api, said)
+		}
+		r.git.Close()
+		r.api.Close()
+		if said := again(); strings.Contains(said, `"level":"warn"`) {
+			t.Errorf("without a network: %s", said)
+		}
 	}
 }
 

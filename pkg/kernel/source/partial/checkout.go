@@ -57,6 +57,8 @@ type Options struct {
 	// Pause is how long to wait before the second try; it doubles with each
 	// after that. Zero means a second.
 	Pause time.Duration
+	// Once tries nothing again.
+	Once bool
 }
 
 func (o Options) withDefaults() Options {
@@ -128,6 +130,9 @@ func (c *checkout) begin() error {
 
 // persist tries until everything is there, or it makes no sense to try again.
 func (c *checkout) persist(ctx context.Context, do func(context.Context) error) error {
+	if c.o.Once {
+		return do(ctx)
+	}
 	loop := retry.Loop{Pause: c.o.Pause, Again: func(err error, wait time.Duration) {
 		zerolog.Ctx(ctx).Warn().Err(err).Dur("wait", wait).Int("files_missing", c.missing()).Msg("the git server failed; trying again")
 	}}
