@@ -1,6 +1,6 @@
 // Command stopwatch runs another program and says what that took: the time from
 // its start to its end, the most memory that it held, and how much of the time
-// some of its children ran. It is the parent process of what the benchmark
+// some of its descendants ran. It is the parent process of what the benchmark
 // times, and knows nothing of what that does.
 //
 //	stopwatch [-children make,nvidia-installer] PROGRAM [ARGUMENT …]
@@ -17,7 +17,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -25,16 +24,16 @@ import (
 type Result struct {
 	// Seconds is from the start of the process to its end.
 	Seconds float64 `json:"seconds"`
-	// PeakBytes is the largest resident set of the process, or of one of its
-	// children that it waited for, as wait4(2) counts it.
+	// PeakBytes is the largest resident set of the process itself: wait4(2) counts
+	// compilers that it has waited for, too.
 	PeakBytes int64 `json:"peak_bytes"`
-	// ChildSeconds is the part of Seconds in which the process had a child of
+	// ChildSeconds is the part of Seconds in which the process had a descendant of
 	// one of the names asked for.
 	ChildSeconds float64 `json:"child_seconds"`
 }
 
 func main() {
-	children := flag.String("children", "", "`names` of children whose time to add up, separated by commas")
+	children := flag.String("children", "", "`names` of descendants whose time to add up, separated by commas")
 	flag.Parse()
 	if flag.NArg() == 0 {
 		flag.Usage()
@@ -60,14 +59,11 @@ func run(argv, children []string) (Result, int, error) {
 	}
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()
-	busy, err := watch(cmd.Process.Pid, children, done)
-	result := Result{Seconds: time.Since(started).Seconds(), ChildSeconds: busy.Seconds()}
+	busy, peak, err := watch(cmd.Process.Pid, children, done)
+	result := Result{Seconds: time.Since(started).Seconds(), PeakBytes: peak, ChildSeconds: busy.Seconds()}
 	var failed *exec.ExitError
 	if err != nil && !errors.As(err, &failed) {
 		return Result{}, 0, err
-	}
-	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		result.PeakBytes = usage.Maxrss * 1024 // Linux counts in KiB
 	}
 	return result, cmd.ProcessState.ExitCode(), nil
 }

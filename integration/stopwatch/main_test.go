@@ -18,6 +18,12 @@ func TestRun(t *testing.T) {
 	if r.PeakBytes < 100<<10 || r.PeakBytes > 1<<30 {
 		t.Errorf("a shell held %d bytes", r.PeakBytes)
 	}
+	// A child of a child counts as its time, and its memory does not.
+	const greedy = "head -c 64m /dev/zero | tail -c 64m >/dev/null"
+	r, _, err = run([]string{"sh", "-c", "sh -c '" + greedy + "; sleep 0.1'; true"}, []string{"sleep"})
+	if err != nil || r.ChildSeconds <= 0 || r.PeakBytes > 32<<20 {
+		t.Errorf("%+v, %v: want a part of the time, and not the memory of tail", r, err)
+	}
 	if _, _, err := run([]string{"/absent/program"}, nil); err == nil {
 		t.Error("a program that is not there ran")
 	}
