@@ -26,15 +26,16 @@ const owner = 500
 
 // What tests share. TestMain makes nothing: see package shared.
 var (
-	needImage   = shared.Image(image, (*lab.Lab).MakeCUDAImage)
-	needGCC15   = shared.Image(lab.GCC15Image, (*lab.Lab).MakeGCC15Image)
-	needTrixie  = shared.Debian("trixie")
-	needDriver  = shared.Thing((*lab.Lab).Driver)
-	needHost    = shared.Thing((*lab.Lab).Host)
-	needFlatcar = shared.Thing((*lab.Lab).Flatcar)
-	needKernel  = shared.Thing((*lab.Lab).Kernel)
-	needServer  = shared.Thing(serve)
-	needDemo    = shared.Thing(makeCheckout)
+	needImage    = shared.Image(image, (*lab.Lab).MakeCUDAImage)
+	needGCC15    = shared.Image(lab.GCC15Image, (*lab.Lab).MakeGCC15Image)
+	needOldImage = shared.Image(lab.OldImage, (*lab.Lab).MakeOldImage)
+	needTrixie   = shared.Debian("trixie")
+	needDriver   = shared.Thing((*lab.Lab).Driver)
+	needHost     = shared.Thing((*lab.Lab).Host)
+	needFlatcar  = shared.Thing((*lab.Lab).Flatcar)
+	needKernel   = shared.Thing((*lab.Lab).Kernel)
+	needServer   = shared.Thing(serve)
+	needDemo     = shared.Thing(makeCheckout)
 )
 
 func TestMain(m *testing.M) { shared.Main(m) }

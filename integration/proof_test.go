@@ -45,6 +45,7 @@ func TestProofCoreOS(t *testing.T) {
 		t.Errorf("built from %s, want %s", got, want)
 	}
 	wantCompiler(t, built, "gcc-14", modules.NotCheckable) // gcc 15 built the kernel
+	wantTypes(t, built)
 	t.Run("loads", func(t *testing.T) { prove(t, host, built) })
 	t.Run("builder load", func(t *testing.T) { load(t, host, built) })
 
@@ -73,6 +74,7 @@ func TestProofDebian(t *testing.T) {
 		{"bookworm", "6.1.", "proprietary", needImage, "gcc-12", modules.Passed},
 		{"trixie", "6.12.", "proprietary", needGCC15, "gcc-15", modules.Passed},
 		{"bookworm", "6.1.", "open", needImage, "gcc-12", modules.Passed},
+		{"bullseye", "5.10.", "proprietary", needOldImage, "gcc-10", modules.Passed},
 	} {
 		t.Run(tt.suite+"-"+tt.form, func(t *testing.T) {
 			host, err := shared.Lab(t).Debian(t.Context(), tt.suite)
@@ -99,6 +101,7 @@ func TestProofDebian(t *testing.T) {
 				t.Errorf("the modules are %s, want %s", got, tt.form)
 			}
 			wantCompiler(t, built, tt.compiler, tt.verdict)
+			wantTypes(t, built)
 			prove(t, host, built)
 			if tt.suite == "bookworm" && tt.form == "proprietary" {
 				t.Run("would not be right tomorrow", func(t *testing.T) { wantOtherTypes(t, built) })
@@ -294,15 +297,22 @@ func load(t *testing.T, host lab.Host, made built) {
 	}
 }
 
-// built are modules that the job published.
+// built are modules that the job published, of a driver.
 type built struct {
 	by       lab.Builder
+	driver   lab.Driver
 	dir      string
 	manifest modules.Manifest
 	log      string
 }
 
 func build(t *testing.T, b lab.Builder) built {
+	t.Helper()
+	return buildOf(t, b, needDriver(t))
+}
+
+func buildOf(t *testing.T, b lab.Builder, driver lab.Driver) built {
+	t.Helper()
 	o := run(t, b)
 	if o.code != 0 {
 		t.Fatalf("exit code %d, want 0", o.code)
@@ -316,7 +326,7 @@ func build(t *testing.T, b lab.Builder) built {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return built{b, filepath.Dir(path), m, o.stderr}
+	return built{b, driver, filepath.Dir(path), m, o.stderr}
 }
 
 // wantCompiler wants what was built by a compiler, and that of the gate where another
@@ -353,9 +363,8 @@ func digests(m modules.Manifest) map[string]string {
 // order. There is no GPU: nvidia gets as far as to say so and leaves, and the
 // others are loaded over a stub that exports what it would.
 func prove(t *testing.T, host lab.Host, made built) {
-	wantTypes(t, made)
 	if made.manifest.Driver.ModuleType == "proprietary" { // for integration/agreement
-		if err := shared.Lab(t).KeepModules(t.Context(), needDriver(t), host, made.dir); err != nil {
+		if err := shared.Lab(t).KeepModules(t.Context(), made.driver, host, made.dir); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -416,7 +425,7 @@ func stub(t *testing.T, host lab.Host, made built) string {
 	compiler, _, _ := strings.Cut(made.manifest.Build.Compiler, " ") // "gcc-12 (Debian …"
 	stub, err := lab.Stub{
 		By: made.by, Release: host.Release,
-		NVIDIA: filepath.Join(made.dir, "nvidia.ko"), Driver: needDriver(t), Compiler: compiler,
+		NVIDIA: filepath.Join(made.dir, "nvidia.ko"), Driver: made.driver, Compiler: compiler,
 	}.Build(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)

@@ -87,3 +87,36 @@ func newSubject(host lab.Host, dir string) Subject {
 	}
 	return s
 }
+
+// tree is a kernel's source of a line that no package has any more.
+type tree struct{ dir, config, driver string }
+
+// kernels is the one that is built of the tree.
+func (t tree) kernels(ctx context.Context, l *lab.Lab) ([]Subject, error) {
+	made, err := l.Tree(ctx, t.dir, t.config)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.MakeOldImage(ctx); err != nil {
+		return nil, err
+	}
+	driver, err := lab.DriverIn(t.driver)
+	if t.driver == "" {
+		driver, err = l.Driver(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	server, err := l.Serve(ctx, made.Kernel)
+	if err != nil {
+		return nil, err
+	}
+	defer server.Close()
+	s, err := subject(ctx, l, driver, made.Host, lab.Builder{
+		Image: lab.OldImage, Environ: server.Environ(),
+		Docker: []string{"-v", made.Host.Image() + ":/vmlinuz:ro"},
+		Args:   []string{"--kernel-image=/vmlinuz", "--github-repository=coreos/linux", "--driver-version=" + driver.Version},
+	})
+	s.Loader = t.dir
+	return []Subject{s}, err
+}

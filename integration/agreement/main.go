@@ -15,10 +15,14 @@ import (
 
 func main() {
 	image := flag.String("image", "cuda", "the image under test, which is built anew")
+	var old tree
+	flag.StringVar(&old.dir, "tree", "", "the `folder` of a kernel's source of 4.9 to 5.4, whose kernel is asked in the place of all others")
+	flag.StringVar(&old.config, "config", "", "the `file` with the config of that kernel (default: a small one)")
+	flag.StringVar(&old.driver, "driver", "", "the `folder` of the driver package whose modules it is asked about (default: the tests')")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *image); err != nil {
+	if err := run(ctx, *image, old); err != nil {
 		fmt.Fprintln(os.Stderr, "agreement:", err)
 		if errors.Is(err, context.Canceled) {
 			os.Exit(130)
@@ -27,12 +31,16 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, image string) error {
+func run(ctx context.Context, image string, old tree) error {
 	l, err := lab.Open(ctx, os.Stderr)
 	if err != nil {
 		return err
 	}
-	subjects, err := kernels(ctx, l, image)
+	which := func() ([]Subject, error) { return kernels(ctx, l, image) }
+	if old.dir != "" {
+		which = func() ([]Subject, error) { return old.kernels(ctx, l) }
+	}
+	subjects, err := which()
 	if err != nil {
 		return err
 	}

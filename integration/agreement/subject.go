@@ -23,6 +23,7 @@ import (
 	"github.com/k8sp/cuda/integration/lab"
 	"github.com/k8sp/cuda/integration/variants"
 	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/kernel/loader"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/modules/signature"
 )
@@ -43,6 +44,9 @@ type Subject struct {
 	// Sign says that the kernel wants signatures: every variant that is not
 	// about them is signed by Key.
 	Sign bool
+	// Loader is the source of a kernel before 5.4, by which the gate knows what its loader
+	// takes; empty of later ones.
+	Loader string
 	// About is the word for the variants that are asked about; empty for all.
 	About string
 }
@@ -97,13 +101,19 @@ func (s Subject) askIn(ctx context.Context, l *lab.Lab, dir string) (Section, er
 	if target, err = s.detect(ctx, root, ""); err != nil {
 		return Section{}, err
 	}
+	expect := modules.Expect{Firmware: []string{}}
+	if s.Loader != "" {
+		if expect.Relocations, err = loader.Relocations(s.Loader); err != nil {
+			return Section{}, err
+		}
+	}
 	section := Section{Kernel: s.Name}
 	for i, v := range list {
 		row := Row{Variant: v.Done, Policy: v.Policy}
 		if row.Kernel, err = kernelVerdict(outcome.Results[i+1], all[i]); err != nil {
 			return section, fmt.Errorf("%s: %w", v.Done, err)
 		}
-		if row.Gate, err = gateVerdict(all[i], target, keys.certificates()); err != nil {
+		if row.Gate, err = gateVerdict(all[i], target, expect, keys.certificates()); err != nil {
 			return section, fmt.Errorf("%s: %w", v.Done, err)
 		}
 		section.Rows = append(section.Rows, row)
@@ -266,7 +276,7 @@ func kernelVerdict(r plan.Result, m made) (KernelVerdict, error) {
 
 // gateVerdict asks the gate about a variant and its siblings, which it must let
 // pass.
-func gateVerdict(m made, target kernel.Target, certificates []*x509.Certificate) (GateVerdict, error) {
+func gateVerdict(m made, target kernel.Target, expect modules.Expect, certificates []*x509.Certificate) (GateVerdict, error) {
 	mods, err := modules.ReadAll(m.parts)
 	if err != nil {
 		return GateVerdict{}, err
@@ -276,7 +286,7 @@ func gateVerdict(m made, target kernel.Target, certificates []*x509.Certificate)
 			return GateVerdict{}, err
 		}
 	}
-	checks := modules.Gate(mods, target, modules.Expect{Firmware: []string{}})
+	checks := modules.Gate(mods, target, expect)
 	last := len(mods) - 1
 	for _, sibling := range mods[:last] {
 		if v := verdictOf(checks, sibling.Name); v.Refuses() || len(v.Unsure) > 0 {

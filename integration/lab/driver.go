@@ -68,6 +68,23 @@ func (l *Lab) driver(ctx context.Context, from packages) (Driver, error) {
 	return Driver{Version: version, Folder: filepath.Join(dir, name), Run: filepath.Join(dir, name+".run")}, err
 }
 
+// DriverIn is the driver package in a folder, which is named as NVIDIA's are.
+func DriverIn(folder string) (Driver, error) {
+	version, ok := strings.CutPrefix(filepath.Base(folder), "NVIDIA-Linux-x86_64-")
+	if !ok {
+		return Driver{}, fmt.Errorf("%s is no folder of a driver package, NVIDIA-Linux-x86_64-VERSION", folder)
+	}
+	return Driver{Version: version, Folder: folder}, nil
+}
+
+// Package is the file or folder of the package.
+func (d Driver) Package() string {
+	if d.Run != "" {
+		return d.Run
+	}
+	return d.Folder
+}
+
 const driverReadme = `A driver package in NVIDIA's layout.
 
 The kernel modules' sources and core objects, the firmware, and the libraries and

@@ -30,6 +30,10 @@ const CUDAImage = "cuda"
 // Flatcar's alpha builds its kernels with, as README has it.
 const GCC15Image = "cuda:gcc-15"
 
+// OldImage is the one under test on Debian bullseye, for kernels before 5.10, as README
+// has it.
+const OldImage = "cuda:bullseye"
+
 // labelKey marks an image as the lab's, with a digest of its recipe. An image
 // without it is the user's own or a registry's, and is taken as it is.
 const labelKey = "com.github.k8sp.cuda.lab"
@@ -78,6 +82,18 @@ func (l *Lab) MakeGCC15Image(ctx context.Context) error {
 		return err
 	}
 	return l.BuildImage(ctx, l.Checkout, GCC15Image, "BASE="+base, "COMPILERS=15")
+}
+
+// MakeOldImage makes the image named [OldImage] likewise.
+func (l *Lab) MakeOldImage(ctx context.Context) error {
+	if err := l.BaseImages(ctx); err != nil {
+		return err
+	}
+	base, err := l.DebianImage(ctx, "bullseye")
+	if err != nil {
+		return err
+	}
+	return l.BuildImage(ctx, l.Checkout, OldImage, "BASE="+base, "COMPILERS=10 9")
 }
 
 // DebianImage makes the image debian:SUITE-slim, where Docker has none and no

@@ -50,7 +50,7 @@ func (l *Lab) Modules(ctx context.Context, b Builder, driver Driver, host Host) 
 		if err := os.Mkdir(b.Share, 0o755); err != nil {
 			return err
 		}
-		b.Docker = append(b.Docker, "-v", driver.Run+":/opt/share/cuda/"+filepath.Base(driver.Run)+":ro")
+		b.Docker = append(b.Docker, "-v", driver.Package()+":/opt/share/cuda/"+filepath.Base(driver.Package())+":ro")
 		b.Args = append(b.Args, "--module-type=proprietary")
 		published, err := b.publish(ctx)
 		if err == nil {
@@ -68,7 +68,7 @@ func (l *Lab) KeepModules(ctx context.Context, driver Driver, host Host, publish
 }
 
 func (l *Lab) modules(ctx context.Context, driver Driver, host Host, build func(dir string) error) (string, error) {
-	recipe := modulesSource + filepath.Base(filepath.Dir(driver.Run)) + filepath.Base(host.Dir)
+	recipe := modulesSource + filepath.Base(filepath.Dir(driver.Run)) + driver.Version + filepath.Base(host.Dir)
 	for _, folder := range []string{"cmd", "internal", "pkg"} {
 		digest, err := l.sourceDigest(folder)
 		if err != nil {

@@ -1,43 +1,59 @@
 # shellcheck shell=bash
-# Builds the kernel of a tree that somebody has, as CoreOS built its own, out of the tree.
-# /tree is the source, /config a whole .config or a fragment on top of allnoconfig ($whole
-# says which), $compiler what builds it, $tag the release as a tag has it, without the v
+# Builds a kernel of the tree at /tree, as CoreOS built its own.
+# /config is a whole config or a fragment on top of allnoconfig, as $whole says ("yes",
+# "no"); $compiler builds it, and it has to call itself $release
 
-# shellcheck disable=SC2154 # set by who runs this
-make=(make -s -C /tree "O=/tmp/build" ARCH=x86_64 "CC=$compiler" "HOSTCC=$compiler" LOCALVERSION= "-j$(nproc)")
-mkdir /tmp/build
-if [ "$whole" = yes ]; then
-    # The key of CoreOS's build is gone; every build makes one.
-    sed 's|^CONFIG_MODULE_SIG_KEY=.*|CONFIG_MODULE_SIG_KEY="certs/signing_key.pem"|' /config >/tmp/build/.config
-    "${make[@]}" olddefconfig
-else
-    # What this line does not know yet is dropped by Kconfig.
-    "${make[@]}" KCONFIG_ALLCONFIG=/config allnoconfig
+mkdir /tmp/build /tmp/tree
+# The tree is somebody's, and is not written to.
+cp --recursive --symbolic-link /tree/. /tmp/tree/
+# SELinux's programs of before 5.1 compare the C library's address families with those that
+# they know. A kernel's image is made with them.
+classmap=/tmp/tree/security/selinux/include/classmap.h
+if grep -q '^#if PF_MAX >' "$classmap"; then
+    sed '/^#if PF_MAX >/,/^#endif/d' "/tree/security/selinux/include/classmap.h" >/tmp/classmap.h
+    mv /tmp/classmap.h "$classmap"
 fi
-release=$("${make[@]}" kernelrelease)
-if [ "$release" != "$tag" ]; then
-    echo "the kernel would call itself $release and the tag is $tag" >&2
+# Compilers of after 4.9's time take ilog2()'s trap for what is not constant (kernel commit
+# 474c90156c8d, in stable releases of 4.9).
+log2=/tmp/tree/include/linux/log2.h
+if grep -q '^int ____ilog2_NaN(void);' "$log2"; then
+    sed 's/^int ____ilog2_NaN(void);/&\n#define ____ilog2_NaN() 0/' /tree/include/linux/log2.h >/tmp/log2.h
+    mv /tmp/log2.h "$log2"
+fi
+# shellcheck disable=SC2154 # set by who runs this
+build() {
+    make -s -C /tmp/tree O=/tmp/build ARCH=x86_64 CC="$compiler" HOSTCC="$compiler" LOCALVERSION= -j"$(nproc)" "$@"
+}
+# shellcheck disable=SC2154
+if [ "$whole" = yes ]; then
+    # The key of CoreOS's own build is gone: every build makes one.
+    sed 's|^CONFIG_MODULE_SIG_KEY=.*|CONFIG_MODULE_SIG_KEY="certs/signing_key.pem"|' /config >/tmp/build/.config
+    build olddefconfig
+else
+    # What this line does not know is left out.
+    build KCONFIG_ALLCONFIG=/config allnoconfig
+fi
+calls=$(build kernelrelease)
+# shellcheck disable=SC2154
+if [ "$calls" != "$release" ]; then
+    echo "the kernel would call itself $calls, and the tag says $release" >&2
     exit 1
 fi
-# SELinux's own programs do not take this system's C library: those of the kernel's time
-# did, and a kernel's image needs them.
-if [ -e /tmp/build/scripts/selinux ]; then echo "SELinux" >&2; fi
-"${make[@]}" bzImage
-mkdir -p "/out/lib/modules/$release" /out/boot
+build bzImage
+mkdir -p "lib/modules/$release" boot
 if [ "$whole" = yes ]; then
-    # Of the thousands of modules, those that drivers import from.
-    for folder in drivers/i2c drivers/char/ipmi drivers/acpi drivers/video; do
-        "${make[@]}" "M=$folder" KBUILD_MODPOST_WARN=1 modules || "${make[@]}" "M=/tree/$folder" KBUILD_MODPOST_WARN=1 modules || true
+    # Of thousands of modules, those that drivers import from.
+    for folder in drivers/i2c drivers/char/ipmi drivers/acpi; do
+        build "M=/tmp/tree/$folder" KBUILD_MODPOST_WARN=1 modules
+        find "/tmp/tree/$folder" -name '*.ko' -exec mv '{}' "lib/modules/$release/" ';'
     done
-    (cd /tmp/build && find . -name '*.ko' -exec cp --parents '{}' "/out/lib/modules/$release/" ';')
-    : >"/out/lib/modules/$release/modules.builtin"
-    : >"/out/lib/modules/$release/modules.order"
+    touch "lib/modules/$release/modules.builtin" "lib/modules/$release/modules.order"
 else
-    "${make[@]}" modules
-    "${make[@]}" INSTALL_MOD_PATH=/out INSTALL_MOD_STRIP=1 modules_install
+    build modules
+    build INSTALL_MOD_PATH=/out INSTALL_MOD_STRIP=1 modules_install
+    rm -f "lib/modules/$release/build" "lib/modules/$release/source"
 fi
 depmod --basedir /out "$release"
-rm -f "/out/lib/modules/$release/build" "/out/lib/modules/$release/source"
-cp /tmp/build/arch/x86/boot/bzImage "/out/boot/vmlinuz-$release"
-if [ -e /tmp/build/certs/signing_key.pem ]; then cp /tmp/build/certs/signing_key.pem /out/; fi
-echo "$release" >/out/release
+cp /tmp/build/arch/x86/boot/bzImage "boot/vmlinuz-$release"
+cp /tmp/build/certs/signing_key.pem .
+echo "$release" >release

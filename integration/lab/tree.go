@@ -1,0 +1,149 @@
+package lab
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+var (
+	//go:embed scripts/tree-kernel.sh
+	treeKernelScript string
+	//go:embed scripts/tree.sh
+	treeScript string
+)
+
+// treeCompiler is what builds the kernels of trees: the oldest that a Debian has, newer
+// than CoreOS's own.
+const treeCompiler = "gcc-9"
+
+// Tree is a kernel's source that somebody has, of a line that no package of Debian's is
+// of any more.
+type Tree struct {
+	// Kernel is the source as the server serves it, tagged as coreos/linux would.
+	Kernel Kernel
+	// Host is the root of a host that runs a kernel built of it.
+	Host Host
+}
+
+// Tree makes the parts of the tree at dir. Config is a file with the whole config of the
+// kernel to build, such as CoreOS's own; empty is the small one of the lab's CoreOS, as
+// far as this line knows it.
+func (l *Lab) Tree(ctx context.Context, dir, config string) (Tree, error) {
+	name, err := treeRelease(dir)
+	if err != nil {
+		return Tree{}, err
+	}
+	seen, err := treeDigest(dir)
+	if err != nil {
+		return Tree{}, err
+	}
+	k, err := l.treeKernel(ctx, dir, name, seen)
+	if err != nil {
+		return Tree{}, err
+	}
+	host, err := l.treeHost(ctx, dir, config, name, seen)
+	return Tree{k, host}, err
+}
+
+// release is what a tree's kernel calls itself: 4.19.78-coreos. Local is what its config
+// has to add to that; empty where the Makefile says it.
+type release struct{ version, name, local string }
+
+var makefileLine = regexp.MustCompile(`(?m)^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION)[ \t]*=[ \t]*(\S*)`)
+
+func treeRelease(dir string) (release, error) {
+	text, err := os.ReadFile(filepath.Join(dir, "Makefile"))
+	if err != nil {
+		return release{}, fmt.Errorf("%s is no kernel's source: %w", dir, err)
+	}
+	says := map[string]string{}
+	for _, m := range makefileLine.FindAllStringSubmatch(string(text), -1) {
+		if _, said := says[m[1]]; !said {
+			says[m[1]] = m[2]
+		}
+	}
+	r := release{version: says["VERSION"] + "." + says["PATCHLEVEL"] + "." + says["SUBLEVEL"]}
+	if r.name = r.version + says["EXTRAVERSION"]; says["EXTRAVERSION"] == "" {
+		r.local = "-coreos"
+	}
+	r.name += r.local
+	return r, nil
+}
+
+// treeDigest changes with the tree.
+func treeDigest(dir string) (string, error) {
+	var list strings.Builder
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.Name() == ".git" {
+			if d.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		info, err := d.Info()
+		if err == nil && !d.IsDir() {
+			fmt.Fprintf(&list, "%s %d %d\n", path, info.Size(), info.ModTime().UnixNano())
+		}
+		return err
+	})
+	return digest(list.String()), err
+}
+
+func (l *Lab) treeKernel(ctx context.Context, dir string, r release, seen string) (Kernel, error) {
+	if err := l.ToolsImage(ctx); err != nil {
+		return Kernel{}, err
+	}
+	tool, err := l.labtool(ctx)
+	if err != nil {
+		return Kernel{}, err
+	}
+	made, err := l.part(ctx, "tree-source", seen+treeKernelScript+filepath.Base(filepath.Dir(tool)), func(out string) error {
+		return container{
+			image: Image, script: fmt.Sprintf("tag=v%s\n", r.name) + treeKernelScript, out: out,
+			mounts: []string{dir + ":/tree", tool + ":/labtool"},
+		}.run(ctx)
+	})
+	return Kernel{Dir: made, Version: r.version}, err
+}
+
+func (l *Lab) treeHost(ctx context.Context, dir, config string, r release, seen string) (Host, error) {
+	whole, text := "yes", []byte(nil)
+	var err error
+	if config == "" {
+		whole, text = "no", []byte(strings.Replace(coreosConfig, `CONFIG_LOCALVERSION="-coreos-r1"`, fmt.Sprintf("CONFIG_LOCALVERSION=%q", r.local), 1))
+	} else if text, err = os.ReadFile(config); err != nil {
+		return Host{}, err
+	}
+	made, err := l.part(ctx, "tree-host", seen+treeScript+treeCompiler+osRelease+string(text), func(out string) error {
+		if err := l.MakeOldImage(ctx); err != nil {
+			return err
+		}
+		file := filepath.Join(out, "fragment")
+		if err := os.WriteFile(file, text, 0o644); err != nil {
+			return err
+		}
+		build := container{
+			image: OldImage, out: out,
+			script: fmt.Sprintf("compiler=%s\nwhole=%s\nrelease=%s\n", treeCompiler, whole, r.name) + treeScript,
+			mounts: []string{dir + ":/tree", file + ":/config"},
+		}
+		if err := build.run(ctx); err != nil {
+			return err
+		}
+		return errors.Join(os.Remove(file), writeFile(filepath.Join(out, "etc/os-release"), []byte(osRelease)))
+	})
+	if err != nil {
+		return Host{}, err
+	}
+	return readHost(made)
+}
