@@ -33,8 +33,12 @@ func (t Tree) Compile(ctx context.Context, target kernel.Target, r command.Runne
 	if err := beneath.RemoveAll(u.Dir); err != nil {
 		return err
 	}
-	if err := beneath.MkdirAll(u.Dir, 0o755); err != nil {
-		return err
+	// Before 5.4 kbuild notes in the second of them what a module is made of, and makes it
+	// for whole modules only.
+	for _, dir := range []string{u.Dir, filepath.Join(u.Dir, ".tmp_versions")} {
+		if err := beneath.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
 	}
 	once, err := askonce.Makefile(t.Source)
 	if err != nil {
