@@ -66,9 +66,18 @@ main() {
 
     [ "$BOX_UPDATE" = no ] || step vagrant box update
     step vagrant up
-    step vagrant ssh -c "docker build -t cuda /home/core/share"
+    step vagrant ssh -c "docker build -t cuda $(for_old_kernels)/home/core/share"
     step vagrant ssh -c "docker run --privileged -v /home/core/share:/opt/share cuda"
     say "Done. The modules and their manifest are under $PWD/modules."
+}
+
+# for_old_kernels are the arguments of the image that builds for kernels before 5.10, where
+# the VM is CoreOS's: the programs that such a kernel's source has do not compile on newer
+# systems.
+for_old_kernels() {
+    if grep -q '^DISTRIBUTION = "coreos"' Vagrantfile 2>/dev/null; then
+        printf "%s" "--build-arg BASE=debian:bullseye-slim --build-arg COMPILERS='10 9' "
+    fi
 }
 
 # check_machine stops where the VM could not start, before gigabytes are downloaded:

@@ -15,6 +15,27 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+// TestCoreOS has the VM of a CoreOS box build the image for its kernel's line.
+func TestCoreOS(t *testing.T) {
+	t.Parallel()
+	l := newLaptop(t, serve(t, toolkitName, toolkit(t, driverName, driver), nil))
+	text, err := os.ReadFile(filepath.Join(checkout, "Vagrantfile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const flatcar = `DISTRIBUTION = "flatcar"`
+	if !strings.Contains(string(text), "\n"+flatcar) {
+		t.Fatalf("the Vagrantfile has no %s", flatcar)
+	}
+	l.write(t, "Vagrantfile", []byte(strings.Replace(string(text), flatcar, `DISTRIBUTION = "coreos"`, 1)))
+	expect(t, l.run(t), 0)
+	want := slices.Clone(lines)
+	want[2] = "vagrant [ssh] [-c] [docker build -t cuda --build-arg BASE=debian:bullseye-slim --build-arg COMPILERS='10 9' /home/core/share]"
+	if diff := cmp.Diff(want, l.vagrant(t)); diff != "" {
+		t.Errorf("what vagrant was asked (-want +got):\n%s", diff)
+	}
+}
+
 // The lines that run.sh has for vagrant, in order.
 var lines = []string{
 	"vagrant [box] [update]",
