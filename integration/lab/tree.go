@@ -23,6 +23,10 @@ var (
 // than CoreOS's own.
 const treeCompiler = "gcc-9"
 
+// olderConfig has old lines make what the config asks newer ones for by other names:
+// drm_kms_helper comes with a driver.
+const olderConfig = "CONFIG_DRM_BOCHS=m\n"
+
 // Tree is a kernel's source that somebody has, of a line that no package of Debian's is
 // of any more.
 type Tree struct {
@@ -120,7 +124,7 @@ func (l *Lab) treeHost(ctx context.Context, dir, config string, r release, seen 
 	whole, text := "yes", []byte(nil)
 	var err error
 	if config == "" {
-		whole, text = "no", []byte(strings.Replace(coreosConfig, `CONFIG_LOCALVERSION="-coreos-r1"`, fmt.Sprintf("CONFIG_LOCALVERSION=%q", r.local), 1))
+		whole, text = "no", []byte(strings.Replace(coreosConfig, `CONFIG_LOCALVERSION="-coreos-r1"`, fmt.Sprintf("CONFIG_LOCALVERSION=%q", r.local), 1)+olderConfig)
 	} else if text, err = os.ReadFile(config); err != nil {
 		return Host{}, err
 	}

@@ -2,10 +2,11 @@ package live
 
 import (
 	"bytes"
-	"crypto/rand"
 	"errors"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -72,8 +73,9 @@ func (Running) Log() (string, error) {
 
 // Open tries a device out.
 func (Running) Open(dir string, major, minor uint32) error {
-	// Every container's builder is its process 1, so that tells them not apart.
-	name := filepath.Join(dir, ".builder-"+rand.Text())
+	// Every container's builder is its process 1, so that tells them not apart. A kernel
+	// before 5.6 has whoever asks for secret numbers wait at boot until it has some.
+	name := filepath.Join(dir, ".builder-"+strconv.FormatUint(rand.Uint64(), 36))
 	if err := unix.Mknod(name, unix.S_IFCHR|0o600, int(unix.Mkdev(major, minor))); err != nil {
 		return &os.PathError{Op: "mknod", Path: dir, Err: err}
 	}
