@@ -29,8 +29,8 @@ build: ## Build the builder binary for this machine into .builder/bin
 	CGO_ENABLED=0 go build -trimpath -o .builder/bin/builder ./cmd/builder
 
 .PHONY: demo
-demo: ## Make kernel modules from real parts, in the image, as a user would
-	@go run ./integration/demo
+demo: ## Make kernel modules from real parts, in the image, as a user would; TREE=DIR for the kernel of such a source
+	@go run ./integration/demo $(if $(TREE),-tree '$(TREE)')
 
 .PHONY: agreement
 agreement: ## Ask the gate and booted kernels about broken modules, side by side

@@ -1,12 +1,14 @@
 // Command demo runs the whole job as a user does, on real parts that it makes
 // first: `make demo`. It needs Docker and Go, and no GPU, no CoreOS and no
-// internet beyond Debian's packages and Go's modules.
+// internet beyond Debian's packages and Go's modules. Given the source of a kernel of
+// CoreOS's time, `make demo TREE=DIR`, the host is one that runs that kernel.
 package main
 
 import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -20,9 +22,11 @@ import (
 )
 
 func main() {
+	tree := flag.String("tree", "", "the `folder` of a kernel's source of 4.9 to 5.4, whose kernel is the host's")
+	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Stdout); err != nil {
+	if err := run(ctx, os.Stdout, *tree); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		if errors.Is(err, context.Canceled) {
 			os.Exit(130)
@@ -31,7 +35,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, out io.Writer) error {
+func run(ctx context.Context, out io.Writer, tree string) error {
 	started := time.Now()
 	l, err := lab.Open(ctx, out)
 	if err != nil {
@@ -51,6 +55,13 @@ func run(ctx context.Context, out io.Writer) error {
 	if err := placeDriver(parts.Driver, l.Checkout); err != nil {
 		return err
 	}
+	if tree != "" {
+		made, err := l.Tree(ctx, tree, "")
+		if err != nil {
+			return err
+		}
+		parts.Kernel, parts.Host = made.Kernel, made.Host
+	}
 	server, err := l.Serve(ctx, parts.Kernel)
 	if err != nil {
 		return err
@@ -58,8 +69,11 @@ func run(ctx context.Context, out io.Writer) error {
 	defer server.Close()
 	made := time.Since(started)
 
-	d := demo{out: out, share: l.Checkout, parts: parts, server: server}
-	fmt.Fprintln(out, "\nWhat a user types:\n\n    docker build -t cuda .\n    docker run -v \"$PWD\":/opt/share cuda")
+	d := demo{out: out, share: l.Checkout, parts: parts, server: server, image: lab.CUDAImage}
+	if tree != "" {
+		d.image, d.old = lab.OldImage, true
+	}
+	fmt.Fprintf(out, "\nWhat a user types:\n\n    docker build -t %s .\n    docker run -v \"$PWD\":/opt/share %[1]s\n", d.image)
 	if err := d.buildImage(ctx, l); err != nil {
 		return err
 	}
@@ -101,6 +115,8 @@ func placeDriver(driver lab.Driver, share string) error {
 }
 
 type demo struct {
+	image              string
+	old                bool // the kernel is a tree's
 	out                io.Writer
 	share              string
 	parts              lab.Parts
@@ -115,9 +131,16 @@ func (d *demo) show(argv []string) {
 
 func (d *demo) buildImage(ctx context.Context, l *lab.Lab) error {
 	started := time.Now()
-	d.show([]string{"docker", "build", "-t", "cuda", "."})
-	if err := l.BuildImage(ctx, d.share, "cuda"); err != nil {
-		return err
+	if d.old {
+		d.show([]string{"docker", "build", "-t", d.image, "--build-arg", "BASE=debian:bullseye-slim", "--build-arg", "COMPILERS='10 9'", "."})
+		if err := l.MakeOldImage(ctx); err != nil {
+			return err
+		}
+	} else {
+		d.show([]string{"docker", "build", "-t", d.image, "."})
+		if err := l.BuildImage(ctx, d.share, d.image); err != nil {
+			return err
+		}
 	}
 	d.imageTime = time.Since(started)
 	fmt.Fprintf(d.out, "built in %.1f s\n", d.imageTime.Seconds())
@@ -129,7 +152,7 @@ func (d *demo) runJob(ctx context.Context) (string, error) {
 	started := time.Now()
 	var stdout bytes.Buffer
 	builder := lab.Builder{
-		Share: d.share, HostRoot: d.parts.Host.Dir,
+		Share: d.share, HostRoot: d.parts.Host.Dir, Image: d.image,
 		Name: lab.ContainerName("demo"),
 		Environ: append(d.server.Environ(),
 			"BUILDER_LOG_FORMAT=console",
@@ -159,6 +182,18 @@ func (d *demo) printHonesty() {
 	installer := "\n  nvidia-installer   the tests' own, which honours NVIDIA's documented command line"
 	if d.parts.Driver.Real {
 		driver, installer = "NVIDIA's own package "+filepath.Base(d.parts.Driver.Run), ""
+	}
+	if d.old {
+		fmt.Fprintf(d.out, `
+Real:
+  kernel     Linux %s, built of the tree that was given, booted once in QEMU, and what it said then
+  driver     %s
+  build      the image, git, kbuild and every compile
+Stood in:
+  host       its kernel is of the lab's small config, and its os-release is CoreOS's
+  GitHub     a local server with the real git http-backend and the API's answers%s
+`, d.parts.Host.Release, driver, installer)
+		return
 	}
 	fmt.Fprintf(d.out, `
 Real:

@@ -63,7 +63,7 @@ func (l *Lab) debian(ctx context.Context, suite string, from packages) (Host, er
 		if err != nil {
 			return err
 		}
-		return l.record(ctx, host)
+		return l.record(ctx, host, "drm_kms_helper", "video", "ipmi_devintf")
 	})
 	if err != nil {
 		return Host{}, err
@@ -82,10 +82,10 @@ var recorded = []string{
 	"/proc/version", "/proc/cmdline", "/proc/modules", "/proc/kallsyms", "/proc/sys/kernel/osrelease",
 }
 
-// record boots the host's kernel with the modules of a host that has a display
-// and keeps what it says.
-func (l *Lab) record(ctx context.Context, host Host) error {
-	files, err := host.InTree("drm_kms_helper", "video", "ipmi_devintf")
+// record boots the host's kernel with modules of its own, as a host that has a display
+// loads them, and keeps what it says.
+func (l *Lab) record(ctx context.Context, host Host, names ...string) error {
+	files, err := host.InTree(names...)
 	if err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func (l *Lab) record(ctx context.Context, host Host) error {
 		return err
 	}
 	said := outcome.Results[0]
-	if len(said.Errors) > 0 || said.Load[len(said.Load)-1].Errno != 0 {
+	if len(said.Errors) > 0 || len(said.Load) > 0 && said.Load[len(said.Load)-1].Errno != 0 {
 		return fmt.Errorf("kernel %s: %+v", host.Release, said)
 	}
 	for name, content := range said.Read {

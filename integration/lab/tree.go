@@ -17,6 +17,8 @@ var (
 	treeKernelScript string
 	//go:embed scripts/tree.sh
 	treeScript string
+	//go:embed tree.go
+	treeSource string
 )
 
 // treeCompiler is what builds the kernels of trees: the oldest that a Debian has, newer
@@ -128,7 +130,7 @@ func (l *Lab) treeHost(ctx context.Context, dir, config string, r release, seen 
 	} else if text, err = os.ReadFile(config); err != nil {
 		return Host{}, err
 	}
-	made, err := l.part(ctx, "tree-host", seen+treeScript+treeCompiler+osRelease+string(text), func(out string) error {
+	made, err := l.part(ctx, "tree-host", seen+treeScript+treeSource+osRelease+string(text), func(out string) error {
 		if err := l.MakeOldImage(ctx); err != nil {
 			return err
 		}
@@ -144,7 +146,16 @@ func (l *Lab) treeHost(ctx context.Context, dir, config string, r release, seen 
 		if err := build.run(ctx); err != nil {
 			return err
 		}
-		return errors.Join(os.Remove(file), writeFile(filepath.Join(out, "etc/os-release"), []byte(osRelease)))
+		if err := errors.Join(os.Remove(file), writeFile(filepath.Join(out, "etc/os-release"), []byte(osRelease))); err != nil {
+			return err
+		}
+		host, err := readHost(out)
+		if err != nil {
+			return err
+		}
+		// A host with CoreOS's own config has the one, a small one the other.
+		loaded := map[string]string{"yes": "i2c_core", "no": "drm_kms_helper"}[whole]
+		return l.record(ctx, host, loaded)
 	})
 	if err != nil {
 		return Host{}, err
