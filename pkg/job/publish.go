@@ -110,7 +110,7 @@ func (p project) describe(in checked) (modules.Manifest, error) {
 		Driver: modules.DriverInfo{Version: in.driver.Version, ModuleType: in.moduleType, Digest: in.driver.Digest, Chosen: p.chosen, Patches: p.describePatches()},
 		Build: modules.BuildInfo{
 			Builder: p.Builder, Compiler: in.tree.CompilerVersion, InstallerFlags: in.built.InstallerFlags, SignedBy: p.signedBy(),
-			Relocations: in.relocated(),
+			Relocations: in.relocated(), Loader: in.loader,
 		},
 		Modules: entries, Checks: in.checks, Overridden: modules.Overridden(in.checks, p.policy()),
 	}, nil

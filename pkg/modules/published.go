@@ -213,7 +213,11 @@ func (m Manifest) Gate(dir string, target kernel.Target, cert *x509.Certificate)
 	if err := CheckRead(mods, target); err != nil {
 		return nil, err
 	}
-	return Gate(mods, target, m.expect(dir, want)), nil
+	expect := m.expect(dir, want)
+	if m.Target.Release == target.Release.Full {
+		expect.Relocations = m.Build.Loader
+	}
+	return Gate(mods, target, expect), nil
 }
 
 func intactCheck(dir string, f File, module string) Check {
