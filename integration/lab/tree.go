@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"debug/elf"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -9,7 +10,11 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+
+	"github.com/k8sp/cuda/internal/ko"
+	"github.com/k8sp/cuda/pkg/kernel/loader"
 )
 
 var (
@@ -130,6 +135,15 @@ func (l *Lab) treeHost(ctx context.Context, dir, config string, r release, seen 
 	} else if text, err = os.ReadFile(config); err != nil {
 		return Host{}, err
 	}
+	relocations, err := loader.Relocations(dir)
+	if err != nil {
+		return Host{}, err
+	}
+	// Today's assembler writes it into the kernel's own modules, too, which CoreOS's did not.
+	knows := slices.Contains(relocations, elf.R_X86_64_PLT32.String())
+	if !knows {
+		text = append(text, "# CONFIG_MODULE_SIG_ALL is not set\n"...) // they are changed after that
+	}
 	made, err := l.part(ctx, "tree-host", seen+treeScript+treeSource+osRelease+string(text), func(out string) error {
 		if err := l.MakeOldImage(ctx); err != nil {
 			return err
@@ -150,6 +164,9 @@ func (l *Lab) treeHost(ctx context.Context, dir, config string, r release, seen 
 			return err
 		}
 		host, err := readHost(out)
+		if err == nil && !knows {
+			err = host.olderRelocations()
+		}
 		if err != nil {
 			return err
 		}
@@ -161,4 +178,23 @@ func (l *Lab) treeHost(ctx context.Context, dir, config string, r release, seen 
 		return Host{}, err
 	}
 	return readHost(made)
+}
+
+// olderRelocations gives the host's own modules the relocations that assemblers of their
+// kernel's time wrote.
+func (h Host) olderRelocations() error {
+	return filepath.WalkDir(filepath.Join(h.Dir, "lib/modules"), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".ko") {
+			return err
+		}
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		info, err := f.Stat()
+		if err == nil {
+			_, err = ko.ReplaceRelocations(f, info.Size(), uint32(elf.R_X86_64_PLT32), uint32(elf.R_X86_64_PC32))
+		}
+		return errors.Join(err, f.Close())
+	})
 }
