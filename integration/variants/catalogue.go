@@ -211,6 +211,11 @@ func (m *maker) relocations() []Variant {
 		peermem("relocation: of code for the lower 4 GiB", firstRelocation(thisModule, kind(elf.R_X86_64_32))),
 		peermem("relocation: of a place that is not zero", nonzeroTarget(thisModule)),
 		peermem("relocation: without addends (SHT_REL)", inSection(".rela"+thisModule, func(s *section) { s.Type = uint32(elf.SHT_REL) })),
+		peermem("relocation: calls as assemblers write them since 2018 (R_X86_64_PLT32)", relocations(func(r *elf.Rela64) {
+			if elf.R_TYPE64(r.Info) == uint32(elf.R_X86_64_PC32) {
+				kind(elf.R_X86_64_PLT32)(r)
+			}
+		})),
 		peermem("relocation: of an unknown type, in what is not loaded", addDebug, relocateDebug),
 	}
 }
