@@ -12,7 +12,7 @@ import (
 // kernels are those to be asked: a small one as CoreOS built its own, without
 // symbol versions and with its signing key at hand, also where it wants
 // signatures; the newest and 6.18, with modules that need no driver that compiles
-// for them; and Debian's of two lines. They differ in what they look at.
+// for them; and Debian's of three lines. They differ in what they look at.
 func kernels(ctx context.Context, l *lab.Lab, image string) ([]Subject, error) {
 	parts, err := l.Make(ctx)
 	if err != nil {
@@ -57,12 +57,15 @@ func kernels(ctx context.Context, l *lab.Lab, image string) ([]Subject, error) {
 		}
 		list = append(list, newSubject(host, dir))
 	}
-	for _, suite := range []string{"bookworm", "trixie"} {
-		host, err := l.Debian(ctx, suite)
+	if err := l.MakeOldImage(ctx); err != nil {
+		return nil, err
+	}
+	for _, debian := range []struct{ suite, image string }{{"bullseye", lab.OldImage}, {"bookworm", image}, {"trixie", image}} {
+		host, err := l.Debian(ctx, debian.suite)
 		if err != nil {
 			return nil, err
 		}
-		debian, err := subject(ctx, l, parts.Driver, host, lab.Builder{Image: image, Environ: server.Environ(), HostRoot: host.Dir})
+		debian, err := subject(ctx, l, parts.Driver, host, lab.Builder{Image: debian.image, Environ: server.Environ(), HostRoot: host.Dir})
 		if err != nil {
 			return nil, err
 		}
