@@ -175,8 +175,12 @@ func (m *maker) inTree() []Variant {
 }
 
 func (m *maker) namespaces() []Variant {
-	symbol := m.spaced()
 	gpl := setTag("license", "GPL")
+	// They mean nothing before 5.4, whose kernel itself has no symbol in one.
+	if !m.Target.Release.AtLeast(5, 5) {
+		return []Variant{peermem("namespace: one that there is not, imported", gpl, addTag("import_ns", "NO_SUCH_NAMESPACE"))}
+	}
+	symbol := m.spaced()
 	return []Variant{
 		peermem("namespace: not imported", gpl, m.uses(symbol, undefined)),
 		peermem("namespace: not imported, for a weak symbol", gpl, m.uses(symbol, weak)),
