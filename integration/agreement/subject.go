@@ -103,7 +103,7 @@ func (s Subject) askIn(ctx context.Context, l *lab.Lab, dir string) (Section, er
 	}
 	expect := modules.Expect{Firmware: []string{}}
 	if s.Loader != "" {
-		if expect.Relocations, err = loader.Relocations(s.Loader); err != nil {
+		if expect.Loader, err = loader.Read(s.Loader); err != nil {
 			return Section{}, err
 		}
 	}

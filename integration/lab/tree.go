@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/k8sp/cuda/internal/ko"
@@ -135,12 +134,12 @@ func (l *Lab) treeHost(ctx context.Context, dir, config string, r release, seen 
 	} else if text, err = os.ReadFile(config); err != nil {
 		return Host{}, err
 	}
-	relocations, err := loader.Relocations(dir)
+	takes, err := loader.Read(dir)
 	if err != nil {
 		return Host{}, err
 	}
 	// Today's assembler writes it into the kernel's own modules, too, which CoreOS's did not.
-	knows := slices.Contains(relocations, elf.R_X86_64_PLT32.String())
+	knows := takes != nil && takes.Knows(elf.R_X86_64_PLT32.String())
 	if !knows {
 		text = append(text, "# CONFIG_MODULE_SIG_ALL is not set\n"...) // they are changed after that
 	}

@@ -62,7 +62,7 @@ func (p project) check(ctx context.Context, in compiled) (checked, error) {
 	}
 	expect := modules.Expect{
 		Modules: in.driver.Modules(in.moduleType), Excluded: p.exclude, Firmware: in.driver.Firmware(), Debug: p.Debug,
-		Source: sourceInfo(in.source).With(p.target.Config.From), Relocations: in.loader,
+		Source: sourceInfo(in.source).With(p.target.Config.From), Loader: in.loader,
 	}
 	if expect.Types, expect.TypesUnknown, err = p.compiledWith(ctx, in, mods); err != nil {
 		return checked{}, err

@@ -29,9 +29,9 @@ import (
 type compiled struct {
 	prepared
 	built cuda.Built
-	// loader are the types of relocation that the loader of a kernel before 5.4
-	// applies; nil where its source is not at hand.
-	loader []string
+	// loader is what the loader of a kernel before 5.4 takes; nil where its source is not
+	// at hand.
+	loader *loader.Loader
 	// replaced is how many relocations were given another type for it.
 	replaced int
 }
@@ -132,11 +132,11 @@ func (p project) relocate(ctx context.Context, c *compiled) error {
 		return nil
 	}
 	var err error
-	if c.loader, err = loader.Relocations(c.tree.Source); err != nil {
+	if c.loader, err = loader.Read(c.tree.Source); err != nil {
 		return stage.Wrap(stage.Build, err, "the source of the kernel's loader cannot be read", "look at the cause, and run again")
 	}
 	// Where nothing tells, the older type does in every kernel.
-	if slices.Contains(c.loader, replaceable.from.String()) {
+	if c.loader != nil && c.loader.Knows(replaceable.from.String()) {
 		return nil
 	}
 	for _, path := range c.built.Files {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/kernel/loader"
 	"github.com/k8sp/cuda/pkg/kernel/types"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -62,10 +63,9 @@ type Expect struct {
 	Firmware []string
 	// Debug says that sections of debugging information were asked for.
 	Debug bool
-	// Relocations are the types of relocation that the loader of a kernel before 5.4
-	// applies, by its source, as loader.Relocations lists them; nil where that is not at
-	// hand, and of later kernels, which are all alike.
-	Relocations []string
+	// Loader is what the loader of a kernel before 5.4 takes, by its source; nil where that
+	// is not at hand, and of later kernels, which are all alike.
+	Loader *loader.Loader
 	// InTree are the modules of the kernel's own that are known to come before
 	// a module, beside those that its depends: names, by that module's name.
 	InTree map[string][]string

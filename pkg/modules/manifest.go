@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/kernel/loader"
 	"github.com/k8sp/cuda/pkg/share/publish"
 )
 
@@ -148,9 +149,9 @@ type BuildInfo struct {
 	// of them, for a loader that does not know the one: "1460 R_X86_64_PLT32 as
 	// R_X86_64_PC32"; empty where the modules are as the linker left them.
 	Relocations string `json:"relocations,omitempty"`
-	// Loader are the types of relocation that the loader of a kernel before 5.4 applies,
-	// by its source, sorted; none where that was not at hand, and of later kernels.
-	Loader []string `json:"loader,omitempty"`
+	// Loader is what the loader of a kernel before 5.4 takes, by its source; nil where that
+	// was not at hand, and of later kernels.
+	Loader *loader.Loader `json:"loader,omitempty"`
 }
 
 // File is a published file beside the manifest.

@@ -215,7 +215,7 @@ func (m Manifest) Gate(dir string, target kernel.Target, cert *x509.Certificate)
 	}
 	expect := m.expect(dir, want)
 	if m.Target.Release == target.Release.Full {
-		expect.Relocations = m.Build.Loader
+		expect.Loader = m.Build.Loader
 	}
 	return Gate(mods, target, expect), nil
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/k8sp/cuda/pkg/kernel/loader"
 	"github.com/k8sp/cuda/pkg/share/publish"
 )
 
@@ -32,7 +33,7 @@ func TestExpectOfPublished(t *testing.T) {
 func TestLoaderIsOnRecord(t *testing.T) {
 	s, o := shelf(t)
 	o.Manifest.Target.Release = "4.14.67-coreos"
-	o.Manifest.Build.Loader = []string{"R_X86_64_32", "R_X86_64_32S", "R_X86_64_64", "R_X86_64_NONE", "R_X86_64_PC32", "R_X86_64_PLT32"}
+	o.Manifest.Build.Loader = &loader.Loader{Relocations: []string{"R_X86_64_32", "R_X86_64_32S", "R_X86_64_64", "R_X86_64_NONE", "R_X86_64_PC32", "R_X86_64_PLT32"}, WantsZeros: true}
 	mustPublish(t, o)
 	dir, err := publish.Led(s.Result(o.Manifest.Target.Release, o.Manifest.Driver.Version))
 	if err != nil {

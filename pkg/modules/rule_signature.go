@@ -26,13 +26,22 @@ func checkSignature(g gate) []Check {
 		case !m.Signature.Present:
 			return g.asUnsigned(m, "it is not signed")
 		case m.Signature.Unsupported != "":
-			return g.asUnsigned(m, "its signature is of a kind that kernels do not know ("+m.Signature.Unsupported+")")
+			return g.unverifiable(m, "its signature is of a kind that kernels do not know ("+m.Signature.Unsupported+")")
 		}
 		if lacks := g.lackedBy(m.Signature); lacks != "" {
-			return g.asUnsigned(m, "the kernel cannot verify its signature ("+lacks+" is not set)")
+			return g.unverifiable(m, "the kernel cannot verify its signature ("+lacks+" is not set)")
 		}
 		return g.signature(m)
 	})
+}
+
+// unverifiable judges a signature that the kernel knows no way to verify (ENOPKG), which
+// to it is none since 5.4 and was refused before.
+func (g gate) unverifiable(m Module, why string) (Verdict, string) {
+	if g.releaseKnown() && !g.since(5, 4) {
+		return Failed, fmt.Sprintf("%s would be refused: %s, which a kernel before 5.4 does not pass over", m.File, why)
+	}
+	return g.asUnsigned(m, why)
 }
 
 // algorithms are the options that build what signatures are verified with, by

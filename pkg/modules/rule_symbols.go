@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/k8sp/cuda/internal/ko"
 	"github.com/k8sp/cuda/pkg/kernel"
 )
 
@@ -15,6 +16,8 @@ func checkSymbols(g gate) []Check {
 		}
 		missing := g.missing(m)
 		switch {
+		case len(missing) == 0 && g.releaseKnown() && !g.since(5, 10) && slices.ContainsFunc(m.ELF.Imports, func(s ko.Import) bool { return s.Name == offsetTable && !s.Weak }):
+			return NotCheckable, "it has the symbol " + offsetTable + ", which a kernel before 5.10 passes over only where a stable release brought that"
 		case len(missing) == 0:
 			return Passed, ""
 		case g.target.Exports.Complete:
@@ -24,13 +27,15 @@ func checkSymbols(g gate) []Check {
 	})
 }
 
+const offsetTable = "_GLOBAL_OFFSET_TABLE_"
+
 // missing are the symbols that a module needs and nobody exports.
 func (g gate) missing(m Module) []string {
 	var list []string
 	for _, s := range m.ELF.Imports {
-		// An unreferenced _GLOBAL_OFFSET_TABLE_ comes of some assemblers:
-		// ignore_undef_symbol, since 5.11 and backported.
-		if s.Weak || s.Name == "_GLOBAL_OFFSET_TABLE_" && g.target.Arch == kernel.X86_64 {
+		// It comes of some assemblers, unreferenced: ignore_undef_symbol, since 5.11 and
+		// backported.
+		if s.Weak || s.Name == offsetTable && g.target.Arch == kernel.X86_64 {
 			continue
 		}
 		if _, ok := g.find(s.Name, m); !ok {

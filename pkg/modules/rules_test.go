@@ -9,6 +9,7 @@ import (
 
 	"github.com/k8sp/cuda/internal/ko"
 	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/kernel/loader"
 	"github.com/k8sp/cuda/pkg/kernel/types/typestest"
 	"github.com/k8sp/cuda/pkg/modules/signature"
 )
@@ -243,6 +244,13 @@ func TestRulesFind(t *testing.T) {
 					s.mods[0].ELF.Imports = append(s.mods[0].ELF.Imports, ko.Import{Name: "optional", Weak: true}, ko.Import{Name: "_GLOBAL_OFFSET_TABLE_"})
 				},
 				nil,
+			},
+			"one that an old kernel may not do without": {
+				func(s *scene) {
+					at(s, &s.target, "4.19.78-coreos")
+					s.mods[0].ELF.Imports = append(s.mods[0].ELF.Imports, ko.Import{Name: "_GLOBAL_OFFSET_TABLE_"})
+				},
+				[]string{"symbols nvidia not-checkable (it has the symbol _GLOBAL_OFFSET_TABLE_, which a kernel before 5.10 passes over only where a stable release brought that)"},
 			},
 			"one of a module that is not to be seen": {
 				func(s *scene) { s.symbol("drm_dev_register").Name = "drm_dev"; s.target.Exports.Complete = false },
@@ -523,14 +531,14 @@ func TestRulesFind(t *testing.T) {
 				func(s *scene) {
 					at(s, &s.target, "4.9.9-coreos-r1")
 					s.mods = s.mods[:1]
-					s.expect.Relocations = []string{"R_X86_64_32", "R_X86_64_32S", "R_X86_64_64", "R_X86_64_NONE", "R_X86_64_PC32"}
+					s.expect.Loader = &loader.Loader{Relocations: []string{"R_X86_64_32", "R_X86_64_32S", "R_X86_64_64", "R_X86_64_NONE", "R_X86_64_PC32"}, WantsZeros: true}
 				},
 				[]string{"relocations nvidia failed (nvidia.ko has relocations that the kernel's loader does not know: R_X86_64_PLT32 in .text)"},
 			},
 			"of a kind that the source's loader knows": {
 				func(s *scene) {
 					at(s, &s.target, "4.14.67-coreos")
-					s.expect.Relocations = []string{"R_X86_64_32", "R_X86_64_32S", "R_X86_64_64", "R_X86_64_NONE", "R_X86_64_PC32", "R_X86_64_PLT32"}
+					s.expect.Loader = &loader.Loader{Relocations: []string{"R_X86_64_32", "R_X86_64_32S", "R_X86_64_64", "R_X86_64_NONE", "R_X86_64_PC32", "R_X86_64_PLT32"}, WantsZeros: true}
 				},
 				nil,
 			},
@@ -545,6 +553,23 @@ func TestRulesFind(t *testing.T) {
 			"of a place that is taken": {
 				func(s *scene) { s.mods[0].ELF.Occupied = []string{".data"} },
 				[]string{"relocations nvidia failed (nvidia.ko has something other than zero where a relocation goes, which the loader refuses to write over, in .data)"},
+			},
+			"of a place that is taken, which the source's loader writes over": {
+				func(s *scene) {
+					at(s, &s.target, "4.9.9-coreos-r1")
+					s.mods = s.mods[:1]
+					s.mods[0].ELF.Occupied = []string{".data"}
+					s.expect.Loader = &loader.Loader{Relocations: []string{"R_X86_64_32", "R_X86_64_32S", "R_X86_64_64", "R_X86_64_NONE", "R_X86_64_PC32", "R_X86_64_PLT32"}}
+				},
+				nil,
+			},
+			"of a place that is taken, which no source tells": {
+				func(s *scene) {
+					at(s, &s.target, "4.9.9-coreos-r1")
+					s.mods = s.mods[:1]
+					s.mods[0].ELF.Occupied = []string{".data"}
+				},
+				[]string{"relocations nvidia not-checkable (it has something other than zero where a relocation goes, in .data: only the source of a kernel before 5.4 says whether its loader writes over that, and it is not at hand)"},
 			},
 			"of code for the lower 4 GiB": {
 				func(s *scene) { s.mods[0].ELF.Low = []string{".text"} },
@@ -832,6 +857,20 @@ var signatureCases = map[string]struct {
 	"of a kind not known": {
 		func(s *scene) { s.signed(Signature{Present: true, Unsupported: "PGP"}, kernel.Enforced) },
 		[]string{"signature nvidia failed (nvidia.ko would be refused: its signature is of a kind that kernels do not know (PGP), and the kernel wants signed modules (CONFIG_MODULE_SIG_FORCE))"},
+	},
+	"of a kind not known, before 5.4": {
+		func(s *scene) {
+			at(s, &s.target, "4.19.78-coreos")
+			s.signed(Signature{Present: true, Unsupported: "PGP"}, kernel.NotEnforced)
+		},
+		[]string{"signature nvidia failed (nvidia.ko would be refused: its signature is of a kind that kernels do not know (PGP), which a kernel before 5.4 does not pass over)"},
+	},
+	"of a hash that the kernel has not, before 5.4": {
+		func(s *scene) {
+			at(s, &s.target, "4.9.9-coreos-r1")
+			s.signed(Signature{Present: true, KeyID: "aa", Integrity: Valid, parsed: signedWith("sha512", "rsa")}, kernel.NotEnforced, "aa")
+		},
+		[]string{"signature nvidia failed (nvidia.ko would be refused: the kernel cannot verify its signature (CRYPTO_SHA512 is not set), which a kernel before 5.4 does not pass over)"},
 	},
 	"of a hash that the kernel has not": {
 		func(s *scene) {

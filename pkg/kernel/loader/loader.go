@@ -1,7 +1,8 @@
 // Package loader knows what the part of a kernel that loads modules takes, as far as
-// only the kernel's source tells it: which types of relocation. On x86-64
-// R_X86_64_PLT32, which assemblers write since binutils 2.31, is there from Linux 4.16
-// on and in stable releases of older lines, so that no version number tells.
+// only the kernel's source tells it. On x86-64 it applies relocations of the type
+// R_X86_64_PLT32, which assemblers write since binutils 2.31, from Linux 4.16 on and in
+// stable releases of older lines, and refuses to write over something from 4.15 on and in
+// such releases: no version number tells.
 package loader
 
 import (
@@ -27,10 +28,22 @@ var comment = regexp.MustCompile(`(?s)/\*.*?\*/|//[^\n]*`)
 // maxSource is far above the size of the file.
 const maxSource = 1 << 20
 
-// Relocations are the types of relocation, by their names in the ELF specification of
-// x86-64 ("R_X86_64_PC32"), that the loader in the kernel source at dir applies, sorted;
-// nil where the source has not that file, as one that is no whole checkout.
-func Relocations(dir string) ([]string, error) {
+// Loader is what a kernel's loader takes.
+type Loader struct {
+	// Relocations are the types of relocation that it applies, by their names in the ELF
+	// specification of x86-64 ("R_X86_64_PC32"), sorted.
+	Relocations []string `json:"relocations"`
+	// WantsZeros says that it refuses a module in which there is something where a
+	// relocation goes.
+	WantsZeros bool `json:"wants_zeros"`
+}
+
+// Knows says whether it applies relocations of a type.
+func (l Loader) Knows(relocation string) bool { return slices.Contains(l.Relocations, relocation) }
+
+// Read reads the loader in the kernel source at dir; nil where the source has not that
+// file, as one that is no whole checkout.
+func Read(dir string) (*Loader, error) {
 	text, err := beneath.ReadFile(filepath.Join(dir, file))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -41,10 +54,13 @@ func Relocations(dir string) ([]string, error) {
 	return parse(text[:min(len(text), maxSource)]), nil
 }
 
-func parse(text []byte) (names []string) {
-	for _, m := range applied.FindAllSubmatch(comment.ReplaceAll(text, nil), -1) {
-		names = append(names, string(bytes.TrimSpace(m[1])))
+func parse(text []byte) *Loader {
+	text = comment.ReplaceAll(text, nil)
+	l := &Loader{WantsZeros: bytes.Contains(text, []byte("goto invalid_relocation;"))}
+	for _, m := range applied.FindAllSubmatch(text, -1) {
+		l.Relocations = append(l.Relocations, string(bytes.TrimSpace(m[1])))
 	}
-	slices.Sort(names)
-	return slices.Compact(names)
+	slices.Sort(l.Relocations)
+	l.Relocations = slices.Compact(l.Relocations)
+	return l
 }
