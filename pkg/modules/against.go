@@ -122,6 +122,9 @@ func (g gate) configKnown() bool { return len(g.target.Config.Text) > 0 }
 // releaseKnown first.
 func (g gate) since(major, minor int) bool { return g.target.Release.AtLeast(major, minor) }
 
+// before says whether the kernel is known to be of an older line.
+func (g gate) before(major, minor int) bool { return g.releaseKnown() && !g.since(major, minor) }
+
 func (g gate) releaseKnown() bool { return g.target.Release.Full != "" }
 
 // What is said of a target that was not to be seen.

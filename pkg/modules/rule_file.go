@@ -34,11 +34,11 @@ func (g gate) elf(m Module) (Verdict, string) {
 		return Failed, fmt.Sprintf("%s has symbols in sections that it does not have: %s", m.File, someNames(m.ELF.Misplaced))
 	case m.ELF.InfoSections > 1 && g.since(6, 4):
 		return Failed, fmt.Sprintf("%s has %d sections .modinfo and a kernel since 6.4 wants one", m.File, m.ELF.InfoSections)
-	case len(m.ELF.WritableCode) > 0 && g.option("STRICT_MODULE_RWX"):
+	case len(m.ELF.WritableCode) > 0 && g.option("STRICT_MODULE_RWX") && !g.before(5, 5): // 5.4 does not look
 		return Failed, fmt.Sprintf("%s has sections that are both written and executed, which a kernel with STRICT_MODULE_RWX refuses: %s", m.File, some(m.ELF.WritableCode))
 	case g.target.Arch == "":
 		return NotCheckable, "the kernel's architecture is not known: mount the host's /boot at /host/boot, or name a kernel image"
-	case len(m.ELF.WritableCode) > 0 && !g.configKnown():
+	case len(m.ELF.WritableCode) > 0 && !g.configKnown() && !g.before(5, 5):
 		return NotCheckable, noConfig
 	case m.Arch() != g.target.Arch:
 		return Failed, fmt.Sprintf("%s is for %s and the kernel is for %s", m.File, m.Arch(), g.target.Arch)

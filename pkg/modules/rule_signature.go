@@ -38,7 +38,7 @@ func checkSignature(g gate) []Check {
 // unverifiable judges a signature that the kernel knows no way to verify (ENOPKG), which
 // to it is none since 5.4 and was refused before.
 func (g gate) unverifiable(m Module, why string) (Verdict, string) {
-	if g.releaseKnown() && !g.since(5, 4) {
+	if g.before(5, 4) {
 		return Failed, fmt.Sprintf("%s would be refused: %s, which a kernel before 5.4 does not pass over", m.File, why)
 	}
 	return g.asUnsigned(m, why)

@@ -16,7 +16,7 @@ func checkSymbols(g gate) []Check {
 		}
 		missing := g.missing(m)
 		switch {
-		case len(missing) == 0 && g.releaseKnown() && !g.since(5, 10) && slices.ContainsFunc(m.ELF.Imports, func(s ko.Import) bool { return s.Name == offsetTable && !s.Weak }):
+		case len(missing) == 0 && g.before(5, 10) && slices.ContainsFunc(m.ELF.Imports, func(s ko.Import) bool { return s.Name == offsetTable && !s.Weak }):
 			return NotCheckable, "it has the symbol " + offsetTable + ", which a kernel before 5.10 passes over only where a stable release brought that"
 		case len(missing) == 0:
 			return Passed, ""
@@ -299,7 +299,7 @@ func (u *gplUse) verdict(g gate, m Module) (Verdict, string) {
 func checkNamespaces(g gate) []Check {
 	return g.each(func(m Module) (Verdict, string) {
 		switch {
-		case g.releaseKnown() && !g.since(5, 4):
+		case g.before(5, 4):
 			return NotAsked, "a kernel before 5.4 has no namespaces"
 		case !g.configKnown():
 			return NotCheckable, noConfig

@@ -117,6 +117,14 @@ func TestRulesFind(t *testing.T) {
 				func(s *scene) { s.mods[0].ELF.WritableCode = []string{".text"}; s.config("STRICT_MODULE_RWX=y") },
 				[]string{"elf nvidia failed (nvidia.ko has sections that are both written and executed, which a kernel with STRICT_MODULE_RWX refuses: .text)"},
 			},
+			"code that is written, at which an old kernel does not look": {
+				func(s *scene) {
+					s.mods[0].ELF.WritableCode = []string{".text"}
+					s.config("STRICT_MODULE_RWX=y")
+					at(s, &s.target, "5.4.59-flatcar")
+				},
+				nil,
+			},
 			"code that is written, which a kernel may let pass": {func(s *scene) { s.mods[0].ELF.WritableCode = []string{".text"} }, nil},
 			"code that is written, and the config not known": {
 				func(s *scene) { s.mods[0].ELF.WritableCode = []string{".text"}; s.target.Config = kernel.Config{} },
