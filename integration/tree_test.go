@@ -43,7 +43,7 @@ func TestTree(t *testing.T) {
 	captured := capture(t, tree.Host)
 	old := needOldImage(t)
 	of := func(t *testing.T, image string, driver lab.Driver) lab.Builder {
-		b := job(t, server.APIURL(), []string{"--host-root=/node.tar", "--module-type=proprietary", "--user-space=none", "--driver-version=" + driver.Version})
+		b := job(t, server.APIURL(), []string{"--host-root=/node.tar", "--module-type=proprietary", "--user-space=none", "--driver-version=" + driver.Version, "--github-repository=coreos/linux"})
 		b.Share, b.Image = t.TempDir(), image
 		b.Docker = []string{"-v", captured + ":/node.tar:ro", "-v", driver.Package() + ":/opt/share/cuda/" + filepath.Base(driver.Package()) + ":ro"}
 		return b
@@ -57,7 +57,7 @@ func TestTree(t *testing.T) {
 	for _, driver := range drivers {
 		t.Run(driver.Version, func(t *testing.T) {
 			built := buildOf(t, of(t, old, driver), driver)
-			if got, want := filepath.Base(built.manifest.Source.Ref), "v"+tree.Host.Release; got != want {
+			if got, want := filepath.Base(built.manifest.Source.Ref), tree.Tag; got != want {
 				t.Errorf("built from %s, want %s", got, want)
 			}
 			for _, c := range built.manifest.Checks {

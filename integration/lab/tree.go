@@ -36,8 +36,10 @@ const olderConfig = "CONFIG_DRM_BOCHS=m\n"
 // Tree is a kernel's source that somebody has, of a line that no package of Debian's is
 // of any more.
 type Tree struct {
-	// Kernel is the source as the server serves it, tagged as coreos/linux would.
+	// Kernel is the source as the server serves it, as coreos/linux, and Tag its tag: as
+	// CoreOS's are, or kernel.org's of what Flatcar builds from.
 	Kernel Kernel
+	Tag    string
 	// Host is the root of a host that runs a kernel built of it.
 	Host Host
 }
@@ -59,12 +61,19 @@ func (l *Lab) Tree(ctx context.Context, dir, config string) (Tree, error) {
 		return Tree{}, err
 	}
 	host, err := l.treeHost(ctx, dir, config, name, seen)
-	return Tree{k, host}, err
+	return Tree{k, name.tag(), host}, err
 }
 
 // release is what a tree's kernel calls itself: 4.19.78-coreos. Local is what its config
 // has to add to that; empty where the Makefile says it.
 type release struct{ version, name, local string }
+
+func (r release) tag() string {
+	if strings.HasSuffix(r.name, "-flatcar") {
+		return "v" + r.version
+	}
+	return "v" + r.name
+}
 
 var makefileLine = regexp.MustCompile(`(?m)^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION)[ \t]*=[ \t]*(\S*)`)
 
@@ -117,9 +126,9 @@ func (l *Lab) treeKernel(ctx context.Context, dir string, r release, seen string
 	if err != nil {
 		return Kernel{}, err
 	}
-	made, err := l.part(ctx, "tree-source", seen+treeKernelScript+filepath.Base(filepath.Dir(tool)), func(out string) error {
+	made, err := l.part(ctx, "tree-source", seen+r.tag()+treeKernelScript+filepath.Base(filepath.Dir(tool)), func(out string) error {
 		return container{
-			image: Image, script: fmt.Sprintf("tag=v%s\n", r.name) + treeKernelScript, out: out,
+			image: Image, script: "tag=" + r.tag() + "\n" + treeKernelScript, out: out,
 			mounts: []string{dir + ":/tree", tool + ":/labtool"},
 		}.run(ctx)
 	})
