@@ -2,6 +2,8 @@ package kernel
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -133,6 +135,36 @@ func TestWriteSymvers(t *testing.T) {
 		}
 		if diff := cmp.Diff(want, b.String()); diff != "" {
 			t.Errorf("%s: -want +got:\n%s", release, diff)
+		}
+	}
+}
+
+// What kernels of CoreOS's time print, who had neither distances nor namespaces in their
+// tables: recorded where they ran.
+func TestKallsymsOfOldKernels(t *testing.T) {
+	t.Parallel()
+	plain := []string{"IO_APIC_get_PCI_irq_vector", "__kmalloc", "acpi_bus_get_device", "i2c_add_adapter", "kfree", "pci_enable_device", "printk", "register_chrdev_region", "vmalloc"}
+	gpl := []string{"__class_create", "class_destroy", "device_create", "gcd", "platform_driver_unregister", "put_pid", "zap_vma_ptes"}
+	for _, file := range []string{"kallsyms-4.9.0", "kallsyms-4.14.67"} {
+		f, err := os.Open(filepath.Join("testdata", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		k, err := parseKallsyms(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[License][]string{}
+		for _, s := range sorted(k.kernelSymbols()) {
+			got[s.License] = append(got[s.License], s.Name)
+		}
+		if diff := cmp.Diff(map[License][]string{LicenseAny: plain, LicenseGPL: gpl}, got); diff != "" {
+			t.Errorf("%s: -want +got:\n%s", file, diff)
+		}
+		modules := k.moduleSymbols(nil, func(string) moduleTables { return moduleTables{} })
+		if len(modules) != 3 || modules[0].Module != "drm" {
+			t.Errorf("%s: of modules %+v", file, modules)
 		}
 	}
 }
