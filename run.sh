@@ -66,19 +66,16 @@ main() {
 
     [ "$BOX_UPDATE" = no ] || step vagrant box update
     step vagrant up
-    step vagrant ssh -c "docker build -t cuda $(for_old_kernels)/home/core/share"
+    build="docker build -t cuda /home/core/share"
+    # The programs of the source of a kernel before 5.10 do not compile on newer systems.
+    if is_coreos; then build="docker build -t cuda --build-arg BASE=debian:bullseye-slim --build-arg COMPILERS='10 9' /home/core/share"; fi
+    step vagrant ssh -c "$build"
     step vagrant ssh -c "docker run --privileged -v /home/core/share:/opt/share cuda"
     say "Done. The modules and their manifest are under $PWD/modules."
 }
 
-# for_old_kernels are the arguments of the image that builds for kernels before 5.10, where
-# the VM is CoreOS's: the programs that such a kernel's source has do not compile on newer
-# systems.
-for_old_kernels() {
-    if grep -q '^DISTRIBUTION = "coreos"' Vagrantfile 2>/dev/null; then
-        printf "%s" "--build-arg BASE=debian:bullseye-slim --build-arg COMPILERS='10 9' "
-    fi
-}
+# is_coreos says whether the VM is CoreOS's, whose kernels are of before 5.10.
+is_coreos() { grep -q '^DISTRIBUTION = "coreos"' Vagrantfile 2>/dev/null; }
 
 # check_machine stops where the VM could not start, before gigabytes are downloaded:
 # Flatcar's box is for amd64, and VirtualBox runs only what the laptop's own processor is.
