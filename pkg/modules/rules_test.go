@@ -148,6 +148,30 @@ func TestRulesFind(t *testing.T) {
 				func(s *scene) { s.target.Config = options(s, "SMP=y", "MODULE_UNLOAD=y"); s.mods = s.mods[:1] },
 				[]string{`vermagic nvidia failed (nvidia.ko has version magic "` + vermagic + `" and the kernel wants "` + release + ` SMP mod_unload ")`},
 			},
+			"of January 2018": {
+				func(s *scene) {
+					at(s, &s.target, "4.14.15-coreos")
+					s.mods[0].Vermagic = "4.14.15-coreos SMP preempt mod_unload retpoline "
+					s.mods, s.target.Sample.Vermagic = s.mods[:1], s.mods[0].Vermagic
+				},
+				nil,
+			},
+			"of January 2018, as far as is known": {
+				func(s *scene) {
+					at(s, &s.target, "4.14.15-coreos")
+					s.mods[0].Vermagic = "4.14.15-coreos SMP preempt mod_unload retpoline "
+					s.mods, s.target.Sample = s.mods[:1], kernel.Sample{}
+				},
+				[]string{"vermagic nvidia not-checkable (it has the word retpoline, as kernels of some releases of January 2018 have, and none of the kernel's own modules is to be seen to compare with: mount the host's /lib/modules at /host/lib/modules)"},
+			},
+			"of January 2018, and a kernel that is not": {
+				func(s *scene) {
+					at(s, &s.target, "4.14.67-coreos")
+					s.mods[0].Vermagic = "4.14.67-coreos SMP preempt mod_unload retpoline "
+					s.mods, s.target.Sample.Vermagic = s.mods[:1], "4.14.67-coreos SMP preempt mod_unload "
+				},
+				[]string{`vermagic nvidia failed (nvidia.ko has version magic "4.14.67-coreos SMP preempt mod_unload retpoline " and the kernel wants "4.14.67-coreos SMP preempt mod_unload ")`},
+			},
 			"another release, where versions count instead": {
 				func(s *scene) {
 					s.versions()
