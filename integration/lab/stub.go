@@ -81,8 +81,8 @@ func stubExports(module ko.File) string {
 }
 
 // setCRCs gives a module's exports the CRCs of others of the same names:
-// genksyms made them of the types that the stub's source has. It knows the
-// layout since Linux 5.19, in which a label __crc_NAME leads to the CRC.
+// genksyms made them of the types that the stub's source has. Since Linux 5.19 a
+// label __crc_NAME leads to the CRC, and before it is its value.
 func setCRCs(file string, exports []ko.Export) error {
 	content, err := os.ReadFile(file)
 	if err != nil {
@@ -96,20 +96,27 @@ func setCRCs(file string, exports []ko.Export) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
-	labels := map[string]elf.Symbol{}
-	for _, s := range symbols {
-		labels[s.Name] = s
+	labels := map[string]int{}
+	for i, s := range symbols {
+		labels[s.Name] = i
 	}
+	const entry, value = 24, 8 // of an Elf64_Sym
+	table := module.SectionByType(elf.SHT_SYMTAB)
 	for _, e := range exports {
 		if !e.HasCRC {
 			continue
 		}
-		label, ok := labels["__crc_"+e.Name]
-		if !ok || int(label.Section) >= len(module.Sections) {
+		i, ok := labels["__crc_"+e.Name]
+		switch {
+		case ok && symbols[i].Section == elf.SHN_ABS:
+			at := table.Offset + uint64(i+1)*entry + value // debug/elf leaves the first one out
+			module.ByteOrder.PutUint64(content[at:], uint64(e.CRC))
+		case ok && int(symbols[i].Section) < len(module.Sections):
+			at := module.Sections[symbols[i].Section].Offset + symbols[i].Value
+			module.ByteOrder.PutUint32(content[at:], e.CRC)
+		default:
 			return fmt.Errorf("%s has no CRC for %s", file, e.Name)
 		}
-		at := module.Sections[label.Section].Offset + label.Value
-		module.ByteOrder.PutUint32(content[at:], e.CRC)
 	}
 	return os.WriteFile(file, content, 0o644)
 }
