@@ -57,10 +57,10 @@ func (m *maker) files() []Variant {
 // looksBeyond says whether the kernel reads the address of a section that a module
 // does not have, wherever that leads: simplify_symbols did not compare the number
 // with how many there are, which later releases of the same lines do. Debian's last
-// 6.18 is of before that, and so are lines before 5.10.
+// 6.18 is of before that, and so are lines before 5.11.
 func (m *maker) looksBeyond() bool {
 	major, minor, patch := m.Target.Release.Numbers()
-	return major == 6 && minor == 18 && patch <= 15 || !m.Target.Release.AtLeast(5, 10)
+	return major == 6 && minor == 18 && patch <= 15 || !m.Target.Release.AtLeast(5, 11)
 }
 
 // otherRelease puts another release into the version magic.
