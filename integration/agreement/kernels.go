@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/k8sp/cuda/integration/lab"
 	"github.com/k8sp/cuda/integration/variants"
+	"github.com/k8sp/cuda/internal/ko"
 )
 
 // kernels are those to be asked: a small one as CoreOS built its own, without
@@ -120,6 +122,20 @@ func (t tree) kernels(ctx context.Context, l *lab.Lab) ([]Subject, error) {
 		Docker: []string{"-v", made.Host.Image() + ":/vmlinuz:ro"},
 		Args:   []string{"--kernel-image=/vmlinuz", "--github-repository=coreos/linux", "--driver-version=" + driver.Version},
 	})
+	if err != nil {
+		return nil, err
+	}
 	s.Loader = t.dir
+	nvidia, err := ko.Open(s.Modules["nvidia"])
+	if err != nil {
+		return nil, err
+	}
+	var names []string // CoreOS's kernels had the buses as modules
+	for name := range strings.SplitSeq(nvidia.Value("depends"), ",") {
+		if name != "" {
+			names = append(names, strings.ReplaceAll(name, "-", "_"))
+		}
+	}
+	s.First, err = s.Host.InTree(names...)
 	return []Subject{s}, err
 }

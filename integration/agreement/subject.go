@@ -47,6 +47,8 @@ type Subject struct {
 	// Loader is the source of a kernel before 5.4, by which the gate knows what its loader
 	// takes; empty of later ones.
 	Loader string
+	// First are the kernel's own modules that nvidia.ko needs, in load order.
+	First []string
 	// About is the word for the variants that are asked about; empty for all.
 	About string
 }
@@ -215,7 +217,8 @@ func (s Subject) boot(ctx context.Context, l *lab.Lab, list []made) (lab.Outcome
 	}
 	machine := lab.Machine{Kernel: s.Host.Image(), Append: s.Append, Limit: 10 * time.Minute}
 	for _, m := range list {
-		step := plan.Step{Unload: true, Load: machine.Install(m.before)}
+		first := slices.DeleteFunc(slices.Clone(s.First), func(file string) bool { return slices.Contains(m.before, file) })
+		step := plan.Step{Unload: true, Load: machine.Install(append(first, m.before...))}
 		for _, part := range m.parts {
 			machine.Files[inside(part)] = part
 			step.Load = append(step.Load, plan.Module{File: inside(part)})

@@ -45,7 +45,8 @@ if [ "$whole" = yes ]; then
     # Of thousands of modules, those that drivers import from.
     for folder in drivers/i2c drivers/char/ipmi drivers/acpi; do
         build "M=/tmp/tree/$folder" KBUILD_MODPOST_WARN=1 modules
-        find "/tmp/tree/$folder" -name '*.ko' -exec mv '{}' "lib/modules/$release/" ';'
+        mkdir -p "lib/modules/$release/kernel/$folder"
+        find "/tmp/tree/$folder" -name '*.ko' -exec mv '{}' "lib/modules/$release/kernel/$folder/" ';'
     done
     touch "lib/modules/$release/modules.builtin" "lib/modules/$release/modules.order"
 else
