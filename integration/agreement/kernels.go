@@ -105,8 +105,10 @@ func (t tree) kernels(ctx context.Context, l *lab.Lab) ([]Subject, error) {
 	if err := l.MakeOldImage(ctx); err != nil {
 		return nil, err
 	}
-	driver, err := lab.DriverIn(t.driver)
-	if t.driver == "" {
+	var driver lab.Driver
+	if t.driver != "" {
+		driver, err = lab.DriverIn(t.driver)
+	} else {
 		driver, err = l.Driver(ctx)
 	}
 	if err != nil {

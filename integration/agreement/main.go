@@ -36,11 +36,12 @@ func run(ctx context.Context, image string, old tree) error {
 	if err != nil {
 		return err
 	}
-	which := func() ([]Subject, error) { return kernels(ctx, l, image) }
+	var subjects []Subject
 	if old.dir != "" {
-		which = func() ([]Subject, error) { return old.kernels(ctx, l) }
+		subjects, err = old.kernels(ctx, l)
+	} else {
+		subjects, err = kernels(ctx, l, image)
 	}
-	subjects, err := which()
 	if err != nil {
 		return err
 	}
