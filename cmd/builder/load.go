@@ -98,7 +98,8 @@ func newLoadCommand(io streams, options node.LoadOptions) *cobra.Command {
 	trustFlag(flags, &options.Trust)
 	flags.StringVar(&options.CopyTo, "copy-to", "", "`folder` of the host's, mounted at the same path, where only root writes: with --trust firmware and libraries are copied there (default: /run/cuda where it is mounted, for the firmware only)")
 	flags.BoolVar(&options.TryWithoutDevice, "try-without-device", false, "hand the modules to the kernel although this host has no NVIDIA GPU")
-	flags.BoolVar(&options.Check, "check", false, "change nothing; fail unless the driver is loaded, is the share's, and has its device files")
+	flags.IntVar(&options.AllowFailedGPUs, "allow-failed-gpus", 0, "`number` of GPUs that may fail to come up")
+	flags.BoolVar(&options.Check, "check", false, "change nothing; fail unless the driver is loaded, is the share's, has its device files, and the GPUs work")
 	flags.BoolVar(&stay, "stay", false, "stay after loading until stopped, as the container of a DaemonSet does")
 	flags.Var(&format, "output", "`format` of the result on stdout: text or json")
 	return cmd

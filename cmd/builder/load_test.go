@@ -104,6 +104,7 @@ func loadJSON(t *testing.T, n *machine) {
 			"modules":  []any{"nvidia", "nvidia_modeset", "nvidia_drm", "nvidia_uvm"}, "in_tree": []any{},
 			"firmware": filepath.Join(n.share, "modules", fixtureRelease, fixtureDriver, "firmware"),
 			"dev":      filepath.Join(n.own, "dev"), "nodes": []any{"nvidia-modeset", "nvidia0", "nvidiactl"},
+			"gpus":       []any{map[string]any{"address": "0000:65:00.0", "id": "10de:2330", "state": "untried", "says": "its device file is not there"}},
 			"user_space": filepath.Join(n.share, "driver", fixtureDriver), "cdi": filepath.Join(n.share, "cdi/nvidia.com-gpu.json"),
 		}},
 		{"unload", map[string]any{
@@ -178,6 +179,7 @@ func loadRefused(t *testing.T, n *machine) {
 	n.kernel.Refuse["nvidia"] = unix.ENOEXEC
 	n.kernel.Says["nvidia"] = "<4>[1.0] nvidia: frobnicated\n<4>[1.1] nvidia: twice\n"
 	refused := node.Refused.Of("nvidia", "ENOEXEC (exec format error)")
+	refused.Do = "build again for this very kernel, from a mount of the host (-v /:/host:ro): these modules are not of it"
 	n.fails(t, "load", failed{Failures: []node.Finding{refused}, Log: []string{"nvidia: frobnicated", "nvidia: twice"}})
 	clear(n.kernel.Refuse)
 	n.run(t, "load")

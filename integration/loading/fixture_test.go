@@ -156,10 +156,10 @@ func (b *bench) with(t *testing.T, texts map[string]string) lab.Machine {
 	return m
 }
 
-// card is a step's module that puts a graphics card on the bus, by its device
-// identifier.
-func card(device string) []plan.Module {
-	return []plan.Module{{File: "/standin/standin_pci.ko", Parameters: "device=" + device}}
+// card is a step's module that puts graphics cards on the bus, by their device
+// identifiers.
+func card(devices ...string) []plan.Module {
+	return []plan.Module{{File: "/standin/standin_pci.ko", Parameters: "device=" + strings.Join(devices, ",")}}
 }
 
 // builder is the command line of builder in a machine.

@@ -75,6 +75,13 @@ func (a access) filtered() bool {
 	return false
 }
 
+// enforcing says whether SELinux is (selinuxfs, enforce); false where that is not to be
+// seen.
+func (a access) enforcing() bool {
+	const file = "sys/fs/selinux/enforce"
+	return a.host.Text(file) == "1" || a.own.Text(file) == "1"
+}
+
 // inUserNamespace says whether this process is in another user namespace than
 // the first, in which everybody is who they are.
 func (a access) inUserNamespace() bool {

@@ -52,7 +52,7 @@ func (l *loader) assume() []entry {
 // isShares says whether all modules of the driver that is loaded are those that the
 // share has of that version, and nobody else has brought them as far as is known.
 func (l *loader) isShares(loaded string) bool {
-	if broughtBy(l.host) != "" {
+	if broughtBy(l.host, loaded) != "" {
 		return false
 	}
 	found, err := modules.Find(l.share, l.release, loaded, l.trust)

@@ -98,10 +98,11 @@ func (l *loader) leaveAlone(ctx context.Context, loaded, provider string) {
 // provider is who else than builder brought the driver that is loaded, as far
 // as that is known.
 func (l *loader) provider() string {
-	if loaded := l.state.Version(); loaded != "" && loaded == l.journal.driver() {
+	loaded := l.state.Version()
+	if loaded != "" && loaded == l.journal.driver() {
 		return ""
 	}
-	return broughtBy(l.host)
+	return broughtBy(l.host, loaded)
 }
 
 // The modules that CUDA needs, and those that it can do without.

@@ -47,7 +47,8 @@ func sentence(err error) string {
 }
 
 // finish makes what a driver that is loaded needs beside its modules: device
-// files, and a CDI specification of them and of its user-space side.
+// files, and a CDI specification of them and of its user-space side. In between each
+// GPU is accounted for.
 func (l *loader) finish(ctx context.Context) error {
 	plan, err := devices.Plan(l.host)
 	if err != nil {
@@ -59,10 +60,14 @@ func (l *loader) finish(ctx context.Context) error {
 	if l.Check {
 		// A container that makes device files for others need not be one that
 		// may open them.
+		check := devices.Check
 		if l.access.isHosts(l.Dev) {
-			return ofKind(filesKind, devices.Present(l.Dev, plan))
+			check = devices.Present
 		}
-		return ofKind(filesKind, devices.Check(l.Dev, plan))
+		if err := check(l.Dev, plan); err != nil {
+			return ofKind(filesKind, err)
+		}
+		return l.account(ctx, plan)
 	}
 	if err := l.mayUse(plan); err != nil {
 		return err
@@ -70,11 +75,14 @@ func (l *loader) finish(ctx context.Context) error {
 	if err := l.makeFiles(ctx, plan); err != nil {
 		return ofKind(filesKind, err)
 	}
-	root := l.findUserSpace(ctx)
-	if root.Dir == "" {
-		return nil
+	failed := l.account(ctx, plan)
+	// The others work, and containers may be given those.
+	if root := l.findUserSpace(ctx); root.Dir != "" {
+		if err := l.specify(ctx, root, plan); err != nil {
+			return cmp.Or(failed, ofKind(cdiKind, err))
+		}
 	}
-	return ofKind(cdiKind, l.specify(ctx, root, plan))
+	return failed
 }
 
 // deviceFiles makes and removes device files, as package devices does.
@@ -82,6 +90,7 @@ type deviceFiles interface {
 	Missing(dev string, files []devices.File) ([]devices.File, error)
 	Make(ctx context.Context, dev string, files []devices.File) ([]devices.File, error)
 	Remove(ctx context.Context, dev string, files []devices.File) ([]devices.File, error)
+	Open(dev string, f devices.File) error
 	Sweep(dev string, files []devices.File) error
 }
 
@@ -99,6 +108,8 @@ func (hostFiles) Make(ctx context.Context, dev string, files []devices.File) ([]
 func (hostFiles) Remove(ctx context.Context, dev string, files []devices.File) ([]devices.File, error) {
 	return devices.Remove(ctx, dev, files)
 }
+
+func (hostFiles) Open(dev string, f devices.File) error { return devices.Open(dev, f) }
 
 func (hostFiles) Sweep(dev string, files []devices.File) error { return devices.Sweep(dev, files) }
 
@@ -217,7 +228,7 @@ func (l *loader) specify(ctx context.Context, root userspace.Root, plan []device
 	if err != nil {
 		return err
 	}
-	file, err := l.writeSpec(ctx, cdi.Options{Root: root, HostDir: hostDir, Files: plan, GPUs: gpus, Arch: kernel.ArchOf(runtime.GOARCH)})
+	file, err := l.writeSpec(ctx, cdi.Options{Root: root, HostDir: hostDir, Files: plan, GPUs: l.working(gpus), Arch: kernel.ArchOf(runtime.GOARCH)})
 	switch {
 	case err == nil:
 	case l.CDIDir != "" && !errors.Is(err, fs.ErrExist):

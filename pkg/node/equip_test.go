@@ -129,6 +129,8 @@ type fakeFiles struct {
 	// before is called before anything is made, and refuse is why one cannot be.
 	before func()
 	refuse map[string]error
+	// opened is what comes of opening one, by path.
+	opened map[string]error
 }
 
 func (f *fakeFiles) Missing(_ string, files []devices.File) (missing []devices.File, err error) {
@@ -159,6 +161,8 @@ func (f *fakeFiles) Remove(_ context.Context, _ string, files []devices.File) (r
 	}
 	return removed, nil
 }
+
+func (f *fakeFiles) Open(_ string, n devices.File) error { return f.opened[n.Path] }
 
 func (f *fakeFiles) Sweep(string, []devices.File) error { return nil }
 

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/k8sp/cuda/pkg/node/live"
+	"github.com/k8sp/cuda/pkg/node/nvrm"
 )
 
 // said are the messages by which NVIDIA's modules and the kernel tell why a
@@ -25,6 +26,23 @@ var said = []struct {
 		}},
 	{regexp.MustCompile(`Loading of (?:module with unavailable key|unsigned module|module with unsupported crypto) is rejected|Lockdown: [^\n]*unsigned module loading is restricted`),
 		func(m []string) Finding { return Unsigned.Of("as its log says", m[0]) }},
+	// SELinux, as security/selinux/avc.c says it where no audit daemon takes it away:
+	// Flatcar/Flatcar#783, coreos/fedora-coreos-tracker#1018.
+	{regexp.MustCompile(`avc:\s+denied\s+\{ module_load \} for [^\n]*scontext=(\S+) tcontext=(\S+) tclass=system permissive=0`),
+		func(m []string) Finding { return SELinux.Of("module_load to " + m[1] + ", of what is " + m[2]) }},
+	// Kernels 5.6 to 5.15 ask it before they look at lockdown.
+	{regexp.MustCompile(`avc:\s+denied\s+\{ (integrity|confidentiality) \} for [^\n]*lockdown_reason="([^"]*)" scontext=(\S+) [^\n]*tclass=lockdown permissive=0`),
+		func(m []string) Finding { return SELinux.Of(m[1] + " (" + m[2] + ") to " + m[3]) }},
+	// security/integrity/integrity_audit.c.
+	{regexp.MustCompile(`op=appraise_data cause=(\S+) [^\n]*`), func(m []string) Finding { return IMA.Of("cause=" + m[1]) }},
+	// security/loadpin/loadpin.c: lkrg-org/lkrg#116.
+	{regexp.MustCompile(`LoadPin: kernel-module (?:old-api-)?denied [^\n]*`), func(m []string) Finding { return LoadPin.Of(m[0]) }},
+	// security/ipe/audit.c.
+	{regexp.MustCompile(`ipe_op=KMODULE [^\n]*enforcing=1[^\n]*action=DENY"`), func(m []string) Finding { return IPE.Of(m[0]) }},
+	{regexp.MustCompile(`NVRM: The NVIDIA probe routine was not called for \d+ device\(s\)|NVRM: request_mem_region failed for [^\n]*?\. `),
+		func(m []string) Finding {
+			return HeldDevice.Of("that the modules are for", "as they say: "+strings.TrimSuffix(strings.TrimPrefix(m[0], "NVRM: "), ". "))
+		}},
 	// The last, since it is also said where a GPU is there that is not served.
 	{regexp.MustCompile(`NVRM: No NVIDIA (?:GPU|graphics adapter) found`), func([]string) Finding { return NoDevice.Of() }},
 }
@@ -33,18 +51,52 @@ var said = []struct {
 const logLines = 8
 
 // explain is what the kernel meant by refusing a module: as its log tells,
-// where it can be read, else by the number of its error.
-func explain(module string, err error, log []string, hidden error) Finding {
+// where it can be read, else by the number of its error. Enforcing says that SELinux
+// is.
+func explain(module string, err error, log []string, hidden error, enforcing bool) Finding {
 	text := strings.Join(log, "\n")
 	for _, s := range said {
 		if match := s.pattern.FindStringSubmatch(text); match != nil {
 			return s.found(match)
 		}
 	}
-	if errors.Is(err, unix.ENODEV) && module == live.Main && hidden != nil {
-		return NoDevice.Of() // the one thing that its init says by that
+	// Of a host's only GPU, the driver says as its init fails what else it says of one
+	// of several.
+	for _, m := range nvrm.Read(log) {
+		switch {
+		case m.Do == nvrm.DoBAR:
+			return NoBAR.Of(m.Says)
+		case m.Lost:
+			found := GPUFails.Of("at "+m.Address, m.Says)
+			found.Do = m.Do
+			return found
+		}
 	}
-	return Refused.Of(module, errorName(err))
+	switch {
+	case errors.Is(err, unix.ENODEV) && module == live.Main && hidden != nil:
+		return NoDevice.Of() // the one thing that its init says by that
+	case errors.Is(err, unix.EACCES) && enforcing:
+		return SELinux.Of("it, as it seems: the kernel's log does not say so, and the host's audit log will (ausearch -m AVC)")
+	}
+	found := Refused.Of(module, errorName(err))
+	found.Do = doRefused(err, text)
+	return found
+}
+
+// doRefused is what helps against a refusal of which nothing is known but what the
+// kernel returned and logged.
+func doRefused(err error, log string) string {
+	switch {
+	case errors.Is(err, unix.ENOEXEC), errors.Is(err, unix.ENOENT), strings.Contains(log, "disagrees about version of symbol"):
+		return "build again for this very kernel, from a mount of the host (-v /:/host:ro): these modules are not of it"
+	case errors.Is(err, unix.ENOMEM):
+		return "free memory on this host, of which a module takes twice its size as it is loaded"
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		return "look in the host's audit log (journalctl -k, ausearch -m AVC,INTEGRITY_DATA) for which of the kernel's security modules refuses it, and allow it there"
+	case errors.Is(err, unix.EINVAL):
+		return "look at what the kernel's log says of it, often that a parameter has a wrong value: correct --parameters and options in modprobe.d"
+	}
+	return Refused.Do + "; another version of the driver, or the other form of it, may serve"
 }
 
 // errorName is an error's number by its name and its meaning.

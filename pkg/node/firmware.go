@@ -86,7 +86,7 @@ func (i *insertion) mistrusts(path string) bool {
 // open modules need it with all, the others with those that have a GSP unless
 // they are told to do without, and nobody does without a GPU.
 func (i *insertion) needsFirmware() bool {
-	if i.found.Manifest.Driver.ModuleType != cuda.Open && strings.Contains(i.values[live.Main], "NVreg_EnableGpuFirmware=0") {
+	if i.found.Manifest.Driver.ModuleType != cuda.Open && strings.Contains(i.options(live.Main), "NVreg_EnableGpuFirmware=0") {
 		return false
 	}
 	return slices.ContainsFunc(i.gpus, cuda.HasGSP)

@@ -102,7 +102,7 @@ func TestNeedsFirmware(t *testing.T) {
 		{"one of each", cuda.Proprietary, "", []kernel.PCIDevice{old, with}, true},
 		{"no GPU", cuda.Open, "", nil, false},
 	} {
-		i := insertion{values: map[string]string{"nvidia": tt.values}, loader: &loader{
+		i := insertion{asked: map[string]string{"nvidia": tt.values}, loader: &loader{
 			gpus: tt.gpus, found: modules.Found{Manifest: modules.Manifest{Driver: modules.DriverInfo{ModuleType: tt.form}}},
 		}}
 		if got := i.needsFirmware(); got != tt.want {

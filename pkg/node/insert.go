@@ -16,6 +16,7 @@ import (
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/node/live"
+	"github.com/k8sp/cuda/pkg/node/modprobe"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -30,7 +31,8 @@ type insertion struct {
 	// where firmware is copied to before; empty where it is not.
 	path   string
 	place  string
-	values map[string]string // of parameters, by module
+	asked  map[string]string // options that were asked for, by module
+	wishes modprobe.Config   // of the host's people
 }
 
 // insert looks at all that can be known before, and then loads modules, after
@@ -38,7 +40,7 @@ type insertion struct {
 func (l *loader) insert(ctx context.Context, entries []modules.Entry, replace bool) error {
 	i := insertion{loader: l, entries: entries, inTree: map[string][]string{}, tree: live.ReadTree(l.release, l.host, l.own), firmware: live.ReadFirmware(l.host, l.own)}
 	var err error
-	if i.values, err = l.parameters(); err != nil {
+	if i.asked, err = l.parameters(); err != nil {
 		return err
 	}
 	found := i.look(ctx)
@@ -65,6 +67,8 @@ func (l *loader) insert(ctx context.Context, entries []modules.Entry, replace bo
 func (i *insertion) look(ctx context.Context) []Finding {
 	found := i.lookAtGPUs()
 	i.leaveBlacklisted(ctx)
+	i.readWishes(ctx)
+	found = append(found, i.leaveUnwanted(ctx)...)
 	modules := i.access.modules(names(i.entries))
 	found = append(found, modules...)
 	if slices.ContainsFunc(modules, func(f Finding) bool { return f.Name == NoModules.Name }) {
@@ -275,11 +279,11 @@ func (i *insertion) insertEntry(ctx context.Context, e modules.Entry, file *os.F
 		if err != nil {
 			return stage.Wrap(stage.Load, err, "the kernel's own module "+name+" cannot be read", "check the mount of /lib/modules")
 		}
-		if err := i.insertModule(ctx, inTreeModule{name}, &i.result.InTree, name, own, ""); err != nil {
+		if err := i.insertModule(ctx, inTreeModule{name}, &i.result.InTree, name, own, i.options(name)); err != nil {
 			return err
 		}
 	}
-	return i.insertModule(ctx, driverModule{e.Name, i.version}, &i.result.Modules, e.Name, file, i.values[e.Name])
+	return i.insertModule(ctx, driverModule{e.Name, i.version}, &i.result.Modules, e.Name, file, i.options(e.Name))
 }
 
 // insertModule puts a module in, which is the change, and adds it to those that
@@ -312,7 +316,7 @@ func (i *insertion) give(ctx context.Context, name string, file *os.File, parame
 		return false, nil
 	}
 	if err != nil {
-		why := explain(name, err, log, hidden)
+		why := explain(name, err, log, hidden, i.access.enforcing())
 		if why.Name == NoDevice.Name && len(i.gpus) > 0 {
 			// There is one, and the driver will not have it.
 			why = NotServed.Of(describe(i.gpus[0]), "nvidia says that it found none")

@@ -61,6 +61,8 @@ type LoadOptions struct {
 	CopyTo string
 	// Check changes nothing, and fails where a load would have anything to do.
 	Check bool
+	// AllowFailedGPUs is how many of the host's GPUs may fail to come up.
+	AllowFailedGPUs int
 	// Kernel takes the modules; nil is the running one.
 	Kernel live.Kernel
 	// OwnRoot is the root whose proc tells about this process; empty is /.
@@ -102,6 +104,8 @@ type LoadResult struct {
 	// Dev is the folder that has the device files Files.
 	Dev   string   `json:"dev"`
 	Files []string `json:"nodes"`
+	// GPUs are those on the host's bus, by address.
+	GPUs []GPU `json:"gpus,omitempty"`
 	// UserSpace is the root of the driver's user-space side: a folder of the
 	// share, or the host's root; empty where there is none to be seen.
 	UserSpace string `json:"user_space,omitempty"`

@@ -8,15 +8,17 @@ import (
 	"github.com/k8sp/cuda/pkg/kernel"
 )
 
-// broughtBy says who else than builder brings a driver to a host, as far as its
-// files tell: "Flatcar's nvidia.service"; "" where there is nobody.
+// broughtBy says who else than builder brings a driver of that version to a host, as far
+// as its files tell: "Flatcar's nvidia.service"; "" where there is nobody.
 //
 // Flatcar's prebuilt drivers are a system extension, flatcar-nvidia-drivers-*,
-// which leaves its extension-release in /usr while it is merged. Its
-// nvidia.service builds the driver below /opt/nvidia, and has
-// /run/extensions/nvidia-driver lead there to be merged, too (setup-nvidia of
-// the overlay's x11-drivers/nvidia-drivers-service).
-func broughtBy(host *kernel.Root) string {
+// which leaves its extension-release in /usr while it is merged. Its nvidia.service
+// builds the driver below /opt/nvidia/VERSION/RELEASE, has /opt/nvidia/current lead
+// there and puts the modules in from there (setup-nvidia of flatcar/scripts,
+// x11-drivers/nvidia-drivers-service). The extension nvidia-runtime of
+// flatcar/sysext-bakery has /run/extensions/nvidia-driver lead to the same place, for
+// its libraries to be merged.
+func broughtBy(host *kernel.Root, driver string) string {
 	for _, dir := range []string{"usr/lib/extension-release.d", "run/extensions", "etc/extensions"} {
 		for _, name := range host.List(dir) {
 			name = strings.TrimSuffix(strings.TrimPrefix(name, "extension-release."), ".raw")
@@ -25,9 +27,14 @@ func broughtBy(host *kernel.Root) string {
 			}
 		}
 	}
+	release := host.Text("proc/sys/kernel/osrelease")
+	built, of := filepath.Split(host.Link("opt/nvidia/current"))
+	if of == release && (filepath.Base(built) == driver || driver == "unknown") {
+		return "Flatcar's nvidia.service"
+	}
 	if path, err := host.Path("run/extensions"); err == nil {
 		if _, err := os.Lstat(filepath.Join(path, "nvidia-driver")); err == nil {
-			return "Flatcar's nvidia.service"
+			return "Flatcar's nvidia.service, as the extension nvidia-runtime has it"
 		}
 	}
 	return ""

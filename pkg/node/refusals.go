@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/k8sp/cuda/pkg/node/nvrm"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -39,6 +40,8 @@ var (
 		"load before that is set, or start the host again without it"}
 	Blacklisted = Refusal{"blacklisted", "the kernel's command line has module_blacklist= with %s",
 		"take it off the command line, and start the host again"}
+	KeptOut = Refusal{"kept-out", "on this host modprobe would load no such module: %s has it run %s in place of loading %s",
+		"take that line out, or load modules without that one (--modules)"}
 	Rootless = Refusal{"rootless", "this container is in a user namespace (rootless Docker or Podman, or userns-remap), from which no kernel takes modules",
 		"run it with the host's own Docker as root, with --userns host where it remaps users"}
 	NoCapability = Refusal{"cap-sys-module", "this container lacks the capability CAP_SYS_MODULE, without which no module can be loaded",
@@ -53,6 +56,15 @@ var (
 		"build for this kernel, and load what that publishes"}
 	Unsigned = Refusal{"signature", "this kernel takes only modules that a key of its own has signed (%s): %s",
 		"build with --signing-key and --signing-cert of a key that the kernel trusts, or switch Secure Boot, lockdown or module.sig_enforce off"}
+	SELinux = Refusal{"selinux", "SELinux, which is enforcing on this host, refused %s",
+		"run the container as spc_t, which the policy of containers lets load modules (--privileged, or --security-opt label=type:spc_t; in Kubernetes seLinuxOptions: {type: spc_t}); or allow that in the host's policy"}
+	IMA = Refusal{"ima", "IMA on this host takes only files that it finds a signature of its own on (%s), and modules are handed over from memory",
+		"have its policy take the signature that a module itself has, too (modsig beside imasig in the appraise_type= of func=MODULE_CHECK), and build with --signing-key and --signing-cert; or take func=MODULE_CHECK out of it"}
+	LoadPin = Refusal{"loadpin", "LoadPin on this host takes only modules that lie on the file system that the first one was on (%s), and these are handed over from memory",
+		"start the host with loadpin.exclude=kernel-module or loadpin.enforce=0 (loadpin.enabled=0 before Linux 4.20) on the kernel's command line"}
+	IPE = Refusal{"ipe", "the integrity policy on this host (IPE) takes no modules from memory: %s",
+		"allow it in the policy, with op=KMODULE action=ALLOW; or have IPE only log (ipe.enforce=0 on the kernel's command line)"}
+	NoBAR  = Refusal{"no-bar", "this host has no room for the GPU's memory: %s", nvrm.DoBAR}
 	NoTree = Refusal{"no-tree", "the kernel's own modules %s have to be loaded first, and this host's /lib/modules is not to be seen",
 		"add -v /lib/modules:/host/lib/modules:ro to docker run, or load them on the host"}
 	ReadOnlyDev = Refusal{"read-only-dev", "%s cannot be written, so there is no place for device files",
@@ -87,8 +99,10 @@ var (
 		"start the host again"}
 	NotUndone = Refusal{"not-undone", "not all that load did on this host could be undone: %s",
 		"unload again with what load had: --privileged, -v /dev:/dev, and -v /etc/cdi:/etc/cdi where it had that"}
+	GPUFails = Refusal{"gpu-failed", "the GPU %s does not work: %s",
+		"do what the message says, which is by what the driver says of the GPU; or go on without it, with --allow-failed-gpus 1"}
 	Refused = Refusal{"refused", "the kernel refused %s: %s",
-		"look at what its log says, and build again for this kernel"}
+		"look at what its log says of it (dmesg on the host)"}
 )
 
 // Foreign is [Damaged] where nothing is wrong with the share: an earlier or a later
@@ -112,9 +126,9 @@ var Unread = Refusal{NotUndone.Name, "not all that load did on this host could b
 // Refusals lists all of them in the order in which they are told.
 func Refusals() []Refusal {
 	return []Refusal{
-		NoDevice, NotBuilt, NoVersion, Damaged, Untrusted, OtherHost, NoModules, Disabled, Blacklisted, Rootless, NoCapability, Seccomp,
-		HeldDevice, NotServed, Unaccepted, Unsigned, NoTree, ReadOnlyDev, NoMknod, DeviceCgroup,
-		UserSpace, NoRootPlace, NoFirmware, NoHostShare, LongPath, ReadOnlySys, OtherVersion, OtherBuild, NotLoaded, InUse, HostDriver, NoUnload, NotUndone, Refused,
+		NoDevice, NotBuilt, NoVersion, Damaged, Untrusted, OtherHost, NoModules, Disabled, Blacklisted, KeptOut, Rootless, NoCapability, Seccomp,
+		HeldDevice, NotServed, Unaccepted, Unsigned, SELinux, IMA, LoadPin, IPE, NoBAR, NoTree, ReadOnlyDev, NoMknod, DeviceCgroup,
+		UserSpace, NoRootPlace, NoFirmware, NoHostShare, LongPath, ReadOnlySys, OtherVersion, OtherBuild, NotLoaded, InUse, HostDriver, NoUnload, NotUndone, GPUFails, Refused,
 	}
 }
 

@@ -27,15 +27,15 @@ type GPU struct {
 	Excluded bool
 }
 
-// gpusDir has a folder for each GPU, named after its address.
-const gpusDir = "proc/driver/nvidia/gpus"
+// GPUsDir has a folder for each GPU that the driver has, named after its address.
+const GPUsDir = "proc/driver/nvidia/gpus"
 
 // GPUs are what the host's driver says of its GPUs, by minor number; while it
 // says nothing, the PCI bus's display devices, numbered by address, as the
 // driver will find them. Its error is of the load stage.
 func GPUs(root *kernel.Root) ([]GPU, error) {
 	var gpus []GPU
-	for _, address := range root.List(gpusDir) {
+	for _, address := range root.List(GPUsDir) {
 		g, err := gpu(root, address)
 		if err != nil {
 			return nil, err
@@ -54,7 +54,7 @@ func GPUs(root *kernel.Root) ([]GPU, error) {
 
 // gpu reads what nv_procfs_read_gpu_info writes, "Device Minor: \t 0".
 func gpu(root *kernel.Root, address string) (GPU, error) {
-	name := gpusDir + "/" + address + "/information"
+	name := GPUsDir + "/" + address + "/information"
 	text, err := root.ReadFile(name)
 	if err != nil {
 		return GPU{}, stage.Wrap(stage.Load, err, "what the driver says of a GPU cannot be read", "check that the host's /proc is mounted")

@@ -18,6 +18,9 @@ func MarkLog(k Kernel) Mark {
 	return Mark{k, before, err}
 }
 
+// MarkStart is the place where the kernel's log begins.
+func MarkStart(k Kernel) Mark { return Mark{kernel: k} }
+
 // markTail is as much of the log's end as is looked for in the later log. The
 // log is a ring: its beginning may be gone by then.
 const markTail = 4 << 10

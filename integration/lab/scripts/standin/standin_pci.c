@@ -1,26 +1,34 @@
 /*
- * Stands in for a slot with a graphics card of NVIDIA's: a PCI bus of its own,
- * with one device that has an identity and nothing else.
+ * Stands in for slots with graphics cards of NVIDIA's, and for the NVSwitches behind
+ * them: a PCI bus of its own, whose devices have an identity and nothing else.
  */
 #include <linux/module.h>
 #include <linux/pci.h>
 
 #define BUS 0x65
 
-static ushort device = 0x2330; /* an H100 */
-module_param(device, ushort, 0);
+#define MAX_DEVICES 16
 
-static u32 config[64];
+static ushort device[MAX_DEVICES] = { 0x2330 }; /* an H100 */
+static unsigned int devices;
+module_param_array(device, ushort, &devices, 0);
+static ushort nvswitch[MAX_DEVICES]; /* 0x22a3 is that of an HGX H100 */
+static unsigned int nvswitches;
+module_param_array(nvswitch, ushort, &nvswitches, 0);
+
+static u32 config[2 * MAX_DEVICES][64];
 static struct pci_bus *bus;
 static struct pci_sysdata sysdata = { .node = NUMA_NO_NODE };
 
 static int config_read(struct pci_bus *b, unsigned int devfn, int where, int size, u32 *value)
 {
-	if (b->number != BUS || devfn != 0 || where >= (int)sizeof(config)) {
+	u32 *is = config[PCI_SLOT(devfn)];
+
+	if (b->number != BUS || PCI_FUNC(devfn) || !is[0] || where >= (int)sizeof(config[0])) {
 		*value = ~0;
-		return devfn ? PCIBIOS_DEVICE_NOT_FOUND : PCIBIOS_SUCCESSFUL;
+		return PCIBIOS_DEVICE_NOT_FOUND;
 	}
-	*value = config[where / 4] >> (where % 4 * 8);
+	*value = is[where / 4] >> (where % 4 * 8);
 	if (size < 4)
 		*value &= (1U << (size * 8)) - 1;
 	return PCIBIOS_SUCCESSFUL;
@@ -36,9 +44,16 @@ static struct pci_ops operations = { .read = config_read, .write = config_write 
 static int __init standin_init(void)
 {
 	LIST_HEAD(resources);
+	unsigned int i;
 
-	config[PCI_VENDOR_ID / 4] = device << 16 | PCI_VENDOR_ID_NVIDIA;
-	config[PCI_CLASS_REVISION / 4] = PCI_CLASS_DISPLAY_3D << 16 | 0xa1;
+	if (!devices && !nvswitches)
+		devices = 1;
+	for (i = 0; i < devices + nvswitches; i++) {
+		bool gpu = i < devices;
+
+		config[i][PCI_VENDOR_ID / 4] = (u32)(gpu ? device[i] : nvswitch[i - devices]) << 16 | PCI_VENDOR_ID_NVIDIA;
+		config[i][PCI_CLASS_REVISION / 4] = (gpu ? PCI_CLASS_DISPLAY_3D : PCI_CLASS_BRIDGE_OTHER) << 16 | 0xa1;
+	}
 	pci_lock_rescan_remove();
 	bus = pci_scan_root_bus(NULL, BUS, &operations, &sysdata, &resources);
 	if (bus)
