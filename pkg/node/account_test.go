@@ -135,7 +135,7 @@ func TestAccount(t *testing.T) {
 			said := m.said(err)
 			for _, run := range []string{"load", "load --check"} {
 				if run != "load" {
-					err, said = m.checkGPUs(t)
+					said, err = m.checkGPUs(t)
 				}
 				var failure *stage.Error
 				switch {
@@ -162,7 +162,7 @@ func (m *machine) bind(t *testing.T, n int, name, to string) {
 
 // checkGPUs is what a check does once it has seen that the device files are there,
 // which they are only where root has made them.
-func (m *machine) checkGPUs(t *testing.T) (error, string) {
+func (m *machine) checkGPUs(t *testing.T) (string, error) {
 	t.Helper()
 	l, done, err := newLoader(m.context(t), m.options(func(o *LoadOptions) { o.Check = true }))
 	if err != nil {
@@ -177,7 +177,7 @@ func (m *machine) checkGPUs(t *testing.T) (error, string) {
 		t.Fatal(err)
 	}
 	err = l.account(m.context(t), plan)
-	return err, m.said(err)
+	return m.said(err), err
 }
 
 // TestAllowFailedGPUs goes on without as many as may fail, and gives none of them to
