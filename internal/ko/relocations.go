@@ -44,7 +44,7 @@ func (p *parser) relocations(m *File) error {
 		if err != nil {
 			return err
 		}
-		if left -= int64(s.FileSize) + int64(len(place.content)); left < 0 {
+		if left -= int64(s.FileSize) + int64(place.content.size); left < 0 {
 			return errors.New("has relocations that overlap")
 		}
 		if err := p.eachRelocation(s, entry, func(r relocation) {
@@ -54,6 +54,9 @@ func (p *parser) relocations(m *File) error {
 			place.add(r)
 		}); err != nil {
 			return err
+		}
+		if place.content.err != nil {
+			return fmt.Errorf("is cut short in its %s section", target.Name)
 		}
 		if place.occupied {
 			m.Occupied = append(m.Occupied, target.Name)
@@ -98,7 +101,7 @@ func (p *parser) eachRelocation(s *elf.Section, entry uint64, found func(relocat
 
 // place is a section that relocations are written into, on x86-64.
 type place struct {
-	content       []byte // none of another machine, or where it is all zeros
+	content       window // nothing of another machine, or where it is all zeros
 	own           func(symbol uint32) bool
 	occupied, low bool
 }
@@ -114,11 +117,47 @@ func (p *parser) place(machine elf.Machine, s *elf.Section) (place, error) {
 	if s.Flags&elf.SHF_COMPRESSED != 0 || s.Size > maxUnpacked {
 		return to, fmt.Errorf("has a %s section that no kernel could load", s.Name)
 	}
-	var err error
-	if to.content, err = s.Data(); err != nil {
-		return to, fmt.Errorf("is cut short in its %s section", s.Name)
+	to.content = window{from: s, size: s.Size}
+	if s.Size > 0 {
+		to.content.at(s.Size-1, 1) // whether it is all there
 	}
 	return to, nil
+}
+
+// window is the part of a section that was read last. A driver's code has 40 MB, and
+// its relocations are in the order of their places.
+type window struct {
+	from  io.ReaderAt
+	size  uint64
+	start uint64 // of what was read last
+	last  []byte
+	sum   uint64 // of what was read
+	err   error
+}
+
+const windowSize = 64 << 10
+
+// at are n bytes of the section from a place on; none where they cannot be read. Where
+// places are in no order, all of it is read at once in the end.
+func (w *window) at(at, n uint64) []byte {
+	if at < w.start || at+n > w.start+uint64(len(w.last)) {
+		length := min(max(n, windowSize), w.size-at)
+		w.start = at
+		if w.sum > 2*w.size+windowSize {
+			w.start, length = 0, w.size
+		}
+		if uint64(cap(w.last)) < length {
+			w.last = make([]byte, length)
+		}
+		w.last = w.last[:length]
+		w.sum += length
+		if got, err := w.from.ReadAt(w.last, int64(w.start)); uint64(got) < length {
+			w.err = errors.Join(w.err, err)
+			w.last = w.last[:0]
+			return nil
+		}
+	}
+	return w.last[at-w.start : at-w.start+n]
 }
 
 // width is how many bytes a relocation fills.
@@ -138,8 +177,8 @@ func (to *place) add(r relocation) {
 	}
 	kind := elf.R_X86_64(r.kind)
 	to.low = to.low || kind == elf.R_X86_64_32 && to.own(r.symbol)
-	if size := uint64(len(to.content)); !to.occupied && r.at <= size && width(kind) <= size-r.at {
-		to.occupied = slices.ContainsFunc(to.content[r.at:r.at+width(kind)], func(b byte) bool { return b != 0 })
+	if size := to.content.size; !to.occupied && to.content.err == nil && width(kind) > 0 && r.at <= size && width(kind) <= size-r.at {
+		to.occupied = slices.ContainsFunc(to.content.at(r.at, width(kind)), func(b byte) bool { return b != 0 })
 	}
 }
 
