@@ -13,6 +13,7 @@ import (
 
 	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/cuda/breaks"
+	"github.com/k8sp/cuda/pkg/cuda/fabric"
 	"github.com/k8sp/cuda/pkg/cuda/userspace"
 	"github.com/k8sp/cuda/pkg/job"
 	"github.com/k8sp/cuda/pkg/kernel/prepare"
@@ -137,6 +138,8 @@ func buildFlags(flags *pflag.FlagSet, o *job.Options) {
 	flags.StringVar(&o.SignManifest.Key, "sign-manifest", "", "`file` with the private key to sign the manifests with, RSA or ECDSA in PEM, for load --trust")
 	flags.StringVar(&o.SignManifest.Certificate, "sign-manifest-cert", "", "`file` with that key's certificate (default: in the key's file)")
 	flags.StringVar(&o.UserSpace, "user-space", userspace.Compute, "`part` of the driver's libraries and programs to leave in SHARE/driver/VERSION: compute, all (with the display's), or none")
+	flags.StringVar(&o.FabricManager, "fabric-manager", job.FabricAuto, "lay out NVIDIA's fabric manager beside the driver's libraries: `when` is auto (the host has NVSwitches, or its archive is in SHARE/cuda), always, or never")
+	flags.StringVar(&o.RedistBaseURL, "redist-base-url", fabric.Server, "`URL` of NVIDIA's redistributables, where the fabric manager comes from that SHARE/cuda does not have: a mirror of it")
 	flags.BoolVar(&o.Debug, "debug-info", false, "keep debugging information: modules seventeen times the size")
 	flags.IntVar(&o.Jobs, "jobs", 0, "`number` of compilers that run at once (default: one a CPU that the container may use)")
 	flags.DurationVar(&o.BuildTimeout, "build-timeout", cuda.DefaultTimeout, "`time` after which a hanging installer is stopped")

@@ -16,7 +16,7 @@ var flagGroups = []struct {
 }{
 	{"What to build for", []string{"share", "host-root", "host-share", "kernel-image", "kernel-image-sha256", "kernel-image-sha512"}},
 	{"The driver", []string{
-		"driver-version", "driver-releases", "driver-sha256", "driver-base-url", "driver-patches", "module-type", "modules", "exclude-modules", "user-space", "debug-info",
+		"driver-version", "driver-releases", "driver-sha256", "driver-base-url", "driver-patches", "module-type", "modules", "exclude-modules", "user-space", "fabric-manager", "redist-base-url", "debug-info",
 	}},
 	{"The kernel's source", []string{
 		"github-repository", "github-api-url", "github-token", "clone-url", "source", "source-sha256", "source-ref", "source-commit", "source-patches", "full-source",

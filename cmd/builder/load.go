@@ -1,11 +1,9 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
-	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -61,7 +59,6 @@ or with --output json the result, also that of a failure.`
 
 func newLoadCommand(io streams, options node.LoadOptions) *cobra.Command {
 	format := outputs[0]
-	var stay bool
 	cmd := &cobra.Command{
 		Use:   "load",
 		Short: "Load a driver that was built into the running kernel",
@@ -80,10 +77,10 @@ func newLoadCommand(io streams, options node.LoadOptions) *cobra.Command {
 			} else {
 				_, err = fmt.Fprintln(io.out, result.Driver)
 			}
-			if err == nil && stay {
-				wait(cmd.Context())
+			if err != nil || !options.Stay {
+				return err
 			}
-			return err
+			return printFailure(io, node.Stay(cmd.Context(), options, result), format)
 		},
 	}
 	flags := cmd.Flags()
@@ -100,7 +97,8 @@ func newLoadCommand(io streams, options node.LoadOptions) *cobra.Command {
 	flags.BoolVar(&options.TryWithoutDevice, "try-without-device", false, "hand the modules to the kernel although this host has no NVIDIA GPU")
 	flags.IntVar(&options.AllowFailedGPUs, "allow-failed-gpus", 0, "`number` of GPUs that may fail to come up")
 	flags.BoolVar(&options.Check, "check", false, "change nothing; fail unless the driver is loaded, is the share's, has its device files, and the GPUs work")
-	flags.BoolVar(&stay, "stay", false, "stay after loading until stopped, as the container of a DaemonSet does")
+	flags.BoolVar(&options.Stay, "stay", false, "stay after loading until stopped, as the container of a DaemonSet does, and run what has to run beside the driver: NVIDIA's fabric manager where the host has NVSwitches")
+	flags.BoolVar(&options.Persistence, "persistence", false, "with --stay, run nvidia-persistenced as well, which keeps the GPUs up while nobody uses them")
 	flags.Var(&format, "output", "`format` of the result on stdout: text or json")
 	return cmd
 }
@@ -150,10 +148,4 @@ func loadFlags(flags *pflag.FlagSet, o *node.LoadOptions) {
 	flags.SortFlags = false
 	flags.StringVar(&o.Share, "share", defaultShare, "`folder` with the published modules")
 	flags.StringVar(&o.HostRoot, "host-root", "", "`folder` that is this host's root (default: /host where it is mounted, else /)")
-}
-
-// wait waits for the signal that ends the program.
-func wait(ctx context.Context) {
-	zerolog.Ctx(ctx).Info().Msg("the driver is there; staying until stopped")
-	<-ctx.Done()
 }

@@ -224,6 +224,9 @@ func (s site) buildFor(ctx context.Context, b *brackets, what setting) ([]Step, 
 	if pkg.refusal != nil && !served.Reused {
 		return nil, Result{}, pkg.refusal
 	}
+	if p.fabric, err = p.findFabric(driver); err != nil {
+		return nil, Result{}, err
+	}
 	p.libraries = p.findLibraries(driver)
 	said, result, err := p.make(ctx, b, served)
 	if err != nil {
@@ -312,6 +315,8 @@ type project struct {
 	inputs map[string]string
 	// libraries are the driver's user-space side.
 	libraries libraries
+	// fabric is the fabric manager that is to be beside them.
+	fabric fabricManager
 }
 
 func (s site) project(what setting, pkg choice) (project, error) {

@@ -72,6 +72,11 @@ type Options struct {
 	// UserSpace is the part of the driver's user-space side to lay out beside
 	// the modules: userspace.Compute, All or None; empty is Compute.
 	UserSpace string
+	// FabricManager says whether NVIDIA's fabric manager is laid out beside the driver's
+	// libraries: FabricAuto, FabricAlways or FabricNever; empty is FabricAuto.
+	FabricManager string
+	// RedistBaseURL is that of NVIDIA's redistributables; empty is NVIDIA's server.
+	RedistBaseURL string
 	// Debug keeps debugging information in the modules.
 	Debug bool
 	// Jobs is how many compilers run at once; 0 is one a CPU of the
@@ -141,6 +146,9 @@ func (o Options) validate() error {
 		return stage.New(stage.Usage, "the list of drivers has to be https://HOST/PATH", "correct --driver-releases")
 	}
 	if _, err := cuda.Leave(o.Modules, o.Exclude); err != nil {
+		return err
+	}
+	if err := o.checkFabric(); err != nil {
 		return err
 	}
 	if err := userspace.CheckPart(o.UserSpace); err != nil {

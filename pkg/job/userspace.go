@@ -62,6 +62,8 @@ func (p project) findLibraries(ctx context.Context) libraries {
 		log.Info().Msg("laying out the driver's user-space side again, as --rebuild asks")
 	case p.hasNow(m.Absent):
 		log.Info().Str("dir", root.Dir).Msg("the driver's user-space side lacks what the package has by now, laying it out again")
+	case p.fabric.digest != "" && m.Fabric != p.fabric.digest:
+		log.Info().Str("dir", root.Dir).Msg("the driver's user-space side lacks its fabric manager, laying it out again")
 	case m.Package != p.digest || m.Part != p.part():
 		log.Info().Str("dir", root.Dir).Str("part", m.Part).Msg("the driver's user-space side is of another package or part, laying it out again")
 	default:
@@ -142,7 +144,8 @@ func (p project) planLibraries(context.Context) ([]string, error) {
 	if p.libraries.done {
 		return nil, nil
 	}
-	return []string{fmt.Sprintf("the driver's user-space side (%s): %s", p.part(), p.share.Driver(p.pkg.Version))},
+	says := fmt.Sprintf("the driver's user-space side (%s%s): %s", p.part(), p.fabric.says(), p.share.Driver(p.pkg.Version))
+	return []string{says},
 		userspace.Vacant(p.share, p.pkg.Version)
 }
 
@@ -153,8 +156,13 @@ func (p project) layOut(ctx context.Context, u unpacked) (libraries, error) {
 	if err := p.lock.Check(); err != nil {
 		return libraries{}, err
 	}
+	manager, err := p.unpackFabric(ctx)
+	if err != nil {
+		return libraries{}, err
+	}
 	root, err := userspace.Publish(ctx, userspace.Options{
 		Share: p.share, Scratch: p.scratch, Package: u.pkg, Digest: p.digest, Choice: u.toLayOut, Sign: p.signManifest(),
+		Fabric: manager, FabricDigest: p.fabric.digest,
 	})
 	if err == nil {
 		p.saySigned(ctx, filepath.Join(root.Dir, userspace.ManifestFile))

@@ -67,7 +67,7 @@ func (l *loader) finish(ctx context.Context) error {
 		if err := check(l.Dev, plan); err != nil {
 			return ofKind(filesKind, err)
 		}
-		return l.account(ctx, plan)
+		return cmp.Or(l.account(ctx, plan), l.checkStay(ctx))
 	}
 	if err := l.mayUse(plan); err != nil {
 		return err
@@ -82,7 +82,7 @@ func (l *loader) finish(ctx context.Context) error {
 			return cmp.Or(failed, ofKind(cdiKind, err))
 		}
 	}
-	return failed
+	return cmp.Or(failed, l.tellFabric(ctx))
 }
 
 // deviceFiles makes and removes device files, as package devices does.

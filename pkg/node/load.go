@@ -18,6 +18,7 @@ import (
 	"github.com/k8sp/cuda/pkg/cuda/userspace"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/modules"
+	"github.com/k8sp/cuda/pkg/node/daemons"
 	"github.com/k8sp/cuda/pkg/node/live"
 	"github.com/k8sp/cuda/pkg/share"
 	"github.com/k8sp/cuda/pkg/share/publish"
@@ -59,6 +60,11 @@ type LoadOptions struct {
 	// the user-space side are copied that Trust has verified; empty copies the
 	// firmware to /run/cuda.
 	CopyTo string
+	// Stay says that [Stay] follows: what it cannot run is found out now.
+	Stay bool
+	// Persistence has Stay run nvidia-persistenced as well, which keeps the GPUs up
+	// while nobody uses them.
+	Persistence bool
 	// Check changes nothing, and fails where a load would have anything to do.
 	Check bool
 	// AllowFailedGPUs is how many of the host's GPUs may fail to come up.
@@ -71,6 +77,8 @@ type LoadOptions struct {
 	// files makes device files; nil is the system. It is for tests, since only
 	// root can.
 	files deviceFiles
+	// daemons are how those are kept. It is for tests.
+	daemons daemons.Options
 	// turn is how long to wait for a turn; zero is turnWait. It is for tests.
 	turn time.Duration
 }
@@ -106,6 +114,9 @@ type LoadResult struct {
 	Files []string `json:"nodes"`
 	// GPUs are those on the host's bus, by address.
 	GPUs []GPU `json:"gpus,omitempty"`
+	// Fabric is what the host has between its GPUs, "4 NVSwitches (10de:22a3)"; empty
+	// where that is nothing.
+	Fabric string `json:"fabric,omitempty"`
 	// UserSpace is the root of the driver's user-space side: a folder of the
 	// share, or the host's root; empty where there is none to be seen.
 	UserSpace string `json:"user_space,omitempty"`

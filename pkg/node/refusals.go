@@ -101,6 +101,12 @@ var (
 		"unload again with what load had: --privileged, -v /dev:/dev, and -v /etc/cdi:/etc/cdi where it had that"}
 	GPUFails = Refusal{"gpu-failed", "the GPU %s does not work: %s",
 		"do what the message says, which is by what the driver says of the GPU; or go on without it, with --allow-failed-gpus 1"}
+	FabricManager = Refusal{"fabric-manager", "this host has %s, and CUDA fails there with error 802 (system not yet initialized) until NVIDIA's fabric manager of driver %s runs: %s",
+		"have builder load --stay run it: a build for this host lays it out in the share, from NVIDIA's redistributables or from its archive in the share's cuda/; or run it on the host"}
+	NVLSM = Refusal{"nvlsm", "this host has %s, and CUDA fails there with error 802 (system not yet initialized) until NVIDIA's NVLSM and fabric manager of driver %s run, with the module ib_umad: builder does not run these",
+		"install nvlsm and nvidia-fabricmanager of that version on the host, load ib_umad there, and load without --stay, or once they run"}
+	Persistenced = Refusal{"persistence", "nvidia-persistenced cannot be run: %s",
+		"build again with --user-space compute, which lays it out; or leave --persistence out"}
 	Refused = Refusal{"refused", "the kernel refused %s: %s",
 		"look at what its log says of it (dmesg on the host)"}
 )
@@ -128,7 +134,7 @@ func Refusals() []Refusal {
 	return []Refusal{
 		NoDevice, NotBuilt, NoVersion, Damaged, Untrusted, OtherHost, NoModules, Disabled, Blacklisted, KeptOut, Rootless, NoCapability, Seccomp,
 		HeldDevice, NotServed, Unaccepted, Unsigned, SELinux, IMA, LoadPin, IPE, NoBAR, NoTree, ReadOnlyDev, NoMknod, DeviceCgroup,
-		UserSpace, NoRootPlace, NoFirmware, NoHostShare, LongPath, ReadOnlySys, OtherVersion, OtherBuild, NotLoaded, InUse, HostDriver, NoUnload, NotUndone, GPUFails, Refused,
+		UserSpace, NoRootPlace, NoFirmware, NoHostShare, LongPath, ReadOnlySys, OtherVersion, OtherBuild, NotLoaded, InUse, HostDriver, NoUnload, NotUndone, GPUFails, FabricManager, NVLSM, Persistenced, Refused,
 	}
 }
 

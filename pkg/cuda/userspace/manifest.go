@@ -29,6 +29,9 @@ type Manifest struct {
 	// Package is the digest of the driver package, sha256:HEX, as modules'
 	// manifests have it.
 	Package string `json:"package"`
+	// Fabric is the digest of the archive with NVIDIA's fabric manager of this version,
+	// sha256:HEX; empty where none is laid out.
+	Fabric string `json:"fabric,omitempty"`
 	// Part is [Compute] or [All].
 	Part  string `json:"part"`
 	Files []File `json:"files"` // sorted by path

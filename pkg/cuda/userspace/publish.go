@@ -16,6 +16,7 @@ import (
 
 	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/cuda"
+	"github.com/k8sp/cuda/pkg/cuda/fabric"
 	"github.com/k8sp/cuda/pkg/share"
 	"github.com/k8sp/cuda/pkg/share/publish"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -32,6 +33,10 @@ type Options struct {
 	Digest  string
 	// Choice is what to take of it.
 	Choice Choice
+	// Fabric is what of the fabric manager is to be laid out beside it, unpacked, and
+	// FabricDigest the digest of its archive, sha256:HEX; both are empty where there is none.
+	Fabric       []fabric.File
+	FabricDigest string
 	// Sign signs the manifest; nil leaves it unsigned.
 	Sign publish.Sign
 }
@@ -59,9 +64,13 @@ func (o Options) publish(ctx context.Context) (Root, error) {
 	if err != nil {
 		return Root{}, err
 	}
-	m := Manifest{Schema: SchemaVersion, Version: o.Package.Version, Package: o.Digest, Part: o.Choice.Part, Links: o.Choice.Links, Absent: o.Choice.Absent}
-	for _, f := range o.Choice.Files {
-		described, err := describe(paths[f.Member], f)
+	m := Manifest{
+		Schema: SchemaVersion, Version: o.Package.Version, Package: o.Digest, Fabric: o.FabricDigest,
+		Part: o.Choice.Part, Links: o.Choice.Links, Absent: o.Choice.Absent,
+	}
+	laid := o.Choice.from(paths, o.Fabric)
+	for _, f := range laid {
+		described, err := describe(f)
 		if err != nil {
 			return Root{}, err
 		}
@@ -77,8 +86,8 @@ func (o Options) publish(ctx context.Context) (Root, error) {
 	if folder.Files, err = m.published(); err != nil {
 		return Root{}, err
 	}
-	for i, f := range o.Choice.Files {
-		if err := give(&folder.Files[i], paths[f.Member]); err != nil {
+	for i, f := range laid {
+		if err := give(&folder.Files[i], f.From); err != nil {
 			return Root{}, err
 		}
 	}
@@ -104,9 +113,25 @@ func (c Choice) members() []string {
 	return names
 }
 
-func describe(from string, c Chosen) (File, error) {
-	sum, size, err := publish.DigestFile(from)
-	return File{Path: c.Path, Size: size, SHA256: sum, Mode: fmt.Sprintf("%04o", c.Mode.Perm())}, err
+// from are a choice's files where they are unpacked, and those of the fabric manager
+// that have no other's place, sorted by path.
+func (c Choice) from(paths map[string]string, more []fabric.File) []fabric.File {
+	var all []fabric.File
+	for _, f := range c.Files {
+		all = append(all, fabric.File{From: paths[f.Member], Path: f.Path, Mode: f.Mode})
+	}
+	for _, f := range more {
+		if !slices.ContainsFunc(c.Files, func(o Chosen) bool { return o.Path == f.Path }) {
+			all = append(all, f)
+		}
+	}
+	slices.SortFunc(all, func(a, b fabric.File) int { return cmp.Compare(a.Path, b.Path) })
+	return all
+}
+
+func describe(f fabric.File) (File, error) {
+	sum, size, err := publish.DigestFile(f.From)
+	return File{Path: f.Path, Size: size, SHA256: sum, Mode: fmt.Sprintf("%04o", f.Mode.Perm())}, err
 }
 
 // withSonames adds links by which the loader finds the libraries, where the

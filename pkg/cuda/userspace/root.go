@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/k8sp/cuda/pkg/cuda/fabric"
 	"github.com/k8sp/cuda/pkg/share"
 	"github.com/k8sp/cuda/pkg/share/publish"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -35,6 +36,9 @@ const (
 	Library Kind = "library"
 	Program Kind = "program"
 	Data    Kind = "data"
+	// Service is what looks after a host, and is not for containers: the fabric manager,
+	// its library and what it knows of machines.
+	Service Kind = "service"
 )
 
 // Item is a file of a root.
@@ -88,6 +92,8 @@ func follow(targets map[string]string, name string) string {
 
 func kindOf(name string) Kind {
 	switch {
+	case fabric.Has(name):
+		return Service
 	case path.Dir(name) == "usr/bin":
 		return Program
 	case path.Dir(name) == "usr/lib64" && strings.Contains(path.Base(name), ".so"):

@@ -1,0 +1,109 @@
+package job
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/k8sp/cuda/pkg/cuda/fabric"
+	"github.com/k8sp/cuda/pkg/cuda/fabric/fabrictest"
+	"github.com/k8sp/cuda/pkg/cuda/userspace"
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+// withSwitches gives the fixture's host the NVSwitches of an HGX H100.
+func (f *fixture) withSwitches(t *testing.T) {
+	t.Helper()
+	for name, value := range map[string]string{"vendor": "0x10de", "device": "0x22a3", "class": "0x068000"} {
+		f.write(t, "host/sys/bus/pci/devices/0000:07:00.0/"+name, value+"\n")
+	}
+}
+
+// managers says whether a user-space side has the fabric manager, and by which archive.
+func managers(t *testing.T, o outcome) (there bool, digest string) {
+	t.Helper()
+	text, err := os.ReadFile(o.UserSpace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m userspace.Manifest
+	if err := json.Unmarshal(text, &m); err != nil {
+		t.Fatal(err)
+	}
+	_, err = os.Stat(filepath.Join(filepath.Dir(o.UserSpace), fabric.Program))
+	return err == nil, m.Fabric
+}
+
+// TestFabricManager lays it out where the host has NVSwitches, of the driver's very
+// version, from NVIDIA's server or from the share.
+func TestFabricManager(t *testing.T) {
+	t.Parallel()
+	content := fabrictest.Archive(t, testDriver, fabrictest.Whole)
+	sum := sha256.Sum256(content)
+	digest := hex.EncodeToString(sum[:])
+	server := fabrictest.Serve(t, testDriver, content, digest)
+
+	f := newFixture(t)
+	f.options.RedistBaseURL = server.URL + "/redist"
+	o := f.mustBuild(t)
+	if there, of := managers(t, o); there || of != "" {
+		t.Errorf("a host without switches has it: %s", of)
+	}
+	f.withSwitches(t)
+	o = f.mustBuild(t)
+	if there, of := managers(t, o); !there || of != "sha256:"+digest {
+		t.Errorf("a host with switches: %t, of %q", there, of)
+	}
+	server.Close() // what is there serves
+	if o = f.mustBuild(t); !o.Reused || strings.Contains(o.log, "laying it out again") {
+		t.Errorf("again:\n%s", o.log)
+	}
+	f.options.FabricManager = FabricNever
+	o = f.mustBuild(t)
+	if there, _ := managers(t, o); !there {
+		t.Error("it is taken away from the other hosts of the share")
+	}
+	// Another archive in the user's own folder is what the user wants.
+	f.options.FabricManager = FabricAuto
+	changed := map[string]string{"bin/nv-fabricmanager": "another", "etc/fabricmanager.cfg": "DAEMONIZE=1\n"}
+	f.write(t, "share/cuda/"+fabrictest.Name(testDriver), string(fabrictest.Archive(t, testDriver, changed)))
+	o = f.mustBuild(t)
+	if there, of := managers(t, o); !there || of == "sha256:"+digest {
+		t.Errorf("the user's own: %t, of %q", there, of)
+	}
+}
+
+// TestFabricManagerThatCannotBeHad stops a build only where it was asked for.
+func TestFabricManagerThatCannotBeHad(t *testing.T) {
+	t.Parallel()
+	server := fabrictest.Serve(t, testDriver, nil, strings.Repeat("0", 64))
+	for _, tt := range []struct {
+		when    string
+		offline bool
+		exit    int
+		says    string
+	}{
+		{FabricAuto, false, 0, "CUDA fails there with error 802"},
+		{FabricAuto, true, 0, "--offline forbids to download it"},
+		{FabricAlways, false, 11, "cannot be downloaded"},
+		{FabricAlways, true, 11, "--offline forbids to download it"},
+		{FabricNever, false, 0, ""},
+		{"sometimes", false, 2, "--fabric-manager is none of auto, always, never"},
+	} {
+		f := newFixture(t)
+		f.withSwitches(t)
+		f.options.RedistBaseURL, f.options.FabricManager, f.options.Offline, f.options.Pause = server.URL+"/redist", tt.when, tt.offline, 1
+		o := f.build(t)
+		log := o.log
+		if o.err != nil {
+			log += o.err.Error()
+		}
+		if got := stage.ExitCode(o.err); got != tt.exit || !strings.Contains(log, tt.says) {
+			t.Errorf("%s, offline %t: exit code %d, want %d and %q\n%s", tt.when, tt.offline, got, tt.exit, tt.says, log)
+		}
+	}
+}
