@@ -228,7 +228,7 @@ func (l *loader) specify(ctx context.Context, root userspace.Root, plan []device
 	if err != nil {
 		return err
 	}
-	file, err := l.writeSpec(ctx, cdi.Options{Root: root, HostDir: hostDir, Files: plan, GPUs: l.working(gpus), Arch: kernel.ArchOf(runtime.GOARCH)})
+	file, err := l.writeSpec(ctx, cdi.Options{Root: root, HostDir: hostDir, Files: plan, GPUs: l.working(gpus), Instances: devices.Instances(l.host), Arch: kernel.ArchOf(runtime.GOARCH)})
 	switch {
 	case err == nil:
 	case l.CDIDir != "" && !errors.Is(err, fs.ErrExist):

@@ -79,6 +79,8 @@ type LoadOptions struct {
 	files deviceFiles
 	// daemons are how those are kept. It is for tests.
 	daemons daemons.Options
+	// poll is how often Stay looks at how GPUs are parted. It is for tests.
+	poll time.Duration
 	// turn is how long to wait for a turn; zero is turnWait. It is for tests.
 	turn time.Duration
 }

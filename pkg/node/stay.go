@@ -23,6 +23,7 @@ import (
 	"github.com/k8sp/cuda/pkg/cuda/fabric"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/node/daemons"
+	"github.com/k8sp/cuda/pkg/node/devices"
 	"github.com/k8sp/cuda/pkg/share/publish"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -124,6 +125,7 @@ func Stay(ctx context.Context, o LoadOptions, loaded LoadResult) error {
 		}
 		done() // others may have their turn
 		l.result = loaded
+		go l.watchInstances(ctx, o)
 		// What was published at this moment: a build may put another in its place.
 		if root, err := publish.Led(loaded.UserSpace); err == nil {
 			l.result.UserSpace = root
@@ -167,6 +169,38 @@ func (l *loader) wait(ctx context.Context, all []daemons.Daemon, w *watch) {
 	zerolog.Ctx(ctx).Info().Msg("the driver is there; staying until stopped")
 	daemons.Keep(ctx, all, w.tell(ctx), l.daemons)
 	<-ctx.Done()
+}
+
+// instancesPoll is how often it is looked whether GPUs are parted in another way.
+const instancesPoll = 5 * time.Second
+
+// watchInstances has a load make device files and a CDI specification anew once GPUs
+// are parted in another way (MIG), and whoever does that has come to an end.
+func (l *loader) watchInstances(ctx context.Context, o LoadOptions) {
+	same := func(a, b []devices.Instance) bool {
+		return slices.EqualFunc(a, b, func(a, b devices.Instance) bool { return a.GPU == b.GPU && a.GI == b.GI && a.CI == b.CI })
+	}
+	done := devices.Instances(l.host)
+	last := done
+	tick := time.NewTicker(cmp.Or(l.poll, instancesPoll))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := devices.Instances(l.host)
+		settled := same(now, last)
+		if last = now; !settled || same(now, done) {
+			continue
+		}
+		zerolog.Ctx(ctx).Info().Int("before", len(done)).Int("now", len(now)).Msg("the GPUs are parted in another way: device files and the CDI specification are made anew")
+		done = now
+		if _, err := Load(ctx, o); err != nil && ctx.Err() == nil {
+			zerolog.Ctx(ctx).Error().Err(err).Msg("they could not be made anew")
+		}
+	}
 }
 
 // ready is what the fabric manager prints once CUDA can do something:

@@ -199,6 +199,29 @@ func TestStayWithNothingToRun(t *testing.T) {
 	}
 }
 
+// TestStayNoticesInstances and has the CDI specification name them.
+func TestStayNoticesInstances(t *testing.T) {
+	t.Parallel()
+	m, _ := withGPUs(t, 1, 1)
+	end := m.staying(t, func(o *LoadOptions) { o.poll = time.Millisecond })
+	for name, minor := range map[string]string{"gi1/access": "12", "gi1/ci0/access": "13", "gi2/access": "21", "gi2/ci0/access": "22"} {
+		write(t, filepath.Join(m.host, "proc/driver/nvidia/capabilities/gpu0/mig", name), "DeviceFileMinor: "+minor+"\nDeviceFileMode: 292\n")
+	}
+	spec := ""
+	for range 1000 {
+		if spec = read(t, filepath.Join(m.share, "cdi/nvidia.com-gpu.json")); strings.Contains(spec, `"0:1"`) {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if !strings.Contains(spec, `"0:1"`) || !strings.Contains(spec, "/dev/nvidia-caps/nvidia-cap22") {
+		t.Errorf("%s\n%s", spec, end())
+	}
+	if log := end(); !strings.Contains(log, "the GPUs are parted in another way") {
+		t.Errorf("%s", log)
+	}
+}
+
 func TestConfigured(t *testing.T) {
 	t.Parallel()
 	got := configured([]byte("A=1\n# B=2\nB=3\n"), [][2]string{{"B", "4"}, {"C", ""}})

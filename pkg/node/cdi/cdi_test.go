@@ -43,7 +43,7 @@ func options(t *testing.T, changes map[string]string) Options {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Options{Root: root, HostDir: "/home/core/share/driver/580.159.04", Files: plan, GPUs: gpus, Arch: kernel.X86_64}
+	return Options{Root: root, HostDir: "/home/core/share/driver/580.159.04", Files: plan, GPUs: gpus, Instances: devices.Instances(host), Arch: kernel.X86_64}
 }
 
 // read loads what is in a folder as runtimes do, and fails the test where they
@@ -95,7 +95,10 @@ func TestVersionIsTheLowestThatSuffices(t *testing.T) {
 
 // TestInject has CDI's own library do to a container what runtimes do.
 func TestInject(t *testing.T) {
+	const half, quarter = "proc/driver/nvidia/capabilities/gpu1/mig/gi2/", "proc/driver/nvidia/capabilities/gpu1/mig/gi3/"
 	second := map[string]string{
+		half + "access": "DeviceFileMinor: 21\n", half + "ci0/access": "DeviceFileMinor: 22\n",
+		quarter + "access": "DeviceFileMinor: 30\n", quarter + "ci0/access": "DeviceFileMinor: 31\n", quarter + "ci1/access": "DeviceFileMinor: 32\n",
 		"proc/driver/nvidia/gpus/0000:00:07.0/information": "Device Minor: \t 1\nGPU UUID: \t GPU-ffffffff-0000-4000-8000-000000000002\n",
 	}
 	for _, c := range []struct {
@@ -104,7 +107,12 @@ func TestInject(t *testing.T) {
 	}{
 		{"0", []string{"/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia0", "/dev/nvidiactl"}},
 		{"GPU-ffffffff-0000-4000-8000-000000000002", []string{"/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia1", "/dev/nvidiactl"}},
-		{"all", []string{"/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia0", "/dev/nvidia1", "/dev/nvidiactl"}},
+		{"1:0", []string{"/dev/nvidia-caps/nvidia-cap21", "/dev/nvidia-caps/nvidia-cap22", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia1", "/dev/nvidiactl"}},
+		{"1:2", []string{"/dev/nvidia-caps/nvidia-cap30", "/dev/nvidia-caps/nvidia-cap32", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia1", "/dev/nvidiactl"}},
+		{"all", []string{
+			"/dev/nvidia-caps/nvidia-cap21", "/dev/nvidia-caps/nvidia-cap22", "/dev/nvidia-caps/nvidia-cap30", "/dev/nvidia-caps/nvidia-cap31", "/dev/nvidia-caps/nvidia-cap32",
+			"/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia0", "/dev/nvidia1", "/dev/nvidiactl",
+		}},
 	} {
 		t.Run(c.device, func(t *testing.T) {
 			spec := Spec(options(t, second))

@@ -1,6 +1,7 @@
 package cdi
 
 import (
+	"fmt"
 	"path"
 	"slices"
 	"strconv"
@@ -31,6 +32,8 @@ type Options struct {
 	// GPUs what they are for.
 	Files []devices.File
 	GPUs  []devices.GPU
+	// Instances are the parts of them that are GPUs to programs (MIG).
+	Instances []devices.Instance
 	// Arch is the containers' architecture.
 	Arch kernel.Arch
 }
@@ -43,8 +46,9 @@ var environment = []string{"NVIDIA_VISIBLE_DEVICES=void"}
 var mountOptions = []string{"ro", "nosuid", "nodev", "rbind", "rprivate"}
 
 // Spec is the specification: a device for each GPU by its number and by its
-// UUID, and all of them as "all". Each comes with the files that all GPUs
-// share, the libraries and the programs. Without a GPU there is only "all".
+// UUID, one for each of its instances by both their numbers ("0:1"), as NVIDIA's
+// generator names them, and all of them as "all". Each comes with the files that all
+// GPUs share, the libraries and the programs. Without a GPU there is only "all".
 func Spec(o Options) specs.Spec {
 	spec := specs.Spec{Version: version, Kind: Kind, ContainerEdits: specs.ContainerEdits{
 		Env:    slices.Clone(environment),
@@ -56,7 +60,7 @@ func Spec(o Options) specs.Spec {
 		}
 	}
 	all := specs.Device{Name: "all"}
-	var byUUID []specs.Device
+	var byUUID, instances []specs.Device
 	for _, g := range o.GPUs {
 		i := slices.IndexFunc(o.Files, func(f devices.File) bool { return f.GPU && f.Minor == g.Minor })
 		if i < 0 {
@@ -68,13 +72,37 @@ func Spec(o Options) specs.Spec {
 			byUUID = append(byUUID, specs.Device{Name: g.UUID, ContainerEdits: edits})
 		}
 		all.ContainerEdits.DeviceNodes = append(all.ContainerEdits.DeviceNodes, edits.DeviceNodes...)
+		for n, parts := range o.instances(g) {
+			name := fmt.Sprintf("%d:%d", g.Minor, n)
+			for _, node := range parts { // a GPU instance may have several compute instances
+				if !slices.ContainsFunc(all.ContainerEdits.DeviceNodes, func(n *specs.DeviceNode) bool { return n.Path == node.Path }) {
+					all.ContainerEdits.DeviceNodes = append(all.ContainerEdits.DeviceNodes, node)
+				}
+			}
+			instances = append(instances, specs.Device{Name: name, ContainerEdits: specs.ContainerEdits{DeviceNodes: append(slices.Clone(edits.DeviceNodes), parts...)}})
+		}
 	}
-	spec.Devices = append(append(spec.Devices, byUUID...), all)
+	spec.Devices = append(slices.Concat(spec.Devices, instances, byUUID), all)
 	if len(all.ContainerEdits.DeviceNodes) == 0 {
 		// A device that edits nothing is none: name a file that all have.
 		spec.Devices[0].ContainerEdits.DeviceNodes = spec.ContainerEdits.DeviceNodes
 	}
 	return spec
+}
+
+// instances are the device files of each of a GPU's instances, in their order.
+func (o Options) instances(g devices.GPU) (list [][]*specs.DeviceNode) {
+	for _, i := range o.Instances {
+		if i.GPU != g.Minor {
+			continue
+		}
+		var nodes []*specs.DeviceNode
+		for _, path := range i.Files {
+			nodes = append(nodes, device(devices.File{Path: path}))
+		}
+		list = append(list, nodes)
+	}
+	return list
 }
 
 // common are the device files that every program opens, whatever its GPU.

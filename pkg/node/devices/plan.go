@@ -87,7 +87,7 @@ func Plan(root *kernel.Root) ([]File, error) {
 }
 
 // ours are the paths that a plan has.
-var ours = regexp.MustCompile(`^(nvidia([0-9]+|ctl|-modeset|-uvm|-uvm-tools|-nvswitchctl|-nvswitch[0-9]+)|nvidia-caps/nvidia-cap[0-9]+|nvidia-caps-imex-channels/channel0)$`)
+var ours = regexp.MustCompile(`^(nvidia([0-9]+|ctl|-modeset|-uvm|-uvm-tools|-nvswitchctl|-nvswitch[0-9]+)|nvidia-caps/nvidia-cap[0-9]+|nvidia-caps-imex-channels/channel[0-9]+)$`)
 
 // Ours says whether a file is one that a plan may have had since the host was started:
 // by its path, and since its number is nobody's else now.
@@ -144,7 +144,7 @@ func (p *planner) gpus(major uint32, want permissions) error {
 // the driver found them.
 func (p *planner) nvswitches() {
 	major, found := p.major("nvidia-nvswitch")
-	switches := p.root.List("proc/driver/nvidia-nvswitch/devices")
+	switches := p.root.List(nvswitchDir)
 	if !found || len(switches) == 0 {
 		return
 	}
@@ -159,8 +159,9 @@ func (p *planner) nvswitches() {
 // own device file: nothing else makes or opens it.
 const imexCapability = "proc/driver/nvidia/capabilities/fabric-imex-mgmt"
 
-// capabilities adds a device file for each file of the driver's tree of capabilities,
-// which hold rights such as configuring MIG; but for the IMEX service's.
+// capabilities adds a device file for each file of the driver's trees of capabilities,
+// which hold rights such as configuring MIG, and managing the fabric where there is one;
+// but for the IMEX service's.
 func (p *planner) capabilities() error {
 	major, found := p.major("nvidia-caps")
 	if !found {
@@ -196,5 +197,18 @@ func (p *planner) capabilities() error {
 		}
 		return nil
 	}
-	return walk("proc/driver/nvidia/capabilities", 0)
+	if err := walk(capabilitiesDir, 0); err != nil {
+		return err
+	}
+	if len(p.root.List(nvswitchDir)) == 0 {
+		return nil // every host has the right to manage a fabric, and few a fabric
+	}
+	return walk("proc/driver/nvidia-nvlink/capabilities", 0)
 }
+
+// capabilitiesDir is the driver's tree of capabilities of GPUs, and nvswitchDir has a
+// folder for each switch that it has.
+const (
+	capabilitiesDir = "proc/driver/nvidia/capabilities"
+	nvswitchDir     = "proc/driver/nvidia-nvswitch/devices"
+)

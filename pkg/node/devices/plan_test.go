@@ -98,11 +98,13 @@ func TestPlan(t *testing.T) {
 		}), []string{"nvidia0 195:0 0666 0:0 gpu", "nvidia1 195:1 0666 0:0 gpu", "nvidiactl 195:255 0666 0:0"}},
 		{"an IMEX channel is asked for", map[string]string{"proc/driver/nvidia/params": "CreateImexChannel0: 1\nDeviceFileMode: 438\n"},
 			append([]string{"nvidia-caps-imex-channels/channel0 242:0 0666 0:0"}, h100...)},
+		{"no switches", map[string]string{"proc/driver/nvidia-nvlink/capabilities/fabric-mgmt": "DeviceFileMinor: 0\nDeviceFileMode: 256\nDeviceFileModify: 1\n"}, h100},
 		{"switches", map[string]string{
 			"proc/driver/nvidia-nvswitch/permissions":                      "DeviceFileMode: 432\n",
 			"proc/driver/nvidia-nvswitch/devices/0000:07:00.0/information": "BIOS Version: N/A\n",
 			"proc/driver/nvidia-nvswitch/devices/0000:08:00.0/information": "BIOS Version: N/A\n",
-		}, append(append(append([]string{}, h100[:2]...),
+			"proc/driver/nvidia-nvlink/capabilities/fabric-mgmt":           "DeviceFileMinor: 0\nDeviceFileMode: 256\nDeviceFileModify: 1\n",
+		}, append(append(append([]string{"nvidia-caps/nvidia-cap0 241:0 0400 0:0"}, h100[:2]...),
 			"nvidia-nvswitch0 239:0 0660 0:0", "nvidia-nvswitch1 239:1 0660 0:0", "nvidia-nvswitchctl 239:255 0660 0:0"), h100[2:]...)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
