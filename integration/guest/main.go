@@ -57,7 +57,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	var held files
+	var held held
 	for _, step := range steps {
 		if err := out.Write(do(step, log, &held)); err != nil {
 			return err

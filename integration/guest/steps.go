@@ -16,6 +16,12 @@ import (
 	"github.com/k8sp/cuda/integration/guest/plan"
 )
 
+// held is what goes on from one step to the next.
+type held struct {
+	files
+	daemon *daemon
+}
+
 // files are files that are held open.
 type files []*os.File
 
@@ -35,7 +41,7 @@ func (f *files) close() {
 }
 
 // do carries out one step.
-func do(step plan.Step, log kernelLog, held *files) plan.Result {
+func do(step plan.Step, log kernelLog, held *held) plan.Result {
 	var result plan.Result
 	fail := func(err error) {
 		if err != nil {
@@ -65,8 +71,19 @@ func do(step plan.Step, log kernelLog, held *files) plan.Result {
 			fail(unload(name))
 		}
 	}
+	if held.daemon != nil {
+		held.daemon.forget()
+	}
 	for _, f := range step.Write {
 		fail(write(f))
+	}
+	if step.Start != nil {
+		var err error
+		held.daemon, err = startDaemon(step.Start)
+		fail(err)
+	}
+	if step.Until != "" && held.daemon != nil {
+		fail(held.daemon.await(step.Until))
 	}
 	for _, name := range step.Open {
 		fail(held.open(name))
@@ -91,6 +108,11 @@ func do(step plan.Step, log kernelLog, held *files) plan.Result {
 		}
 		ran, err := runProgram(confined(step.Run, step.Confined))
 		beside.Wait()
+		fail(err)
+		result.Ran = ran
+	}
+	if step.Stop && held.daemon != nil {
+		ran, err := held.daemon.stop()
 		fail(err)
 		result.Ran = ran
 	}

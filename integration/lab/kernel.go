@@ -65,6 +65,11 @@ func (l *Lab) Program(ctx context.Context) (string, error) {
 	return l.binary(ctx, "builder", "cmd/builder", sources)
 }
 
+// FabricManager builds what stands in for NVIDIA's fabric manager.
+func (l *Lab) FabricManager(ctx context.Context) (string, error) {
+	return l.program(ctx, "fabricmanager")
+}
+
 // program builds a static binary of a command below integration/.
 func (l *Lab) program(ctx context.Context, name string) (string, error) {
 	folder := filepath.Join("integration", name)

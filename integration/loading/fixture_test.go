@@ -5,6 +5,7 @@ package loading
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -15,6 +16,9 @@ import (
 	"github.com/k8sp/cuda/integration/guest/plan"
 	"github.com/k8sp/cuda/integration/lab"
 	"github.com/k8sp/cuda/integration/lab/shared"
+	"github.com/k8sp/cuda/pkg/cuda"
+	"github.com/k8sp/cuda/pkg/cuda/fabric"
+	"github.com/k8sp/cuda/pkg/cuda/userspace"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/node"
@@ -61,6 +65,13 @@ func makeBench(l *lab.Lab, ctx context.Context) (*bench, error) {
 		return nil, err
 	}
 	shared.AtEnd(func() { os.RemoveAll(b.dir) })
+	manager, err := l.FabricManager(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.publishUserSpace(ctx, manager); err != nil {
+		return nil, err
+	}
 	for version, from := range map[string]string{older: older, newer: newer, bare: older} {
 		// What has no firmware is in a share of its own.
 		if err := b.publish(ctx, "share-"+version, version, filepath.Join(standins, from)); err != nil {
@@ -76,6 +87,48 @@ func makeBench(l *lab.Lab, ctx context.Context) (*bench, error) {
 		b.machine.Files["/standin/"+name+".ko"] = filepath.Join(standins, older, name+".ko")
 	}
 	return b, b.machine.Folder("/lib/modules", filepath.Join(b.host.Dir, "lib/modules"))
+}
+
+// publishUserSpace leaves what is beside the newer stand-ins in a share of its own: a
+// library, and a fabric manager.
+func (b *bench) publishUserSpace(ctx context.Context, manager string) error {
+	top := filepath.Join(b.dir, "user-space")
+	scratch, folder := filepath.Join(top, "scratch"), filepath.Join(top, "NVIDIA-Linux-x86_64-"+newer)
+	library, text := "libcuda.so."+newer, filepath.Join(top, "text")
+	err := errors.Join(os.MkdirAll(scratch, 0o755), os.Mkdir(folder, 0o755), os.WriteFile(text, []byte("DAEMONIZE=1\nLOG_FILE_NAME=/var/log/fabricmanager.log\n"), 0o644))
+	for name, text := range map[string]string{
+		".manifest": "NVIDIA Accelerated Graphics Driver for Linux-x86_64\n" + newer + "\n \nnvidia \n \n \n \n \n" + library + " 0755 CUDA_LIB NATIVE / MODULE:gpgpu\n",
+		library:     "a library\n", "nvidia-installer": "an installer\n",
+	} {
+		err = errors.Join(err, os.WriteFile(filepath.Join(folder, name), []byte(text), 0o755))
+	}
+	if err != nil {
+		return err
+	}
+	s, err := share.Open(top)
+	if err != nil {
+		return err
+	}
+	pkg := cuda.Package{Path: folder, Kind: cuda.Folder, Version: newer, Arch: kernel.X86_64}
+	contents, err := cuda.Inspect(ctx, pkg, filepath.Join(scratch, "inspect"))
+	if err != nil {
+		return err
+	}
+	root, err := userspace.Publish(ctx, userspace.Options{
+		Share: s, Scratch: scratch, Package: pkg, Digest: "sha256:" + strings.Repeat("0", 64), Choice: userspace.Choose(ctx, contents, userspace.Compute),
+		Fabric: []fabric.File{
+			{From: manager, Path: fabric.Program, Mode: 0o755}, {From: text, Path: fabric.Config, Mode: 0o644}, {From: text, Path: fabric.Topologies + "/dgxh100_topology", Mode: 0o644},
+		},
+		FabricDigest: "sha256:" + strings.Repeat("1", 64),
+	})
+	if err != nil {
+		return err
+	}
+	published, err := filepath.EvalSymlinks(root.Dir)
+	if err != nil {
+		return err
+	}
+	return b.machine.Folder("/opt/share/driver/"+newer, published)
 }
 
 // publish leaves stand-ins in a share as a build does, and gives the share to

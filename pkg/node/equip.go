@@ -54,6 +54,7 @@ func (l *loader) finish(ctx context.Context) error {
 	if err != nil {
 		return ofKind(filesKind, err)
 	}
+	l.result.instances = devices.Instances(l.host)
 	for _, n := range plan {
 		l.result.Files = append(l.result.Files, n.Path)
 	}
@@ -228,7 +229,7 @@ func (l *loader) specify(ctx context.Context, root userspace.Root, plan []device
 	if err != nil {
 		return err
 	}
-	file, err := l.writeSpec(ctx, cdi.Options{Root: root, HostDir: hostDir, Files: plan, GPUs: l.working(gpus), Instances: devices.Instances(l.host), Arch: kernel.ArchOf(runtime.GOARCH)})
+	file, err := l.writeSpec(ctx, cdi.Options{Root: root, HostDir: hostDir, Files: plan, GPUs: l.working(gpus), Instances: l.result.instances, Arch: kernel.ArchOf(runtime.GOARCH)})
 	switch {
 	case err == nil:
 	case l.CDIDir != "" && !errors.Is(err, fs.ErrExist):

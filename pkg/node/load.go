@@ -19,6 +19,7 @@ import (
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/node/daemons"
+	"github.com/k8sp/cuda/pkg/node/devices"
 	"github.com/k8sp/cuda/pkg/node/live"
 	"github.com/k8sp/cuda/pkg/share"
 	"github.com/k8sp/cuda/pkg/share/publish"
@@ -119,6 +120,8 @@ type LoadResult struct {
 	// Fabric is what the host has between its GPUs, "4 NVSwitches (10de:22a3)"; empty
 	// where that is nothing.
 	Fabric string `json:"fabric,omitempty"`
+	// instances are the parts of GPUs that the CDI specification has.
+	instances []devices.Instance
 	// UserSpace is the root of the driver's user-space side: a folder of the
 	// share, or the host's root; empty where there is none to be seen.
 	UserSpace string `json:"user_space,omitempty"`

@@ -180,7 +180,7 @@ func (l *loader) watchInstances(ctx context.Context, o LoadOptions) {
 	same := func(a, b []devices.Instance) bool {
 		return slices.EqualFunc(a, b, func(a, b devices.Instance) bool { return a.GPU == b.GPU && a.GI == b.GI && a.CI == b.CI })
 	}
-	done := devices.Instances(l.host)
+	done := l.result.instances
 	last := done
 	tick := time.NewTicker(cmp.Or(l.poll, instancesPoll))
 	defer tick.Stop()

@@ -35,6 +35,13 @@ type Step struct {
 	// Open are files that are opened and held until a step says to Close them.
 	Open  []string `json:",omitempty"`
 	Close bool     `json:",omitempty"`
+	// Start is a program that is started and goes on beside this and later steps, and
+	// Until is what it must print, after this step's files were written, before the step
+	// goes on. Stop has it end by SIGTERM and bring out what came of it, as if it had
+	// been run.
+	Start []string `json:",omitempty"`
+	Until string   `json:",omitempty"`
+	Stop  bool     `json:",omitempty"`
 	// Run is a program of the initramfs and its arguments, and Confined what it
 	// is kept from. Beside are others that run at the same time.
 	Run      []string   `json:",omitempty"`

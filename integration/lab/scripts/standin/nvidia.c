@@ -38,6 +38,7 @@ static int standin_mig_set(const char *value, const struct kernel_param *paramet
 static int standin_mig; /* instances of the first GPU */
 static const struct kernel_param_ops standin_mig_ops = { .set = standin_mig_set, .get = param_get_int };
 module_param_cb(standin_mig, &standin_mig_ops, &standin_mig, 0644);
+__MODULE_PARM_TYPE(standin_mig, "int");
 
 void nvidia_standin_needed(void) { }
 EXPORT_SYMBOL(nvidia_standin_needed);
