@@ -86,6 +86,7 @@ func TestButane(t *testing.T) {
 		}
 	}
 	want := map[string]string{
+		"cuda-daemons.service":     "unit enabled",
 		"cuda-driver.env":          "/etc/cuda-driver.env",
 		"cuda-driver.service":      "unit enabled",
 		"cuda-modules.service":     "unit",

@@ -31,8 +31,8 @@ func TestCommands(t *testing.T) {
 	for _, found := range regexp.MustCompile(`-- (builder .+)`+"`").FindAllStringSubmatch(read(t, kubernetes, "README.md"), -1) {
 		commands[found[1]] = strings.Fields(found[1])[1:]
 	}
-	if len(commands) != 7 {
-		t.Errorf("%d commands were found, want 7", len(commands))
+	if len(commands) != 8 {
+		t.Errorf("%d commands were found, want 8", len(commands))
 	}
 	for from, args := range commands {
 		t.Run(from, func(t *testing.T) {
@@ -130,7 +130,7 @@ func systemdCommands(t *testing.T) map[string][]string {
 	t.Helper()
 	commands := map[string][]string{}
 	image := regexp.MustCompile(`(?m)("\$CUDA_IMAGE"|\$\{CUDA_IMAGE\}) (.+)$`)
-	for _, name := range []string{"cuda-modules.service", "cuda-driver.service", "cuda-next-kernel"} {
+	for _, name := range []string{"cuda-modules.service", "cuda-driver.service", "cuda-daemons.service", "cuda-next-kernel"} {
 		text := strings.ReplaceAll(read(t, systemd, name), "\\\n", " ")
 		found := image.FindAllStringSubmatch(text, -1)
 		if len(found) != 1 {

@@ -170,7 +170,7 @@ func TestNarrow(t *testing.T) {
 	for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
 		want := strings.Fields(build)
 		if c.Name == "load" {
-			want = append(want, "/dev", "/etc/cdi", "/etc/extensions", "/run/cuda", "/run/extensions", "/sys/module/firmware_class/parameters")
+			want = append(want, "/dev", "/etc/cdi", "/etc/extensions", "/etc/modprobe.d", "/opt/nvidia", "/run/cuda", "/run/extensions", "/sys/module/firmware_class/parameters")
 		}
 		var got []string
 		for _, m := range c.VolumeMounts {
@@ -206,7 +206,7 @@ func TestLimits(t *testing.T) {
 // shows, live, and not change it.
 func TestExtensions(t *testing.T) {
 	pod := base(t).Spec.Template.Spec
-	for _, want := range []string{"/etc/extensions", "/run/extensions"} {
+	for _, want := range []string{"/etc/extensions", "/run/extensions", "/etc/modprobe.d", "/opt/nvidia"} {
 		found := slices.ContainsFunc(pod.Containers[0].VolumeMounts, func(m corev1.VolumeMount) bool {
 			return m.MountPath == "/host"+want && m.ReadOnly && slices.ContainsFunc(pod.Volumes, func(v corev1.Volume) bool {
 				return v.Name == m.Name && v.HostPath != nil && v.HostPath.Path == want
@@ -241,6 +241,32 @@ func TestProbe(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, load.StartupProbe.Exec.Command); diff != "" {
 		t.Errorf("the startup probe (-want +got):\n%s", diff)
+	}
+}
+
+// TestDaemons builds the component that has the pods run NVIDIA's daemons, over the base.
+func TestDaemons(t *testing.T) {
+	files := filesys.MakeFsInMemory()
+	for _, name := range []string{"base/kustomization.yaml", "base/namespace.yaml", "base/daemonset.yaml", "daemons/kustomization.yaml"} {
+		if err := files.WriteFile("/"+name, []byte(read(t, kubernetes, name))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := files.WriteFile("/overlay/kustomization.yaml", []byte("resources: [../base]\ncomponents: [../daemons]\n")); err != nil {
+		t.Fatal(err)
+	}
+	pod := find[*appsv1.DaemonSet](t, kustomize(t, files, "/overlay")).Spec.Template.Spec
+	load := pod.Containers[0]
+	if load.Name != "load" || load.SecurityContext.Privileged == nil || !*load.SecurityContext.Privileged {
+		t.Errorf("%s: %+v", load.Name, load.SecurityContext)
+	}
+	for _, want := range []string{"/dev", "/host/dev", "/run/nvidia-fabricmanager", "/run/nvidia-persistenced"} {
+		if !slices.ContainsFunc(load.VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == want }) {
+			t.Errorf("nothing is mounted at %s", want)
+		}
+	}
+	if build := pod.InitContainers[0]; build.SecurityContext.Privileged != nil {
+		t.Errorf("%s is privileged, too", build.Name)
 	}
 }
 
