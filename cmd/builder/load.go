@@ -86,7 +86,7 @@ func newLoadCommand(io streams, options node.LoadOptions) *cobra.Command {
 	flags := cmd.Flags()
 	loadFlags(flags, &options)
 	flags.StringVar(&options.DriverVersion, "driver-version", "", "`version` of the driver to load, or a line as 580, latest, production or lts: the newest of it that the share has for this kernel (default: the newest of all)")
-	flags.StringSliceVar(&options.Modules, "modules", nil, "`modules` to load, with those that they need (default: all but nvidia-peermem, without those that CUDA can do without where they cannot be loaded)")
+	flags.StringSliceVar(&options.Modules, "modules", nil, "`modules` to load, with those that they need (default: all, nvidia-peermem only where InfiniBand's modules are loaded, without those that CUDA can do without where they cannot be loaded)")
 	flags.StringSliceVar(&options.Parameters, "parameters", nil, "`parameters` of the modules: nvidia.NVreg_EnableGpuFirmware=0,nvidia-drm.modeset=1")
 	flags.BoolVar(&options.Replace, "replace", false, "unload another driver first, if nobody uses it")
 	flags.StringVar(&options.HostShare, "host-share", "", "`folder` that the share is on the host, for the kernel to find firmware in (default: found among the mounts)")

@@ -105,10 +105,15 @@ func (l *loader) provider() string {
 	return broughtBy(l.host, loaded)
 }
 
+// peermem gives InfiniBand's modules the GPUs' memory. Those of the kernel's own have
+// nothing to take it by, only NVIDIA's (MLNX_OFED, DOCA) have: with the others its init
+// fails, and GPUDirect RDMA goes by dma-buf.
+const peermem = "nvidia_peermem"
+
 // The modules that CUDA needs, and those that it can do without.
 var (
 	required = []string{live.Main, "nvidia_uvm"}
-	optional = []string{"nvidia_modeset", "nvidia_drm"}
+	optional = []string{"nvidia_modeset", "nvidia_drm", peermem}
 )
 
 // mayLack says whether a load is a success without a module: CUDA can do
@@ -118,8 +123,7 @@ func (l *loader) mayLack(name string) bool {
 }
 
 // chosen are the modules to load, in load order: those that were asked for and
-// their siblings, or all but nvidia-peermem, which is for one maker's network
-// cards and whose init fails where there are none.
+// their siblings, or all, nvidia-peermem only where InfiniBand's modules are loaded.
 func (l *loader) chosen() ([]modules.Entry, error) {
 	entries := map[string]modules.Entry{}
 	var have []string
@@ -146,7 +150,7 @@ func (l *loader) chosen() ([]modules.Entry, error) {
 	}
 	if len(l.Modules) == 0 {
 		for _, name := range have {
-			if name != "nvidia_peermem" {
+			if name != peermem || l.state.Has("ib_core") {
 				add(name)
 			}
 		}

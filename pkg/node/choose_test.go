@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/kernel/image/imagetest"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/node/live"
@@ -76,6 +77,37 @@ func TestChooseByWish(t *testing.T) {
 		}
 		if names, said := m.loadRefused(t, ask); !slices.Equal(names, []string{want}) || want == "no-version" && !strings.Contains(said, "470") {
 			t.Errorf("%q: %q\n%s", wish, names, said)
+		}
+	}
+}
+
+// TestChoosePeermem has nvidia-peermem loaded where InfiniBand's modules are, or somebody
+// asks for it; nobody who has not can be refused for it.
+func TestChoosePeermem(t *testing.T) {
+	t.Parallel()
+	entries := []modules.Entry{{Name: "nvidia"}, {Name: "nvidia_uvm", Siblings: []string{"nvidia"}}, {Name: peermem, Siblings: []string{"nvidia"}}}
+	for _, tt := range []struct {
+		loaded, asked []string
+		want          []string
+		mayLack       bool
+	}{
+		{nil, nil, []string{"nvidia", "nvidia_uvm"}, true},
+		{[]string{"mlx5_core"}, nil, []string{"nvidia", "nvidia_uvm"}, true},
+		{[]string{"mlx5_core", "ib_core"}, nil, []string{"nvidia", "nvidia_uvm", peermem}, true},
+		{nil, []string{"nvidia-peermem"}, []string{"nvidia", peermem}, false},
+	} {
+		host, err := kernel.OpenRoot(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := &loader{found: modules.Found{Manifest: modules.Manifest{Modules: entries}}, state: live.Read(host)}
+		l.Modules = tt.asked
+		for _, name := range tt.loaded {
+			l.state.Loaded[name] = live.Module{Name: name, Live: true}
+		}
+		got, err := l.chosen()
+		if err != nil || !slices.Equal(names(got), tt.want) || l.mayLack(peermem) != tt.mayLack {
+			t.Errorf("with %q, asked for %q: %q %v, may lack it: %t", tt.loaded, tt.asked, names(got), err, l.mayLack(peermem))
 		}
 	}
 }

@@ -256,7 +256,11 @@ func (i *insertion) insertAll(ctx context.Context) error {
 		}
 		err = i.insertEntry(ctx, e, file)
 		if err != nil && i.mayLack(e.Name) && ctx.Err() == nil {
-			zerolog.Ctx(ctx).Warn().Err(err).Str("module", e.Name).Msg("left out: it could not be loaded, and CUDA can do without it")
+			leftOut := "left out: it could not be loaded, and CUDA can do without it"
+			if e.Name == peermem {
+				leftOut += "; GPUDirect RDMA goes by dma-buf, which the open modules and Linux 5.12 have"
+			}
+			zerolog.Ctx(ctx).Warn().Err(err).Str("module", e.Name).Msg(leftOut)
 			i.result.LeftOut = append(i.result.LeftOut, e.Name)
 			continue
 		}
