@@ -57,6 +57,7 @@ var notTheShare = map[string]string{
 	"pkg/node/turn.go":                    "/run of the host",
 	"pkg/node/devices":                    "the host's /dev",
 	"pkg/node/daemons":                    "the host's /proc, and what daemons leave in /run",
+	"pkg/node/link.go":                    "/run of the host",
 	"pkg/node/stay.go":                    "/run of the host, and the container's /tmp",
 	"pkg/node/live":                       "the running kernel's /proc, /sys and /dev",
 	"pkg/node/load.go":                    "the host's folders",

@@ -26,6 +26,11 @@ Where not all modules can be loaded, what was changed is changed back. Where
 something fails after that, as a device file that cannot be made, the driver stays
 loaded, and the next load goes on. builder unload changes back all of it.
 
+Then each GPU is accounted for: one that the driver does not have, or that does not come
+up as its device file is opened, or of which it says in the kernel's log that it is lost,
+is named with what helps, and the load fails; the driver stays loaded. With --stay,
+NVIDIA's fabric manager runs for as long as builder does where the host has NVSwitches.
+
 With --trust, only what is signed with the key of one of these certificates is loaded:
 the signature of the manifest is verified before anything it names is used, and what
 reaches the kernel are the bytes that it has the digests of. Firmware, which the kernel

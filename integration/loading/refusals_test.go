@@ -91,6 +91,13 @@ func TestRefusals(t *testing.T) {
 	}), steps)
 }
 
+// TestNoBAR is a host whose only GPU the driver has no room for: its init fails.
+func TestNoBAR(t *testing.T) {
+	b := needBench(t)
+	b.boot(t, b.with(t, nil), []step{{"the only GPU has no BAR1", plan.Step{Load: card("0x2330"), Run: builder("load --parameters nvidia.standin_bar=0")},
+		says("no-bar", "BAR1 is 0M @ 0x0 (PCI:0000:65:00.0)")}})
+}
+
 // TestCommandLine has what a kernel's command line refuses, all told at once.
 func TestCommandLine(t *testing.T) {
 	b := needBench(t)

@@ -225,6 +225,7 @@ func (l *loader) specify(ctx context.Context, root userspace.Root, plan []device
 		log.Warn().Str("next", found.Do).Msg("no CDI specification: where the share lies on the host is not to be seen")
 		return nil
 	}
+	l.link(ctx, hostDir)
 	gpus, err := devices.GPUs(l.host)
 	if err != nil {
 		return err

@@ -125,6 +125,9 @@ type LoadResult struct {
 	// UserSpace is the root of the driver's user-space side: a folder of the
 	// share, or the host's root; empty where there is none to be seen.
 	UserSpace string `json:"user_space,omitempty"`
+	// Link is the path, on every host the same, that leads to it; empty where there is no
+	// place for one.
+	Link string `json:"link,omitempty"`
 	// CDI is the file of the CDI specification; empty where none was written.
 	CDI string `json:"cdi,omitempty"`
 }

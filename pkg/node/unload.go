@@ -78,6 +78,7 @@ func (l *loader) takeBack(ctx context.Context, result *UnloadResult) error {
 	if err := l.takeOutOurs(ctx, result); err != nil {
 		return err
 	}
+	l.unlink(ctx)
 	left := l.undo(ctx, result, func(entry) bool { return true })
 	result.Firmware = live.ReadFirmware(l.host, l.own).Path
 	if err := l.journal.write(); err != nil {
