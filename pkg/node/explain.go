@@ -43,9 +43,10 @@ var said = []struct {
 		func(m []string) Finding {
 			return HeldDevice.Of("that the modules are for", "as they say: "+strings.TrimSuffix(strings.TrimPrefix(m[0], "NVRM: "), ". "))
 		}},
-	// The last, since it is also said where a GPU is there that is not served.
-	{regexp.MustCompile(`NVRM: No NVIDIA (?:GPU|graphics adapter) found`), func([]string) Finding { return NoDevice.Of() }},
 }
+
+// noGPU is what the driver says where it has found none.
+var noGPU = regexp.MustCompile(`NVRM: No NVIDIA (?:GPU|graphics adapter) found`)
 
 // logLines is how much of the kernel's log goes into an error.
 const logLines = 8
@@ -73,6 +74,9 @@ func explain(module string, err error, log []string, hidden error, enforcing boo
 		}
 	}
 	switch {
+	// It is also said where a GPU is there that is not served, or has failed.
+	case noGPU.MatchString(text):
+		return NoDevice.Of()
 	case errors.Is(err, unix.ENODEV) && module == live.Main && hidden != nil:
 		return NoDevice.Of() // the one thing that its init says by that
 	case errors.Is(err, unix.EACCES) && enforcing:

@@ -50,7 +50,8 @@ func TestExplain(t *testing.T) {
 		// kitakar5525/chromeos-kernel-linux-surface#3, but for its old call.
 		{"LoadPin", unix.EPERM, []string{`LoadPin: kernel-module denied obj="/memfd:nvidia.ko (deleted)" pid=11317 cmdline="/builder load"`}, nil,
 			LoadPin.Of(`LoadPin: kernel-module denied obj="/memfd:nvidia.ko (deleted)" pid=11317 cmdline="/builder load"`)},
-		{"IMA", unix.EACCES, []string{`audit: type=1800 audit(1655302156.066:3): pid=1 uid=0 auid=4294967295 ses=4294967295 op=appraise_data cause=IMA-signature-required comm="builder" name="/memfd:nvidia.ko" dev="tmpfs" ino=5 res=0 errno=0`}, nil,
+		// Recorded, of Debian's 6.12.118 with ima_policy=secure_boot.
+		{"IMA", unix.EACCES, []string{`audit: type=1800 audit(1795990748.274:2): pid=1 uid=0 auid=4294967295 ses=4294967295 subj=unconfined op=appraise_data cause=IMA-signature-required comm="init" name="/standin/standin_pci.ko" dev="rootfs" ino=94 res=0 errno=0`}, nil,
 			IMA.Of("cause=IMA-signature-required")},
 		{"IPE", unix.EACCES, []string{`audit: type=1420 audit(1653364370.067:61): ipe_op=KMODULE ipe_hook=KERNEL_READ enforcing=1 pid=2241 comm="builder" path="/memfd:nvidia.ko" dev="tmpfs" ino=5 rule="DEFAULT action=DENY"`}, nil,
 			IPE.Of(`ipe_op=KMODULE ipe_hook=KERNEL_READ enforcing=1 pid=2241 comm="builder" path="/memfd:nvidia.ko" dev="tmpfs" ino=5 rule="DEFAULT action=DENY"`)},

@@ -211,7 +211,10 @@ static int __init standin_init(void)
 	if (err)
 		return err;
 	if (!count) {
-		pr_err("NVRM: No NVIDIA GPU found.\n");
+		if (probed)
+			pr_err("NVRM: The NVIDIA probe routine failed for %u device(s).\nNVRM: None of the NVIDIA devices were initialized.\n", probed);
+		else
+			pr_err("NVRM: No NVIDIA GPU found.\n");
 		pci_unregister_driver(&driver);
 		return -ENODEV;
 	}
