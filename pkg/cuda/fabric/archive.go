@@ -20,6 +20,7 @@ import (
 	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/internal/decompress"
 	"github.com/k8sp/cuda/internal/download"
+	"github.com/k8sp/cuda/internal/retry"
 	"github.com/k8sp/cuda/internal/untar"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -88,7 +89,7 @@ func Fetch(ctx context.Context, arch kernel.Arch, version string, o FetchOptions
 	at := base.JoinPath("redistrib_" + version + ".json").String()
 	text, err := download.Text(ctx, download.Options{URL: at, Limit: maxIndex, Pause: o.Pause})
 	if err != nil {
-		return "", explain(version, err)
+		return "", explain(arch, version, err)
 	}
 	found, err := parseIndex(text, arch, version)
 	if err != nil {
@@ -100,7 +101,7 @@ func Fetch(ctx context.Context, arch kernel.Arch, version string, o FetchOptions
 	file, from := filepath.Join(o.Dir, name(arch, version)), base.JoinPath(found.Path).String()
 	zerolog.Ctx(ctx).Info().Str("from", download.Shown(from)).Msg("downloading the fabric manager")
 	if _, err := download.File(ctx, file, download.Options{URL: from, SHA256: found.SHA256, Limit: maxArchive, Pause: o.Pause, Space: o.Space}); err != nil {
-		return "", explain(version, err)
+		return "", explain(arch, version, err)
 	}
 	return file, nil
 }
@@ -131,11 +132,11 @@ func elsewhere(arch kernel.Arch, version string) string {
 }
 
 // explain makes a sentence of why a version's fabric manager cannot be had.
-func explain(version string, err error) error {
+func explain(arch kernel.Arch, version string, err error) error {
 	if errors.Is(err, context.Canceled) || errors.As(err, new(*stage.Error)) {
 		return err
 	}
-	return stage.Wrap(stage.Driver, err, "NVIDIA's fabric manager of driver "+version+" cannot be downloaded", elsewhere(kernel.X86_64, version))
+	return stage.Wrap(stage.Driver, err, "NVIDIA's fabric manager of driver "+version+" cannot be downloaded", retry.Hint(err, elsewhere(arch, version)))
 }
 
 // File is a file of an archive, unpacked.

@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -120,6 +122,14 @@ func TestFetchRefuses(t *testing.T) {
 				t.Errorf("left %s", got)
 			}
 		})
+	}
+	// A proxy that reads what passes it (NVIDIA/gpu-operator#162).
+	proxy := httptest.NewTLSServer(http.NotFoundHandler())
+	defer proxy.Close()
+	_, err := Fetch(t.Context(), kernel.X86_64, version, FetchOptions{Dir: t.TempDir(), BaseURL: proxy.URL, Pause: 1})
+	var failure *stage.Error
+	if !errors.As(err, &failure) || !strings.Contains(failure.Hint, "-e SSL_CERT_FILE=/ca.pem") {
+		t.Errorf("%v", err)
 	}
 	if _, err := Fetch(t.Context(), kernel.X86_64, version, FetchOptions{BaseURL: "no place"}); stage.ExitCode(err) != 2 {
 		t.Errorf("%v", err)
