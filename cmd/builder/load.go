@@ -3,11 +3,15 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 
+	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/k8sp/cuda/pkg/job"
 	"github.com/k8sp/cuda/pkg/node"
+	"github.com/k8sp/cuda/pkg/stage"
 )
 
 const loadHelp = `Load a driver that was built before into the running kernel, and have it ready
@@ -73,9 +77,21 @@ func newLoadCommand(io streams, options node.LoadOptions) *cobra.Command {
 			if err := checkTrust(cmd, options.Trust); err != nil {
 				return err
 			}
+			// A build takes "always" as well, and one variable serves both.
+			if !slices.Contains([]string{job.FabricAuto, job.FabricAlways, job.FabricNever}, options.FabricManager) {
+				return usageError(cmd, fmt.Errorf("--fabric-manager %s is neither auto nor never", options.FabricManager))
+			}
 			result, err := node.Load(cmd.Context(), options)
+			var failure *stage.Error
+			if options.Stay && errors.As(err, &failure) && failure.Kind == node.GPUFails.Name {
+				// The other GPUs are there, and need what runs beside the driver; a check
+				// fails for as long.
+				err = printFailure(io, err, format, result.GPUs...)
+				zerolog.Ctx(cmd.Context()).Error().Str("kind", failure.Kind).Str("next", failure.Hint).Msg(failure.Sentence())
+				return errors.Join(err, node.Stay(cmd.Context(), options, result))
+			}
 			if err != nil {
-				return printFailure(io, err, format)
+				return printFailure(io, err, format, result.GPUs...)
 			}
 			if format == "json" {
 				err = printJSON(io, result)
@@ -103,6 +119,7 @@ func newLoadCommand(io streams, options node.LoadOptions) *cobra.Command {
 	flags.IntVar(&options.AllowFailedGPUs, "allow-failed-gpus", 0, "`number` of GPUs that may fail to come up")
 	flags.BoolVar(&options.Check, "check", false, "change nothing; fail unless the driver is loaded, is the share's, has its device files, and the GPUs work")
 	flags.BoolVar(&options.Stay, "stay", false, "stay after loading until stopped, as the container of a DaemonSet does, and run what has to run beside the driver: NVIDIA's fabric manager where the host has NVSwitches")
+	flags.StringVar(&options.FabricManager, "fabric-manager", "auto", "with --stay, `when` to run NVIDIA's fabric manager: auto (the host has NVSwitches, and nobody is seen to run it), or never")
 	flags.BoolVar(&options.Persistence, "persistence", false, "with --stay, run nvidia-persistenced as well, which keeps the GPUs up while nobody uses them")
 	flags.Var(&format, "output", "`format` of the result on stdout: text or json")
 	return cmd

@@ -41,11 +41,13 @@ type failed struct {
 	Failures []stage.Finding `json:"failures"`
 	// Log is what the kernel's log says of a load's.
 	Log []string `json:"log,omitempty"`
+	// GPUs are the host's and how each is, where a load got that far.
+	GPUs []node.GPU `json:"gpus,omitempty"`
 }
 
 // printFailure adds a failure's findings to stdout where programs read it, and
 // returns the failure.
-func printFailure(io streams, err error, format output) error {
+func printFailure(io streams, err error, format output, gpus ...node.GPU) error {
 	var failure *stage.Error
 	if format != "json" || !errors.As(err, &failure) {
 		return err
@@ -61,5 +63,5 @@ func printFailure(io streams, err error, format output) error {
 	if !errors.As(err, &log) {
 		log = &node.KernelLog{}
 	}
-	return errors.Join(err, printJSON(io, failed{list, log.Lines}))
+	return errors.Join(err, printJSON(io, failed{list, log.Lines, gpus}))
 }

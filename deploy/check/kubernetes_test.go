@@ -260,6 +260,11 @@ func TestDaemons(t *testing.T) {
 	if load.Name != "load" || load.SecurityContext.Privileged == nil || !*load.SecurityContext.Privileged {
 		t.Errorf("%s: %+v", load.Name, load.SecurityContext)
 	}
+	for what, args := range map[string][]string{"load": load.Args, "the startup probe": load.StartupProbe.Exec.Command, "the readiness probe": probe(load)} {
+		if i := slices.Index(args, "--fabric-manager=auto"); i < 0 || slices.Contains(args, "--fabric-manager=never") || len(args) != map[bool]int{true: 6, false: 7}[what == "load"] {
+			t.Errorf("%s has %q", what, args)
+		}
+	}
 	for _, want := range []string{"/dev", "/host/dev", "/run/nvidia-fabricmanager", "/run/nvidia-persistenced"} {
 		if !slices.ContainsFunc(load.VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == want }) {
 			t.Errorf("nothing is mounted at %s", want)

@@ -54,7 +54,7 @@ func (g GPU) String() string {
 }
 
 // setAside are the drivers to which people bind a GPU that is to be a virtual machine's.
-var setAside = []string{"vfio-pci", "pci-stub", "pciback", "xen-pciback", "nvgrace-gpu-vfio-pci"}
+var setAside = []string{"vfio-pci", "pci-stub", "pciback", "nvgrace_gpu_vfio_pci"}
 
 // account finds out what became of each GPU on the host's bus: whether the driver has
 // it, and comes up with it as its device file is opened, and what it said of it since
@@ -74,7 +74,10 @@ func (l *loader) account(ctx context.Context, plan []devices.File) error {
 	for _, d := range l.gpus {
 		g := GPU{Address: d.Address, ID: fmt.Sprintf("%04x:%04x", d.Vendor, d.Device)}
 		at := slices.IndexFunc(known, func(k devices.GPU) bool { return k.Address == d.Address })
+		bound := l.access.driver(d)
 		switch {
+		case bound != "" && bound != live.Main:
+			l.absent(&g, d)
 		case at >= 0:
 			g.Model, g.UUID = known[at].Model, known[at].UUID
 			if known[at].Excluded {
@@ -125,23 +128,27 @@ func openedAs(err error) (state, says string) {
 
 // absent is for a GPU that the driver does not have.
 func (l *loader) absent(g *GPU, d kernel.PCIDevice) {
-	driver := l.access.driver(d)
+	driver, why := l.access.driver(d), ""
+	if l.result.State != LeftAlone { // of somebody else's driver the form is not known
+		why = cuda.Serves(l.found.Manifest.Driver.ModuleType, l.result.Driver, d)
+	}
 	switch {
 	case slices.Contains(setAside, driver):
 		g.State, g.Says = GPUElsewhere, "it is bound to "+driver
-		return
-	case driver != "" && driver != live.Main:
-		g.State, g.Says, g.Do = GPUFailed, "another driver has it, "+driver, HeldDevice.Do
-		return
 	case l.isVirtual(d):
 		g.State, g.Says = GPUElsewhere, "it is a virtual function, which is for a virtual machine"
-		return
-	}
-	if why := cuda.Serves(l.found.Manifest.Driver.ModuleType, l.result.Driver, d); l.result.State != LeftAlone && why != "" {
+	case why != "":
 		g.State, g.Says = GPUNotServed, why
-		return
+	case driver == live.Main:
+		// As in a container that was given some of them: its /proc shows no others.
+		g.State, g.Says = GPUUntried, "the driver has it, and this container's /proc does not show it"
+	case driver != "":
+		g.State, g.Says, g.Do = GPUFailed, "another driver has it, "+driver, HeldDevice.Do
+	case l.result.State == LeftAlone:
+		g.State, g.Says = GPUUntried, "the driver, which is not the share's, has not taken it"
+	default:
+		g.State, g.Says = GPUFailed, "the driver has not taken it"
 	}
-	g.State, g.Says = GPUFailed, "the driver has not taken it"
 }
 
 // isVirtual says whether a device is a virtual function of another

@@ -108,6 +108,18 @@ func TestAccount(t *testing.T) {
 			m.bind(t, 1, "driver", "../../../../bus/pci/drivers/nouveau")
 		},
 			[]string{"up", "failed"}, "another driver has it, nouveau", ""},
+		{"one is held for a virtual machine, and the driver had it before", 2, 2, func(t *testing.T, m *machine, files *fakeFiles) {
+			m.bind(t, 1, "driver", "../../../../bus/pci/drivers/nvgrace_gpu_vfio_pci")
+			files.opened["nvidia1"] = unix.ENODEV
+		}, []string{"up", "elsewhere"}, "", "it is bound to nvgrace_gpu_vfio_pci"},
+		{"one is not for this container", 2, 1, func(t *testing.T, m *machine, _ *fakeFiles) {
+			m.bind(t, 1, "driver", "../../../../bus/pci/drivers/nvidia")
+		},
+			[]string{"up", "untried"}, "", "this container's /proc does not show it"},
+		{"one is of no use to this driver, and nouveau's", 2, 1, func(t *testing.T, m *machine, _ *fakeFiles) {
+			write(t, filepath.Join(m.host, "sys/bus/pci/devices", slot(1), "device"), graceHopper+"\n")
+			m.bind(t, 1, "driver", "../../../../bus/pci/drivers/nouveau")
+		}, []string{"up", "not-served"}, "", "this GPU is not for the driver"},
 		{"one is excluded", 2, 2, func(t *testing.T, m *machine, _ *fakeFiles) { m.driverHas(t, 1, "??.??.??.??.??", "Yes") }, []string{"up", "excluded"}, "", "NVreg_ExcludedGpus"},
 		{"one is of no use to this driver", 2, 1, func(t *testing.T, m *machine, _ *fakeFiles) {
 			write(t, filepath.Join(m.host, "sys/bus/pci/devices", slot(1), "device"), graceHopper+"\n")

@@ -63,6 +63,9 @@ type LoadOptions struct {
 	CopyTo string
 	// Stay says that [Stay] follows: what it cannot run is found out now.
 	Stay bool
+	// FabricManager is "never" where Stay is to leave NVIDIA's fabric manager to somebody
+	// else; empty, and "auto", have it run where there are NVSwitches.
+	FabricManager string
 	// Persistence has Stay run nvidia-persistenced as well, which keeps the GPUs up
 	// while nobody uses them.
 	Persistence bool
@@ -120,6 +123,8 @@ type LoadResult struct {
 	// Fabric is what the host has between its GPUs, "4 NVSwitches (10de:22a3)"; empty
 	// where that is nothing.
 	Fabric string `json:"fabric,omitempty"`
+	// runs are the names of the daemons that Stay is to run.
+	runs []string
 	// instances are the parts of GPUs that the CDI specification has.
 	instances []devices.Instance
 	// UserSpace is the root of the driver's user-space side: a folder of the

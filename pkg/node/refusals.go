@@ -102,9 +102,9 @@ var (
 	GPUFails = Refusal{"gpu-failed", "the GPU %s does not work: %s",
 		"do what the message says, which is by what the driver says of the GPU; or go on without it, with --allow-failed-gpus 1"}
 	FabricManager = Refusal{"fabric-manager", "this host has %s, and CUDA fails there with error 802 (system not yet initialized) until NVIDIA's fabric manager of driver %s runs: %s",
-		"have builder load --stay run it: a build for this host lays it out in the share, from NVIDIA's redistributables or from its archive in the share's cuda/; or run it on the host"}
+		"have builder load --stay run it: a build for this host lays it out in the share, from NVIDIA's redistributables or from its archive in the share's cuda/; or run it on the host, with --fabric-manager never"}
 	NVLSM = Refusal{"nvlsm", "this host has %s, and CUDA fails there with error 802 (system not yet initialized) until NVIDIA's NVLSM and fabric manager of driver %s run, with the module ib_umad: builder does not run these",
-		"install nvlsm and nvidia-fabricmanager of that version on the host, load ib_umad there, and load without --stay, or once they run"}
+		"install nvlsm and nvidia-fabricmanager of that version on the host, and load ib_umad there"}
 	Persistenced = Refusal{"persistence", "nvidia-persistenced cannot be run: %s",
 		"build again with --user-space compute, which lays it out; or leave --persistence out"}
 	Refused = Refusal{"refused", "the kernel refused %s: %s",

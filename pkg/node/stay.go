@@ -24,6 +24,7 @@ import (
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/node/daemons"
 	"github.com/k8sp/cuda/pkg/node/devices"
+	"github.com/k8sp/cuda/pkg/node/live"
 	"github.com/k8sp/cuda/pkg/share/publish"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -60,12 +61,22 @@ func (l *loader) tellFabric(ctx context.Context) error {
 		found = l.lookAtFabric(ctx, f)
 	}
 	if l.Persistence {
-		if why := l.lacks("usr/bin/nvidia-persistenced"); why != "" {
+		if why := l.cannotRun("usr/bin/nvidia-persistenced"); why != "" {
 			found = append(found, Persistenced.Of(why))
+		} else {
+			l.result.runs = append(l.result.runs, persistence)
 		}
 	}
+	// Who runs NVLSM is always somebody else, and who was told to leave the other alone
+	// does so.
+	forOthers := func(f Finding) bool {
+		return f.Name == NVLSM.Name || f.Name == FabricManager.Name && l.FabricManager == fabricNever
+	}
 	if l.Stay {
-		return refuse(found, nil)
+		if err := refuse(slices.DeleteFunc(slices.Clone(found), forOthers), nil); err != nil {
+			return err
+		}
+		found = slices.DeleteFunc(found, func(f Finding) bool { return !forOthers(f) })
 	}
 	for _, finding := range found {
 		log.Warn().Str("next", finding.Do).Msg(finding.Says)
@@ -84,24 +95,31 @@ func (l *loader) lookAtFabric(ctx context.Context, f fabric.Fabric) []Finding {
 	if len(f.Bridges) > 0 {
 		return []Finding{NVLSM.Of(f.String(), l.result.Driver)}
 	}
-	why := l.lacks(fabric.Program)
+	why := l.cannotRun(fabric.Program)
 	switch {
+	case l.FabricManager == fabricNever:
+		why = "it is left to somebody else (--fabric-manager never), and is not to be seen here"
 	case why == "" && !l.Stay:
 		why = "nobody runs it here, and the share has it"
-	case why == "" && l.trust != nil && l.CopyTo == "":
-		why = "with --trust it is run from a copy that root alone can change, and --copy-to names no place for one"
 	case why == "":
+		l.result.runs = append(l.result.runs, fabricManager)
 		zerolog.Ctx(ctx).Info().Str("fabric", f.String()).Msg("this host needs NVIDIA's fabric manager, which is run as long as builder stays")
 		return nil
 	}
 	return []Finding{FabricManager.Of(f.String(), l.result.Driver, why)}
 }
 
-// lacks says why a program of the driver's user-space side cannot be run; "" where it
-// can.
-func (l *loader) lacks(program string) string {
-	if l.result.UserSpace == "" {
+// fabricNever is that the fabric manager is left to somebody else.
+const fabricNever = "never"
+
+// cannotRun says why a program of the driver's user-space side cannot be run; "" where it
+// can. What is run again later than it was verified is run from a copy.
+func (l *loader) cannotRun(program string) string {
+	switch {
+	case l.result.UserSpace == "":
 		return "the share has no user-space side of this driver"
+	case len(l.Trust) > 0 && l.CopyTo == "":
+		return "with --trust it is run from a copy that root alone can change, and --copy-to names no place for one"
 	}
 	root, err := publish.Led(l.result.UserSpace)
 	if err == nil {
@@ -140,14 +158,14 @@ func (l *loader) stay(ctx context.Context) error {
 	w := newWatch(l.stayFile())
 	defer w.close()
 	var later []daemons.Daemon
-	if l.Persistence {
+	if slices.Contains(l.result.runs, persistence) {
 		later = append(later, l.persistenced())
 	}
-	f := l.fabricOf()
-	if len(f.Switches) == 0 || l.lacks(fabric.Program) != "" {
+	if !slices.Contains(l.result.runs, fabricManager) {
 		l.wait(ctx, later, w)
 		return nil
 	}
+	f := l.fabricOf()
 	d, remove, err := l.fabricDaemon()
 	if err != nil {
 		return refuse([]Finding{FabricManager.Of(f.String(), l.result.Driver, err.Error())}, nil)
@@ -192,14 +210,17 @@ func (l *loader) watchInstances(ctx context.Context, o LoadOptions) {
 		}
 		now := devices.Instances(l.host)
 		settled := same(now, last)
-		if last = now; !settled || same(now, done) {
+		// A driver that is gone, or is another, is not for this one to bring back.
+		if last = now; !settled || same(now, done) || live.Read(l.host).Version() != l.result.Driver {
 			continue
 		}
 		zerolog.Ctx(ctx).Info().Int("before", len(done)).Int("now", len(now)).Msg("the GPUs are parted in another way: device files and the CDI specification are made anew")
-		done = now
+		o.DriverVersion, o.Replace, o.Stay, o.Persistence = l.result.Driver, false, false, false
 		if _, err := Load(ctx, o); err != nil && ctx.Err() == nil {
-			zerolog.Ctx(ctx).Error().Err(err).Msg("they could not be made anew")
+			zerolog.Ctx(ctx).Error().Err(err).Msg("they could not be made anew, which is tried again")
+			continue
 		}
+		done = now
 	}
 }
 
@@ -207,7 +228,8 @@ func (l *loader) watchInstances(ctx context.Context, o LoadOptions) {
 // "Successfully configured all the available NVSwitches to route GPU NVLink traffic."
 var ready = regexp.MustCompile(`Successfully configured all the available`)
 
-// fabricWithin is how long that may take: NVIDIA's own unit gives up after as long.
+// fabricWithin is how long that may take before it is told of: a unit of systemd's that
+// people have published gives up after as long.
 const fabricWithin = 4 * time.Minute
 
 // mode is FABRIC_MODE of the manager's configuration: 1 and 2 have it wait for a

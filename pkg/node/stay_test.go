@@ -69,8 +69,12 @@ func TestLoadTellsOfTheFabric(t *testing.T) {
 	if b200.load(t, nil); !strings.Contains(b200.log.String(), "until NVIDIA's NVLSM and fabric manager of driver "+testDriver+" run") {
 		t.Errorf("%s", b200.log.String())
 	}
-	if names, _ := b200.loadRefused(t, stay); !slices.Equal(names, []string{"nvlsm"}) {
-		t.Errorf("%q", names)
+	if b200.load(t, stay); !strings.Contains(b200.log.String(), "until NVIDIA's NVLSM and fabric manager") { // somebody else's to run
+		t.Errorf("%s", b200.log.String())
+	}
+	never := withSwitches(t)
+	if never.load(t, func(o *LoadOptions) { o.Stay, o.FabricManager = true, "never" }); !strings.Contains(never.log.String(), "it is left to somebody else (--fabric-manager never)") {
+		t.Errorf("%s", never.log.String())
 	}
 	plain := newMachine(t)
 	if got := plain.load(t, stay); got.Fabric != "" {
@@ -186,6 +190,65 @@ func TestStayWithAManagerThatRefuses(t *testing.T) {
 	if log := end(); !strings.Contains(log, "it is started again") {
 		t.Errorf("%s", log)
 	}
+}
+
+// TestStayRunsNoOther than what was found to be its to run.
+func TestStayRunsNoOther(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		stage  func(t *testing.T, m *machine)
+		change func(*LoadOptions)
+	}{
+		"one runs already": {func(t *testing.T, m *machine) { write(t, filepath.Join(m.host, "proc/4242/comm"), "nv-fabricmanage\n") }, nil},
+		"never":            {nil, func(o *LoadOptions) { o.FabricManager = "never" }},
+	} {
+		m := withSwitches(t)
+		file := filepath.Join(t.TempDir(), "ran")
+		m.manager(t, "echo >"+file)
+		if tt.stage != nil {
+			tt.stage(t, m)
+		}
+		end := m.staying(t, tt.change)
+		m.check(t, "")
+		end()
+		if _, err := os.Stat(file); err == nil {
+			t.Errorf("%s: it was run", name)
+		}
+	}
+}
+
+// TestStayWithTrust runs nothing of the share that could be another by then.
+func TestStayWithTrust(t *testing.T) {
+	t.Parallel()
+	m := withSwitches(t)
+	m.manager(t, "exit")
+	l, done, err := newLoader(m.context(t), m.options(func(o *LoadOptions) { o.Stay, o.Persistence, o.Trust = true, true, []string{"somebody.pem"} }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer done()
+	l.result.UserSpace, l.result.Driver = filepath.Join(m.share, "driver", testDriver), testDriver
+	names, said := m.refused(t, l.tellFabric(m.context(t)))
+	if !slices.Equal(names, []string{"fabric-manager", "persistence"}) || strings.Count(said, "--copy-to names no place for one") != 2 || len(l.result.runs) > 0 {
+		t.Errorf("%q, runs %q\n%s", names, l.result.runs, said)
+	}
+}
+
+// TestStayBringsNothingBack that somebody has unloaded meanwhile.
+func TestStayBringsNothingBack(t *testing.T) {
+	t.Parallel()
+	m, _ := withGPUs(t, 1, 1)
+	const instance = "proc/driver/nvidia/capabilities/gpu0/mig/gi1/"
+	write(t, filepath.Join(m.host, instance+"access"), "DeviceFileMinor: 12\n")
+	write(t, filepath.Join(m.host, instance+"ci0/access"), "DeviceFileMinor: 13\n")
+	end := m.staying(t, func(o *LoadOptions) { o.poll = time.Millisecond })
+	m.unload(t)
+	remove(t, filepath.Join(m.host, "proc/driver"))
+	time.Sleep(50 * time.Millisecond) // many polls: that nothing happens has no end
+	if log := end(); strings.Contains(log, "are made anew") {
+		t.Errorf("%s", log)
+	}
+	m.called(t, "+nvidia", "+nvidia_modeset", "+nvidia_drm", "+nvidia_uvm", "-nvidia_uvm", "-nvidia_drm", "-nvidia_modeset", "-nvidia")
 }
 
 // TestStayWithNothingToRun stays all the same.

@@ -16,7 +16,7 @@ import (
 // kernel's command line.
 func (i *insertion) readWishes(ctx context.Context) {
 	i.wishes = modprobe.Read(i.host)
-	if !i.host.Mounted() {
+	if !i.host.Exists(modprobe.Dirs[0]) {
 		zerolog.Ctx(ctx).Info().Str("next", "where the host has options for NVIDIA's modules there, add -v /etc/modprobe.d:/host/etc/modprobe.d:ro to docker run, or give them with --parameters").
 			Msg("the host's modprobe.d is not to be seen: of options, those on the kernel's command line and in --parameters are set")
 	}

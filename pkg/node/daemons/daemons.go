@@ -4,7 +4,8 @@
 //
 // [Keep] does that with each [Daemon], and tells a [Watcher] of every change. A daemon is
 // ready once it has printed what it prints then, or at once where there is no such
-// thing; one that does not get so far in time is taken for hung and started again.
+// thing. One that does not get so far in time is told of and goes on: it may do its work,
+// and to end it would end that of whoever uses it.
 package daemons
 
 import (
@@ -36,7 +37,8 @@ type Daemon struct {
 	Args, Env []string
 	// Ready is what it prints once it is; nil has it be ready as it is started.
 	Ready *regexp.Regexp
-	// Within is how long it may take for that; zero is without a limit.
+	// Within is how long it may take for that before it is told of; zero is without a
+	// limit.
 	Within time.Duration
 	// PIDFile is of one that goes into the background, as it ends with exit status 0: it
 	// has the number of the process that goes on. What that prints is not heard.
@@ -122,13 +124,10 @@ func (d Daemon) keep(ctx context.Context, watch Watcher, o Options) {
 	}
 }
 
-// errHung is for one that is not ready in time.
-var errHung = errors.New("it is not ready")
-
 // run runs it once, to its end, which is an error always.
 func (d Daemon) run(ctx context.Context, log zerolog.Logger, watch Watcher, o Options) error {
-	life, end := context.WithCancelCause(ctx)
-	defer end(nil)
+	life, end := context.WithCancel(ctx)
+	defer end()
 	cmd := exec.CommandContext(life, d.Args[0], d.Args[1:]...)
 	cmd.Env = append([]string{}, d.Env...)
 	// Its own group, so that a terminal's interrupt reaches it by us alone, and in order;
@@ -154,7 +153,7 @@ func (d Daemon) run(ctx context.Context, log zerolog.Logger, watch Watcher, o Op
 	in.Close()
 	log.Info().Int("pid", cmd.Process.Pid).Strs("args", d.Args).Msg("started")
 	ready := make(chan struct{})
-	if d.Ready == nil {
+	if d.Ready == nil && d.PIDFile == "" {
 		close(ready)
 	}
 	var last tail
@@ -163,16 +162,20 @@ func (d Daemon) run(ctx context.Context, log zerolog.Logger, watch Watcher, o Op
 		defer close(heard)
 		last.listen(out, log, d.Ready, ready)
 	}()
-	go d.await(life, ready, watch, end)
+	awaited := make(chan struct{})
+	go func() {
+		defer close(awaited)
+		d.await(life, log, ready, watch)
+	}()
 	err = cmd.Wait()
 	_ = out.SetReadDeadline(time.Now().Add(time.Second)) // of a grandchild that has it open
 	<-heard
-	if cmd.ProcessState.Success() && d.PIDFile != "" {
-		err = d.follow(life, o)
+	if d.PIDFile != "" && (cmd.ProcessState.Success() || life.Err() != nil) {
+		err = d.follow(life, o, ready)
 	}
-	if cause := context.Cause(life); errors.Is(cause, errHung) {
-		err = fmt.Errorf("it was not ready within %s, and was ended", d.Within)
-	} else if err == nil {
+	end()
+	<-awaited // what is told next is told last
+	if err == nil {
 		err = errors.New("it ended by itself, with exit status 0")
 	}
 	if said := last.String(); said != "" {
@@ -183,15 +186,22 @@ func (d Daemon) run(ctx context.Context, log zerolog.Logger, watch Watcher, o Op
 
 // follow waits for the end of the process that a daemon has left behind, which is an
 // error, and ends it where it is to end.
-func (d Daemon) follow(life context.Context, o Options) error {
+func (d Daemon) follow(life context.Context, o Options, ready chan struct{}) error {
 	text, err := os.ReadFile(d.PIDFile)
 	if err != nil {
 		return fmt.Errorf("it went into the background, and does not say as which process: %w", err)
 	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	// What is behind the first line is of one before it: the file is not always emptied.
+	line, _, _ := strings.Cut(string(text), "\n")
+	pid, err := strconv.Atoi(strings.TrimSpace(line))
 	if err != nil || pid <= 1 {
 		return fmt.Errorf("it went into the background, and %s has no process", d.PIDFile)
 	}
+	// Whose parent has ended is our child: else it is a number of long ago.
+	if got, err := syscall.Wait4(pid, nil, syscall.WNOHANG, nil); err != nil || got == pid {
+		return fmt.Errorf("it went into the background, and the process that %s has, %d, is not there", d.PIDFile, pid)
+	}
+	close(ready)
 	poll := time.NewTicker(o.Grace / 100)
 	defer poll.Stop()
 	var over <-chan time.Time
@@ -219,20 +229,27 @@ func gone(pid int) bool {
 	return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
 }
 
-// await tells that it is ready, or ends it where it is not in time.
-func (d Daemon) await(life context.Context, ready chan struct{}, watch Watcher, end context.CancelCauseFunc) {
+// await tells that it is ready, and that it is not in time.
+func (d Daemon) await(life context.Context, log zerolog.Logger, ready chan struct{}, watch Watcher) {
 	var late <-chan time.Time
 	if d.Within > 0 {
 		timer := time.NewTimer(d.Within)
 		defer timer.Stop()
 		late = timer.C
 	}
-	select {
-	case <-ready:
-		watch(Status{Name: d.Name, State: Ready})
-	case <-late:
-		end(errHung)
-	case <-life.Done():
+	for {
+		select {
+		case <-ready:
+			watch(Status{Name: d.Name, State: Ready})
+			return
+		case <-late:
+			late = nil
+			says := fmt.Sprintf("it is not ready after %s", d.Within)
+			log.Warn().Msg(says + "; it goes on")
+			watch(Status{Name: d.Name, State: Starting, Says: says})
+		case <-life.Done():
+			return
+		}
 	}
 }
 

@@ -125,15 +125,35 @@ func TestKeepRestarts(t *testing.T) {
 	}
 }
 
-// TestKeepEndsWhatHangs has one that is not ready in time be ended, though it does not
-// want to, and started again.
-func TestKeepEndsWhatHangs(t *testing.T) {
+// TestKeepTellsOfWhatHangs and lets it go on; it is ended, though it does not want to.
+func TestKeepTellsOfWhatHangs(t *testing.T) {
 	t.Parallel()
-	heard, _, end := keep(t, `trap '' TERM; echo waiting; while :; do sleep 0.01; done`, 50*time.Millisecond)
-	got := heard.until(Ended, 2)
+	heard, log, end := keep(t, `trap '' TERM; echo waiting; while :; do sleep 0.01; done`, 20*time.Millisecond)
+	got := heard.until(Starting, 2)
 	end()
-	if !strings.Contains(got.Says, "it was not ready within 50ms, and was ended") || slices.Contains(heard.states(), Ready) {
-		t.Errorf("%+v", got)
+	if got.Says != "it is not ready after 20ms" || slices.Contains(heard.states(), Ready) || slices.Contains(heard.states(), Ended) {
+		t.Errorf("%+v, and in all %q\n%s", got, heard.states(), log.String())
+	}
+}
+
+// TestKeepTellsInOrder has what ends at once be ended, and not ready, in the end.
+func TestKeepTellsInOrder(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	heard, done := newTold(), make(chan struct{})
+	go func() {
+		defer close(done)
+		Keep(ctx, []Daemon{{Name: "manager", Args: []string{"/bin/false"}}}, heard.watch, Options{Pause: time.Microsecond, LongestPause: time.Microsecond})
+	}()
+	heard.until(Ended, 200)
+	cancel()
+	<-done
+	before := ""
+	for _, state := range heard.states() {
+		if state == Ready && before != Starting || state == Starting && before == Ready {
+			t.Fatalf("%q after %q", state, before)
+		}
+		before = state
 	}
 }
 
@@ -142,7 +162,11 @@ func TestKeepFollows(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	file, ended := filepath.Join(dir, "pid"), filepath.Join(dir, "ended")
-	script := `rm -f ` + file + `; /bin/sh -c 'trap "echo bye >` + ended + `; exit 0" TERM; echo $$ >` + file + `; while :; do sleep 0.01; done' </dev/null >/dev/null 2>&1 &
+	// As nvidia-persistenced, which does not empty its file, and there was one before.
+	if err := os.WriteFile(file, []byte("12345678\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	script := `rm -f ` + file + `; /bin/sh -c 'trap "echo bye >` + ended + `; exit 0" TERM; (echo $$; echo 5678) >` + file + `; while :; do sleep 0.01; done' </dev/null >/dev/null 2>&1 &
 while [ ! -s ` + file + ` ]; do sleep 0.01; done`
 	ctx, cancel := context.WithCancel(t.Context())
 	heard, done := newTold(), make(chan struct{})
@@ -155,7 +179,7 @@ while [ ! -s ` + file + ` ]; do sleep 0.01; done`
 	var pid int
 	for pid == 0 {
 		if text, err := os.ReadFile(file); err == nil {
-			pid, _ = strconv.Atoi(strings.TrimSpace(string(text)))
+			pid, _ = strconv.Atoi(strings.Split(string(text), "\n")[0])
 		}
 	}
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
@@ -167,7 +191,7 @@ while [ ! -s ` + file + ` ]; do sleep 0.01; done`
 	heard.until(Ready, 2)
 	for next := pid; next == pid || next == 0; {
 		if text, err := os.ReadFile(file); err == nil {
-			next, _ = strconv.Atoi(strings.TrimSpace(string(text)))
+			next, _ = strconv.Atoi(strings.Split(string(text), "\n")[0])
 		}
 	}
 	cancel()
