@@ -71,7 +71,7 @@ func TestFabric(t *testing.T) {
 // containers.
 func TestInstances(t *testing.T) {
 	b := needBench(t)
-	const spec, parts = "/opt/share/cdi/nvidia.com-gpu.json", "/sys/module/nvidia/parameters/standin_mig"
+	const spec, channels, parts = "/opt/share/cdi/nvidia.com-gpu.json", "/opt/share/cdi/nvidia.com-imex-channel.json", "/sys/module/nvidia/parameters/standin_mig"
 	named := func(want string, has bool) func(*testing.T, plan.Result) {
 		return func(t *testing.T, r plan.Result) {
 			t.Helper()
@@ -85,19 +85,29 @@ func TestInstances(t *testing.T) {
 	}
 	caps := []string{"/dev/nvidia-caps/nvidia-cap12", "/dev/nvidia-caps/nvidia-cap13", "/dev/nvidia-caps/nvidia-cap21", "/dev/nvidia-caps/nvidia-cap22"}
 	steps := []step{
-		{"two", plan.Step{Load: card("0x2330"), Run: builder("load --host-share /opt/share --parameters nvidia.standin_mig=2"), Read: []string{spec}, Stat: caps}, func(t *testing.T, r plan.Result) {
+		{"two", plan.Step{Load: card("0x2330"), Run: builder("load --host-share /opt/share --parameters nvidia.standin_mig=2,nvidia.NVreg_CreateImexChannel0=1"), Read: []string{spec, channels}, Stat: caps}, func(t *testing.T, r plan.Result) {
 			loaded(t, r, node.Loaded, newer)
 			if named(`"0:1"`, true)(t, r); len(r.Stat) != len(caps) {
 				t.Errorf("%v", r.Stat)
 			}
 			named(`"0:2"`, false)(t, r)
+			for _, want := range []string{`"kind": "nvidia.com/imex-channel"`, "/dev/nvidia-caps-imex-channels/channel0"} {
+				if !strings.Contains(string(r.Read[channels]), want) {
+					t.Errorf("the channels' specification lacks %s:\n%s", want, r.Read[channels])
+				}
+			}
 		}},
 		{"three, and somebody stays", plan.Step{Start: builder("load --stay --host-share /opt/share"), Until: "staying until stopped"}, func(*testing.T, plan.Result) {}},
 		{"three", plan.Step{Write: []plan.Text{{Name: parts, Content: "3"}}, Until: "INF CDI specification", Read: []string{spec}}, named(`"0:2"`, true)},
 		{"none", plan.Step{Write: []plan.Text{{Name: parts, Content: "0"}}, Until: "INF CDI specification", Read: []string{spec}}, named(`"0:0"`, false)},
-		{"stop", plan.Step{Stop: true}, func(t *testing.T, r plan.Result) {
+		{"stop", plan.Step{Stop: true, Stat: []string{channels}}, func(t *testing.T, r plan.Result) {
 			if r.Ran == nil || r.Ran.Exit != 0 {
 				t.Errorf("%+v", r.Ran)
+			}
+		}},
+		{"unload", plan.Step{Run: builder("unload"), Stat: []string{spec, channels}}, func(t *testing.T, r plan.Result) {
+			if result[node.UnloadResult](t, r.Ran, 0); len(r.Stat) > 0 {
+				t.Errorf("still there: %v", r.Stat)
 			}
 		}},
 	}

@@ -280,8 +280,15 @@ func (l *loader) writeSpec(ctx context.Context, o cdi.Options) (file string, err
 	}
 	l.sweepSpec(ctx, dir)
 	err = l.journal.makeOne(ctx, folder, func() (made bool, err error) {
-		file, err = cdi.Write(dir, cdi.Spec(o))
-		return err == nil, err
+		if file, err = cdi.Write(dir, cdi.Spec(o)); err != nil {
+			return false, err
+		}
+		channels := devices.Channels(l.Dev)
+		if len(channels) == 0 {
+			return true, cdi.RemoveKind(dir, cdi.ChannelKind)
+		}
+		_, err = cdi.Write(dir, cdi.Channels(channels))
+		return true, err
 	})
 	return file, err
 }

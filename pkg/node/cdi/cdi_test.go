@@ -173,6 +173,39 @@ func containerEdits(devices []specs.Device) (all []specs.ContainerEdits) {
 	return all
 }
 
+// TestChannels has IMEX channels in a specification of their own, which goes with that
+// of the GPUs.
+func TestChannels(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, Spec(options(t, nil)))
+	for range 2 { // the second in the place of the first
+		if file := write(t, dir, Channels([]string{"nvidia-caps-imex-channels/channel0", "nvidia-caps-imex-channels/channel11"})); filepath.Base(file) != "nvidia.com-imex-channel.json" {
+			t.Errorf("written to %s", file)
+		}
+	}
+	cache := read(t, dir)
+	for _, want := range []string{"nvidia.com/imex-channel=0", "nvidia.com/imex-channel=11", "nvidia.com/gpu=0"} {
+		if !slices.Contains(cache.ListDevices(), want) {
+			t.Errorf("there is no %s: %q", want, cache.ListDevices())
+		}
+	}
+	if err := RemoveKind(dir, ChannelKind); err != nil || !Wrote(dir) {
+		t.Errorf("%v", err)
+	}
+	write(t, dir, Channels([]string{"nvidia-caps-imex-channels/channel0"}))
+	if err := Remove(dir); err != nil || Wrote(dir) {
+		t.Errorf("%v", err)
+	}
+	// NVIDIA's own, which stays.
+	theirs := filepath.Join(dir, "nvidia.yaml")
+	if err := os.WriteFile(theirs, []byte("cdiVersion: 0.5.0\nkind: nvidia.com/imex-channel\ndevices: []\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Write(dir, Channels([]string{"nvidia-caps-imex-channels/channel0"})); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestOtherHosts have specifications that runtimes take, too.
 func TestOtherHosts(t *testing.T) {
 	const gpu = "proc/driver/nvidia/gpus/0000:00:06.0/information"

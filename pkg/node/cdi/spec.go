@@ -18,6 +18,10 @@ import (
 // specification has it.
 const Kind = "nvidia.com/gpu"
 
+// ChannelKind is what IMEX channels are called, by which GPUs of several nodes of a rack
+// share memory: nvidia.com/imex-channel=0, as NVIDIA's own specification has it.
+const ChannelKind = "nvidia.com/imex-channel"
+
 // version is the lowest of the format that suffices: names of devices may begin
 // with a digit since.
 const version = "0.5.0"
@@ -86,6 +90,18 @@ func Spec(o Options) specs.Spec {
 	if len(all.ContainerEdits.DeviceNodes) == 0 {
 		// A device that edits nothing is none: name a file that all have.
 		spec.Devices[0].ContainerEdits.DeviceNodes = spec.ContainerEdits.DeviceNodes
+	}
+	return spec
+}
+
+// Channels is the specification of IMEX channels, by the paths of their device files as
+// [devices.Channels] has them.
+func Channels(files []string) specs.Spec {
+	spec := specs.Spec{Version: version, Kind: ChannelKind, ContainerEdits: specs.ContainerEdits{Env: slices.Clone(environment)}}
+	for _, file := range files {
+		number := strings.TrimPrefix(path.Base(file), "channel")
+		node := device(devices.File{Path: file})
+		spec.Devices = append(spec.Devices, specs.Device{Name: number, ContainerEdits: specs.ContainerEdits{DeviceNodes: []*specs.DeviceNode{node}}})
 	}
 	return spec
 }

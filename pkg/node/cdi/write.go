@@ -23,8 +23,11 @@ import (
 // Dir is where runtimes look for specifications that stay.
 const Dir = "/etc/cdi"
 
-// FileName is the specification's, by CDI's custom: vendor and class.
+// FileName is the specification's of GPUs, by CDI's custom: vendor and class.
 const FileName = "nvidia.com-gpu.json"
+
+// kinds are those that are written, with their files.
+var kinds = map[string]string{Kind: FileName, ChannelKind: "nvidia.com-imex-channel.json"}
 
 // Write leaves a specification in the folder dir, which it makes where there is
 // none, all at once, and returns its path. It refuses where that folder has one
@@ -32,9 +35,10 @@ const FileName = "nvidia.com-gpu.json"
 // (Of two folders, the one that they read last decides.) Errors are of the load
 // stage; errors.Is tells fs.ErrExist for that refusal.
 func Write(dir string, spec specs.Spec) (string, error) {
-	if theirs := rival(dir); theirs != "" {
+	name := kinds[spec.Kind]
+	if theirs := rival(dir, spec.Kind); theirs != "" {
 		return "", stage.Wrap(stage.Load, fs.ErrExist,
-			fmt.Sprintf("%s specifies %s as well, and container runtimes refuse devices that are specified twice, so none is written", theirs, Kind),
+			fmt.Sprintf("%s specifies %s as well, and container runtimes refuse devices that are specified twice, so none is written", theirs, spec.Kind),
 			"use that one, which NVIDIA's toolkit made, or remove it and load again")
 	}
 	var text bytes.Buffer
@@ -44,10 +48,10 @@ func Write(dir string, spec specs.Spec) (string, error) {
 	if err := enc.Encode(spec); err != nil {
 		return "", err
 	}
-	file := filepath.Join(dir, FileName)
+	file := filepath.Join(dir, name)
 	real, err := makeFolder(dir)
 	if err == nil {
-		err = atomicfile.WriteFile(filepath.Join(real, FileName), text.Bytes(), 0o644)
+		err = atomicfile.WriteFile(filepath.Join(real, name), text.Bytes(), 0o644)
 	}
 	if err != nil {
 		return "", stage.Wrap(stage.Load, err, fmt.Sprintf("the CDI specification cannot be written to %s, so no container runtime knows of the GPUs", dir),
@@ -58,7 +62,11 @@ func Write(dir string, spec specs.Spec) (string, error) {
 
 // Sweep removes what a [Write] that was killed left in dir. None runs there meanwhile.
 func Sweep(dir string) error {
-	return atomicfile.Sweep(filepath.Join(resolved(dir), FileName))
+	var err error
+	for _, name := range kinds {
+		err = errors.Join(err, atomicfile.Sweep(filepath.Join(resolved(dir), name)))
+	}
+	return err
 }
 
 // makeFolder makes a folder, and returns its path without links. The host's may have some
@@ -87,14 +95,24 @@ func resolved(dir string) string {
 	return dir
 }
 
-// Remove takes away what [Write] left in dir, and nothing else that has its name.
+// Remove takes away what [Write] left in dir, and nothing else that has its names.
 // Errors are of the load stage.
 func Remove(dir string) error {
-	if !Wrote(dir) {
+	var err error
+	for kind := range kinds {
+		err = errors.Join(err, RemoveKind(dir, kind))
+	}
+	return err
+}
+
+// RemoveKind takes away the specification of a kind that [Write] left in dir. Errors are
+// of the load stage.
+func RemoveKind(dir, kind string) error {
+	if !wrote(dir, kind) {
 		return nil
 	}
 	dir = resolved(dir)
-	file := filepath.Join(dir, FileName)
+	file := filepath.Join(dir, kinds[kind])
 	err := beneath.Remove(file)
 	if err == nil {
 		err = atomicfile.SyncDir(dir)
@@ -110,8 +128,10 @@ const maxSpec = 4 << 20
 // Wrote says whether dir has a specification of the form that [Spec] gives one, which
 // nobody else does: the devices of our kind, without hooks, with the files of a driver
 // mounted as ours are, and device files of NVIDIA's.
-func Wrote(dir string) bool {
-	f, err := beneath.Open(filepath.Join(resolved(dir), FileName))
+func Wrote(dir string) bool { return wrote(dir, Kind) || wrote(dir, ChannelKind) }
+
+func wrote(dir, kind string) bool {
+	f, err := beneath.Open(filepath.Join(resolved(dir), kinds[kind]))
 	if err != nil {
 		return false
 	}
@@ -122,7 +142,7 @@ func Wrote(dir string) bool {
 	var spec specs.Spec
 	dec := json.NewDecoder(io.LimitReader(f, maxSpec))
 	dec.DisallowUnknownFields()
-	if dec.Decode(&spec) != nil || spec.Kind != Kind || len(spec.Annotations) > 0 || len(spec.Devices) == 0 {
+	if dec.Decode(&spec) != nil || spec.Kind != kind || len(spec.Annotations) > 0 || len(spec.Devices) == 0 {
 		return false
 	}
 	edits := spec.ContainerEdits
@@ -156,18 +176,21 @@ func onlyDevices(edits specs.ContainerEdits) bool {
 }
 
 // kindLine is a specification's kind, in YAML or JSON.
-var kindLine = regexp.MustCompile(`["']?\bkind["']?\s*:\s*["']?` + regexp.QuoteMeta(Kind) + `["']?\s*(,|\}|#|\n|$)`)
+func kindLine(kind string) *regexp.Regexp {
+	return regexp.MustCompile(`["']?\bkind["']?\s*:\s*["']?` + regexp.QuoteMeta(kind) + `["']?\s*(,|\}|#|\n|$)`)
+}
 
-// rival is the file in a folder that specifies our kind and is not ours; ""
+// rival is the file in a folder that specifies a kind of ours and is not ours; ""
 // where there is none.
-func rival(dir string) string {
+func rival(dir, kind string) string {
+	line := kindLine(kind)
 	for _, pattern := range []string{"*.json", "*.yaml"} { // what runtimes read
 		files, _ := beneath.Glob(resolved(dir), pattern)
 		for _, file := range files {
-			if filepath.Base(file) == FileName && !theirs(file) {
+			if filepath.Base(file) == kinds[kind] && (wrote(dir, kind) || kind == Kind && !theirs(file)) {
 				continue
 			}
-			if text, err := readFile(file); err == nil && kindLine.Match(text) {
+			if text, err := readFile(file); err == nil && line.Match(text) {
 				return file
 			}
 		}

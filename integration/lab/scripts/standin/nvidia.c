@@ -27,10 +27,13 @@ module_param(standin_bar, int, 0);
 module_param(standin_gone, int, 0);
 module_param(standin_lost, int, 0);
 
+static int NVreg_CreateImexChannel0;
+module_param(NVreg_CreateImexChannel0, int, 0);
+
 static struct pci_dev *gpus[MAX_GPUS];
 static bool started[MAX_GPUS];
 static unsigned int count, probed;
-static dev_t caps, nvswitch;
+static dev_t caps, nvswitch, channels;
 static struct cdev device, control, capability, nvswitches;
 static struct proc_dir_entry *proc, *proc_nvlink, *proc_nvswitch, *instances;
 
@@ -88,8 +91,8 @@ static int show_version(struct seq_file *s, void *unused)
 
 static int show_params(struct seq_file *s, void *unused)
 {
-	seq_printf(s, "EnableGpuFirmware: %d\nModifyDeviceFiles: 1\nDeviceFileUID: 0\nDeviceFileGID: 0\nDeviceFileMode: %u\n",
-		   NVreg_EnableGpuFirmware, NVreg_DeviceFileMode);
+	seq_printf(s, "EnableGpuFirmware: %d\nModifyDeviceFiles: 1\nDeviceFileUID: 0\nDeviceFileGID: 0\nDeviceFileMode: %u\nCreateImexChannel0: %d\n",
+		   NVreg_EnableGpuFirmware, NVreg_DeviceFileMode, NVreg_CreateImexChannel0);
 	return 0;
 }
 
@@ -250,6 +253,9 @@ static int __init standin_init(void)
 	err = cdev_add(&nvswitches, nvswitch, 256);
 	if (err)
 		goto no_nvswitch_cdev;
+	err = alloc_chrdev_region(&channels, 0, 2048, "nvidia-caps-imex-channels"); /* nobody opens one */
+	if (err)
+		goto no_channels;
 
 	proc = proc_mkdir("driver/nvidia", NULL);
 	proc_create_single("version", 0444, proc, show_version);
@@ -269,6 +275,8 @@ static int __init standin_init(void)
 	pr_info("NVRM: loading NVIDIA UNIX x86_64 Kernel Module  " STANDIN_VERSION "  Thu Jan  1 00:00:00 UTC 1970\n");
 	return 0;
 
+no_channels:
+	cdev_del(&nvswitches);
 no_nvswitch_cdev:
 	unregister_chrdev_region(nvswitch, 256);
 no_nvswitch:
@@ -294,6 +302,7 @@ static void __exit standin_exit(void)
 	proc_remove(proc);
 	proc_remove(proc_nvlink);
 	proc_remove(proc_nvswitch);
+	unregister_chrdev_region(channels, 2048);
 	cdev_del(&nvswitches);
 	unregister_chrdev_region(nvswitch, 256);
 	cdev_del(&capability);
