@@ -76,6 +76,7 @@ func TestUnitPrivileges(t *testing.T) {
 	mounts := regexp.MustCompile(`--volume "?([^\s:]+):([^\s"]+)`)
 	for name, of := range map[string]corev1.Container{
 		"cuda-modules.service": pod.InitContainers[0], "cuda-next-kernel": pod.InitContainers[0], "cuda-driver.service": pod.Containers[0],
+		"cuda-daemons.service": pod.Containers[0],
 	} {
 		run := options.FindString(read(t, systemd, name))
 		for _, want := range []string{" --cap-drop ALL ", " --security-opt no-new-privileges ", " --memory "} {
@@ -85,6 +86,9 @@ func TestUnitPrivileges(t *testing.T) {
 		}
 		if strings.Contains(run, "--privileged") {
 			t.Errorf("%s runs a privileged container", name)
+		}
+		if opens := strings.Contains(run, " --device-cgroup-rule "); opens != (name == "cuda-daemons.service") {
+			t.Errorf("%s may open devices: %t", name, opens)
 		}
 		var got []corev1.Capability
 		for _, found := range capabilities.FindAllStringSubmatch(run, -1) {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -50,6 +51,16 @@ func confine(how string, argv []string) error {
 		// process can.
 		return inUserNamespace(argv)
 	}
+	if len(c.Keep) > 0 {
+		for capability := range uintptr(unix.CAP_LAST_CAP + 1) {
+			if !slices.Contains(c.Keep, capability) {
+				c.Drop = append(c.Drop, capability)
+			}
+		}
+		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+			return fmt.Errorf("no new privileges: %w", err)
+		}
+	}
 	for _, capability := range c.Drop {
 		if err := unix.Prctl(unix.PR_CAPBSET_DROP, capability, 0, 0, 0); err != nil {
 			return fmt.Errorf("drop capability %d: %w", capability, err)
@@ -76,6 +87,14 @@ func mounts(c plan.Confined) error {
 	for _, dir := range c.Hidden {
 		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
 			return fmt.Errorf("hide %s: %w", dir, err)
+		}
+	}
+	for _, dir := range c.Volumes {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		if err := unix.Mount(dir, dir, "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("mount %s: %w", dir, err)
 		}
 	}
 	for _, dir := range c.ReadOnly {

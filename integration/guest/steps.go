@@ -79,7 +79,7 @@ func do(step plan.Step, log kernelLog, held *held) plan.Result {
 	}
 	if step.Start != nil {
 		var err error
-		held.daemon, err = startDaemon(step.Start)
+		held.daemon, err = startDaemon(confined(step.Start, step.Confined))
 		fail(err)
 	}
 	if step.Until != "" && held.daemon != nil {

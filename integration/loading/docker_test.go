@@ -63,9 +63,9 @@ func TestDocker(t *testing.T) {
 		{"plain", node, []string{"cap-sys-module", "device-cgroup", "read-only-sys"}},
 		{"all that is needed", append(slices.Clip(filtered), modules, devices, parameters), []string{"seccomp"}},
 		{"the host's /dev", append(slices.Clip(filtered), modules, parameters, "--volume=/dev:/dev"), []string{"seccomp"}},
-		{"the units' privileges", append(slices.Clip(filtered), append(strings.Fields("--cap-drop=ALL --security-opt=no-new-privileges"+
-			" --cap-add=SYS_MODULE --cap-add=SYSLOG --cap-add=MKNOD --cap-add=CHOWN --cap-add=FOWNER --cap-add=SETUID --cap-add=SETGID"),
-			parameters, "--volume=/dev:/dev")...), []string{"seccomp"}},
+		{"cuda-driver.service", append(slices.Clip(filtered), append(privileges(t, "cuda-driver.service"), parameters, "--volume=/dev:/dev")...), []string{"seccomp"}},
+		// It could open the devices even where they are of this container's own.
+		{"cuda-daemons.service", append(slices.Clip(filtered), append(privileges(t, "cuda-daemons.service"), parameters)...), []string{"seccomp"}},
 		{"no device cgroup rule", append(slices.Clip(filtered), modules, parameters), []string{"seccomp", "device-cgroup"}},
 		{"no firmware path", append(slices.Clip(filtered), modules, devices), []string{"seccomp", "read-only-sys"}},
 		{"no capability", append(slices.Clip(filtered), devices, parameters), []string{"cap-sys-module"}},

@@ -17,6 +17,7 @@ func TestFabric(t *testing.T) {
 	const instead, has = "/run/fabricmanager.standin", "2 NVSwitches (10de:22a3)"
 	switches := []plan.Module{{File: "/standin/standin_pci.ko", Parameters: "device=0x2330 nvswitch=0x22a3,0x22a3"}}
 	check := plan.Step{Run: builder("load --check")}
+	may := plan.Confined{Keep: capabilities(t, "cuda-daemons.service"), Volumes: []string{"/run/cuda"}}
 	begun := func(s plan.Step) plan.Step { // the stay that goes on is seen in the step's log
 		s.Run = check.Run
 		return s
@@ -38,7 +39,7 @@ func TestFabric(t *testing.T) {
 		}},
 		{"older, to stay", plan.Step{Run: builder("load --stay --driver-version " + older)}, says("fabric-manager", "until NVIDIA's fabric manager of driver "+older+" runs")},
 		{"unload", plan.Step{Run: builder("unload")}, func(t *testing.T, r plan.Result) { result[node.UnloadResult](t, r.Ran, 0) }},
-		{"stay", begun(plan.Step{Start: builder("load --stay"), Until: "Successfully configured all the available NVSwitches"}), func(t *testing.T, r plan.Result) {
+		{"stay", begun(plan.Step{Start: builder("load --stay"), Confined: may, Until: "Successfully configured all the available NVSwitches"}), func(t *testing.T, r plan.Result) {
 			loaded(t, r, node.AlreadyLoaded, newer)
 		}},
 		{"its devices", plan.Step{Stat: []string{"/dev/nvidia-nvswitch0", "/dev/nvidia-nvswitch1", "/dev/nvidia-nvswitchctl", "/dev/nvidia-caps/nvidia-cap0"}}, func(t *testing.T, r plan.Result) {

@@ -157,6 +157,10 @@ func Stay(ctx context.Context, o LoadOptions, loaded LoadResult) error {
 func (l *loader) stay(ctx context.Context) error {
 	w := newWatch(l.stayFile())
 	defer w.close()
+	if w.file == "" && len(l.result.runs) > 0 {
+		zerolog.Ctx(ctx).Warn().Str("next", "add -v "+runDir+":"+runDir+" to docker run").
+			Msgf("no load --check can know how the %s is, as there is no folder of the host's for it to be written down in", strings.Join(l.result.runs, ", "))
+	}
 	var later []daemons.Daemon
 	if slices.Contains(l.result.runs, persistence) {
 		later = append(later, l.persistenced())

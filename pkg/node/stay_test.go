@@ -192,6 +192,21 @@ func TestStayWithAManagerThatRefuses(t *testing.T) {
 	}
 }
 
+// TestStayOutOfSight says that no check knows of what it runs.
+func TestStayOutOfSight(t *testing.T) {
+	t.Parallel()
+	const says = "no load --check can know how the fabric manager is"
+	m := withSwitches(t)
+	m.manager(t, "exit 1")
+	if log := m.staying(t, nil)(); strings.Contains(log, says) {
+		t.Errorf("it is written down where checks see it:\n%s", log)
+	}
+	m.unmount(t, m.own+runDir)
+	if log := m.staying(t, nil)(); !strings.Contains(log, says) || !strings.Contains(log, "add -v /run/cuda:/run/cuda") {
+		t.Errorf("the log does not say %q:\n%s", says, log)
+	}
+}
+
 // TestStayRunsNoOther than what was found to be its to run.
 func TestStayRunsNoOther(t *testing.T) {
 	t.Parallel()

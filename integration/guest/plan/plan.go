@@ -42,8 +42,8 @@ type Step struct {
 	Start []string `json:",omitempty"`
 	Until string   `json:",omitempty"`
 	Stop  bool     `json:",omitempty"`
-	// Run is a program of the initramfs and its arguments, and Confined what it
-	// is kept from. Beside are others that run at the same time.
+	// Run is a program of the initramfs and its arguments, and Confined what it, or the
+	// one that is started, is kept from. Beside are others that run at the same time.
 	Run      []string   `json:",omitempty"`
 	Confined Confined   `json:",omitzero"`
 	Beside   [][]string `json:",omitempty"`
@@ -62,14 +62,18 @@ const Boot = "{boot}"
 
 // Confined is what a program lacks, as one in a container does.
 type Confined struct {
-	// Drop are capabilities by their numbers.
+	// Drop are capabilities by their numbers. Keep, where there are any, are those that
+	// are left, as in a container with --cap-drop ALL and no-new-privileges.
 	Drop []uintptr `json:",omitempty"`
+	Keep []uintptr `json:",omitempty"`
 	// User puts it in a user namespace of its own, in which it is root.
 	User bool `json:",omitempty"`
 	// ReadOnly are folders that it cannot write to, and Hidden those that are
 	// empty for it.
 	ReadOnly []string `json:",omitempty"`
 	Hidden   []string `json:",omitempty"`
+	// Volumes are folders of the host's that are mounted for it at their own paths.
+	Volumes []string `json:",omitempty"`
 	// Devices says that its device cgroup is Docker's: any device may be
 	// made, and few may be opened. It then has an empty /dev of its own, and the
 	// host's at HostDev.
