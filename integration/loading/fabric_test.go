@@ -11,7 +11,8 @@ import (
 )
 
 // TestFabric is a host with NVSwitches, whose fabric manager builder runs: how that is,
-// checks beside it know.
+// checks beside it know. Without one they would be NVIDIA/gpu-operator#2781,
+// NVIDIA/gpu-driver-container#908 and siderolabs/extensions#893.
 func TestFabric(t *testing.T) {
 	b := needBench(t)
 	const instead, has = "/run/fabricmanager.standin", "2 NVSwitches (10de:22a3)"
@@ -69,7 +70,8 @@ func TestFabric(t *testing.T) {
 }
 
 // TestInstances is a GPU in parts, and then in others, each of which is a device to
-// containers.
+// containers (NVIDIA/nvidia-container-toolkit#1828), as are IMEX channels
+// (kubernetes-sigs/dra-driver-nvidia-gpu#787).
 func TestInstances(t *testing.T) {
 	b := needBench(t)
 	const spec, channels, parts = "/opt/share/cdi/nvidia.com-gpu.json", "/opt/share/cdi/nvidia.com-imex-channel.json", "/sys/module/nvidia/parameters/standin_mig"

@@ -133,6 +133,7 @@ func TestLife(t *testing.T) {
 		}},
 		{"another version, in use", run("load"),
 			refused(node.OtherVersion.Of(older, newer, "; it is in use: init (process 1, /dev/nvidia-uvm /dev/nvidia0)"))},
+		// NVIDIA/gpu-operator#2570: who uses it is to be stopped, and is named.
 		{"replace what is in use", look(run("load --replace")), func(t *testing.T, r plan.Result) {
 			refused(node.InUse.Of(older, "init (process 1, /dev/nvidia-uvm /dev/nvidia0)"))(t, r)
 			in(t, r, older)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"syscall"
@@ -68,6 +69,28 @@ func TestLoopIsInterrupted(t *testing.T) {
 			t.Errorf("error %v, want the context's", err)
 		}
 	})
+}
+
+// TestHint is for a proxy that reads what passes it: NVIDIA/gpu-driver-container#768,
+// NVIDIA/gpu-operator#162.
+func TestHint(t *testing.T) {
+	const otherwise = "check the network"
+	proxy := httptest.NewTLSServer(http.NotFoundHandler())
+	defer proxy.Close()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, proxy.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err == nil {
+		response.Body.Close()
+	}
+	if got := Hint(err, otherwise); !strings.Contains(got, "SSL_CERT_FILE") {
+		t.Errorf("of %v: %q", err, got)
+	}
+	if got := Hint(&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, otherwise); got != otherwise {
+		t.Errorf("%q", got)
+	}
 }
 
 func TestConnection(t *testing.T) {

@@ -42,6 +42,9 @@ func TestExplain(t *testing.T) {
 		// coreos/fedora-coreos-tracker#1018.
 		{"SELinux", unix.EACCES, []string{`audit: type=1400 audit(1624460471.557:725): avc:  denied  { module_load } for  pid=109560 comm="insmod" path="/tmp/drbd.ko" dev="tmpfs" ino=6248 scontext=system_u:system_r:spc_t:s0 tcontext=unconfined_u:object_r:user_home_t:s0 tclass=system permissive=0`}, nil,
 			SELinux.Of("module_load to system_u:system_r:spc_t:s0, of what is unconfined_u:object_r:user_home_t:s0")},
+		// NVIDIA/gpu-operator#2837, on RKE2, whose containers are of another domain.
+		{"SELinux, of a compressed file", unix.EACCES, []string{`audit: type=1400 audit(1787917556.472:1584): avc:  denied  { module_load } for  pid=38113 comm="modprobe" path="/usr/lib/modules/6.12.0-160000.37-default/updates/nvidia.ko.zst" dev="overlay" ino=2768537 scontext=system_u:system_r:unconfined_service_t:s0 tcontext=system_u:object_r:container_file_t:s0 tclass=system permissive=0`}, nil,
+			SELinux.Of("module_load to system_u:system_r:unconfined_service_t:s0, of what is system_u:object_r:container_file_t:s0")},
 		{"SELinux that only looks", unix.ENOMEM, []string{`audit: type=1400 audit(1624460471.557:725): avc:  denied  { module_load } for  pid=109560 comm="insmod" scontext=system_u:system_r:spc_t:s0 tcontext=unconfined_u:object_r:user_home_t:s0 tclass=system permissive=1`}, nil,
 			as(Refused.Of("nvidia", "ENOMEM (cannot allocate memory)"), "free memory on this host, of which a module takes twice its size as it is loaded")},
 		// Flatcar/Flatcar#783.
@@ -99,6 +102,7 @@ func TestDoRefused(t *testing.T) {
 	if got := doRefused(unix.EINVAL, "nvidia: disagrees about version of symbol module_layout"); !strings.Contains(got, "build again") {
 		t.Errorf("%q", got)
 	}
+	// NVIDIA/gpu-operator#553: an audit daemon has the log's word.
 	if got := explain(live.Main, unix.EACCES, nil, nil, true); got.Name != SELinux.Name {
 		t.Errorf("%+v", got)
 	}

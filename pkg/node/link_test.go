@@ -7,7 +7,7 @@ import (
 )
 
 // TestLink has a stable path lead to the user-space side of what is loaded, and where GPU
-// Operator looks, and be gone with the driver.
+// Operator looks, and be gone with the driver: kubernetes-sigs/dra-driver-nvidia-gpu#605.
 func TestLink(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)

@@ -18,7 +18,8 @@ func withHostFiles(t *testing.T, files map[string]string) *machine {
 }
 
 // TestLoadWithTheHostsOptions hands modules the options that modprobe would, and those
-// that were asked for after them.
+// that were asked for after them: siderolabs/talos#7008, NVIDIA/gpu-driver-container#512,
+// and NVIDIA/gpu-operator#1726 of the memory's mode.
 func TestLoadWithTheHostsOptions(t *testing.T) {
 	t.Parallel()
 	m := withHostFiles(t, map[string]string{
