@@ -1,8 +1,9 @@
 // Command fabricmanager stands in for NVIDIA's nv-fabricmanager, which cannot be had
 // without its machines: it takes the same configuration, opens the same device files,
 // and says what that says (NVIDIA's Fabric Manager User Guide, and journals that people
-// have published). What a file next to its topologies has is what it does instead:
-// "crash" as soon as that is there, or "refuse" as one of another version does.
+// have published). What /run/fabricmanager.standin has is what it does instead:
+// "crash" as soon as that is there, "refuse" as one of another version does, or "hang"
+// before it has configured the switches, for as long as that is there.
 package main
 
 import (
@@ -57,6 +58,9 @@ func run() error {
 		defer file.Close()
 	}
 	fmt.Println("Connected to 1 node.")
+	for instead() == "hang" {
+		time.Sleep(20 * time.Millisecond)
+	}
 	fmt.Println("Successfully configured all the available NVSwitches to route GPU NVLink traffic. NVLink Peer-to-Peer support will be enabled once the GPUs are successfully registered with the NVLink fabric.")
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, syscall.SIGTERM)

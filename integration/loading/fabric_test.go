@@ -52,6 +52,8 @@ func TestFabric(t *testing.T) {
 			says("fabric-manager", "runs: it is ended: exit status 1; it said last: ")},
 		{"it refuses", begun(plan.Step{Write: []plan.Text{{Name: instead, Content: "refuse"}}, Until: "don't match with driver version 990.20"}),
 			says("fabric-manager", "until NVIDIA's fabric manager of driver "+newer+" runs")},
+		{"it hangs", begun(plan.Step{Write: []plan.Text{{Name: instead, Content: "hang"}}, Until: "Connected to 1 node."}),
+			says("fabric-manager", "until NVIDIA's fabric manager of driver "+newer+" runs: it is starting")},
 		{"it is well again", begun(plan.Step{Write: []plan.Text{{Name: instead, Content: ""}}, Until: "Successfully configured all the available NVSwitches"}), func(t *testing.T, r plan.Result) {
 			loaded(t, r, node.AlreadyLoaded, newer)
 		}},
