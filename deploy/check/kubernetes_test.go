@@ -121,6 +121,8 @@ func TestPrivileges(t *testing.T) {
 		for _, m := range c.VolumeMounts {
 			if !m.ReadOnly {
 				mounts = append(mounts, m.MountPath)
+			} else if m.RecursiveReadOnly == nil || *m.RecursiveReadOnly != corev1.RecursiveReadOnlyIfPossible {
+				t.Errorf("%s can write to what is mounted below %s", c.Name, m.MountPath)
 			}
 		}
 		if diff := cmp.Diff(writable[c.Name], mounts); diff != "" {
