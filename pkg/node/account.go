@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
@@ -71,27 +72,32 @@ func (l *loader) account(ctx context.Context, plan []devices.File) error {
 		}
 	}
 	tells := len(l.host.List(devices.GPUsDir)) > 0
-	for _, d := range l.gpus {
-		g := GPU{Address: d.Address, ID: fmt.Sprintf("%04x:%04x", d.Vendor, d.Device)}
+	gpus := make([]GPU, len(l.gpus))
+	// All at once: each may take seconds, and the driver brings up what it can side by side.
+	var tries sync.WaitGroup
+	for i, d := range l.gpus {
+		g := &gpus[i]
+		g.Address, g.ID = d.Address, fmt.Sprintf("%04x:%04x", d.Vendor, d.Device)
 		at := slices.IndexFunc(known, func(k devices.GPU) bool { return k.Address == d.Address })
 		bound := l.access.driver(d)
 		switch {
 		case bound != "" && bound != live.Main:
-			l.absent(&g, d)
+			l.absent(g, d)
 		case at >= 0:
 			g.Model, g.UUID = known[at].Model, known[at].UUID
 			if known[at].Excluded {
 				g.State, g.Says = GPUExcluded, "the driver was told not to use it (NVreg_ExcludedGpus)"
 				break
 			}
-			l.try(ctx, &g, files[known[at].Minor])
+			tries.Go(func() { l.try(ctx, g, files[known[at].Minor]) })
 		case tells:
-			l.absent(&g, d)
+			l.absent(g, d)
 		default:
 			g.State, g.Says = GPUUntried, "the driver does not say which GPUs it has (/"+devices.GPUsDir+")"
 		}
-		l.result.GPUs = append(l.result.GPUs, g)
 	}
+	tries.Wait()
+	l.result.GPUs = gpus
 	// Only now: it is by the opening that the driver says most.
 	l.hearDriver(ctx)
 	return l.judgeGPUs(ctx)

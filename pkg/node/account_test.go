@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -190,6 +191,22 @@ func (m *machine) checkGPUs(t *testing.T) (string, error) {
 	}
 	err = l.account(m.context(t), plan)
 	return m.said(err), err
+}
+
+// TestGPUsComeUpSideBySide opens each while the others are being opened.
+func TestGPUsComeUpSideBySide(t *testing.T) {
+	t.Parallel()
+	m, files := withGPUs(t, 3, 3)
+	var all sync.WaitGroup
+	all.Add(3)
+	files.opening = func() {
+		all.Done()
+		all.Wait() // without end, if one waits for another
+	}
+	files.opened["nvidia1"] = unix.EIO
+	if got := m.load(t, func(o *LoadOptions) { o.AllowFailedGPUs = 1 }); !slices.Equal(states(got), []string{"up", "failed", "up"}) {
+		t.Errorf("%+v", got)
+	}
 }
 
 // TestAllowFailedGPUs goes on without as many as may fail, and gives none of them to

@@ -131,6 +131,8 @@ type fakeFiles struct {
 	refuse map[string]error
 	// opened is what comes of opening one, by path.
 	opened map[string]error
+	// opening is called as one is being opened, by several goroutines.
+	opening func()
 }
 
 func (f *fakeFiles) Missing(_ string, files []devices.File) (missing []devices.File, err error) {
@@ -162,7 +164,12 @@ func (f *fakeFiles) Remove(_ context.Context, _ string, files []devices.File) (r
 	return removed, nil
 }
 
-func (f *fakeFiles) Open(_ string, n devices.File) error { return f.opened[n.Path] }
+func (f *fakeFiles) Open(_ string, n devices.File) error {
+	if f.opening != nil {
+		f.opening()
+	}
+	return f.opened[n.Path]
+}
 
 func (f *fakeFiles) Sweep(string, []devices.File) error { return nil }
 
