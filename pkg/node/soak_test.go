@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/k8sp/cuda/internal/testkit"
+	"github.com/k8sp/cuda/pkg/node/devices"
 	"github.com/k8sp/cuda/pkg/node/live/livetest"
 )
 
@@ -38,7 +39,7 @@ func (k killedRun) run() error {
 	if err != nil {
 		return err
 	}
-	o := LoadOptions{Share: k.Share, HostRoot: k.Host, OwnRoot: k.Own, CDIDir: k.CDIDir, Kernel: distantKernel{kernel}}
+	o := LoadOptions{Share: k.Share, HostRoot: k.Host, OwnRoot: k.Own, CDIDir: k.CDIDir, Kernel: distantKernel{kernel}, files: drivenFiles{}}
 	ctx := zerolog.New(os.Stdout).WithContext(context.Background())
 	if k.Unload {
 		_, err = Unload(ctx, o)
@@ -47,6 +48,12 @@ func (k killedRun) run() error {
 	}
 	return err
 }
+
+// drivenFiles are device files as they are, of a driver that is not there to bring GPUs
+// up as they are opened.
+type drivenFiles struct{ hostFiles }
+
+func (drivenFiles) Open(string, devices.File) error { return nil }
 
 // distantKernel is one of another process, which ends what it was asked to do where
 // who asked is killed, as a kernel does.
@@ -210,7 +217,7 @@ func TestSoakKilledLoad(t *testing.T) {
 		t.Log("no device files, which this user may not make")
 	}
 	server := serve(t, m.kernel)
-	named := func(o *LoadOptions) { o.CDIDir = cdiDir }
+	named := func(o *LoadOptions) { o.CDIDir, o.files = cdiDir, drivenFiles{} }
 	picture := func() map[string]string { return everything(t, m.host, m.own, m.share, cdiDir) }
 	// The kernel ends the path where it is written a byte that ends it.
 	settle := func() { m.setFirmware(t, m.firmwarePath(t)) }
