@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/k8sp/cuda/internal/atomicfile"
+	"github.com/k8sp/cuda/internal/beneath"
 )
 
 // linkName is the name of the link to the user-space side of the driver that is loaded
@@ -20,6 +21,17 @@ const linkName = "driver"
 // operatorRun is where NVIDIA's GPU Operator and its container toolkit look for a
 // driver's root.
 const operatorRun = "run/nvidia"
+
+// sweptLinks are [loader.links], without what a run that was killed left beside them.
+func (l *loader) sweptLinks(ctx context.Context) (own, operators string) {
+	own, operators = l.links()
+	for _, path := range []string{own, operators} {
+		if path != "" {
+			l.sweep(ctx, func() error { return atomicfile.Sweep(path) })
+		}
+	}
+	return own, operators
+}
 
 // links are the paths of the link: in /run/cuda, and in /run/nvidia where that is
 // mounted.
@@ -36,7 +48,7 @@ func (l *loader) links() (own, operators string) {
 // link has the links lead to a folder of the host's. What is there that load has not
 // made is left alone. That one cannot be made is only said.
 func (l *loader) link(ctx context.Context, to string) {
-	own, operators := l.links()
+	own, operators := l.sweptLinks(ctx)
 	if own == "" || to == "/" {
 		return
 	}
@@ -52,6 +64,23 @@ func (l *loader) link(ctx context.Context, to string) {
 		if path == own {
 			l.result.Link = path
 		}
+	}
+	if l.result.Link != "" {
+		l.linkShare(ctx)
+	}
+}
+
+// linkShare has the share's link lead to the host's own, which is the same for every host
+// of the share, so it stays. What somebody else has there is left alone, and a share that
+// is only read does without.
+func (l *loader) linkShare(ctx context.Context) {
+	path := l.share.CurrentDriver()
+	_, err := beneath.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = atomicfile.Symlink(filepath.Join(runDir, linkName), path)
+	}
+	if err != nil {
+		zerolog.Ctx(ctx).Debug().Err(err).Str("link", path).Msg("no link in the share to the driver's user-space side")
 	}
 }
 
@@ -71,7 +100,7 @@ func mayLink(path string, targets ...string) bool {
 
 // unlink removes the links.
 func (l *loader) unlink(ctx context.Context) {
-	own, operators := l.links()
+	own, operators := l.sweptLinks(ctx)
 	if own == "" {
 		return
 	}

@@ -22,21 +22,31 @@ func TestLink(t *testing.T) {
 			}
 		}
 	}
+	left := filepath.Join(m.own, "run/cuda/.driver.tmp-1") // by a run that was killed
+	link(t, "/elsewhere", left)
 	to := filepath.Join(m.share, "driver", testDriver)
 	if got := m.load(t, nil); got.Link != own {
 		t.Errorf("%+v", got)
 	}
 	lead(to, own, operators)
+	lead("", left)
+	current := filepath.Join(m.share, "driver/current")
+	lead("/run/cuda/driver", current)
 	// The share lies elsewhere on the host by now.
 	m.load(t, func(o *LoadOptions) { o.HostShare = "/home/core/share" })
 	lead("/home/core/share/driver/"+testDriver, own, operators)
 	m.unload(t)
 	lead("", own, operators)
+	lead("/run/cuda/driver", current) // other hosts' too
 
+	// Somebody else's.
+	remove(t, current)
+	link(t, "595.71.05", current)
 	// GPU Operator's own driver container has a root there.
 	write(t, filepath.Join(operators, "usr/bin/nvidia-smi"), "")
 	m.load(t, nil)
 	lead(to, own)
+	lead("595.71.05", current)
 	m.unload(t)
 	if _, err := os.Stat(filepath.Join(operators, "usr/bin/nvidia-smi")); err != nil {
 		t.Error(err)
@@ -46,4 +56,5 @@ func TestLink(t *testing.T) {
 	if got := without.load(t, nil); got.Link != "" {
 		t.Errorf("%+v", got)
 	}
+	lead("", filepath.Join(without.share, "driver/current"))
 }

@@ -25,6 +25,7 @@ func TestIdentifyKnowsTheLayout(t *testing.T) {
 		s.Result("6.1.0-coreos", "535.1"):   Published,
 		s.Drivers():                         Folder,
 		s.Driver("535.1"):                   Published,
+		s.CurrentDriver():                   Published,
 		s.CDI():                             Folder,
 		s.Loaded():                          Folder,
 		s.Private():                         Folder,

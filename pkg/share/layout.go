@@ -41,6 +41,10 @@ func (s *Share) Drivers() string { return filepath.Join(s.dir, driverFolder) }
 // Driver is the link to the user-space side of a driver's version.
 func (s *Share) Driver(version string) string { return filepath.Join(s.Drivers(), version) }
 
+// CurrentDriver is a link to a host's own link to what is loaded there, whose path is
+// the same on all the hosts of a share.
+func (s *Share) CurrentDriver() string { return filepath.Join(s.Drivers(), "current") }
+
 // CDI is where a CDI specification is left for which no folder of the host's is
 // mounted. A load writes it again.
 func (s *Share) CDI() string { return filepath.Join(s.dir, cdiFolder) }
