@@ -229,12 +229,13 @@ func probe(c corev1.Container) []string {
 }
 
 // TestProbe holds the probes to what was loaded: the same flags but --check for
-// --stay.
+// --stay, and that they print one line, as the kubelet's events have no more.
 func TestProbe(t *testing.T) {
 	pod := base(t).Spec.Template.Spec
 	load := pod.Containers[0]
 	want := slices.Concat([]string{"/usr/local/bin/builder"}, load.Args)
 	want[slices.Index(want, "--stay")] = "--check"
+	want = append(want, "--quiet")
 	if diff := cmp.Diff(want, probe(load)); diff != "" {
 		t.Errorf("the readiness probe (-want +got):\n%s", diff)
 	}
@@ -263,7 +264,7 @@ func TestDaemons(t *testing.T) {
 		t.Errorf("%s: %+v", load.Name, load.SecurityContext)
 	}
 	for what, args := range map[string][]string{"load": load.Args, "the startup probe": load.StartupProbe.Exec.Command, "the readiness probe": probe(load)} {
-		if i := slices.Index(args, "--fabric-manager=auto"); i < 0 || slices.Contains(args, "--fabric-manager=never") || len(args) != map[bool]int{true: 6, false: 7}[what == "load"] {
+		if i := slices.Index(args, "--fabric-manager=auto"); i < 0 || slices.Contains(args, "--fabric-manager=never") || len(args) != map[bool]int{true: 6, false: 8}[what == "load"] {
 			t.Errorf("%s has %q", what, args)
 		}
 	}
