@@ -283,14 +283,25 @@ func (l *loader) writeSpec(ctx context.Context, o cdi.Options) (file string, err
 		if file, err = cdi.Write(dir, cdi.Spec(o)); err != nil {
 			return false, err
 		}
-		channels := devices.Channels(l.Dev)
-		if len(channels) == 0 {
-			return true, cdi.RemoveKind(dir, cdi.ChannelKind)
-		}
-		_, err = cdi.Write(dir, cdi.Channels(channels))
-		return true, err
+		l.writeChannels(ctx, dir)
+		return true, nil
 	})
 	return file, err
+}
+
+// writeChannels has the specification of IMEX channels beside that of the GPUs be of
+// those that there are. Without it the GPUs serve all the same.
+func (l *loader) writeChannels(ctx context.Context, dir string) {
+	channels := devices.Channels(l.Dev)
+	var err error
+	if len(channels) == 0 {
+		err = cdi.RemoveKind(dir, cdi.ChannelKind)
+	} else {
+		_, err = cdi.Write(dir, cdi.Channels(channels))
+	}
+	if err != nil {
+		zerolog.Ctx(ctx).Warn().Err(err).Int("channels", len(channels)).Msg("the CDI specification of IMEX channels is not as it should be")
+	}
 }
 
 // sweepSpec is [loader.sweep] of a folder with a specification. Other hosts write to

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/k8sp/cuda/internal/testkit"
 	"github.com/k8sp/cuda/pkg/node/devices"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -316,5 +317,38 @@ func TestLoadRecordsCDI(t *testing.T) {
 	m.unload(t)
 	if _, err := os.Stat(filepath.Join(dir, "nvidia.com-gpu.json")); !os.IsNotExist(err) {
 		t.Errorf("the specification is still there: %v", err)
+	}
+}
+
+// TestLoadSpecifiesChannels beside the GPUs, which serve also where somebody else has
+// specified the channels.
+func TestLoadSpecifiesChannels(t *testing.T) {
+	t.Parallel()
+	testkit.NeedRoot(t)
+	m := newMachine(t)
+	dir := filepath.Join(t.TempDir(), "cdi")
+	write(t, filepath.Join(dir, "README"), "")
+	m.mount(t, dir, "ext4")
+	named := func(o *LoadOptions) { o.CDIDir = dir }
+	channel := filepath.Join(m.own, "dev/nvidia-caps-imex-channels/channel0")
+	write(t, filepath.Join(filepath.Dir(channel), "README"), "")
+	if err := unix.Mknod(channel, unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3))); err != nil {
+		t.Fatal(err)
+	}
+	channels, theirs := filepath.Join(dir, "nvidia.com-imex-channel.json"), filepath.Join(dir, "theirs.json")
+	write(t, theirs, `{"kind": "nvidia.com/imex-channel"}`)
+	const says = "theirs.json specifies nvidia.com/imex-channel as well"
+	if got := m.load(t, named); got.CDI == "" || !strings.Contains(m.log.String(), says) {
+		t.Errorf("%+v\n%s", got, m.log.String())
+	}
+	remove(t, theirs)
+	m.load(t, named)
+	if text := read(t, channels); !strings.Contains(text, `"/dev/nvidia-caps-imex-channels/channel0"`) {
+		t.Errorf("%s", text)
+	}
+	remove(t, channel)
+	m.load(t, named)
+	if _, err := os.Stat(channels); !os.IsNotExist(err) {
+		t.Errorf("there are no channels any more, and their specification stays: %v", err)
 	}
 }
