@@ -193,10 +193,11 @@ func (j *journal) make(ctx context.Context, planned []change, do func() (made []
 // forgotten.
 func (j *journal) makeOne(ctx context.Context, c change, do func() (made bool, err error)) error {
 	return j.make(ctx, []change{c}, func() ([]change, error) {
-		if made, err := do(); !made {
+		made, err := do()
+		if !made {
 			return nil, err
 		}
-		return []change{c}, nil
+		return []change{c}, err
 	})
 }
 
