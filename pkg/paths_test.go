@@ -49,6 +49,7 @@ var notTheShare = map[string]string{
 	"pkg/cuda/userspace/discover.go":      "a driver that is installed on a host",
 	"pkg/modules/signature/load.go":       "keys and certificates that the user names",
 	"pkg/share/share.go":                  "the share itself, before anything in it",
+	"pkg/registry/remote.go":              "certificates that the user names",
 	"pkg/node/access.go":                  "the host's folders",
 	"pkg/node/bounds.go":                  "the host's folders",
 	"pkg/node/trust.go":                   "folders of root's, and those above the share on the host",

@@ -1,0 +1,181 @@
+package registry
+
+import (
+	"archive/tar"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/share/publish"
+)
+
+// TestTag tells kernels of one release apart, and is what a tag may be.
+func TestTag(t *testing.T) {
+	k := Key{Release: "6.12.102-flatcar", Identity: "0a", Arch: kernel.X86_64, Driver: "580.126.09", Form: "open"}
+	if tag := k.Tag(); !regexp.MustCompile(`^580\.126\.09-open-6\.12\.102-flatcar-[0-9a-f]{12}$`).MatchString(tag) {
+		t.Error(tag)
+	}
+	seen := map[string]bool{k.Tag(): true}
+	for _, change := range []func(*Key){
+		func(k *Key) { k.Identity = "0b" }, func(k *Key) { k.Release = "6.12.102+flatcar" }, func(k *Key) { k.Release = "6.12.102_flatcar" },
+		func(k *Key) { k.Arch = kernel.AArch64 }, func(k *Key) { k.Form = "proprietary" }, func(k *Key) { k.Driver = "580.126.10" },
+		func(k *Key) { k.Release = strings.Repeat("long", 60) },
+	} {
+		other := k
+		change(&other)
+		if tag := other.Tag(); seen[tag] || !regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`).MatchString(tag) {
+			t.Errorf("%+v is %s", other, tag)
+		} else {
+			seen[tag] = true
+		}
+	}
+}
+
+// lines is a kind of folder whose index has a line for each file: its name, size, digest,
+// and for a link its target.
+var lines = Kind{
+	Name: "lines", Index: "index", MaxIndex: 1 << 10, Places: []Place{{"low/", "below/"}, {"", "top/"}},
+	Contents: func(index []byte) (list []publish.File, err error) {
+		for line := range strings.Lines(string(index)) {
+			var f publish.File
+			if _, err := fmt.Sscan(line, &f.Name, &f.Size, &f.SHA256); err != nil {
+				return nil, err
+			}
+			if f.Size < 0 {
+				f = publish.File{Name: f.Name, Target: f.SHA256}
+			}
+			list = append(list, f)
+		}
+		return list, nil
+	},
+}
+
+func listed(name, text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return fmt.Sprintf("%s %d %s\n", name, len(text), hex.EncodeToString(sum[:]))
+}
+
+// TestPackAndUnpack has a folder come out as it went in, and the same folder always be the
+// same layer.
+func TestPackAndUnpack(t *testing.T) {
+	from := t.TempDir()
+	index := listed("b", "of b") + listed("low/a", "of a") + "link -1 low/a\n"
+	for name, text := range map[string]string{"b": "of b", "low/a": "of a", "index": index, "index.p7s": "signed", "stranger": "left out"} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(from, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(from, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first, err := pack(t.Context(), lines, from, filepath.Join(t.TempDir(), "layer"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := pack(t.Context(), lines, from, filepath.Join(t.TempDir(), "layer")); err != nil || again.digest != first.digest || again.diff != first.diff || again.size != first.size {
+		t.Errorf("%+v, and then %+v (%v)", first, again, err)
+	}
+	layer, err := first.Compressed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer layer.Close()
+	to := t.TempDir()
+	if err := unpack(t.Context(), lines, layer, to); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"b": "of b", "low/a": "of a", "link": "", "index": index, "index.p7s": "signed"} {
+		if got, err := os.ReadFile(filepath.Join(to, name)); name != "link" && (err != nil || string(got) != want) {
+			t.Errorf("%s is %q, %v", name, got, err)
+		}
+	}
+	if target, err := os.Readlink(filepath.Join(to, "link")); target != "low/a" {
+		t.Errorf("%q, %v", target, err)
+	}
+	if _, err := os.Stat(filepath.Join(to, "stranger")); err == nil {
+		t.Error("what is not listed is in the layer")
+	}
+	// One that changed since.
+	if err := os.WriteFile(filepath.Join(from, "b"), []byte("of c"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pack(t.Context(), lines, from, filepath.Join(t.TempDir(), "layer")); err == nil {
+		t.Error("a file that is not as it is listed is packed")
+	}
+}
+
+// TestUnpackRefuses layers that are not of what they list, and leaves nothing beyond its
+// folder.
+func TestUnpackRefuses(t *testing.T) {
+	file := func(name, text string) tar.Header {
+		return tar.Header{Typeflag: tar.TypeReg, Name: name, Size: int64(len(text)), Mode: 0o644, PAXRecords: map[string]string{"K8SP.text": text}}
+	}
+	link := func(name, to string) tar.Header {
+		return tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: to}
+	}
+	index := listed("a", "of a")
+	for name, tt := range map[string]struct {
+		entries []tar.Header
+		says    string
+	}{
+		"nothing":                {nil, "there is no index"},
+		"no index first":         {[]tar.Header{file("top/a", "of a"), file("top/index", index)}, "is not listed"},
+		"one is missing":         {[]tar.Header{file("top/index", index)}, "a is listed, and is not in it"},
+		"another text":           {[]tar.Header{file("top/index", index), file("top/a", "of b")}, "not as it is listed"},
+		"another size":           {[]tar.Header{file("top/index", index), file("top/a", "of a, and more")}, "not as it is listed"},
+		"a link in its place":    {[]tar.Header{file("top/index", index), link("top/a", "/etc/passwd")}, "not as it is listed"},
+		"one that is not listed": {[]tar.Header{file("top/index", index), file("top/a", "of a"), file("top/b", "b")}, "is not listed"},
+		"one twice":              {[]tar.Header{file("top/index", index), file("top/a", "of a"), file("top/a", "of a")}, "is not listed"},
+		"two indexes":            {[]tar.Header{file("top/index", index), file("top/index", index)}, "not as it is listed"},
+		"a long index":           {[]tar.Header{file("top/index", strings.Repeat(index, 100))}, "not as it is listed"},
+		"above the folder":       {[]tar.Header{file("top/index", listed("../a", "of a")), file("top/../a", "of a")}, "cannot be"},
+		"through a link":         {[]tar.Header{file("top/index", "l -1 /tmp\n"+listed("l/a", "of a")), link("top/l", "/tmp"), file("top/l/a", "of a")}, "exists"},
+		"a device":               {[]tar.Header{file("top/index", index), {Typeflag: tar.TypeChar, Name: "top/a"}}, "not as it is listed"},
+		"a long signature":       {[]tar.Header{file("top/index", index), file("top/index.p7s", strings.Repeat("s", publish.MaxSignature+1))}, "not as it is listed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var layer bytes.Buffer
+			z, err := zstd.NewWriter(&layer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := tar.NewWriter(z)
+			for _, h := range tt.entries {
+				text := h.PAXRecords["K8SP.text"]
+				h.PAXRecords = nil
+				if err := w.WriteHeader(&h); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := w.Write([]byte(text)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := w.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if err := z.Close(); err != nil {
+				t.Fatal(err)
+			}
+			top := t.TempDir()
+			dir := filepath.Join(top, "dir")
+			if err := os.Mkdir(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := unpack(t.Context(), lines, &layer, dir); err == nil || !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("%v, want %q", err, tt.says)
+			}
+			if beside, err := os.ReadDir(top); err != nil || len(beside) != 1 {
+				t.Errorf("beside the folder: %v, %v", beside, err)
+			}
+		})
+	}
+}

@@ -1,0 +1,98 @@
+package registry
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/k8sp/cuda/internal/retry"
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+// Options say where artefacts are and how they are reached. Credentials are those of
+// Docker's config, ~/.docker/config.json or $DOCKER_CONFIG, and of its helpers.
+type Options struct {
+	// Repository is where they are: "registry.example.com/cuda".
+	Repository string
+	// CA names a file of certificates that are trusted beside the system's to vouch for
+	// the registry; empty is none.
+	CA string
+	// PlainHTTP speaks HTTP without TLS. Where the registry is on loopback it is spoken
+	// anyway.
+	PlainHTTP bool
+}
+
+// ErrNone is that a registry has no such artefact.
+var ErrNone = errors.New("the registry has no such artefact")
+
+// Check says whether the options make sense. Its error is of the usage stage.
+func (o Options) Check() error {
+	_, err := o.repository()
+	return err
+}
+
+func (o Options) repository() (name.Repository, error) {
+	options := []name.Option{name.StrictValidation}
+	if o.PlainHTTP {
+		options = append(options, name.Insecure)
+	}
+	r, err := name.NewRepository(o.Repository, options...)
+	return r, stage.Wrap(stage.Usage, err, fmt.Sprintf("%q is no repository of a registry", o.Repository),
+		"name one as HOST[:PORT]/PATH, such as registry.example.com/cuda")
+}
+
+// remote are what each of go-containerregistry's calls is told.
+func (o Options) remote(ctx context.Context) ([]remote.Option, error) {
+	options := []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithUserAgent("k8sp-cuda-builder")}
+	if o.CA == "" {
+		return options, nil
+	}
+	text, err := os.ReadFile(o.CA)
+	if err != nil {
+		return nil, stage.Wrap(stage.Usage, err, "the certificates that the registry is to be known by cannot be read", "correct --registry-ca")
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, stage.New(stage.Usage, o.CA+" has no certificates in PEM", "correct --registry-ca")
+	}
+	base := remote.DefaultTransport.(*http.Transport).Clone()
+	base.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	return append(options, remote.WithTransport(base)), nil
+}
+
+// explain is what a registry's failure means to people.
+func (o Options) explain(err error, what string) error {
+	var answer *transport.Error
+	hint := "check the network and its proxy, and run again"
+	if errors.As(err, &answer) {
+		switch answer.StatusCode {
+		case http.StatusUnauthorized, http.StatusForbidden:
+			hint = "have Docker's config say who you are there (docker login), and mount it: -v $HOME/.docker/config.json:/root/.docker/config.json:ro"
+		case http.StatusNotFound:
+			hint = "look whether the registry has the repository " + o.Repository
+		case http.StatusRequestEntityTooLarge, http.StatusInsufficientStorage:
+			hint = "make room in the registry"
+		default:
+			hint = "look at the registry's own log, and run again"
+		}
+	}
+	return stage.Wrap(stage.Publish, err, what, retry.Hint(err, hint))
+}
+
+// missing says whether a registry's answer is that there is no such thing.
+func missing(err error) bool {
+	var answer *transport.Error
+	return errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound
+}
