@@ -161,6 +161,10 @@ func sourceFlags(flags *pflag.FlagSet, o *job.Options) {
 	flags.StringVar(&o.Source.Commit, "source-commit", "", "`commit` that the kernel source must be")
 	flags.StringVar(&o.SourcePatches, "source-patches", "", "`folder` with patches for the kernel's source, *.patch and *.diff, applied in the order of their names: those that the kernel's distribution has on the tag")
 	flags.BoolVar(&o.Source.Full, "full-source", false, "check out the whole kernel source, not only what a build needs")
+	flags.StringVar(&o.Registry.Repository, "registry", "", "`repository` of a registry, HOST/PATH, where what was built elsewhere is looked for before it is built")
+	flags.BoolVar(&o.Push, "push", false, "leave what is built in that registry")
+	reachFlags(flags, &o.Registry)
+	trustFlag(flags, &o.Trust)
 	offlineFlag(flags, &o.Offline)
 	flags.DurationVar(&o.Pause, "retry-pause", time.Second, "`time` before the second try of what the network failed at for the moment; it doubles with each")
 }

@@ -128,6 +128,8 @@ func newRoot(io streams, d defaults, logging *logOptions) *cobra.Command {
 		newLoadCommand(io, d.load),
 		newUnloadCommand(io, d.load),
 		newPruneCommand(io),
+		newPushCommand(io, d),
+		newPullCommand(io, d.build),
 		newVerifyCommand(io, d),
 		newVersionCommand(io, d),
 	)

@@ -157,7 +157,18 @@ func walk(ctx context.Context, o Options, dry bool) (said []Step, result Result,
 	}
 	b.leave() // to wait for another run is no part of it
 	err = s.locked(ctx, func(s site) error {
-		said, result, err = s.build(ctx, b, what)
+		var found bool
+		if said, result, found = s.fromRegistry(ctx, b, what.target); found {
+			return nil
+		}
+		var more []Step
+		more, result, err = s.build(ctx, b, what)
+		said = append(said, more...)
+		if err != nil || !s.Push {
+			return err
+		}
+		more, err = s.pushing(ctx, b, result)
+		said = append(said, more...)
 		return err
 	})
 	return append([]Step{what.says()}, said...), result, err

@@ -15,6 +15,7 @@ import (
 	"github.com/k8sp/cuda/pkg/kernel/source"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/modules/signature"
+	"github.com/k8sp/cuda/pkg/registry"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -31,6 +32,14 @@ type Options struct {
 	Source source.Options
 	// SourcePatches is a folder of patches for the kernel's source; empty is none.
 	SourcePatches string
+	// Registry is where what was built elsewhere is looked for; a Repository of "" is
+	// nowhere.
+	Registry registry.Options
+	// Push leaves there what was built, or was there already, and did not come from there.
+	Push bool
+	// Trust names files of certificates, or folders of them: what is pulled has to be
+	// signed by one of these. None takes what anybody has pushed, once it is proven.
+	Trust []string
 	// Offline refuses to ask the network for anything.
 	Offline bool
 	// Pause is how long to wait before the second try of what the network
@@ -141,6 +150,14 @@ func (o Options) validate() error {
 	if _, wish := cuda.ParseWish(o.DriverVersion); o.DriverVersion != "" && !wish && !cuda.IsVersion(o.DriverVersion) {
 		return stage.New(stage.Usage, fmt.Sprintf("%q is no version of a driver", o.DriverVersion),
 			"give one as 580.126.09, a line of them as 580, or latest, production or lts with --driver-version")
+	}
+	if o.Registry.Repository != "" {
+		if err := o.Registry.Check(); err != nil {
+			return err
+		}
+	}
+	if o.Push && o.Registry.Repository == "" {
+		return stage.New(stage.Usage, "what is built is to be pushed, and no registry is named", "name its repository with --registry")
 	}
 	if o.DriverReleases != "" && !download.IsURL(o.DriverReleases) {
 		return stage.New(stage.Usage, "the list of drivers has to be https://HOST/PATH", "correct --driver-releases")

@@ -1,0 +1,209 @@
+package main
+
+import (
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/registry"
+)
+
+// aRegistry is one on loopback: go-containerregistry's own, in memory.
+func aRegistry(t *testing.T, wrap func(http.Handler) http.Handler) (repository string) {
+	t.Helper()
+	handler := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	if wrap != nil {
+		handler = wrap(handler)
+	}
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	return strings.TrimPrefix(server.URL, "http://") + "/fleet/cuda"
+}
+
+// TestPushAndPull has what one share has built be in another, byte for byte, where
+// nothing is built.
+func TestPushAndPull(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.build(t)
+	repository := aRegistry(t, nil)
+	first := f.run(t, "push", repository)
+	if first.code != 0 || strings.Count(first.stdout, "\n") != 1 || !strings.Contains(first.stdout, repository+":"+fixtureDriver+"-") {
+		t.Fatalf("%d\n%s%s", first.code, first.stdout, first.stderr)
+	}
+	if again := f.run(t, "push", repository); again.stdout != first.stdout {
+		t.Errorf("the same result is another artefact:\n%s%s", first.stdout, again.stdout)
+	}
+	built := f.share
+	want := f.results(t)
+	f.emptyShare(t)
+	pull := []string{"pull", repository, "--driver-version", fixtureDriver, "--share", f.share}
+	o := f.run(t, pull...)
+	if o.code != 0 || o.stdout != filepath.Join(f.share, "modules", fixtureRelease, fixtureDriver, "manifest.json")+"\n" {
+		t.Fatalf("%d\n%s%s", o.code, o.stdout, o.stderr)
+	}
+	if diff := cmp.Diff(strings.ReplaceAll(want, built, ""), strings.ReplaceAll(f.results(t), f.share, "")); diff != "" {
+		t.Errorf("what was pulled differs (-built +pulled):\n%s", diff)
+	}
+	// A second time nothing is pulled.
+	if o := f.run(t, pull...); o.code != 0 || !strings.Contains(o.stderr, "there already") || strings.Contains(o.stderr, "pulled") {
+		t.Errorf("%d\n%s", o.code, o.stderr)
+	}
+}
+
+// emptyShare has the fixture go on with another share, in which there is nothing, not even
+// a driver.
+func (f *fixture) emptyShare(t *testing.T) {
+	t.Helper()
+	f.share = filepath.Join(t.TempDir(), "share")
+	if err := os.Mkdir(f.share, 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestBuildAsksTheRegistry has a build make nothing that a registry has, and make what that
+// has not, or has damaged.
+func TestBuildAsksTheRegistry(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.build(t)
+	broken := ""
+	repository := aRegistry(t, func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch blob := strings.Contains(r.URL.Path, "/blobs/sha256:"); {
+			case broken == "gone":
+				http.Error(w, "no", http.StatusTeapot)
+				return
+			case broken == "lies" && blob && r.Method == http.MethodGet:
+				answer := httptest.NewRecorder()
+				h.ServeHTTP(answer, r)
+				body := answer.Body.Bytes()
+				body[len(body)/2] ^= 1
+				_, _ = w.Write(body)
+				return
+			case broken == "cut" && blob && r.Method == http.MethodGet:
+				answer := httptest.NewRecorder()
+				h.ServeHTTP(answer, r)
+				_, _ = w.Write(answer.Body.Bytes()[:answer.Body.Len()/2])
+				return
+			}
+			h.ServeHTTP(w, r)
+		})
+	})
+	if o := f.run(t, "push", repository); o.code != 0 {
+		t.Fatal(o.stderr)
+	}
+	withDriver := f.share
+	f.emptyShare(t)
+	if o := f.run(t, "--push"); o.code != 2 || !strings.Contains(o.stderr, "no registry is named") {
+		t.Errorf("%d\n%s", o.code, o.stderr)
+	}
+	if o := f.run(t, "--registry", repository+"/pushed", "--push"); o.code != 0 || !strings.Contains(o.stderr, "the registry is not asked: it knows drivers by their version") || !strings.Contains(o.stderr, repository+"/pushed:"+fixtureDriver) {
+		t.Errorf("%d\n%s", o.code, o.stderr)
+	}
+	if o := f.run(t, "--registry", repository+"/pushed", "--push", "--dry-run"); o.code != 0 || !strings.Contains(o.stdout, "a push to "+repository+"/pushed") {
+		t.Errorf("%d\n%s%s", o.code, o.stdout, o.stderr)
+	}
+	args := func(more ...string) []string {
+		return append([]string{"--registry", repository, "--driver-version", fixtureDriver, "--share", f.share}, more...)
+	}
+	o := f.run(t, args()...)
+	if o.code != 0 || !strings.Contains(o.stderr, "what was built elsewhere serves") || strings.Contains(o.stderr, `"stage":"build"`) {
+		t.Fatalf("%d\n%s", o.code, o.stderr)
+	}
+	for _, tt := range []struct{ broken, says string }{
+		{"gone", "does not serve, building"}, {"lies", "does not serve, building"}, {"cut", "does not serve, building"},
+	} {
+		broken = tt.broken
+		f.emptyShare(t)
+		empty := f.results(t)
+		if o := f.run(t, append([]string{"pull", repository}, args()[2:]...)...); o.code != 16 || f.results(t) != empty {
+			t.Errorf("%s: pull ended with %d, and left\n%s%s", tt.broken, o.code, f.results(t), o.stderr)
+		}
+		if err := os.CopyFS(filepath.Join(f.share, "cuda"), os.DirFS(filepath.Join(withDriver, "cuda"))); err != nil {
+			t.Fatal(err)
+		}
+		if o := f.run(t, args()...); o.code != 0 || !strings.Contains(o.stderr, tt.says) || !strings.Contains(o.stderr, `"stage":"build"`) {
+			t.Errorf("%s: %d\n%s", tt.broken, o.code, o.stderr)
+		}
+	}
+	broken = ""
+	f.share = withDriver
+	for _, tt := range []struct{ args, says string }{
+		{"--rebuild", "the registry is not asked: --rebuild"}, {"--offline", "the registry is not asked: --offline"},
+		{"--modules=nvidia", "other ones than a plain build"},
+	} {
+		if o := f.run(t, args(tt.args)...); !strings.Contains(o.stderr, tt.says) {
+			t.Errorf("%s: %d\n%s", tt.args, o.code, o.stderr)
+		}
+	}
+}
+
+// TestPullForAnotherKernel finds nothing where a kernel of the same release is another.
+func TestPullForAnotherKernel(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.build(t)
+	repository := aRegistry(t, nil)
+	if o := f.run(t, "push", repository); o.code != 0 {
+		t.Fatal(o.stderr)
+	}
+	f.emptyShare(t)
+	symbols := filepath.Join(f.host, "proc/kallsyms")
+	write(t, symbols, 0o644, strings.ReplaceAll(read(t, symbols), "device_add", "device_del"))
+	o := f.run(t, "pull", repository, "--driver-version", fixtureDriver, "--share", f.share)
+	if o.code != 16 || !strings.Contains(o.stderr, "the registry has no such artefact") || !strings.Contains(o.stderr, "build it (builder build), and push it") {
+		t.Errorf("%d\n%s", o.code, o.stderr)
+	}
+	for _, args := range [][]string{{"pull", repository}, {"pull"}, {"push"}, {"pull", "not/a registry", "--driver-version", fixtureDriver}} {
+		if o := f.run(t, append(args, "--share", f.share)...); o.code != 2 {
+			t.Errorf("%q: %d\n%s", args, o.code, o.stderr)
+		}
+	}
+	if o := f.run(t, "push", repository, "--share", f.share); o.code != 16 || !strings.Contains(o.stderr, "nothing to push") {
+		t.Errorf("%d\n%s", o.code, o.stderr)
+	}
+}
+
+// TestPullWithTrust takes only what somebody trusted has signed.
+func TestPullWithTrust(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.build(t)
+	repository := aRegistry(t, nil)
+	sign, cert := signManifest("rsa")
+	_, other := signManifest("p256")
+	pull := func(cert string) outcome {
+		return f.run(t, "pull", repository, "--driver-version", fixtureDriver, "--share", f.share, "--trust", cert)
+	}
+	push := func() {
+		t.Helper()
+		if o := f.run(t, "push", repository); o.code != 0 {
+			t.Fatal(o.stderr)
+		}
+	}
+	built := f.share
+	push()
+	f.emptyShare(t)
+	empty := f.results(t)
+	if o := pull(cert); o.code != 15 || !strings.Contains(o.stderr, "there is no manifest.json.p7s beside it") || f.results(t) != empty {
+		t.Errorf("%d\n%s", o.code, o.stderr)
+	}
+	if o := f.run(t, append([]string{"--share", built}, sign...)...); o.code != 0 {
+		t.Fatal(o.stderr)
+	}
+	push()
+	if o := pull(other); o.code != 15 || f.results(t) != empty {
+		t.Errorf("%d\n%s", o.code, o.stderr)
+	}
+	if o := pull(cert); o.code != 0 {
+		t.Errorf("%d\n%s", o.code, o.stderr)
+	}
+	f.trusted(t, cert, true, "")
+}

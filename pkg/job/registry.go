@@ -1,0 +1,357 @@
+package job
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+
+	"github.com/rs/zerolog"
+
+	"github.com/k8sp/cuda/internal/beneath"
+	"github.com/k8sp/cuda/pkg/cuda"
+	"github.com/k8sp/cuda/pkg/cuda/userspace"
+	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/modules"
+	"github.com/k8sp/cuda/pkg/modules/signature"
+	"github.com/k8sp/cuda/pkg/registry"
+	"github.com/k8sp/cuda/pkg/share/publish"
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+// modulesIn is how published modules are in an artefact: where the Kernel Module
+// Management operator has them.
+func modulesIn(release string) registry.Kind {
+	return registry.Kind{
+		Name: "modules", Index: modules.ManifestFile, MaxIndex: modules.MaxManifest, Contents: modules.Contents,
+		Places: []registry.Place{{In: modules.FirmwareDir + "/", At: "firmware/"}, {At: "opt/lib/modules/" + release + "/"}},
+	}
+}
+
+// userSpaceIn is how a driver's user-space side is, which is the same for all kernels.
+func userSpaceIn(version string) registry.Kind {
+	return registry.Kind{
+		Name: "user-space", Index: userspace.ManifestFile, MaxIndex: userspace.MaxManifest, Contents: userspace.Contents,
+		Places: []registry.Place{{At: "opt/driver/" + version + "/"}},
+	}
+}
+
+// PushOptions say what of a share to push.
+type PushOptions struct {
+	// Share has what was built.
+	Share string
+	// To is the registry.
+	To registry.Options
+	// Release and Version are of the kernel and the driver; empty is all that there are.
+	Release, Version string
+}
+
+// Push leaves what a share has for kernels in a registry, each with its driver's user-space
+// side where the share has that. What is not whole is an error of the publish stage, and
+// so is that there is nothing.
+func Push(ctx context.Context, o PushOptions, base Options) (pushed []registry.Pushed, err error) {
+	base.Share = o.Share
+	s, err := newSite(base, false)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.To.Check(); err != nil {
+		return nil, err
+	}
+	ctx, end := stage.Begin(ctx, stage.Publish)
+	err = s.locked(ctx, func(s site) error {
+		pushed, err = s.push(ctx, o)
+		return err
+	})
+	if err == nil {
+		end()
+	}
+	return pushed, err
+}
+
+func (s site) push(ctx context.Context, o PushOptions) (pushed []registry.Pushed, err error) {
+	found, err := s.built(o)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range found {
+		if err := s.emptyScratch(); err != nil {
+			return pushed, err
+		}
+		contents := []registry.Content{{Kind: modulesIn(f.Manifest.Target.Release), Dir: f.Dir}}
+		root, _, err := userspace.Published(s.share, f.Manifest.Driver.Version, nil)
+		dir := ""
+		if err == nil {
+			dir, err = publish.Led(root.Dir)
+		}
+		switch {
+		case err == nil:
+			contents = append(contents, registry.Content{Kind: userSpaceIn(root.Version), Dir: dir})
+		case !errors.Is(err, fs.ErrNotExist):
+			return pushed, stage.Wrap(stage.Publish, err, "the driver's user-space side is not whole, so it is not pushed", "build again, which lays it out anew")
+		}
+		one, err := registry.Push(ctx, o.To, keyOf(f.Manifest), contents, s.scratch)
+		if err != nil {
+			return pushed, err
+		}
+		pushed = append(pushed, one)
+	}
+	return pushed, nil
+}
+
+// pushing is the push at the end of a build.
+func (s site) pushing(ctx context.Context, b *brackets, r Result) ([]Step, error) {
+	if s.dry {
+		return []Step{{stage.Publish, "a push to " + s.Registry.Repository}}, nil
+	}
+	ctx = b.enter(ctx, stage.Publish)
+	defer b.leave()
+	_, err := s.push(ctx, PushOptions{To: s.Registry, Release: r.Release, Version: r.Driver})
+	return nil, err
+}
+
+// built is what a share has of what was asked for.
+func (s site) built(o PushOptions) (list []modules.Found, err error) {
+	releases, err := modules.Releases(s.share)
+	if err != nil {
+		return nil, stage.Wrap(stage.Publish, err, "the share's modules cannot be listed", "look at the cause, and run again")
+	}
+	for _, release := range releases {
+		versions, err := modules.Versions(s.share, release)
+		if err != nil {
+			return nil, stage.Wrap(stage.Publish, err, "the share's modules cannot be listed", "look at the cause, and run again")
+		}
+		for _, version := range versions {
+			if cmp.Or(o.Release, release) != release || cmp.Or(o.Version, version) != version {
+				continue
+			}
+			f, err := modules.Find(s.share, release, version, nil)
+			if err != nil {
+				return nil, stage.Wrap(stage.Publish, err, fmt.Sprintf("the modules of %s for %s are not whole, so they are not pushed", version, release), "build them again (--rebuild)")
+			}
+			list = append(list, f)
+		}
+	}
+	if len(list) == 0 {
+		return nil, stage.New(stage.Publish, fmt.Sprintf("%s has no such modules, so there is nothing to push", s.share.Modules()), "build first, or name others with --release and --driver-version")
+	}
+	return list, nil
+}
+
+// keyOf is the key of published modules.
+func keyOf(m modules.Manifest) registry.Key {
+	return registry.Key{
+		Release: m.Target.Release, Identity: cmp.Or(m.Target.BuildID, m.Target.Symbols.Digest), Arch: m.Target.Arch,
+		Driver: m.Driver.Version, Form: m.Driver.ModuleType,
+	}
+}
+
+// keyFor is the key of modules for a kernel.
+func keyFor(t kernel.Target, version, form string) registry.Key {
+	return registry.Key{Release: t.Release.Full, Identity: cmp.Or(t.BuildID.Hex, t.Exports.Digest), Arch: t.Arch, Driver: version, Form: form}
+}
+
+// Pull brings what was built elsewhere for the host's kernel from [Options.Registry] to the
+// share. Of the options it takes that, Trust, Share, Host, DriverVersion, ModuleType,
+// UserSpace, Strict, Allow, NoWait and Wait. What it brings is held against this kernel
+// before it is published. Errors are of the stage that failed; that the registry has
+// nothing is [registry.ErrNone], of the publish stage.
+func Pull(ctx context.Context, o Options) (result Result, err error) {
+	if !cuda.IsVersion(o.DriverVersion) {
+		return Result{}, stage.New(stage.Usage, "a pull has to know the driver's version", "name it with --driver-version")
+	}
+	s, err := newSite(o, false)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := o.Registry.Check(); err != nil {
+		return Result{}, err
+	}
+	b := &brackets{}
+	t, err := s.Host.detect(b.enter(ctx, stage.Detect), s.exportsCache(), cuda.MayUse)
+	if err != nil {
+		return Result{}, err
+	}
+	b.leave()
+	err = s.locked(ctx, func(s site) error {
+		result, err = s.pull(b.enter(ctx, stage.Publish), t)
+		return err
+	})
+	if errors.Is(err, registry.ErrNone) {
+		err = stage.Wrap(stage.Publish, err, fmt.Sprintf("driver %s for %s cannot be pulled", o.DriverVersion, t.Release.Full), "build it (builder build), and push it")
+	}
+	if err == nil {
+		b.leave()
+	}
+	return result, err
+}
+
+// pull brings one artefact.
+func (s site) pull(ctx context.Context, t kernel.Target) (Result, error) {
+	version := s.DriverVersion
+	form, err := cuda.Prefer(s.ModuleType, cuda.Package{Version: version}, cuda.GPUs(t.PCI))
+	if err != nil {
+		return Result{}, err
+	}
+	a, err := registry.Find(ctx, s.Registry, keyFor(t, version, form.Type))
+	if err != nil {
+		return Result{}, err
+	}
+	trust, err := s.pullTrust()
+	if err != nil {
+		return Result{}, err
+	}
+	there, dir, err := s.pullModules(ctx, a, t, trust)
+	if err != nil {
+		return Result{}, err
+	}
+	libraries := ""
+	if s.UserSpace != userspace.None && a.Index(userSpaceIn(version)) != "" {
+		if libraries, err = s.pullUserSpace(ctx, a, trust); err != nil {
+			return Result{}, err
+		}
+	}
+	// The modules come last: who finds their manifest finds all.
+	m := there.Manifest
+	if dir != "" {
+		if err := s.lock.Check(); err != nil {
+			return Result{}, err
+		}
+		if m, err = modules.Adopt(ctx, s.share, s.scratch, dir, t.Release.Full, version, trust); err != nil {
+			return Result{}, err
+		}
+	}
+	result := resultOf(filepath.Join(s.share.Result(t.Release.Full, version), modules.ManifestFile), m, true)
+	result.UserSpace = libraries
+	zerolog.Ctx(ctx).Info().Str("manifest", result.Manifest).Str("from", a.Reference).Msg("what was built elsewhere serves")
+	return result, nil
+}
+
+// pullTrust is who is trusted to have signed what is pulled; nil is anybody.
+func (s site) pullTrust() (publish.Trust, error) {
+	if len(s.Trust) == 0 {
+		return nil, nil
+	}
+	t, err := signature.ReadTrust(s.Trust, s.share.Dir())
+	if errors.As(err, new(*publish.UntrustedError)) {
+		return nil, stage.Wrap(stage.Publish, err, "nobody is trusted", "name valid certificates with --trust")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return t.Verify, nil
+}
+
+// pullModules has the modules in the folder dir of scratch; "" where those that are
+// published already are the same. Either are held against the kernel.
+func (s site) pullModules(ctx context.Context, a registry.Artefact, t kernel.Target, trust publish.Trust) (there modules.Found, dir string, err error) {
+	kind := modulesIn(t.Release.Full)
+	if there, err = modules.Find(s.share, t.Release.Full, s.DriverVersion, trust); err == nil && same(a, kind, there.Dir) {
+		zerolog.Ctx(ctx).Info().Str("manifest", there.Path()).Msg("these modules are there already")
+		return there, "", s.proven(ctx, there.Dir, t, trust)
+	}
+	if dir, err = s.pullTo(ctx, a, kind); err != nil {
+		return modules.Found{}, "", err
+	}
+	return modules.Found{}, dir, s.proven(ctx, dir, t, trust)
+}
+
+// same says whether a folder is what an artefact has.
+func same(a registry.Artefact, kind registry.Kind, dir string) bool {
+	sum, _, err := publish.DigestFile(filepath.Join(dir, kind.Index))
+	return err == nil && sum == a.Index(kind)
+}
+
+// pullTo pulls a folder to scratch.
+func (s site) pullTo(ctx context.Context, a registry.Artefact, kind registry.Kind) (dir string, err error) {
+	dir = filepath.Join(s.scratch, "pulled-"+kind.Name)
+	if err := beneath.Mkdir(dir, 0o755); err != nil {
+		return "", stage.Wrap(stage.Publish, s.share.Explain(stage.Publish, err), "what is pulled has no place", "let the share's owner write to it")
+	}
+	return dir, a.Pull(ctx, kind, dir)
+}
+
+// proven holds modules against the kernel that they are to be loaded into.
+func (s site) proven(ctx context.Context, dir string, t kernel.Target, trust publish.Trust) error {
+	checks, err := modules.Verify(dir, t, nil, trust)
+	if all, found, failed := s.Host.detectAll(ctx, s.exportsCache(), err); failed != nil {
+		return failed
+	} else if found {
+		checks, err = modules.Verify(dir, all, nil, trust)
+	}
+	if err != nil {
+		return err
+	}
+	policy := s.policy()
+	policy.Published = true
+	return modules.Judge(checks, policy)
+}
+
+// pullUserSpace has the driver's user-space side in the share, and returns its manifest.
+func (s site) pullUserSpace(ctx context.Context, a registry.Artefact, trust publish.Trust) (string, error) {
+	version := s.DriverVersion
+	kind := userSpaceIn(version)
+	path := filepath.Join(s.share.Driver(version), kind.Index)
+	if root, _, err := userspace.Published(s.share, version, trust); err == nil {
+		if dir, err := publish.Led(root.Dir); err == nil && same(a, kind, dir) {
+			return path, nil
+		}
+	}
+	dir, err := s.pullTo(ctx, a, kind)
+	if err != nil {
+		return "", err
+	}
+	// Each file was compared with the manifest as it came.
+	return path, userspace.Adopt(ctx, s.share, s.scratch, dir, version, trust)
+}
+
+// fromRegistry is what a registry has of what a build would make, published in the share;
+// found is false where the build has to make it, and why is in the log. Of what is asked
+// for beside the driver an artefact's key says nothing, so then it is not looked for.
+func (s site) fromRegistry(ctx context.Context, b *brackets, t kernel.Target) (said []Step, result Result, found bool) {
+	if s.Registry.Repository == "" {
+		return nil, Result{}, false
+	}
+	ctx = b.enter(ctx, stage.Publish)
+	defer b.leave()
+	log := zerolog.Ctx(ctx)
+	switch why := s.ownWishes(); {
+	case why != "":
+		log.Info().Str("registry", s.Registry.Repository).Msg("the registry is not asked: " + why)
+		return nil, Result{}, false
+	case s.dry:
+		return []Step{{stage.Publish, fmt.Sprintf("driver %s for %s, where %s has it and it proves to serve; else:", s.DriverVersion, t.Release.Full, s.Registry.Repository)}}, Result{}, false
+	}
+	result, err := s.pull(ctx, t)
+	switch {
+	case err == nil:
+		return nil, result, true
+	case errors.Is(err, registry.ErrNone):
+		log.Info().Str("registry", s.Registry.Repository).Msg("the registry has no such modules, building them")
+	default:
+		log.Warn().Err(err).Str("registry", s.Registry.Repository).Msg("what the registry has does not serve, building")
+	}
+	if err := s.emptyScratch(); err != nil {
+		log.Warn().Err(err).Msg("what was pulled is left until this run ends")
+	}
+	return nil, Result{}, false
+}
+
+// ownWishes says why no artefact is what was asked for; "" where one may be.
+func (s site) ownWishes() string {
+	switch {
+	case s.Offline:
+		return "--offline asks the network for nothing"
+	case s.Rebuild:
+		return "--rebuild asks for another build"
+	case !cuda.IsVersion(s.DriverVersion):
+		return "it knows drivers by their version, which --driver-version does not name"
+	case s.DriverPatches != "" || s.SourcePatches != "" || len(s.Modules) > 0 || len(s.Exclude) > 0 || s.Debug:
+		return "these modules are to be other ones than a plain build's"
+	case s.Signing != (signature.Options{}) || s.SignManifest != (signature.Options{}):
+		return "they are to be signed with a key of this host's"
+	}
+	return ""
+}
