@@ -11,13 +11,15 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
 // aRegistry is one on loopback: go-containerregistry's own, in memory.
-func aRegistry(t *testing.T, wrap func(http.Handler) http.Handler) (repository string) {
+func aRegistry(t *testing.T, wrap func(http.Handler) http.Handler, options ...registry.Option) (repository string) {
 	t.Helper()
-	handler := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	handler := registry.New(append(options, registry.Logger(log.New(io.Discard, "", 0)))...)
 	if wrap != nil {
 		handler = wrap(handler)
 	}
@@ -54,6 +56,69 @@ func TestPushAndPull(t *testing.T) {
 	// A second time nothing is pulled.
 	if o := f.run(t, pull...); o.code != 0 || !strings.Contains(o.stderr, "there already") || strings.Contains(o.stderr, "pulled") {
 		t.Errorf("%d\n%s", o.code, o.stderr)
+	}
+}
+
+// TestWhatBelongsToAnArtefact is found by registries with the referrers API, and by the tag
+// that stands in for it, once each, however often it is pushed.
+func TestWhatBelongsToAnArtefact(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.build(t)
+	for _, api := range []bool{true, false} {
+		repository := aRegistry(t, nil, registry.WithReferrersSupport(api))
+		var pushed outcome
+		for range 2 {
+			if pushed = f.run(t, "push", repository); pushed.code != 0 {
+				t.Fatal(pushed.stderr)
+			}
+		}
+		_, digest, _ := strings.Cut(strings.TrimSpace(pushed.stdout), "@")
+		subject, err := name.NewDigest(repository + "@" + digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		referrers, err := remote.Referrers(subject)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, err := referrers.IndexManifest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := map[string]string{}
+		for _, d := range list.Manifests {
+			image, err := remote.Image(subject.Context().Digest(d.Digest.String()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			layers, err := image.Layers()
+			if err != nil || len(layers) != 1 {
+				t.Fatal(layers, err)
+			}
+			r, err := layers[0].Compressed()
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := io.ReadAll(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			title := d.Annotations["org.opencontainers.image.title"]
+			if _, twice := found[title]; twice {
+				t.Errorf("%s is there twice", title)
+			}
+			found[title] = d.ArtifactType + " " + string(text)
+		}
+		logs := filepath.Join(f.share, ".builder/logs")
+		want := map[string]string{
+			"manifest.json":        "application/vnd.k8sp.cuda.manifest.v1+json " + read(t, filepath.Join(f.folders()[0], "manifest.json")),
+			"prepare.log":          "text/plain " + read(t, filepath.Join(logs, "prepare-"+fixtureRelease+"-"+fixtureDriver+".log")),
+			"nvidia-installer.log": "text/plain " + read(t, filepath.Join(logs, "nvidia-installer-"+fixtureRelease+"-"+fixtureDriver+".log")),
+		}
+		if diff := cmp.Diff(want, found); diff != "" {
+			t.Errorf("referrers API: %t (-want +found):\n%s", api, diff)
+		}
 	}
 }
 

@@ -92,13 +92,48 @@ func (s site) push(ctx context.Context, o PushOptions) (pushed []registry.Pushed
 		case !errors.Is(err, fs.ErrNotExist):
 			return pushed, stage.Wrap(stage.Publish, err, "the driver's user-space side is not whole, so it is not pushed", "build again, which lays it out anew")
 		}
-		one, err := registry.Push(ctx, o.To, keyOf(f.Manifest), contents, s.scratch)
+		beside, err := s.beside(f)
+		if err != nil {
+			return pushed, err
+		}
+		one, err := registry.Push(ctx, o.To, keyOf(f.Manifest), contents, beside, s.scratch)
 		if err != nil {
 			return pushed, err
 		}
 		pushed = append(pushed, one)
 	}
 	return pushed, nil
+}
+
+// The media types of what belongs to an artefact.
+const (
+	manifestType = "application/vnd.k8sp.cuda.manifest.v1+json"
+	recordType   = "application/vnd.k8sp.cuda.types.v1"
+	logType      = "text/plain"
+)
+
+// beside is what belongs to a result, to be looked at without the modules: its manifest,
+// the record of types that they were compiled with, and the logs of its build, where
+// they are there.
+func (s site) beside(f modules.Found) (list []registry.Attachment, err error) {
+	m := f.Manifest
+	files := []struct{ path, name, kind string }{{filepath.Join(f.Dir, modules.ManifestFile), modules.ManifestFile, manifestType}}
+	if m.Types != nil {
+		files = append(files, struct{ path, name, kind string }{filepath.Join(f.Dir, m.Types.Name), m.Types.Name, recordType})
+	}
+	for _, tool := range []string{prepareTool, installerTool} {
+		files = append(files, struct{ path, name, kind string }{s.share.Log(tool, m.Target.Release, m.Driver.Version), tool + ".log", logType})
+	}
+	for _, file := range files {
+		text, err := beneath.ReadFile(file.path)
+		switch {
+		case err == nil:
+			list = append(list, registry.Attachment{Name: file.name, Type: file.kind, Text: text})
+		case file.kind != logType || !errors.Is(err, fs.ErrNotExist):
+			return nil, stage.Wrap(stage.Publish, err, fmt.Sprintf("%s cannot be read, so it is not pushed", file.path), "look at the cause, and push again")
+		}
+	}
+	return list, nil
 }
 
 // pushing is the push at the end of a build.

@@ -9,6 +9,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/rs/zerolog"
@@ -39,10 +40,10 @@ type Pushed struct {
 	Bytes int64 `json:"bytes"`
 }
 
-// Push leaves an artefact in a registry, in the place of one of the same key. What the
-// registry has of it already is not sent. Scratch is a folder that holds the layers
-// meanwhile. Errors are of the usage or the publish stage.
-func Push(ctx context.Context, o Options, k Key, contents []Content, scratch string) (Pushed, error) {
+// Push leaves an artefact in a registry, in the place of one of the same key, and what
+// belongs to it. What the registry has of it already is not sent. Scratch is a folder that
+// holds the layers meanwhile. Errors are of the usage or the publish stage.
+func Push(ctx context.Context, o Options, k Key, contents []Content, beside []Attachment, scratch string) (Pushed, error) {
 	repository, err := o.repository()
 	if err != nil {
 		return Pushed{}, err
@@ -59,9 +60,15 @@ func Push(ctx context.Context, o Options, k Key, contents []Content, scratch str
 	if err := remote.WriteIndex(tag, index, options...); err != nil {
 		return Pushed{}, o.explain(err, fmt.Sprintf("%s cannot be pushed", tag))
 	}
-	digest, err := index.Digest()
+	subject, err := partial.Descriptor(index)
 	if err != nil {
 		return Pushed{}, err
+	}
+	digest := subject.Digest
+	for _, a := range beside {
+		if err := attach(repository, *subject, a, options); err != nil {
+			return Pushed{}, o.explain(err, fmt.Sprintf("%s of %s cannot be pushed", a.Name, tag))
+		}
 	}
 	zerolog.Ctx(ctx).Info().Str("reference", tag.String()).Str("digest", digest.String()).Int64("bytes", bytes).Msg("pushed")
 	return Pushed{tag.String(), digest.String(), bytes}, nil
