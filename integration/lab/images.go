@@ -23,6 +23,9 @@ const Image = "k8sp-cuda-lab"
 // and scripts are tested on.
 const SystemdImage = "k8sp-cuda-systemd"
 
+// RegistryImage is Debian with its docker-registry, which is the distribution project's.
+const RegistryImage = "k8sp-cuda-registry"
+
 // CUDAImage is the one under test.
 const CUDAImage = "cuda"
 
@@ -43,6 +46,9 @@ var labDockerfile string
 
 //go:embed scripts/systemd.Dockerfile
 var systemdDockerfile string
+
+//go:embed scripts/registry.Dockerfile
+var registryDockerfile string
 
 //go:embed scripts/golang.Dockerfile
 var golangDockerfile string
@@ -117,6 +123,11 @@ func (l *Lab) ToolsImage(ctx context.Context) error {
 // MakeSystemdImage makes the image named [SystemdImage].
 func (l *Lab) MakeSystemdImage(ctx context.Context) error {
 	return l.debianWith(ctx, "trixie", SystemdImage, systemdDockerfile)
+}
+
+// MakeRegistryImage makes the image named [RegistryImage].
+func (l *Lab) MakeRegistryImage(ctx context.Context) error {
+	return l.debianWith(ctx, "trixie", RegistryImage, registryDockerfile)
 }
 
 // debianWith makes an image of a Debian release and further lines of a

@@ -1,0 +1,129 @@
+//go:build integration
+
+package integration
+
+import (
+	"encoding/base64"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/k8sp/cuda/integration/lab"
+	"github.com/k8sp/cuda/integration/lab/shared"
+)
+
+var needRegistry = shared.Image(lab.RegistryImage, (*lab.Lab).MakeRegistryImage)
+
+// repository is where a registry has what is pushed, in its own network, of which there is
+// nothing but loopback.
+const repository = "127.0.0.1:5000/fleet/cuda"
+
+// Who may push and pull, by a password that nobody is to find in a log: htpasswd is of it,
+// by bcrypt.
+const (
+	user     = "fleet"
+	password = "correct horse"
+	htpasswd = user + ":$2a$10$gi51QE0BIpwgKlccSgvDjuwcB16wGAvHOJCMWfhNLjTkWSBbSXiR6\n"
+)
+
+// startRegistry runs a registry as Debian sets it up, which wants to know who asks, and
+// returns the name of its container. Options are further ones of docker run.
+func startRegistry(t *testing.T, options ...string) string {
+	t.Helper()
+	name := lab.ContainerName("registry")
+	users := filepath.Join(t.TempDir(), "htpasswd")
+	if err := os.WriteFile(users, []byte(htpasswd), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	args := append([]string{"run", "--detach", "--network", "none", "--name", name, "-v", users + ":/etc/docker/registry/htpasswd:ro"}, options...)
+	docker(t, append(args, needRegistry(t), "docker-registry", "serve", "/etc/docker/registry/config.yml")...)
+	t.Cleanup(func() {
+		if t.Failed() {
+			out, _ := exec.Command("docker", "logs", name).CombinedOutput()
+			t.Logf("the registry said:\n%s", out)
+		}
+		_ = exec.Command("docker", "rm", "--force", "--volumes", name).Run()
+	})
+	for { // as long as the test may take
+		if exec.Command("docker", "exec", name, "bash", "-c", "</dev/tcp/127.0.0.1/5000").Run() == nil {
+			return name
+		}
+		select {
+		case <-t.Context().Done():
+			t.Fatal(t.Context().Err())
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// TestFleet has what one host has built come to another by a real registry: that host has no
+// driver package, no source and no network beside the registry.
+func TestFleet(t *testing.T) {
+	c := needDemo(t)
+	m := c.manifest(t)
+	registry := startRegistry(t)
+	secret := base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
+	config := t.TempDir()
+	if err := os.WriteFile(filepath.Join(config, "config.json"), []byte(`{"auths": {"127.0.0.1:5000": {"auth": "`+secret+`"}}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	stranger := func(registry, share string, args ...string) lab.Builder {
+		b := offline(t, append(args, "--debug")...)
+		b.Share, b.HostRoot, b.Network = share, needHost(t).Dir, "container:"+registry
+		return b
+	}
+	at := func(registry, share string, args ...string) outcome {
+		b := stranger(registry, share, args...)
+		b.Docker = append(b.Docker, "-v", config+":/root/.docker:ro")
+		o := run(t, b)
+		if strings.Contains(o.stderr, password) || strings.Contains(o.stderr, secret) {
+			t.Errorf("the log has the password:\n%s", o.stderr)
+		}
+		return o
+	}
+	if o := run(t, stranger(registry, c.dir, "push", repository)); o.code != 16 || !strings.Contains(o.stderr, "401") || !strings.Contains(o.stderr, "docker login") {
+		t.Errorf("a stranger: exit code %d\n%s", o.code, o.stderr)
+	}
+	pushed := at(registry, c.dir, "push", repository)
+	if pushed.code != 0 || strings.Count(pushed.stdout, repository+":"+m.Driver.Version+"-") != 1 {
+		t.Fatalf("exit code %d\n%s%s", pushed.code, pushed.stdout, pushed.stderr)
+	}
+	if again := at(registry, c.dir, "push", repository); again.stdout != pushed.stdout {
+		t.Errorf("the same result is another artefact: %s, and then %s%s", pushed.stdout, again.stdout, again.stderr)
+	}
+
+	share := t.TempDir()
+	if err := os.Chmod(share, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	pulled := at(registry, share, "--registry", repository, "--driver-version", m.Driver.Version, "--module-type", m.Driver.ModuleType)
+	if pulled.code != 0 || !strings.Contains(pulled.stderr, "what was built elsewhere serves") {
+		t.Fatalf("exit code %d\n%s", pulled.code, pulled.stderr)
+	}
+	for _, stage := range []string{"driver", "source", "prepare", "build"} {
+		if strings.Contains(pulled.stderr, `"stage":"`+stage+`"`) {
+			t.Errorf("it came to the stage %s:\n%s", stage, pulled.stderr)
+		}
+	}
+	for _, dir := range []string{filepath.Join("modules", m.Target.Release, m.Driver.Version), filepath.Join("driver", m.Driver.Version)} {
+		out, err := exec.Command("diff", "--recursive", "--no-dereference", filepath.Join(c.dir, dir)+"/", filepath.Join(share, dir)+"/").CombinedOutput()
+		if err != nil {
+			t.Errorf("what was pulled differs: %v\n%s", err, out)
+		}
+	}
+	inside := lab.Builder{}.Mounted() + "/modules/" + m.Target.Release + "/" + m.Driver.Version
+	if verified := at(registry, share, "verify", inside); verified.code != 0 {
+		t.Errorf("exit code %d\n%s%s", verified.code, verified.stdout, verified.stderr)
+	}
+
+	full := startRegistry(t, "--tmpfs", "/var/lib/docker-registry:size=8m")
+	if o := at(full, c.dir, "push", repository); o.code != 16 || !strings.Contains(o.stderr, "cannot be pushed") {
+		t.Errorf("a full registry: exit code %d\n%s", o.code, o.stderr)
+	}
+	if o := at(full, t.TempDir(), "pull", repository, "--driver-version", m.Driver.Version); o.code != 16 || !strings.Contains(o.stderr, "has no such artefact") {
+		t.Errorf("nothing of it is there: exit code %d\n%s", o.code, o.stderr)
+	}
+}
