@@ -123,7 +123,7 @@ func TestFleet(t *testing.T) {
 	if o := at(full, c.dir, "push", repository); o.code != 16 || !strings.Contains(o.stderr, "cannot be pushed") {
 		t.Errorf("a full registry: exit code %d\n%s", o.code, o.stderr)
 	}
-	if o := at(full, t.TempDir(), "pull", repository, "--driver-version", m.Driver.Version); o.code != 16 || !strings.Contains(o.stderr, "has no such artefact") {
+	if o := at(full, t.TempDir(), "pull", repository, "--driver-version", m.Driver.Version); o.code != 16 || !strings.Contains(o.stderr, "there is no such artefact") {
 		t.Errorf("nothing of it is there: exit code %d\n%s", o.code, o.stderr)
 	}
 }

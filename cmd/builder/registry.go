@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -22,7 +23,8 @@ digest. Credentials are those of Docker's config.
 The result is a line for each artefact, of its reference and digest.`
 
 func newPushCommand(io streams, d defaults) *cobra.Command {
-	var o job.PushOptions
+	var what job.Selection
+	var to registry.Options
 	base := d.build
 	format := outputs[0]
 	cmd := &cobra.Command{
@@ -31,8 +33,8 @@ func newPushCommand(io streams, d defaults) *cobra.Command {
 		Long:  pushHelp,
 		Args:  oneRepository("push"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o.To.Repository = args[0]
-			pushed, err := job.Push(cmd.Context(), o, base)
+			to.Repository = args[0]
+			pushed, err := job.Push(cmd.Context(), what, to, base)
 			if err != nil {
 				return err
 			}
@@ -49,19 +51,81 @@ func newPushCommand(io streams, d defaults) *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&o.Share, "share", defaultShare, "`folder` with what was built")
-	flags.StringVar(&o.Release, "release", "", "`release` of the kernel, as uname -r has it; all of them otherwise")
-	flags.StringVar(&o.Version, "driver-version", "", "`version` of the driver; all of them otherwise")
-	reachFlags(flags, &o.To)
+	selectionFlags(flags, &what)
+	reachFlags(flags, &to)
 	waitFlags(flags, &base.NoWait, &base.Wait)
 	flags.Var(&format, "output", "`format` of the result on stdout: text or json")
 	return cmd
 }
 
+func selectionFlags(flags *pflag.FlagSet, what *job.Selection) {
+	flags.StringVar(&what.Share, "share", defaultShare, "`folder` with what was built")
+	flags.StringVar(&what.Release, "release", "", "`release` of the kernel, as uname -r has it; all of them otherwise")
+	flags.StringVar(&what.Version, "driver-version", "", "`version` of the driver; all of them otherwise")
+}
+
+const exportHelp = `Write what was built to a file, in a form that others take.`
+
+func newExportCommand(io streams, d defaults) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "export",
+		Short: "Write what was built to a file, for others",
+		Long:  exportHelp,
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return usageError(cmd, errors.New("say what to export it as: tar"))
+		},
+	}
+	cmd.AddCommand(newExportTarCommand(io, d))
+	return cmd
+}
+
+const exportTarHelp = `Write what was built to a tar, to be carried where there is no network:
+
+    builder export tar > cuda.tar
+    builder pull --from cuda.tar --driver-version 580.126.09
+
+It has what builder push leaves in a registry, as an OCI image layout, which other
+tools read, too (crane, skopeo, oras). What several kernels share is in it once, and
+the same results are the same bytes.`
+
+func newExportTarCommand(io streams, d defaults) *cobra.Command {
+	var what job.Selection
+	var file string
+	base := d.build
+	cmd := &cobra.Command{
+		Use:   "tar",
+		Short: "Write what was built to a tar, for pull --from",
+		Long:  exportTarHelp,
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if file == "" {
+				if isTerminal(io.out) {
+					return usageError(cmd, errors.New("a tar on the terminal helps nobody"))
+				}
+				return job.Export(cmd.Context(), what, base, io.out)
+			}
+			if err := job.ExportFile(cmd.Context(), what, base, file); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintln(io.out, file)
+			return err
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	selectionFlags(flags, &what)
+	flags.StringVarP(&file, "file", "f", "", "`file` to write instead of stdout")
+	waitFlags(flags, &base.NoWait, &base.Wait)
+	return cmd
+}
+
 const pullHelp = `Bring what was built elsewhere for this host's kernel from a registry to the
-share, where builder push left it, and build nothing:
+share, where builder push left it, or from an archive of builder export, and
+build nothing:
 
     builder pull registry.example.com/cuda --driver-version 580.126.09
+    builder pull --from cuda.tar --driver-version 580.126.09
 
 Every file is compared with its digest as it comes, and every check that a build
 makes is made against this kernel, before anything is published in the share.
@@ -73,15 +137,25 @@ The result is the path of the manifest, as a build's is.`
 func newPullCommand(io streams, options job.Options) *cobra.Command {
 	format := outputs[0]
 	cmd := &cobra.Command{
-		Use:   "pull REGISTRY/REPOSITORY",
-		Short: "Bring what was built elsewhere from a registry",
+		Use:   "pull [REGISTRY/REPOSITORY]",
+		Short: "Bring what was built elsewhere from a registry or an archive",
 		Long:  pullHelp,
-		Args:  oneRepository("pull"),
+		Args: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case options.From == "":
+				return oneRepository("pull")(cmd, args)
+			case len(args) > 0:
+				return usageError(cmd, errors.New("pull takes a repository, or an archive with --from, and not both"))
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkTrust(cmd, options.Trust); err != nil {
 				return err
 			}
-			options.Registry.Repository = args[0]
+			if options.From == "" {
+				options.Registry.Repository = args[0]
+			}
 			result, err := job.Pull(cmd.Context(), options)
 			if err != nil {
 				return err
@@ -100,6 +174,7 @@ func newPullCommand(io streams, options job.Options) *cobra.Command {
 	flags.StringVar(&options.DriverVersion, "driver-version", "", "`version` of the driver")
 	flags.StringVar(&options.ModuleType, "module-type", "auto", "form of its modules: `type` proprietary, open or auto, which is what this host's GPUs need")
 	flags.StringVar(&options.UserSpace, "user-space", options.UserSpace, "`part` of the driver's libraries and programs to bring: as it was pushed, or none")
+	flags.StringVar(&options.From, "from", "", "`file` that builder export tar wrote, in place of a registry")
 	reachFlags(flags, &options.Registry)
 	trustFlag(flags, &options.Trust)
 	flags.BoolVar(&options.Strict, "strict", false, "make a failure of each check that cannot be made here")

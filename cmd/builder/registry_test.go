@@ -223,7 +223,7 @@ func TestPullForAnotherKernel(t *testing.T) {
 	symbols := filepath.Join(f.host, "proc/kallsyms")
 	write(t, symbols, 0o644, strings.ReplaceAll(read(t, symbols), "device_add", "device_del"))
 	o := f.run(t, "pull", repository, "--driver-version", fixtureDriver, "--share", f.share)
-	if o.code != 16 || !strings.Contains(o.stderr, "the registry has no such artefact") || !strings.Contains(o.stderr, "build it (builder build), and push it") {
+	if o.code != 16 || !strings.Contains(o.stderr, "there is no such artefact") || !strings.Contains(o.stderr, "and push or export it") {
 		t.Errorf("%d\n%s", o.code, o.stderr)
 	}
 	for _, args := range [][]string{{"pull", repository}, {"pull"}, {"push"}, {"pull", "not/a registry", "--driver-version", fixtureDriver}} {
@@ -231,7 +231,7 @@ func TestPullForAnotherKernel(t *testing.T) {
 			t.Errorf("%q: %d\n%s", args, o.code, o.stderr)
 		}
 	}
-	if o := f.run(t, "push", repository, "--share", f.share); o.code != 16 || !strings.Contains(o.stderr, "nothing to push") {
+	if o := f.run(t, "push", repository, "--share", f.share); o.code != 16 || !strings.Contains(o.stderr, "nothing to pass on") {
 		t.Errorf("%d\n%s", o.code, o.stderr)
 	}
 }
@@ -271,4 +271,57 @@ func TestPullWithTrust(t *testing.T) {
 		t.Errorf("%d\n%s", o.code, o.stderr)
 	}
 	f.trusted(t, cert, true, "")
+}
+
+// TestExportAndPull carries what one share has to another in a file.
+func TestExportAndPull(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.build(t)
+	file := filepath.Join(t.TempDir(), "cuda.tar")
+	if o := f.run(t, "export", "tar", "-f", file); o.code != 0 || o.stdout != file+"\n" {
+		t.Fatalf("%d\n%s%s", o.code, o.stdout, o.stderr)
+	}
+	archive := read(t, file)
+	if o := f.run(t, "export", "tar"); o.code != 0 || o.stdout != archive {
+		t.Errorf("%d: to stdout it is another one\n%s", o.code, o.stderr)
+	}
+	built, want := f.share, f.results(t)
+	pull := func(from string) outcome {
+		return f.run(t, "pull", "--from", from, "--driver-version", fixtureDriver, "--share", f.share)
+	}
+	f.emptyShare(t)
+	empty := f.results(t)
+	for name, text := range map[string]string{
+		"no tar": "no tar at all", "cut": archive[:len(archive)/2], "without its list": archive[:strings.LastIndex(archive, "index.json")],
+		"another layer": strings.Replace(archive, "\x28\xb5\x2f\xfd", "\x28\xb5\x2f\xfe", 1), "another manifest": strings.Replace(archive, `"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest`, `"schemaVersion":3,"mediaType":"application/vnd.oci.image.manifest`, 1),
+	} {
+		if text == archive {
+			t.Fatalf("%s: nothing is damaged", name)
+		}
+		damaged := filepath.Join(t.TempDir(), "damaged.tar")
+		write(t, damaged, 0o644, text)
+		if o := pull(damaged); o.code != 16 || f.results(t) != empty {
+			t.Errorf("%s: exit code %d, and there is\n%s%s", name, o.code, f.results(t), o.stderr)
+		}
+	}
+	if o := pull("/absent"); o.code != 2 {
+		t.Errorf("%d\n%s", o.code, o.stderr)
+	}
+	if o := pull(file); o.code != 0 {
+		t.Fatalf("%d\n%s", o.code, o.stderr)
+	}
+	if diff := cmp.Diff(strings.ReplaceAll(want, built, ""), strings.ReplaceAll(f.results(t), f.share, "")); diff != "" {
+		t.Errorf("what was pulled differs (-built +pulled):\n%s", diff)
+	}
+	symbols := filepath.Join(f.host, "proc/kallsyms")
+	write(t, symbols, 0o644, strings.ReplaceAll(read(t, symbols), "device_add", "device_del"))
+	if o := pull(file); o.code != 16 || !strings.Contains(o.stderr, "there is no such artefact") {
+		t.Errorf("%d\n%s", o.code, o.stderr)
+	}
+	for _, args := range [][]string{{"export"}, {"export", "zip"}, {"pull", "--from", file, "localhost/cuda"}, {"export", "tar", "more"}} {
+		if o := f.run(t, args...); o.code != 2 {
+			t.Errorf("%q: %d\n%s", args, o.code, o.stderr)
+		}
+	}
 }

@@ -130,6 +130,7 @@ func newRoot(io streams, d defaults, logging *logOptions) *cobra.Command {
 		newPruneCommand(io),
 		newPushCommand(io, d),
 		newPullCommand(io, d.build),
+		newExportCommand(io, d),
 		newVerifyCommand(io, d),
 		newVersionCommand(io, d),
 	)

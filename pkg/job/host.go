@@ -129,13 +129,21 @@ func Capture(ctx context.Context, hostRoot string, w io.Writer) error {
 // CaptureFile is [Capture] into a file, which appears when it is whole, and is
 // gzip'ed where its name ends in .gz.
 func CaptureFile(ctx context.Context, hostRoot, path string) error {
+	return writeWhole(stage.Detect, "the capture", path, func(w io.Writer) error {
+		return captureTo(ctx, hostRoot, w, strings.HasSuffix(path, ".gz"))
+	})
+}
+
+// writeWhole has a file be written that appears when it is whole. What it is is for an
+// error, which is of the stage.
+func writeWhole(of stage.Name, what, path string, write func(io.Writer) error) error {
 	temp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".tmp-*")
 	if err != nil {
-		return stage.Wrap(stage.Detect, err, "the capture cannot be written", "name a file in a folder that is writable")
+		return stage.Wrap(of, err, what+" cannot be written", "name a file in a folder that is writable")
 	}
 	defer os.Remove(temp.Name())
 	defer temp.Close()
-	if err := captureTo(ctx, hostRoot, temp, strings.HasSuffix(path, ".gz")); err != nil {
+	if err := write(temp); err != nil {
 		return err
 	}
 	err = errors.Join(temp.Chmod(0o644), temp.Sync(), temp.Close())
@@ -145,10 +153,7 @@ func CaptureFile(ctx context.Context, hostRoot, path string) error {
 	if err == nil {
 		err = atomicfile.SyncDir(filepath.Dir(path))
 	}
-	if err != nil {
-		return stage.Wrap(stage.Detect, err, "the capture cannot be written", "free some space there")
-	}
-	return nil
+	return stage.Wrap(of, err, what+" cannot be written", "free some space there")
 }
 
 func captureTo(ctx context.Context, hostRoot string, w io.Writer, compress bool) error {

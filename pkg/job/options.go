@@ -35,6 +35,8 @@ type Options struct {
 	// Registry is where what was built elsewhere is looked for; a Repository of "" is
 	// nowhere.
 	Registry registry.Options
+	// From is an archive that [Export] made, in place of the registry, for [Pull].
+	From string
 	// Push leaves there what was built, or was there already, and did not come from there.
 	Push bool
 	// Trust names files of certificates, or folders of them: what is pulled has to be

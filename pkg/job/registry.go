@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
 
 	"github.com/rs/zerolog"
@@ -38,47 +40,89 @@ func userSpaceIn(version string) registry.Kind {
 	}
 }
 
-// PushOptions say what of a share to push.
-type PushOptions struct {
+// Selection is what of a share is meant.
+type Selection struct {
 	// Share has what was built.
 	Share string
-	// To is the registry.
-	To registry.Options
 	// Release and Version are of the kernel and the driver; empty is all that there are.
 	Release, Version string
 }
 
 // Push leaves what a share has for kernels in a registry, each with its driver's user-space
 // side where the share has that. What is not whole is an error of the publish stage, and
-// so is that there is nothing.
-func Push(ctx context.Context, o PushOptions, base Options) (pushed []registry.Pushed, err error) {
-	base.Share = o.Share
-	s, err := newSite(base, false)
-	if err != nil {
+// so is that there is nothing. Of the options it takes NoWait and Wait.
+func Push(ctx context.Context, what Selection, to registry.Options, o Options) (pushed []registry.Pushed, err error) {
+	if err := to.Check(); err != nil {
 		return nil, err
 	}
-	if err := o.To.Check(); err != nil {
-		return nil, err
-	}
-	ctx, end := stage.Begin(ctx, stage.Publish)
-	err = s.locked(ctx, func(s site) error {
-		pushed, err = s.push(ctx, o)
+	err = withSelected(ctx, what, o, func(ctx context.Context, s site) error {
+		pushed, err = s.push(ctx, what, to)
 		return err
 	})
-	if err == nil {
-		end()
-	}
 	return pushed, err
 }
 
-func (s site) push(ctx context.Context, o PushOptions) (pushed []registry.Pushed, err error) {
-	found, err := s.built(o)
+// Export writes the same to w, as an OCI image layout in a tar, from which [Pull] takes it
+// where there is no network.
+func Export(ctx context.Context, what Selection, o Options, w io.Writer) error {
+	return withSelected(ctx, what, o, func(ctx context.Context, s site) error {
+		archive, err := registry.NewArchive(w)
+		if err == nil {
+			err = s.eachBuilt(what, func(f modules.Found, contents []registry.Content) error {
+				return archive.Add(ctx, keyOf(f.Manifest), contents, s.scratch)
+			})
+		}
+		if err == nil {
+			err = archive.Close()
+		}
+		return publish.Explain(ctx, s.share, err, "what was built cannot be exported", "look at the cause, and export again")
+	})
+}
+
+// ExportFile is [Export] into a file, which appears when it is whole.
+func ExportFile(ctx context.Context, what Selection, o Options, path string) error {
+	return writeWhole(stage.Publish, "the archive", path, func(w io.Writer) error { return Export(ctx, what, o, w) })
+}
+
+// withSelected works on a share with what is selected in it.
+func withSelected(ctx context.Context, what Selection, o Options, work func(context.Context, site) error) error {
+	o.Share = what.Share
+	s, err := newSite(o, false)
 	if err != nil {
-		return nil, err
+		return err
+	}
+	ctx, end := stage.Begin(ctx, stage.Publish)
+	err = s.locked(ctx, func(s site) error { return work(ctx, s) })
+	if err == nil {
+		end()
+	}
+	return err
+}
+
+func (s site) push(ctx context.Context, what Selection, to registry.Options) (pushed []registry.Pushed, err error) {
+	return pushed, s.eachBuilt(what, func(f modules.Found, contents []registry.Content) error {
+		beside, err := s.beside(f)
+		if err != nil {
+			return err
+		}
+		one, err := registry.Push(ctx, to, keyOf(f.Manifest), contents, beside, s.scratch)
+		if err == nil {
+			pushed = append(pushed, one)
+		}
+		return err
+	})
+}
+
+// eachBuilt does something for each result that is selected, by the folders that it is in,
+// with scratch empty.
+func (s site) eachBuilt(what Selection, do func(modules.Found, []registry.Content) error) error {
+	found, err := s.built(what)
+	if err != nil {
+		return err
 	}
 	for _, f := range found {
 		if err := s.emptyScratch(); err != nil {
-			return pushed, err
+			return err
 		}
 		contents := []registry.Content{{Kind: modulesIn(f.Manifest.Target.Release), Dir: f.Dir}}
 		root, _, err := userspace.Published(s.share, f.Manifest.Driver.Version, nil)
@@ -90,19 +134,13 @@ func (s site) push(ctx context.Context, o PushOptions) (pushed []registry.Pushed
 		case err == nil:
 			contents = append(contents, registry.Content{Kind: userSpaceIn(root.Version), Dir: dir})
 		case !errors.Is(err, fs.ErrNotExist):
-			return pushed, stage.Wrap(stage.Publish, err, "the driver's user-space side is not whole, so it is not pushed", "build again, which lays it out anew")
+			return stage.Wrap(stage.Publish, err, "the driver's user-space side is not whole, so it is not passed on", "build again, which lays it out anew")
 		}
-		beside, err := s.beside(f)
-		if err != nil {
-			return pushed, err
+		if err := do(f, contents); err != nil {
+			return err
 		}
-		one, err := registry.Push(ctx, o.To, keyOf(f.Manifest), contents, beside, s.scratch)
-		if err != nil {
-			return pushed, err
-		}
-		pushed = append(pushed, one)
 	}
-	return pushed, nil
+	return nil
 }
 
 // The media types of what belongs to an artefact.
@@ -143,12 +181,12 @@ func (s site) pushing(ctx context.Context, b *brackets, r Result) ([]Step, error
 	}
 	ctx = b.enter(ctx, stage.Publish)
 	defer b.leave()
-	_, err := s.push(ctx, PushOptions{To: s.Registry, Release: r.Release, Version: r.Driver})
+	_, err := s.push(ctx, Selection{Release: r.Release, Version: r.Driver}, s.Registry)
 	return nil, err
 }
 
 // built is what a share has of what was asked for.
-func (s site) built(o PushOptions) (list []modules.Found, err error) {
+func (s site) built(o Selection) (list []modules.Found, err error) {
 	releases, err := modules.Releases(s.share)
 	if err != nil {
 		return nil, stage.Wrap(stage.Publish, err, "the share's modules cannot be listed", "look at the cause, and run again")
@@ -164,13 +202,13 @@ func (s site) built(o PushOptions) (list []modules.Found, err error) {
 			}
 			f, err := modules.Find(s.share, release, version, nil)
 			if err != nil {
-				return nil, stage.Wrap(stage.Publish, err, fmt.Sprintf("the modules of %s for %s are not whole, so they are not pushed", version, release), "build them again (--rebuild)")
+				return nil, stage.Wrap(stage.Publish, err, fmt.Sprintf("the modules of %s for %s are not whole, so they are not passed on", version, release), "build them again (--rebuild)")
 			}
 			list = append(list, f)
 		}
 	}
 	if len(list) == 0 {
-		return nil, stage.New(stage.Publish, fmt.Sprintf("%s has no such modules, so there is nothing to push", s.share.Modules()), "build first, or name others with --release and --driver-version")
+		return nil, stage.New(stage.Publish, fmt.Sprintf("%s has no such modules, so there is nothing to pass on", s.share.Modules()), "build first, or name others with --release and --driver-version")
 	}
 	return list, nil
 }
@@ -188,10 +226,10 @@ func keyFor(t kernel.Target, version, form string) registry.Key {
 	return registry.Key{Release: t.Release.Full, Identity: cmp.Or(t.BuildID.Hex, t.Exports.Digest), Arch: t.Arch, Driver: version, Form: form}
 }
 
-// Pull brings what was built elsewhere for the host's kernel from [Options.Registry] to the
-// share. Of the options it takes that, Trust, Share, Host, DriverVersion, ModuleType,
+// Pull brings what was built elsewhere for the host's kernel from [Options.Registry], or the
+// archive [Options.From], to the share. Of the options it takes these, Trust, Share, Host, DriverVersion, ModuleType,
 // UserSpace, Strict, Allow, NoWait and Wait. What it brings is held against this kernel
-// before it is published. Errors are of the stage that failed; that the registry has
+// before it is published. Errors are of the stage that failed; that there is
 // nothing is [registry.ErrNone], of the publish stage.
 func Pull(ctx context.Context, o Options) (result Result, err error) {
 	if !cuda.IsVersion(o.DriverVersion) {
@@ -201,8 +239,10 @@ func Pull(ctx context.Context, o Options) (result Result, err error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if err := o.Registry.Check(); err != nil {
-		return Result{}, err
+	if o.From == "" {
+		if err := o.Registry.Check(); err != nil {
+			return Result{}, err
+		}
 	}
 	b := &brackets{}
 	t, err := s.Host.detect(b.enter(ctx, stage.Detect), s.exportsCache(), cuda.MayUse)
@@ -215,7 +255,7 @@ func Pull(ctx context.Context, o Options) (result Result, err error) {
 		return err
 	})
 	if errors.Is(err, registry.ErrNone) {
-		err = stage.Wrap(stage.Publish, err, fmt.Sprintf("driver %s for %s cannot be pulled", o.DriverVersion, t.Release.Full), "build it (builder build), and push it")
+		err = stage.Wrap(stage.Publish, err, fmt.Sprintf("driver %s for %s cannot be pulled", o.DriverVersion, t.Release.Full), "build it (builder build), and push or export it")
 	}
 	if err == nil {
 		b.leave()
@@ -230,10 +270,11 @@ func (s site) pull(ctx context.Context, t kernel.Target) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	a, err := registry.Find(ctx, s.Registry, keyFor(t, version, form.Type))
+	a, done, err := s.findArtefact(ctx, keyFor(t, version, form.Type))
 	if err != nil {
 		return Result{}, err
 	}
+	defer done()
 	trust, err := s.pullTrust()
 	if err != nil {
 		return Result{}, err
@@ -262,6 +303,28 @@ func (s site) pull(ctx context.Context, t kernel.Target) (Result, error) {
 	result.UserSpace = libraries
 	zerolog.Ctx(ctx).Info().Str("manifest", result.Manifest).Str("from", a.Reference).Msg("what was built elsewhere serves")
 	return result, nil
+}
+
+// findArtefact finds it in the archive or, where there is none, in the registry. It is used
+// before done is called.
+func (s site) findArtefact(ctx context.Context, k registry.Key) (a registry.Artefact, done func(), err error) {
+	if s.From == "" {
+		a, err = registry.Find(ctx, s.Registry, k)
+		return a, func() {}, err
+	}
+	file, err := os.Open(s.From)
+	if err != nil {
+		return registry.Artefact{}, nil, stage.Wrap(stage.Usage, err, "the archive cannot be read", "name a tar that builder export made with --from")
+	}
+	info, err := file.Stat()
+	if err == nil {
+		a, err = registry.FindArchived(file, info.Size(), k)
+	}
+	if err != nil {
+		_ = file.Close()
+		return registry.Artefact{}, nil, err
+	}
+	return a, func() { _ = file.Close() }, nil
 }
 
 // pullTrust is who is trusted to have signed what is pulled; nil is anybody.

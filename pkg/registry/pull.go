@@ -21,8 +21,14 @@ type Artefact struct {
 	layers    []layer
 }
 
+// compressed is what of a layer is pulled. It is compared with its digest as it is read to
+// its end.
+type compressed interface {
+	Compressed() (io.ReadCloser, error)
+}
+
 type layer struct {
-	v1.Layer
+	compressed
 	kind, index string
 	size        int64
 }
@@ -78,20 +84,24 @@ func open(index v1.ImageIndex, k Key) (Artefact, error) {
 		if err != nil {
 			return Artefact{}, err
 		}
-		var a Artefact
-		for _, d := range manifest.Layers {
-			if d.Annotations[LayerAnnotation] == "" {
-				continue // for others
-			}
-			l, err := image.LayerByDigest(d.Digest)
-			if err != nil {
-				return Artefact{}, err
-			}
-			a.layers = append(a.layers, layer{l, d.Annotations[LayerAnnotation], d.Annotations[IndexAnnotation], d.Size})
-		}
-		return a, nil
+		return layersOf(*manifest, func(d v1.Descriptor) (compressed, error) { return image.LayerByDigest(d.Digest) })
 	}
 	return Artefact{}, fmt.Errorf("it has no image for %s", platform.Architecture)
+}
+
+// layersOf are the layers of an image that are ours, each got by its descriptor.
+func layersOf(m v1.Manifest, get func(v1.Descriptor) (compressed, error)) (a Artefact, err error) {
+	for _, d := range m.Layers {
+		if d.Annotations[LayerAnnotation] == "" {
+			continue // for others
+		}
+		l, err := get(d)
+		if err != nil {
+			return Artefact{}, err
+		}
+		a.layers = append(a.layers, layer{l, d.Annotations[LayerAnnotation], d.Annotations[IndexAnnotation], d.Size})
+	}
+	return a, nil
 }
 
 // Index is the SHA-256 of a folder's index, in hexadecimal, as the artefact says; "" where
@@ -114,7 +124,7 @@ func (a Artefact) Pull(ctx context.Context, k Kind, dir string) error {
 			continue
 		}
 		err := func() error {
-			r, err := l.Compressed()
+			r, err := l.compressed.Compressed()
 			if err != nil {
 				return err
 			}

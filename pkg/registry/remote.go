@@ -31,8 +31,8 @@ type Options struct {
 	PlainHTTP bool
 }
 
-// ErrNone is that a registry has no such artefact.
-var ErrNone = errors.New("the registry has no such artefact")
+// ErrNone is that there is no such artefact.
+var ErrNone = errors.New("there is no such artefact")
 
 // Check says whether the options make sense. Its error is of the usage stage.
 func (o Options) Check() error {
