@@ -112,6 +112,6 @@ func (p project) describe(in checked) (modules.Manifest, error) {
 			Builder: p.Builder, Compiler: in.tree.CompilerVersion, InstallerFlags: in.built.InstallerFlags, SignedBy: p.signedBy(),
 			Relocations: in.relocated(), Loader: in.loader,
 		},
-		Modules: entries, Checks: in.checks, Overridden: modules.Overridden(in.checks, p.policy()),
+		Modules: entries, InTree: modules.InTreeOf(entries, p.target), Checks: in.checks, Overridden: modules.Overridden(in.checks, p.policy()),
 	}, nil
 }

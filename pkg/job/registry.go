@@ -1,6 +1,7 @@
 package job
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -23,12 +24,16 @@ import (
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
-// modulesIn is how published modules are in an artefact: where the Kernel Module
-// Management operator has them.
-func modulesIn(release string) registry.Kind {
+// inImage is the share's place in an artefact, which is where builder looks for one: an
+// artefact is a container image that builder load runs in.
+const inImage = "opt/share/"
+
+// modulesIn is how published modules are in an artefact, and beside them how the Kernel
+// Module Management operator has them: see [forKMM].
+func modulesIn(release, version string) registry.Kind {
 	return registry.Kind{
 		Name: "modules", Index: modules.ManifestFile, MaxIndex: modules.MaxManifest, Contents: modules.Contents,
-		Places: []registry.Place{{In: modules.FirmwareDir + "/", At: "firmware/"}, {At: "opt/lib/modules/" + release + "/"}},
+		At: inImage + "modules/" + release + "/" + version, Beside: forKMM,
 	}
 }
 
@@ -36,8 +41,30 @@ func modulesIn(release string) registry.Kind {
 func userSpaceIn(version string) registry.Kind {
 	return registry.Kind{
 		Name: "user-space", Index: userspace.ManifestFile, MaxIndex: userspace.MaxManifest, Contents: userspace.Contents,
-		Places: []registry.Place{{At: "opt/driver/" + version + "/"}},
+		At: inImage + "driver/" + version,
 	}
+}
+
+// forKMM is what the Kernel Module Management operator (2.6) looks for in an image: its
+// worker copies /opt/lib/modules/REL and what is in /firmware, and runs modprobe -d
+// on the copy, where the link host leads to the modules that came with the kernel
+// (its docs, kmod_image.md). The files are those that are published, by hard links.
+func forKMM(index []byte) ([]registry.Extra, error) {
+	m, err := modules.ParseManifest(bytes.NewReader(index))
+	if err != nil {
+		return nil, err
+	}
+	const host = "host"
+	at := "opt/lib/modules/" + m.Target.Release + "/"
+	list := []registry.Extra{{At: at + host, Target: "/host/lib/modules/" + m.Target.Release}}
+	for _, e := range m.Modules {
+		list = append(list, registry.Extra{At: at + e.File, Of: e.File})
+	}
+	for _, f := range m.Firmware {
+		list = append(list, registry.Extra{At: f.Name, Of: f.Name})
+	}
+	text, binary := m.ModulesDep(host)
+	return append(list, registry.Extra{At: at + "modules.dep", Text: text}, registry.Extra{At: at + "modules.dep.bin", Text: binary}), nil
 }
 
 // Selection is what of a share is meant.
@@ -124,7 +151,7 @@ func (s site) eachBuilt(what Selection, do func(modules.Found, []registry.Conten
 		if err := s.emptyScratch(); err != nil {
 			return err
 		}
-		contents := []registry.Content{{Kind: modulesIn(f.Manifest.Target.Release), Dir: f.Dir}}
+		contents := []registry.Content{{Kind: modulesIn(f.Manifest.Target.Release, f.Manifest.Driver.Version), Dir: f.Dir}}
 		root, _, err := userspace.Published(s.share, f.Manifest.Driver.Version, nil)
 		dir := ""
 		if err == nil {
@@ -345,7 +372,7 @@ func (s site) pullTrust() (publish.Trust, error) {
 // pullModules has the modules in the folder dir of scratch; "" where those that are
 // published already are the same. Either are held against the kernel.
 func (s site) pullModules(ctx context.Context, a registry.Artefact, t kernel.Target, trust publish.Trust) (there modules.Found, dir string, err error) {
-	kind := modulesIn(t.Release.Full)
+	kind := modulesIn(t.Release.Full, s.DriverVersion)
 	if there, err = modules.Find(s.share, t.Release.Full, s.DriverVersion, trust); err == nil && same(a, kind, there.Dir) {
 		zerolog.Ctx(ctx).Info().Str("manifest", there.Path()).Msg("these modules are there already")
 		return there, "", s.proven(ctx, there.Dir, t, trust)

@@ -109,6 +109,7 @@ func (c *recorder) names(ctx context.Context) []string {
 	tree := "lib/modules/" + c.release.Full + "/"
 	names := slices.Concat(capturedFiles, configFiles(c.release), []string{
 		tree + "build/Module.symvers",
+		tree + dependencyFile,
 		inTreeSymvers(c.release, true),
 		inTreeSymvers(c.release, false),
 	})

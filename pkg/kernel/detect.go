@@ -81,6 +81,7 @@ func detect(ctx context.Context, root *Root, o DetectOptions, oldest string) (Ta
 	t.StructModule = s.structModule(ctx, t.Sample, t.Types)
 	t.Tree = hostTree(s.root, t.Release)
 	t.PCI = PCIDevices(s.root)
+	t.InTree, _ = ReadDependencies(s.root, t.Release.Full)
 	if err := ctx.Err(); err != nil {
 		return Target{}, err
 	}

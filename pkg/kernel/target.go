@@ -40,6 +40,9 @@ type Target struct {
 	// share a kernel and a share may differ in them, so they are no part of a
 	// target's JSON.
 	PCI []PCIDevice `json:"-"`
+	// InTree are the modules that came with the kernel; none where its modules.dep was
+	// not to be seen. What of them a driver needs is in its manifest.
+	InTree Dependencies `json:"-"`
 }
 
 // BuildID identifies a build of a kernel: every other, of the same source too,

@@ -53,6 +53,9 @@ type Manifest struct {
 	Driver  DriverInfo        `json:"driver"`
 	Build   BuildInfo         `json:"build"`
 	Modules []Entry           `json:"modules"` // in load order
+	// InTree are the kernel's own modules that these need, with what those need, sorted
+	// by name; none where the kernel's modules.dep was not to be seen.
+	InTree []kernel.InTreeModule `json:"in_tree,omitempty"`
 	// Indexes are the files by which modprobe finds its way among the modules.
 	Indexes []File `json:"indexes"`
 	// Exports is the file with what was known of the kernel's exports, as
@@ -217,6 +220,15 @@ func Entries(mods []Module, target kernel.Target) ([]Entry, error) {
 	return entries, nil
 }
 
+// InTreeOf are the kernel's own modules that those of a manifest need, with what those need.
+func InTreeOf(entries []Entry, target kernel.Target) []kernel.InTreeModule {
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.InTree...)
+	}
+	return target.InTree.Of(names)
+}
+
 // file is the entry's file.
 func (e Entry) file() File { return File{e.File, e.Size, e.SHA256} }
 
@@ -278,11 +290,13 @@ func (m Manifest) Encode() ([]byte, error) {
 	return publish.EncodeIndex(m)
 }
 
-// fileName is what a module's file may be called, and firmwareName a firmware
-// file: a manifest must not be able to point out of its folder.
+// fileName is what a module's file may be called, firmwareName a firmware file, and
+// inTreeName a module of the kernel's own: a manifest must not be able to point out of
+// its folder, or theirs.
 var (
 	fileName     = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.+-]*$`)
 	firmwareName = regexp.MustCompile(`^` + FirmwareDir + `(/[A-Za-z0-9_][A-Za-z0-9_.+-]*){1,8}$`)
+	inTreeName   = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.+,-]*(/[A-Za-z0-9_][A-Za-z0-9_.+,-]*){0,15}$`)
 )
 
 // ParseManifest reads a manifest that [Manifest.Encode] wrote.
@@ -311,6 +325,11 @@ func (m Manifest) checkNames() error {
 		}
 		if !allowed.MatchString(f.Name) {
 			return fmt.Errorf("the manifest names a file %q, which is not one of its folder", f.Name)
+		}
+	}
+	for _, m := range m.InTree {
+		if !inTreeName.MatchString(m.File) {
+			return fmt.Errorf("the manifest names a module %q of the kernel's own, which cannot be one", m.File)
 		}
 	}
 	return nil

@@ -6,9 +6,9 @@
 // comes first. So who pulls knows of each file that follows what it must be, and how
 // much there will be: what is not listed is refused, and each file's digest is compared as
 // it streams by. The same folder is the same bytes: there are no times and no owners in
-// it. The paths in the image are those where others look: modules and modprobe's indexes
-// in /opt/lib/modules/RELEASE, firmware in /firmware (the Kernel Module Management
-// operator's layout), the driver's user-space side in /opt/driver/VERSION.
+// it. The folders have the places in the image that they have in a share at /opt/share, so
+// an artefact is also an image that builder load runs in. Beside a folder's files a layer
+// has what others look for, as links to them: see [Extra].
 //
 // Sources: the OCI image specification 1.1 (image-spec), layers in zstd
 // (application/vnd.oci.image.layer.v1.tar+zstd, RFC 8878), and the distribution

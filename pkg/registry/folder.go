@@ -2,6 +2,7 @@ package registry
 
 import (
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/k8sp/cuda/pkg/share/publish"
@@ -16,22 +17,34 @@ type Kind struct {
 	MaxIndex int64
 	// Contents are the files and links that an index lists, each below the folder.
 	Contents func(index []byte) ([]publish.File, error)
-	// Places say where files of the folder are in the image, the first that fits.
-	Places []Place
+	// At is the folder's path in the image: "opt/share/driver/580.126.09".
+	At string
+	// Beside is what else is in the layer for an index, for others to find; nil is nothing.
+	// A pull passes it over.
+	Beside func(index []byte) ([]Extra, error)
 }
 
-// Place is where a part of a folder is in an image: what begins with In in the folder,
-// "" being all, begins with At in the image. Both end in a slash where they are not empty.
-type Place struct{ In, At string }
+// Extra is a file of a layer that is not in its folder.
+type Extra struct {
+	// At is its path in the image.
+	At string
+	// Of is the name of a file of the folder that it is, too, by a hard link; Target
+	// where a symbolic link leads; and Text what is in any other.
+	Of, Target string
+	Text       []byte
+}
 
 // at is where a file of the folder is in the image.
-func (k Kind) at(name string) string {
-	for _, p := range k.Places {
-		if rest, ok := strings.CutPrefix(name, p.In); ok {
-			return p.At + rest
-		}
+func (k Kind) at(name string) string { return path.Join(k.At, name) }
+
+// beside are the extras of an index, sorted by path.
+func (k Kind) beside(index []byte) ([]Extra, error) {
+	if k.Beside == nil {
+		return nil, nil
 	}
-	return name
+	list, err := k.Beside(index)
+	slices.SortFunc(list, func(a, b Extra) int { return strings.Compare(a.At, b.At) })
+	return list, err
 }
 
 // parents are the folders that a path is in, the outermost first.

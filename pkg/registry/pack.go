@@ -68,6 +68,24 @@ func pack(ctx context.Context, k Kind, dir, to string) (blob, error) {
 	if err != nil {
 		return blob{}, err
 	}
+	extras, err := k.beside(index)
+	if err != nil {
+		return blob{}, err
+	}
+	return compress(to, func(w packer) error {
+		err := w.folder(ctx, k, dir, files)
+		for _, e := range extras {
+			if err != nil {
+				break
+			}
+			err = w.extra(k, e)
+		}
+		return err
+	})
+}
+
+// compress makes a layer of what is packed, in a file of its own.
+func compress(to string, pack func(packer) error) (blob, error) {
 	out, err := beneath.Create(to, 0o600)
 	if err != nil {
 		return blob{}, err
@@ -79,8 +97,8 @@ func pack(ctx context.Context, k Kind, dir, to string) (blob, error) {
 		if err != nil {
 			return err
 		}
-		w := packer{Writer: tar.NewWriter(io.MultiWriter(z, whole)), kind: k, made: map[string]bool{}}
-		return errors.Join(w.folder(ctx, dir, files), w.Close(), z.Close())
+		w := packer{Writer: tar.NewWriter(io.MultiWriter(z, whole)), made: map[string]bool{}}
+		return errors.Join(pack(w), w.Close(), z.Close())
 	}()
 	if err := errors.Join(err, out.Close()); err != nil {
 		return blob{}, err
@@ -112,16 +130,15 @@ func (c *counter) Write(p []byte) (int, error) {
 
 type packer struct {
 	*tar.Writer
-	kind Kind
 	made map[string]bool // folders
 }
 
 // folder writes the index, its signature where there is one, and the other files in the
 // order of their names.
-func (p packer) folder(ctx context.Context, dir string, files []publish.File) error {
-	first := []publish.File{{Name: p.kind.Index}}
-	if _, err := beneath.Lstat(filepath.Join(dir, publish.SignatureFile(p.kind.Index))); err == nil {
-		first = append(first, publish.File{Name: publish.SignatureFile(p.kind.Index)})
+func (p packer) folder(ctx context.Context, k Kind, dir string, files []publish.File) error {
+	first := []publish.File{{Name: k.Index}}
+	if _, err := beneath.Lstat(filepath.Join(dir, publish.SignatureFile(k.Index))); err == nil {
+		first = append(first, publish.File{Name: publish.SignatureFile(k.Index)})
 	}
 	files = slices.Clone(files)
 	slices.SortFunc(files, func(a, b publish.File) int { return strings.Compare(a.Name, b.Name) })
@@ -129,26 +146,57 @@ func (p packer) folder(ctx context.Context, dir string, files []publish.File) er
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := p.file(dir, f, i >= len(first)); err != nil {
+		if err := p.file(k.at(f.Name), dir, f, i >= len(first)); err != nil {
 			return fmt.Errorf("%s: %w", f.Name, err)
 		}
 	}
 	return nil
 }
 
-// file writes one. What is listed must be as it is listed.
-func (p packer) file(dir string, f publish.File, listed bool) error {
-	at := p.kind.at(f.Name)
+// parents writes the folders that a path is in, where they are not there.
+func (p packer) parents(at string) error {
 	for _, parent := range parents(at) {
-		if !p.made[parent] {
-			p.made[parent] = true
-			if err := p.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: parent + "/", Mode: 0o755, Format: tar.FormatPAX}); err != nil {
-				return err
-			}
+		if p.made[parent] {
+			continue
+		}
+		p.made[parent] = true
+		if err := p.header(tar.Header{Typeflag: tar.TypeDir, Name: parent + "/", Mode: 0o755}); err != nil {
+			return err
 		}
 	}
+	return nil
+}
+
+func (p packer) header(h tar.Header) error {
+	h.Format = tar.FormatPAX
+	return p.WriteHeader(&h)
+}
+
+// extra writes what is beside a folder.
+func (p packer) extra(k Kind, e Extra) error {
+	if err := p.parents(e.At); err != nil {
+		return err
+	}
+	switch {
+	case e.Of != "":
+		return p.header(tar.Header{Typeflag: tar.TypeLink, Name: e.At, Linkname: k.at(e.Of), Mode: 0o644})
+	case e.Target != "":
+		return p.header(tar.Header{Typeflag: tar.TypeSymlink, Name: e.At, Linkname: e.Target, Mode: 0o777})
+	}
+	if err := p.header(tar.Header{Typeflag: tar.TypeReg, Name: e.At, Size: int64(len(e.Text)), Mode: 0o644}); err != nil {
+		return err
+	}
+	_, err := p.Write(e.Text)
+	return err
+}
+
+// file writes one. What is listed must be as it is listed.
+func (p packer) file(at, dir string, f publish.File, listed bool) error {
+	if err := p.parents(at); err != nil {
+		return err
+	}
 	if f.Target != "" {
-		return p.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: at, Linkname: f.Target, Mode: 0o777, Format: tar.FormatPAX})
+		return p.header(tar.Header{Typeflag: tar.TypeSymlink, Name: at, Linkname: f.Target, Mode: 0o777})
 	}
 	in, err := beneath.Open(filepath.Join(dir, filepath.FromSlash(f.Name)))
 	if err != nil {
@@ -166,7 +214,7 @@ func (p packer) file(dir string, f publish.File, listed bool) error {
 	if mode == 0 {
 		mode = 0o644
 	}
-	if err := p.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: at, Size: info.Size(), Mode: int64(mode & fs.ModePerm), Format: tar.FormatPAX}); err != nil {
+	if err := p.header(tar.Header{Typeflag: tar.TypeReg, Name: at, Size: info.Size(), Mode: int64(mode & fs.ModePerm)}); err != nil {
 		return err
 	}
 	got, _, err := publish.Digest(io.TeeReader(in, p))

@@ -6,9 +6,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -43,7 +45,10 @@ func TestTag(t *testing.T) {
 // lines is a kind of folder whose index has a line for each file: its name, size, digest,
 // and for a link its target.
 var lines = Kind{
-	Name: "lines", Index: "index", MaxIndex: 1 << 10, Places: []Place{{"low/", "below/"}, {"", "top/"}},
+	Name: "lines", Index: "index", MaxIndex: 1 << 10, At: "top",
+	Beside: func([]byte) ([]Extra, error) {
+		return []Extra{{At: "z", Of: "a"}, {At: "led", Target: "/elsewhere"}, {At: "text", Text: []byte("for others")}}, nil
+	},
 	Contents: func(index []byte) (list []publish.File, err error) {
 		for line := range strings.Lines(string(index)) {
 			var f publish.File
@@ -83,6 +88,25 @@ func TestPackAndUnpack(t *testing.T) {
 	}
 	if again, err := pack(t.Context(), lines, from, filepath.Join(t.TempDir(), "layer")); err != nil || again.digest != first.digest || again.diff != first.diff || again.size != first.size {
 		t.Errorf("%+v, and then %+v (%v)", first, again, err)
+	}
+	whole, err := first.Uncompressed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer whole.Close()
+	var beside []string
+	for r := tar.NewReader(whole); ; {
+		h, err := r.Next()
+		if err != nil {
+			break // a layer that ends early is short of the last
+		}
+		if !strings.HasPrefix(h.Name, "top/") {
+			text, _ := io.ReadAll(r)
+			beside = append(beside, h.Name+" "+string(h.Typeflag)+" "+h.Linkname+string(text))
+		}
+	}
+	if want := []string{"led 2 /elsewhere", "text 0 for others", "z 1 top/a"}; !slices.Equal(beside, want) {
+		t.Errorf("beside the folder is %q, want %q", beside, want)
 	}
 	layer, err := first.Compressed()
 	if err != nil {
@@ -134,6 +158,8 @@ func TestUnpackRefuses(t *testing.T) {
 		"another size":           {[]tar.Header{file("top/index", index), file("top/a", "of a, and more")}, "not as it is listed"},
 		"a link in its place":    {[]tar.Header{file("top/index", index), link("top/a", "/etc/passwd")}, "not as it is listed"},
 		"one that is not listed": {[]tar.Header{file("top/index", index), file("top/a", "of a"), file("top/b", "b")}, "is not listed"},
+		"a long one beside":      {[]tar.Header{file("top/index", index), file("top/a", "of a"), file("text", strings.Repeat("text", 1000))}, "is not listed"},
+		"one beside, first":      {[]tar.Header{file("text", "for others"), file("top/index", index)}, "is not listed"},
 		"one twice":              {[]tar.Header{file("top/index", index), file("top/a", "of a"), file("top/a", "of a")}, "is not listed"},
 		"two indexes":            {[]tar.Header{file("top/index", index), file("top/index", index)}, "not as it is listed"},
 		"a long index":           {[]tar.Header{file("top/index", strings.Repeat(index, 100))}, "not as it is listed"},

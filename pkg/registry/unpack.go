@@ -61,8 +61,10 @@ type unpacker struct {
 	kind   Kind
 	dir    string
 	listed bool
-	// files are those that are listed and did not come yet, by their paths in the image.
-	files map[string]publish.File
+	// files are those that are listed and did not come yet, by their paths in the image,
+	// and others those beside them, which are for others.
+	files  map[string]publish.File
+	others map[string]bool
 }
 
 var (
@@ -82,10 +84,14 @@ func (u *unpacker) entry(h *tar.Header, r io.Reader) error {
 		return u.write(publish.File{Name: publish.SignatureFile(u.kind.Index)}, r)
 	}
 	f, ok := u.files[h.Name]
-	if !ok {
+	switch {
+	case ok:
+		delete(u.files, h.Name)
+	case u.others[h.Name] && h.Size <= u.kind.MaxIndex:
+		return nil
+	default:
 		return errUnlisted
 	}
-	delete(u.files, h.Name)
 	if f.Target != "" {
 		if h.Typeflag != tar.TypeSymlink || h.Linkname != f.Target {
 			return errOther
@@ -111,7 +117,14 @@ func (u *unpacker) index(h *tar.Header, r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	u.listed, u.files = true, map[string]publish.File{}
+	extras, err := u.kind.beside(text)
+	if err != nil {
+		return err
+	}
+	u.listed, u.files, u.others = true, map[string]publish.File{}, map[string]bool{}
+	for _, e := range extras {
+		u.others[e.At] = true
+	}
 	for _, f := range files {
 		if !filepath.IsLocal(f.Name) || path.Clean(f.Name) != f.Name {
 			return fmt.Errorf("a file cannot be %q", f.Name)

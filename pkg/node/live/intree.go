@@ -16,47 +16,28 @@ import (
 type Tree struct {
 	dir  string // on this machine; empty where it is not to be seen
 	name string // as the root has it
-	// files are the modules' paths below dir by name, needs what each needs
-	// first, in load order.
-	files   map[string]string
-	needs   map[string][]string
+	// depend has the modules' paths below dir, and what each needs first.
+	depend  kernel.Dependencies
 	builtIn map[string]bool
 }
 
 // ReadTree reads the tree of a release from the first of the roots that has it.
 func ReadTree(release string, roots ...*kernel.Root) Tree {
-	t := Tree{name: "/lib/modules/" + release, files: map[string]string{}, needs: map[string][]string{}, builtIn: map[string]bool{}}
+	t := Tree{name: "/lib/modules/" + release, builtIn: map[string]bool{}}
 	for _, root := range roots {
-		for _, dir := range []string{"lib/modules/" + release, "usr/lib/modules/" + release} {
-			if data, err := root.ReadFile(dir + "/modules.dep"); err == nil {
-				t.dir, _ = root.Path(dir)
-				t.dependencies(string(data))
-				data, _ = root.ReadFile(dir + "/modules.builtin") // not there: nothing is known to be built in
-				for name := range strings.FieldsSeq(string(data)) {
-					t.builtIn[moduleName(name)] = true
-				}
-				return t
-			}
-		}
-	}
-	return t
-}
-
-// dependencies reads a modules.dep: a line a module, "FILE: FILE FILE…", with
-// everything that it needs, what is needed first at the end.
-func (t Tree) dependencies(text string) {
-	for line := range strings.Lines(text) {
-		file, needs, ok := strings.Cut(line, ":")
-		if !ok {
+		depend, dir := kernel.ReadDependencies(root, release)
+		if depend == nil {
 			continue
 		}
-		name := moduleName(file)
-		t.files[name] = file
-		for need := range strings.FieldsSeq(needs) {
-			t.needs[name] = append(t.needs[name], moduleName(need))
+		t.depend = depend
+		t.dir, _ = root.Path(dir)
+		data, _ := root.ReadFile(dir + "/modules.builtin") // not there: nothing is known to be built in
+		for name := range strings.FieldsSeq(string(data)) {
+			t.builtIn[moduleName(name)] = true
 		}
-		slices.Reverse(t.needs[name])
+		return t
 	}
+	return t
 }
 
 // moduleName is what a module's file is called when it is loaded.
@@ -75,14 +56,14 @@ func (t Tree) Needed(s State, names []string) (order, missing []string) {
 	add := func(name string) {
 		switch {
 		case s.Has(name), t.builtIn[name], slices.Contains(order, name), slices.Contains(missing, name):
-		case t.files[name] == "":
+		case !t.Has(name):
 			missing = append(missing, name)
 		default:
 			order = append(order, name)
 		}
 	}
 	for _, name := range names {
-		for _, need := range t.needs[name] {
+		for _, need := range t.depend[name].Needs {
 			add(need)
 		}
 		add(name)
@@ -91,7 +72,7 @@ func (t Tree) Needed(s State, names []string) (order, missing []string) {
 }
 
 // Has says whether a module came with the kernel.
-func (t Tree) Has(name string) bool { return t.files[name] != "" }
+func (t Tree) Has(name string) bool { return t.depend[name].File != "" }
 
 // borrowed are the modules of the kernel's own that those of a driver name in depends:,
 // of any version and kernel: what drives displays, the card's I2C and ACPI, the crypto
@@ -105,12 +86,12 @@ var borrowed = []string{
 // ForDriver says whether a module of the kernel's own is one that a driver may need:
 // one of those that drivers name, or that these need.
 func (t Tree) ForDriver(name string) bool {
-	return slices.ContainsFunc(borrowed, func(b string) bool { return b == name || slices.Contains(t.needs[b], name) })
+	return slices.ContainsFunc(borrowed, func(b string) bool { return b == name || slices.Contains(t.depend[b].Needs, name) })
 }
 
 // Take is a module of the tree in memory, as unpack leaves it.
 func (t Tree) Take(name string) (*os.File, error) {
-	file := t.files[name]
+	file := t.depend[name].File
 	if file == "" {
 		return nil, fmt.Errorf("%s has no module %s", t.name, name)
 	}
