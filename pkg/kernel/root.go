@@ -49,14 +49,16 @@ func OpenRoot(dir string) (*Root, error) {
 	if err != nil {
 		return nil, err
 	}
-	real, err := filepath.EvalSymlinks(dir)
-	if err != nil {
-		return nil, fmt.Errorf("host root: %w", err)
-	}
-	dir = real
 	info, err := os.Stat(dir)
 	if err != nil {
 		return nil, fmt.Errorf("host root: %w", err)
+	}
+	// /proc/1/root of a container in the host's PID namespace is the host's root, and
+	// says of itself that it leads to /, which here is another folder.
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		if is, err := os.Stat(real); err == nil && os.SameFile(is, info) {
+			dir = real
+		}
 	}
 	if !info.IsDir() {
 		return nil, fmt.Errorf("host root %s is not a directory", dir)
