@@ -81,6 +81,7 @@ RUN pahole=pahole \
         bc \
         binutils \
         bison \
+        busybox-static \
         ca-certificates \
         ${compilers} \
         cpio \
@@ -93,6 +94,7 @@ RUN pahole=pahole \
         make \
         ${pahole} \
         python3 \
+        squashfs-tools \
         xz-utils \
         zstd \
     # Nobody becomes root here who is not.
@@ -100,6 +102,26 @@ RUN pahole=pahole \
     && ln -s gcc-${COMPILERS%% *} /usr/bin/gcc \
     && ln -s gcc /usr/bin/cc \
     && rm -rf /var/cache/apt/* /var/lib/apt/lists/* /var/log/apt /var/log/dpkg.log
+# What runs in an image that builder pushes, for others than builder (see its push --help):
+# a shell for them, the C library for nvidia-smi and the fabric manager, and the script
+# that NVIDIA's GPU Operator calls. By links, as all of it is here already.
+COPY scripts/nvidia-driver /usr/lib/cuda-builder/runtime/usr/local/bin/nvidia-driver
+RUN cd /usr/lib/cuda-builder/runtime \
+    && mkdir -p bin usr/share/doc \
+    && ln -s "$(command -v busybox)" bin/busybox \
+    && for applet in sh awk cat chmod chroot cp cut date dmesg echo env false find grep head id kill ln ls lsmod mkdir \
+            mount mv ps readlink rm sed sleep sort stat tail test touch tr true umount uname wc; do \
+        ln -s busybox "bin/$applet" || exit 1; \
+    done \
+    && ln -s /usr/local/bin/builder usr/local/bin/builder \
+    && ldconfig -p | sed -n -E 's/^\t(ld-linux[^ ]*|lib(c|m|dl|pthread|rt|gcc_s|stdc\+\+)\.so\.[0-9]+) .*=> (.*)/\3/p' \
+        | while read -r library; do mkdir -p ".${library%/*}" && ln -s "$library" ".$library" || exit 1; done \
+    && for loader in /lib64/ld-linux* /lib/ld-linux*; do \
+        if [ -e "$loader" ] && [ ! -e ".$loader" ]; then mkdir -p ".${loader%/*}" && ln -s "$loader" ".$loader" || exit 1; fi; \
+    done \
+    && for package in busybox-static libc6 libgcc-s1 libstdc++6 cuda-builder; do \
+        mkdir "usr/share/doc/$package" && ln -s "/usr/share/doc/$package/copyright" "usr/share/doc/$package/copyright" || exit 1; \
+    done
 COPY LICENSE /usr/share/doc/cuda-builder/copyright
 COPY --from=builder /licenses /usr/share/doc/cuda-builder/licenses
 COPY --from=builder /builder /usr/local/bin/builder

@@ -78,7 +78,9 @@ func TestMain(m *testing.M) {
 // the tests in integration/ run those.
 type fixture struct {
 	share, host, repository, bin, state string
-	environ                             []string
+	// runtime is what runs in what is pushed; most tests have none.
+	runtime string
+	environ []string
 }
 
 func newFixture(t *testing.T) *fixture {
@@ -87,6 +89,7 @@ func newFixture(t *testing.T) *fixture {
 	f := &fixture{
 		share: filepath.Join(top, "share"), host: filepath.Join(top, "host"),
 		repository: filepath.Join(top, "linux.git"), bin: filepath.Join(top, "bin"), state: filepath.Join(top, "state"),
+		runtime: filepath.Join(top, "runtime"),
 	}
 	f.environ = []string{
 		"BUILDER_SHARE=" + f.share, "BUILDER_HOST_ROOT=" + f.host,
@@ -215,7 +218,7 @@ type outcome struct {
 
 // options are what a run has beside its flags.
 func (f *fixture) options() job.Options {
-	return job.Options{Runner: tools{f.bin}, LookPath: tools{f.bin}.lookPath, StateDir: f.state}
+	return job.Options{Runner: tools{f.bin}, LookPath: tools{f.bin}.lookPath, StateDir: f.state, Runtime: f.runtime}
 }
 
 // tools runs the fixture's programs, and those of this machine where there are

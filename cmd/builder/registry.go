@@ -73,10 +73,10 @@ func newExportCommand(io streams, d defaults) *cobra.Command {
 		Long:  exportHelp,
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return usageError(cmd, errors.New("say what to export it as: tar"))
+			return usageError(cmd, errors.New("say what to export it as: tar or sysext"))
 		},
 	}
-	cmd.AddCommand(newExportTarCommand(io, d))
+	cmd.AddCommand(newExportTarCommand(io, d), newExportSysextCommand(io, d))
 	return cmd
 }
 
@@ -116,6 +116,45 @@ func newExportTarCommand(io streams, d defaults) *cobra.Command {
 	flags.SortFlags = false
 	selectionFlags(flags, &what)
 	flags.StringVarP(&file, "file", "f", "", "`file` to write instead of stdout")
+	waitFlags(flags, &base.NoWait, &base.Wait)
+	return cmd
+}
+
+const exportSysextHelp = `Write a system extension for Flatcar, which brings a driver to hosts that have no
+container runtime for it yet, or none at all:
+
+    builder export sysext --driver-version 580.126.09 -f cuda-driver.raw
+    # on the host: in /etc/extensions, then systemd-sysext refresh; systemctl daemon-reload;
+    # systemctl start cuda-sysext
+
+It has the driver for all kernels that the share has it for (or one, with --release), so
+it serves before an update and after it; its libraries and programs, where a host looks
+for them; and builder, which the unit cuda-sysext.service loads it with. It hides nothing
+of the host's /usr, as its modules are in a folder of their own.
+
+The extension's name is the file's. The same results are the same bytes.`
+
+func newExportSysextCommand(io streams, d defaults) *cobra.Command {
+	var what job.Selection
+	var file string
+	base := d.build
+	cmd := &cobra.Command{
+		Use:   "sysext",
+		Short: "Write a system extension for Flatcar",
+		Long:  exportSysextHelp,
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := job.ExportSysextFile(cmd.Context(), what, base, file); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintln(io.out, file)
+			return err
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	selectionFlags(flags, &what)
+	flags.StringVarP(&file, "file", "f", "cuda-driver.raw", "`file` to write: NAME.raw, of which NAME is the extension's name")
 	waitFlags(flags, &base.NoWait, &base.Wait)
 	return cmd
 }

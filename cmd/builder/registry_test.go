@@ -1,11 +1,16 @@
 package main
 
 import (
+	"archive/tar"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,7 +18,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/klauspost/compress/zstd"
 )
 
 // aRegistry is one on loopback: go-containerregistry's own, in memory.
@@ -55,6 +62,123 @@ func TestPushAndPull(t *testing.T) {
 	}
 	// A second time nothing is pulled.
 	if o := f.run(t, pull...); o.code != 0 || !strings.Contains(o.stderr, "there already") || strings.Contains(o.stderr, "pulled") {
+		t.Errorf("%d\n%s", o.code, o.stderr)
+	}
+}
+
+// TestArtefactIsAnImage that others run: the paths that they look for lead to the files
+// that were published, by tags that they can make up, which are not copies.
+func TestArtefactIsAnImage(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	program := filepath.Join(t.TempDir(), "program")
+	write(t, program, 0o755, "a program\n")
+	write(t, filepath.Join(f.runtime, "usr/local/bin/nvidia-driver"), 0o755, "#!/bin/sh\n")
+	write(t, filepath.Join(f.runtime, "bin/README"), 0o644, "\n")
+	for name, target := range map[string]string{"usr/local/bin/builder": program, "bin/sh": "busybox"} {
+		if err := os.Symlink(target, filepath.Join(f.runtime, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(t, filepath.Join(f.host, "lib/modules", fixtureRelease, "modules.dep"), 0o644, "kernel/drivers/gpu/drm/drm.ko.xz: kernel/drivers/i2c/i2c-core.ko.xz\nkernel/drivers/i2c/i2c-core.ko.xz:\nkernel/fs/nfs.ko:\n")
+	f.build(t)
+	repository := aRegistry(t, nil)
+	o := f.run(t, "push", repository, "--output", "json")
+	var pushed []struct {
+		Digest  string
+		Aliases []string
+	}
+	if err := json.Unmarshal([]byte(o.stdout), &pushed); err != nil || len(pushed) != 1 {
+		t.Fatal(err, o.stdout, o.stderr)
+	}
+	aliases := []string{fixtureDriver + "-" + fixtureRelease, fixtureDriver + "-" + fixtureRelease + "-coreos1911.3.0"}
+	if diff := cmp.Diff(aliases, pushed[0].Aliases); diff != "" {
+		t.Errorf("the aliases (-want +got):\n%s", diff)
+	}
+	var image v1.Image
+	for _, alias := range aliases {
+		tag, err := name.NewTag(repository + ":" + alias)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d, err := remote.Head(tag); err != nil || d.Digest.String() != pushed[0].Digest {
+			t.Errorf("%s is %v, %v", alias, d, err)
+		}
+		if image, err = remote.Image(tag); err != nil {
+			t.Fatal(err)
+		}
+	}
+	found := map[string]string{}
+	layers, err := image.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range layers {
+		packed, err := l.Compressed()
+		if err != nil {
+			t.Fatal(err)
+		}
+		z, err := zstd.NewReader(packed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for r := tar.NewReader(z); ; {
+			h, err := r.Next()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := io.ReadAll(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, twice := found[h.Name]; twice && h.Typeflag != tar.TypeDir {
+				t.Errorf("%s is there twice", h.Name)
+			}
+			found[h.Name] = fmt.Sprintf("%c %o %s%s", h.Typeflag, h.Mode, h.Linkname, text)
+		}
+		z.Close()
+	}
+	in := "opt/share/modules/" + fixtureRelease + "/" + fixtureDriver + "/"
+	kmm := "opt/lib/modules/" + fixtureRelease + "/"
+	for name, want := range map[string]string{
+		in + "manifest.json":  "0 644 " + read(t, filepath.Join(f.folders()[0], "manifest.json")),
+		kmm + "nvidia.ko":     "1 644 " + in + "nvidia.ko",
+		kmm + "nvidia-drm.ko": "1 644 " + in + "nvidia-drm.ko",
+		kmm + "host":          "2 777 /host/lib/modules/" + fixtureRelease,
+		"firmware/nvidia/" + fixtureDriver + "/gsp_tu10x.bin": "1 644 " + in + "firmware/nvidia/" + fixtureDriver + "/gsp_tu10x.bin",
+		"usr/bin/nvidia-smi":          "2 777 ../../opt/share/driver/" + fixtureDriver + "/usr/bin/nvidia-smi",
+		"usr/local/bin/nvidia-driver": "0 755 #!/bin/sh\n",
+		"usr/local/bin/builder":       "0 755 a program\n",
+		"bin/sh":                      "2 777 busybox",
+	} {
+		if found[name] != want {
+			t.Errorf("%s is %.200q, want %.200q", name, found[name], want)
+		}
+	}
+	dep := found[kmm+"modules.dep"]
+	for _, want := range []string{"\nnvidia-drm.ko: ", " host/kernel/drivers/gpu/drm/drm.ko.xz host/kernel/drivers/i2c/i2c-core.ko.xz\n", "\nhost/kernel/drivers/i2c/i2c-core.ko.xz:\n"} {
+		if !strings.Contains("\n"+dep, want) {
+			t.Errorf("modules.dep has no %q:\n%s", want, dep)
+		}
+	}
+	if strings.Contains(dep, "nfs") {
+		t.Errorf("modules.dep has what nobody needs:\n%s", dep)
+	}
+	config, err := image.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(config.Config.Entrypoint, config.Config.Env); !strings.HasPrefix(got, "[/usr/local/bin/builder] [PATH=/usr/local/sbin:") || !strings.Contains(got, "BUILDER_DRIVER_VERSION="+fixtureDriver) {
+		t.Error(got)
+	}
+
+	// Another kernel of the release has its own artefact, and is told to have taken these tags.
+	symbols := filepath.Join(f.host, "proc/kallsyms")
+	write(t, symbols, 0o644, strings.ReplaceAll(read(t, symbols), "device_add", "device_del"))
+	if o := f.run(t, "--registry", repository, "--push", "--rebuild", "--allow", "symbols"); o.code != 0 || strings.Count(o.stderr, "another kernel of this release") != 2 {
 		t.Errorf("%d\n%s", o.code, o.stderr)
 	}
 }
@@ -323,5 +447,64 @@ func TestExportAndPull(t *testing.T) {
 		if o := f.run(t, args...); o.code != 2 {
 			t.Errorf("%q: %d\n%s", args, o.code, o.stderr)
 		}
+	}
+}
+
+// TestExportSysext makes an extension whose links lead to files in it, and that has nothing
+// where the host's own modules are.
+func TestExportSysext(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	write(t, filepath.Join(f.host, "etc/os-release"), 0o644, "ID=flatcar\nVERSION_ID=4593.2.5\n")
+	// The fixture's own has just what is in it: files, links and modes.
+	write(t, filepath.Join(f.bin, "mksquashfs"), 0o755, "#!/bin/sh\nexec tar -C \"$1\" --sort=name --mtime=@0 --owner=0 --group=0 -cf \"$2\" usr\n")
+	f.build(t)
+	file := filepath.Join(t.TempDir(), "a-driver.raw")
+	export := func(more ...string) outcome {
+		return f.run(t, append([]string{"export", "sysext", "-f", file}, more...)...)
+	}
+	if o := export(); o.code != 16 || !strings.Contains(o.stderr, "needs builder for a host of its architecture") {
+		t.Errorf("%d\n%s", o.code, o.stderr)
+	}
+	write(t, filepath.Join(f.runtime, "usr/local/bin/builder"), 0o755, "a program\n")
+	if o := export(); o.code != 0 || o.stdout != file+"\n" {
+		t.Fatalf("%d\n%s%s", o.code, o.stdout, o.stderr)
+	}
+	root := t.TempDir()
+	if out, err := exec.Command("tar", "-xf", file, "-C", root).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for name, want := range map[string]string{
+		"usr/lib/extension-release.d/extension-release.a-driver":         "ID=flatcar\nSYSEXT_LEVEL=1.0\nARCHITECTURE=x86-64\n",
+		"usr/lib/systemd/system/multi-user.target.d/10-cuda-sysext.conf": "[Unit]\nUpholds=cuda-sysext.service\n",
+		"usr/lib/cuda/builder":   "a program\n",
+		"usr/bin/nvidia-smi":     "nvidia-smi\n",
+		"usr/lib64/libcuda.so.1": "libcuda.so." + fixtureDriver + "\n",
+		"usr/lib/cuda/share/driver/" + fixtureDriver + "/usr/bin/nvidia-smi":                    "nvidia-smi\n",
+		"usr/lib/cuda/share/modules/" + fixtureRelease + "/" + fixtureDriver + "/manifest.json": read(t, filepath.Join(f.folders()[0], "manifest.json")),
+	} {
+		if got := read(t, filepath.Join(root, name)); got != want {
+			t.Errorf("%s is %.200q, want %.200q", name, got, want)
+		}
+	}
+	if unit := read(t, filepath.Join(root, "usr/lib/systemd/system/cuda-sysext.service")); strings.Contains(unit, "{{") || !strings.Contains(unit, "--driver-version "+fixtureDriver+" ") {
+		t.Errorf("the unit is\n%s", unit)
+	}
+	if found, err := filepath.Glob(filepath.Join(root, "usr/lib/modules*")); len(found) > 0 || err != nil {
+		t.Errorf("it hides %q, %v", found, err)
+	}
+	first := read(t, file)
+	if o := export(); o.code != 0 || read(t, file) != first {
+		t.Errorf("%d: the same result is another extension\n%s", o.code, o.stderr)
+	}
+	for _, bad := range []string{"cuda.img", ".raw", "a b.raw"} {
+		if o := f.run(t, "export", "sysext", "-f", filepath.Join(t.TempDir(), bad)); o.code != 2 {
+			t.Errorf("%s: %d\n%s", bad, o.code, o.stderr)
+		}
+	}
+	write(t, filepath.Join(f.host, "etc/os-release"), 0o644, "ID=debian\n")
+	f.run(t, "--rebuild")
+	if o := export(); o.code != 16 || !strings.Contains(o.stderr, "an extension is for Flatcar") {
+		t.Errorf("%d\n%s", o.code, o.stderr)
 	}
 }

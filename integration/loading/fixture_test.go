@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -29,6 +30,8 @@ import (
 // cache lacks it.
 var (
 	needTrixie   = shared.Debian("trixie")
+	needImage    = shared.Image(lab.CUDAImage, (*lab.Lab).MakeCUDAImage)
+	needSystemd  = shared.Image(lab.SystemdImage, (*lab.Lab).MakeSystemdImage)
 	needStandins = shared.Thing((*lab.Lab).Standins)
 	needBuilder  = shared.Thing((*lab.Lab).Program)
 	needBench    = shared.Thing(makeBench)
@@ -95,10 +98,20 @@ func (b *bench) publishUserSpace(ctx context.Context, manager string) error {
 	top := filepath.Join(b.dir, "user-space")
 	scratch, folder := filepath.Join(top, "scratch"), filepath.Join(top, "NVIDIA-Linux-x86_64-"+newer)
 	library, text := "libcuda.so."+newer, filepath.Join(top, "text")
-	err := errors.Join(os.MkdirAll(scratch, 0o755), os.Mkdir(folder, 0o755), os.WriteFile(text, []byte("DAEMONIZE=1\nLOG_FILE_NAME=/var/log/fabricmanager.log\n"), 0o644))
+	// A program that does nothing but need the C library, as nvidia-smi does.
+	base, err := b.lab.DebianImage(ctx, "trixie")
+	if err != nil {
+		return err
+	}
+	program, err := exec.CommandContext(ctx, "docker", "run", "--rm", "--network", "none", base, "cat", "/usr/bin/true").Output()
+	if err != nil {
+		return err
+	}
+	err = errors.Join(os.MkdirAll(scratch, 0o755), os.Mkdir(folder, 0o755), os.WriteFile(text, []byte("DAEMONIZE=1\nLOG_FILE_NAME=/var/log/fabricmanager.log\n"), 0o644))
 	for name, text := range map[string]string{
-		".manifest": "NVIDIA Accelerated Graphics Driver for Linux-x86_64\n" + newer + "\n \nnvidia \n \n \n \n \n" + library + " 0755 CUDA_LIB NATIVE / MODULE:gpgpu\n",
-		library:     "a library\n", "nvidia-installer": "an installer\n",
+		"nvidia-smi": string(program),
+		".manifest":  "NVIDIA Accelerated Graphics Driver for Linux-x86_64\n" + newer + "\n \nnvidia \n \n \n \n \n" + library + " 0755 CUDA_LIB NATIVE / MODULE:gpgpu\nnvidia-smi 0755 UTILITY_BINARY MODULE:nvml\n",
+		library:      "a library\n", "nvidia-installer": "an installer\n",
 	} {
 		err = errors.Join(err, os.WriteFile(filepath.Join(folder, name), []byte(text), 0o755))
 	}
@@ -134,8 +147,7 @@ func (b *bench) publishUserSpace(ctx context.Context, manager string) error {
 // publish leaves stand-ins in a share as a build does, and gives the share to
 // the machines.
 func (b *bench) publish(ctx context.Context, name, version, from string) error {
-	// As of the kernel's image alone, which does not know its modules' exports.
-	target, err := kernel.Detect(ctx, nil, kernel.DetectOptions{Image: b.host.Image()})
+	target, err := b.target(ctx)
 	if err != nil {
 		return err
 	}
@@ -148,6 +160,22 @@ func (b *bench) publish(ctx context.Context, name, version, from string) error {
 		inside = "/bare"
 	}
 	return b.machine.Folder(inside+"/modules/"+b.host.Release+"/"+version, published)
+}
+
+// target is the machines' kernel, as that of a Flatcar host.
+func (b *bench) target(ctx context.Context) (kernel.Target, error) {
+	// As of the kernel's image alone, which does not know its modules' exports.
+	target, err := kernel.Detect(ctx, nil, kernel.DetectOptions{Image: b.host.Image()})
+	if err != nil {
+		return kernel.Target{}, err
+	}
+	root, err := kernel.OpenRoot(b.host.Dir)
+	if err != nil {
+		return kernel.Target{}, err
+	}
+	target.InTree, _ = kernel.ReadDependencies(root, b.host.Release)
+	target.Distribution = kernel.Distribution{ID: "flatcar", VersionID: "4593.2.5"}
+	return target, nil
 }
 
 // publish leaves stand-ins for a kernel in a share, and returns their folder.
@@ -173,7 +201,7 @@ func publish(ctx context.Context, top, version, from string, target kernel.Targe
 		return "", err
 	}
 	m := modules.Manifest{
-		Target: modules.DescribeTarget(target), Modules: entries,
+		Target: modules.DescribeTarget(target), Modules: entries, InTree: modules.InTreeOf(entries, target),
 		Driver: modules.DriverInfo{Version: version, ModuleType: "open"},
 	}
 	var firmware map[string]string

@@ -119,6 +119,10 @@ type Options struct {
 	// StateDir is where the installer looks for the record of an installed
 	// driver; empty means /var/lib/nvidia, where NVIDIA's looks.
 	StateDir string
+	// Runtime is a folder with what runs in what is pushed, as [registry.Recipe] has it;
+	// empty means /usr/lib/cuda-builder/runtime, which the image has. Where it is not
+	// there, what is pushed is for builder alone.
+	Runtime string
 }
 
 // withDefaults fills in what parts of the options share.

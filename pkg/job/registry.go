@@ -10,6 +10,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
 
 	"github.com/rs/zerolog"
 
@@ -41,7 +44,20 @@ func modulesIn(release, version string) registry.Kind {
 func userSpaceIn(version string) registry.Kind {
 	return registry.Kind{
 		Name: "user-space", Index: userspace.ManifestFile, MaxIndex: userspace.MaxManifest, Contents: userspace.Contents,
-		At: inImage + "driver/" + version,
+		At: inImage + "driver/" + version, Beside: forGPUOperator(version),
+	}
+}
+
+// forGPUOperator is what NVIDIA's GPU Operator looks for in a driver's image: nvidia-smi on
+// the PATH. That it runs nvidia-driver is the runtime's.
+func forGPUOperator(version string) func([]byte) ([]registry.Extra, error) {
+	const program = "usr/bin/nvidia-smi"
+	return func(index []byte) ([]registry.Extra, error) {
+		files, err := userspace.Contents(index)
+		if err != nil || !slices.ContainsFunc(files, func(f publish.File) bool { return f.Name == program }) {
+			return nil, err
+		}
+		return []registry.Extra{{At: program, Target: "../../" + inImage + "driver/" + version + "/" + program}}, nil
 	}
 }
 
@@ -95,9 +111,7 @@ func Export(ctx context.Context, what Selection, o Options, w io.Writer) error {
 	return withSelected(ctx, what, o, func(ctx context.Context, s site) error {
 		archive, err := registry.NewArchive(w)
 		if err == nil {
-			err = s.eachBuilt(what, func(f modules.Found, contents []registry.Content) error {
-				return archive.Add(ctx, keyOf(f.Manifest), contents, s.scratch)
-			})
+			err = s.eachBuilt(ctx, what, func(_ modules.Found, r registry.Recipe) error { return archive.Add(ctx, r, s.scratch) })
 		}
 		if err == nil {
 			err = archive.Close()
@@ -127,12 +141,11 @@ func withSelected(ctx context.Context, what Selection, o Options, work func(cont
 }
 
 func (s site) push(ctx context.Context, what Selection, to registry.Options) (pushed []registry.Pushed, err error) {
-	return pushed, s.eachBuilt(what, func(f modules.Found, contents []registry.Content) error {
-		beside, err := s.beside(f)
-		if err != nil {
+	return pushed, s.eachBuilt(ctx, what, func(f modules.Found, r registry.Recipe) (err error) {
+		if r.Beside, err = s.beside(f); err != nil {
 			return err
 		}
-		one, err := registry.Push(ctx, to, keyOf(f.Manifest), contents, beside, s.scratch)
+		one, err := registry.Push(ctx, to, r, s.scratch)
 		if err == nil {
 			pushed = append(pushed, one)
 		}
@@ -140,9 +153,9 @@ func (s site) push(ctx context.Context, what Selection, to registry.Options) (pu
 	})
 }
 
-// eachBuilt does something for each result that is selected, by the folders that it is in,
-// with scratch empty.
-func (s site) eachBuilt(what Selection, do func(modules.Found, []registry.Content) error) error {
+// eachBuilt does something for each result that is selected, by what makes an artefact of
+// it, with scratch empty.
+func (s site) eachBuilt(ctx context.Context, what Selection, do func(modules.Found, registry.Recipe) error) error {
 	found, err := s.built(what)
 	if err != nil {
 		return err
@@ -151,24 +164,52 @@ func (s site) eachBuilt(what Selection, do func(modules.Found, []registry.Conten
 		if err := s.emptyScratch(); err != nil {
 			return err
 		}
-		contents := []registry.Content{{Kind: modulesIn(f.Manifest.Target.Release, f.Manifest.Driver.Version), Dir: f.Dir}}
-		root, _, err := userspace.Published(s.share, f.Manifest.Driver.Version, nil)
-		dir := ""
-		if err == nil {
-			dir, err = publish.Led(root.Dir)
+		recipe, err := s.recipe(ctx, f)
+		if err != nil {
+			return err
 		}
-		switch {
-		case err == nil:
-			contents = append(contents, registry.Content{Kind: userSpaceIn(root.Version), Dir: dir})
-		case !errors.Is(err, fs.ErrNotExist):
-			return stage.Wrap(stage.Publish, err, "the driver's user-space side is not whole, so it is not passed on", "build again, which lays it out anew")
-		}
-		if err := do(f, contents); err != nil {
+		if err := do(f, recipe); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// recipe is what makes an artefact of a result.
+func (s site) recipe(ctx context.Context, f modules.Found) (registry.Recipe, error) {
+	m := f.Manifest
+	r := registry.Recipe{Key: keyOf(m), Contents: []registry.Content{{Kind: modulesIn(m.Target.Release, m.Driver.Version), Dir: f.Dir}}}
+	root, _, err := userspace.Published(s.share, m.Driver.Version, nil)
+	dir := ""
+	if err == nil {
+		dir, err = publish.Led(root.Dir)
+	}
+	switch {
+	case err == nil:
+		r.Contents = append(r.Contents, registry.Content{Kind: userSpaceIn(root.Version), Dir: dir})
+	case !errors.Is(err, fs.ErrNotExist):
+		return registry.Recipe{}, stage.Wrap(stage.Publish, err, "the driver's user-space side is not whole, so it is not passed on", "build again, which lays it out anew")
+	}
+	runtimeDir := cmp.Or(s.Runtime, defaultRuntime)
+	if _, err := os.Stat(runtimeDir); err != nil || kernel.ArchOf(runtime.GOARCH) != m.Target.Arch {
+		zerolog.Ctx(ctx).Info().Str("folder", runtimeDir).Msg("what is passed on is for builder alone: what others run in an image, builder's own image has, for its own architecture")
+		return r, nil
+	}
+	r.Runtime = runtimeDir
+	r.Entrypoint = []string{"/" + builderProgram}
+	r.Aliases = r.Key.Aliases(strings.ReplaceAll(m.Target.Distribution, " ", ""))
+	r.Env = []string{
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"BUILDER_DRIVER_VERSION=" + m.Driver.Version,
+		// For nvidia-smi. NVIDIA's runtime is to leave such a container alone.
+		"LD_LIBRARY_PATH=/" + userSpaceIn(m.Driver.Version).At + "/usr/lib64",
+		"NVIDIA_VISIBLE_DEVICES=void",
+	}
+	return r, nil
+}
+
+// defaultRuntime is where the image has what runs in an artefact.
+const defaultRuntime = "/usr/lib/cuda-builder/runtime"
 
 // The media types of what belongs to an artefact.
 const (

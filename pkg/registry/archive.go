@@ -60,8 +60,8 @@ func (a *Archive) file(name string, size int64, r io.Reader) error {
 }
 
 // Add adds an artefact, whose layers are in the folder scratch meanwhile.
-func (a *Archive) Add(ctx context.Context, k Key, contents []Content, scratch string) error {
-	index, _, err := assemble(ctx, k, contents, scratch)
+func (a *Archive) Add(ctx context.Context, r Recipe, scratch string) error {
+	index, _, err := assemble(ctx, r, scratch)
 	if err != nil {
 		return err
 	}
@@ -82,8 +82,11 @@ func (a *Archive) Add(ctx context.Context, k Key, contents []Content, scratch st
 	if err != nil {
 		return err
 	}
-	described.Annotations = map[string]string{refName: k.Tag()}
-	a.list.Manifests = append(a.list.Manifests, *described)
+	for _, tag := range append([]string{r.Key.Tag()}, r.Aliases...) {
+		named := *described
+		named.Annotations = map[string]string{refName: tag}
+		a.list.Manifests = append(a.list.Manifests, named)
+	}
 	return a.raw(index)
 }
 

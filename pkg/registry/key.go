@@ -33,6 +33,22 @@ func (k Key) Tag() string {
 
 const maxTag = 128
 
+// Aliases are tags by which others look for a driver for a kernel, and that do not tell
+// two kernels of one release apart: DRIVER-RELEASE, as a mapping of the Kernel Module
+// Management operator can say it, and DRIVER-RELEASE-DISTRIBUTION, as NVIDIA's GPU
+// Operator does, whose distribution is os-release's ID and VERSION_ID in one word,
+// "flatcar4593.2.5". Those that are too long for a tag are left out, as a part of one
+// would not be found.
+func (k Key) Aliases(distribution string) (list []string) {
+	name := strings.Map(allowed, k.Driver+"-"+k.Release)
+	for _, tag := range []string{name, name + "-" + strings.Map(allowed, distribution)} {
+		if len(tag) <= maxTag && !strings.HasSuffix(tag, "-") {
+			list = append(list, tag)
+		}
+	}
+	return list
+}
+
 // allowed replaces what a tag cannot have. That two releases have one name then is no
 // matter: the digest is of the release as it is.
 func allowed(r rune) rune {

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -31,11 +32,30 @@ type Content struct {
 	Dir  string
 }
 
+// Recipe is what an artefact is made of.
+type Recipe struct {
+	Key      Key
+	Contents []Content
+	// Runtime is a folder that is the root of what runs in the artefact as an image, which
+	// is a layer of its own; "" is none, and then nothing can run in it. A link in it to an
+	// absolute path stands for what that leads to.
+	Runtime string
+	// Entrypoint and Env are how what is in Runtime is run: a program with its arguments,
+	// and variables as NAME=VALUE.
+	Entrypoint, Env []string
+	// Aliases are further tags of the artefact, by which others know it.
+	Aliases []string
+	// Beside belongs to it, and is pushed beside it.
+	Beside []Attachment
+}
+
 // Pushed is an artefact as the registry has it.
 type Pushed struct {
 	// Reference is its repository and tag, and Digest that of its index, sha256:HEX.
 	Reference string `json:"reference"`
 	Digest    string `json:"digest"`
+	// Aliases are its other tags.
+	Aliases []string `json:"aliases,omitempty"`
 	// Bytes is how much its layers are, compressed.
 	Bytes int64 `json:"bytes"`
 }
@@ -43,7 +63,7 @@ type Pushed struct {
 // Push leaves an artefact in a registry, in the place of one of the same key, and what
 // belongs to it. What the registry has of it already is not sent. Scratch is a folder that
 // holds the layers meanwhile. Errors are of the usage or the publish stage.
-func Push(ctx context.Context, o Options, k Key, contents []Content, beside []Attachment, scratch string) (Pushed, error) {
+func Push(ctx context.Context, o Options, r Recipe, scratch string) (Pushed, error) {
 	repository, err := o.repository()
 	if err != nil {
 		return Pushed{}, err
@@ -52,11 +72,11 @@ func Push(ctx context.Context, o Options, k Key, contents []Content, beside []At
 	if err != nil {
 		return Pushed{}, err
 	}
-	index, bytes, err := assemble(ctx, k, contents, scratch)
+	index, bytes, err := assemble(ctx, r, scratch)
 	if err != nil {
 		return Pushed{}, err
 	}
-	tag := repository.Tag(k.Tag())
+	tag := repository.Tag(r.Key.Tag())
 	if err := remote.WriteIndex(tag, index, options...); err != nil {
 		return Pushed{}, o.explain(err, fmt.Sprintf("%s cannot be pushed", tag))
 	}
@@ -65,26 +85,52 @@ func Push(ctx context.Context, o Options, k Key, contents []Content, beside []At
 		return Pushed{}, err
 	}
 	digest := subject.Digest
-	for _, a := range beside {
+	for _, a := range r.Beside {
 		if err := attach(repository, *subject, a, options); err != nil {
 			return Pushed{}, o.explain(err, fmt.Sprintf("%s of %s cannot be pushed", a.Name, tag))
 		}
 	}
-	zerolog.Ctx(ctx).Info().Str("reference", tag.String()).Str("digest", digest.String()).Int64("bytes", bytes).Msg("pushed")
-	return Pushed{tag.String(), digest.String(), bytes}, nil
+	// Who finds it by an alias finds all that belongs to it.
+	for _, alias := range r.Aliases {
+		if err := lead(ctx, repository.Tag(alias), index, r.Key, options); err != nil {
+			return Pushed{}, o.explain(err, fmt.Sprintf("%s cannot be called %s", tag, alias))
+		}
+	}
+	zerolog.Ctx(ctx).Info().Str("reference", tag.String()).Str("digest", digest.String()).Int64("bytes", bytes).Strs("aliases", r.Aliases).Msg("pushed")
+	return Pushed{tag.String(), digest.String(), r.Aliases, bytes}, nil
+}
+
+// lead has an alias lead to an artefact, and says so where it led to one of another kernel.
+func lead(ctx context.Context, alias name.Tag, index v1.ImageIndex, k Key, options []remote.Option) error {
+	if before, err := remote.Index(alias, options...); err == nil {
+		if list, err := before.IndexManifest(); err == nil && list.Annotations[identityLabel] != k.Identity {
+			zerolog.Ctx(ctx).Warn().Str("alias", alias.String()).Str("before", list.Annotations[identityLabel]).Str("now", k.Identity).
+				Msg("this tag was of another kernel of this release: hosts with that one are refused what it leads to now")
+		}
+	}
+	return remote.Tag(alias, index, options...)
 }
 
 // assemble makes an artefact's index, whose layers are in scratch.
-func assemble(ctx context.Context, k Key, contents []Content, scratch string) (index v1.ImageIndex, bytes int64, err error) {
+func assemble(ctx context.Context, r Recipe, scratch string) (index v1.ImageIndex, bytes int64, err error) {
+	k := r.Key
 	platform := platformOf(k.Arch)
 	// No times: the same result is the same digest.
-	image, err := mutate.ConfigFile(mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON),
-		&v1.ConfigFile{Architecture: platform.Architecture, OS: platform.OS, Config: v1.Config{Labels: k.labels()}, RootFS: v1.RootFS{Type: "layers"}})
+	image, err := mutate.ConfigFile(mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON), &v1.ConfigFile{
+		Architecture: platform.Architecture, OS: platform.OS, RootFS: v1.RootFS{Type: "layers"},
+		Config: v1.Config{Labels: k.labels(), Entrypoint: r.Entrypoint, Env: r.Env},
+	})
 	if err != nil {
 		return nil, 0, err
 	}
-	for i, c := range contents {
-		layer, err := pack(ctx, c.Kind, c.Dir, filepath.Join(scratch, "layer-"+strconv.Itoa(i)))
+	add := func(layer blob, annotations map[string]string) (err error) {
+		bytes += layer.size
+		image, err = mutate.Append(image, mutate.Addendum{Layer: layer, MediaType: types.OCILayerZStd, Annotations: annotations})
+		return err
+	}
+	at := func(name string) string { return filepath.Join(scratch, "layer-"+name) }
+	for i, c := range r.Contents {
+		layer, err := pack(ctx, c.Kind, c.Dir, at(strconv.Itoa(i)))
 		if err != nil {
 			return nil, 0, err
 		}
@@ -92,19 +138,26 @@ func assemble(ctx context.Context, k Key, contents []Content, scratch string) (i
 		if err != nil {
 			return nil, 0, err
 		}
-		image, err = mutate.Append(image, mutate.Addendum{
-			Layer: layer, MediaType: types.OCILayerZStd,
-			Annotations: map[string]string{LayerAnnotation: c.Kind.Name, IndexAnnotation: sum},
-		})
+		if err := add(layer, map[string]string{LayerAnnotation: c.Kind.Name, IndexAnnotation: sum}); err != nil {
+			return nil, 0, err
+		}
+	}
+	if r.Runtime != "" {
+		layer, err := packRuntime(ctx, r.Runtime, at("runtime"))
 		if err != nil {
 			return nil, 0, err
 		}
-		bytes += layer.size
+		if err := add(layer, nil); err != nil {
+			return nil, 0, err
+		}
 	}
 	index = mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.OCIImageIndex),
 		mutate.IndexAddendum{Add: image, Descriptor: v1.Descriptor{Platform: &platform}})
 	return mutate.Annotations(index, k.labels()).(v1.ImageIndex), bytes, nil
 }
+
+// identityLabel is where labels say which kernel of its release it is.
+const identityLabel = "io.github.k8sp.cuda.identity"
 
 // labels say what an artefact is, to people who look at it.
 func (k Key) labels() map[string]string {
