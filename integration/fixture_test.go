@@ -97,7 +97,7 @@ func copyCheckout(dst, src string) error {
 	for _, e := range entries {
 		from, to := filepath.Join(src, e.Name()), filepath.Join(dst, e.Name())
 		switch e.Name() {
-		case "cmd", "integration", "internal", "pkg":
+		case "cmd", "integration", "internal", "pkg", "scripts":
 			err = os.CopyFS(to, os.DirFS(from))
 		default:
 			if !e.Type().IsRegular() {

@@ -83,7 +83,7 @@ func TestUpToModules(t *testing.T) {
 // copyContext copies what the Dockerfile needs of the checkout.
 func copyContext(t *testing.T, dst string) {
 	t.Helper()
-	for _, name := range []string{"cmd", "internal", "pkg"} {
+	for _, name := range []string{"cmd", "internal", "pkg", "scripts"} {
 		if err := os.CopyFS(filepath.Join(dst, name), os.DirFS(filepath.Join(checkout, name))); err != nil {
 			t.Fatal(err)
 		}
