@@ -100,7 +100,7 @@ var badKeys = []badInput{
 		return []string{"--signing-key", "/absent/key", "--signing-cert", signingCert}
 	}, 2, []string{"/absent/key", "mounted"}},
 	{"a key for the manifests without its certificate", func(*testing.T, *fixture) []string {
-		return []string{"--sign-manifest", signingKey}
+		return []string{"--sign-manifest", signingKey, "--sign-manifest-cert", signingKey}
 	}, 2, []string{"holds no X.509 certificate", signingKey}},
 	{"a key for the manifests with another's certificate", func(*testing.T, *fixture) []string {
 		return []string{"--sign-manifest", signingKey, "--sign-manifest-cert", strings.Replace(signingCert, "rsa", "p256", 1)}

@@ -125,17 +125,29 @@ func nameString(raw []byte) string {
 	return name.String()
 }
 
-// encode is the message that sign-file writes for a signature value: the
-// signer by issuer and serial number, algorithms without parameters but for
-// RSA's NULL.
-func encode(cert *x509.Certificate, h hash, key string, value []byte) ([]byte, error) {
+// signerID is how a message of a version names a signer: by issuer and serial number, as
+// sign-file does, or, of a key without a certificate, by its identifier.
+func signerID(cert *x509.Certificate) (version int, id asn1.RawValue, err error) {
+	if bare(cert) {
+		return 3, asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, Bytes: cert.SubjectKeyId}, nil
+	}
 	serial, err := asn1.Marshal(cert.SerialNumber)
 	if err != nil {
-		return nil, fmt.Errorf("encode the certificate's serial number: %w", err)
+		return 0, id, fmt.Errorf("encode the certificate's serial number: %w", err)
 	}
-	id, err := asn1.Marshal(issuerAndSerial{asn1.RawValue{FullBytes: cert.RawIssuer}, asn1.RawValue{FullBytes: serial}})
+	der, err := asn1.Marshal(issuerAndSerial{asn1.RawValue{FullBytes: cert.RawIssuer}, asn1.RawValue{FullBytes: serial}})
 	if err != nil {
-		return nil, fmt.Errorf("encode the signer's name: %w", err)
+		return 0, id, fmt.Errorf("encode the signer's name: %w", err)
+	}
+	return 1, asn1.RawValue{FullBytes: der}, nil
+}
+
+// encode is the message that sign-file writes for a signature value: algorithms without
+// parameters but for RSA's NULL.
+func encode(cert *x509.Certificate, h hash, key string, value []byte) ([]byte, error) {
+	version, id, err := signerID(cert)
+	if err != nil {
+		return nil, err
 	}
 	digest := pkix.AlgorithmIdentifier{Algorithm: h.oid}
 	algorithm := pkix.AlgorithmIdentifier{Algorithm: oidRSA, Parameters: asn1.NullRawValue}
@@ -143,8 +155,8 @@ func encode(cert *x509.Certificate, h hash, key string, value []byte) ([]byte, e
 		algorithm = pkix.AlgorithmIdentifier{Algorithm: h.ecdsa}
 	}
 	data, err := asn1.Marshal(signedData{
-		Version: 1, Digests: []pkix.AlgorithmIdentifier{digest}, Content: encapsulated{Type: oidData},
-		Signers: []signerInfo{{Version: 1, ID: asn1.RawValue{FullBytes: id}, Digest: digest, Algorithm: algorithm, Value: value}},
+		Version: version, Digests: []pkix.AlgorithmIdentifier{digest}, Content: encapsulated{Type: oidData},
+		Signers: []signerInfo{{Version: version, ID: id, Digest: digest, Algorithm: algorithm, Value: value}},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encode the signature: %w", err)

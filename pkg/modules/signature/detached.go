@@ -2,6 +2,8 @@ package signature
 
 import (
 	"bytes"
+	"cmp"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rsa"
@@ -25,11 +27,20 @@ import (
 const leastRSA = 2048
 
 // LoadDetached makes a signer of files that no kernel looks at, for
-// [Signer.SignDetached]. Without a certificate of its own in the options, it is in the
-// key's file, as in the kernel's own certs/signing_key.pem. An error is of the usage
-// stage, as [Load]'s is.
+// [Signer.SignDetached] and [Signer.SignRaw]. Without a certificate of its own in the
+// options, it is in the key's file, as in the kernel's own certs/signing_key.pem; where
+// that has none, who verifies has to know the public key. An error is of the usage stage,
+// as [Load]'s is.
 func LoadDetached(o Options) (*Signer, error) {
+	h, _ := hashNamed("sha256")
 	if o.Certificate == "" {
+		key, err := readKey(o.Key)
+		if err != nil {
+			return nil, err
+		}
+		if !hasCertificate(o.Key) {
+			return loadBare(key, o.Key, h)
+		}
 		o.Certificate = o.Key
 	}
 	key, cert, err := o.read()
@@ -40,7 +51,19 @@ func LoadDetached(o Options) (*Signer, error) {
 		return nil, stage.New(stage.Usage, fmt.Sprintf("the certificate %s vouches for nothing: it %s", o.Certificate, why),
 			"sign with an RSA or ECDSA key whose certificate is valid and for signatures")
 	}
-	h, _ := hashNamed("sha256")
+	return newSigner(key, cert, h), nil
+}
+
+// loadBare makes a signer of a key without a certificate.
+func loadBare(key crypto.Signer, file string, h hash) (*Signer, error) {
+	cert, err := bareCertificate(key.Public())
+	why := ""
+	if err == nil {
+		why = unusable(cert, time.Now())
+	}
+	if err != nil || why != "" {
+		return nil, stage.New(stage.Usage, fmt.Sprintf("the key %s vouches for nothing: it %s", file, cmp.Or(why, "is of no known kind")), "sign with an RSA or ECDSA key")
+	}
 	return newSigner(key, cert, h), nil
 }
 
@@ -51,7 +74,18 @@ func (s *Signer) SignDetached(text []byte) ([]byte, error) {
 	return s.message(bytes.NewReader(text), int64(len(text)))
 }
 
-// Trust are the certificates of those who may vouch for what is published.
+// SignRaw returns the signature of text without anything around it: of its SHA-256, RSA's
+// by PKCS #1 v1.5, ECDSA's as RFC 3279 encodes it, as cosign and DSSE have it. The same
+// text gives the same bytes.
+func (s *Signer) SignRaw(text []byte) ([]byte, error) {
+	digest, err := s.hash.sum(bytes.NewReader(text), int64(len(text)))
+	if err != nil {
+		return nil, err
+	}
+	return s.sign(digest)
+}
+
+// Trust are the certificates and keys of those who may vouch for what is published.
 type Trust struct {
 	certs []*x509.Certificate
 	now   func() time.Time // for tests
@@ -62,8 +96,8 @@ func TrustIn(cert *x509.Certificate) *Trust {
 	return &Trust{certs: []*x509.Certificate{cert}, now: time.Now}
 }
 
-// ReadTrust reads files of certificates, PEM (each may have several) or DER, and all
-// such files in folders but those whose names begin with a dot, as those do by which
+// ReadTrust reads files of certificates, PEM (each may have several) or DER, or of public
+// keys in PEM, as cosign's, and all such files in folders but those whose names begin with a dot, as those do by which
 // Kubernetes replaces what it mounts. None may be in the folder outside, which holds
 // what they are to vouch for: whoever writes there could give any. A file that cannot
 // be read is an error of the usage stage, one that is no certificate, or a folder
@@ -152,19 +186,30 @@ func readCertificates(file string) ([]*x509.Certificate, error) {
 		return nil, stage.Wrap(stage.Usage, err, "a trusted certificate cannot be read", "check the path given with --trust, and that it is mounted into the container")
 	}
 	var ders [][]byte
+	var certs []*x509.Certificate
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type == "CERTIFICATE" {
+		switch block.Type {
+		case "CERTIFICATE":
 			ders = append(ders, block.Bytes)
+		case "PUBLIC KEY":
+			key, err := x509.ParsePKIXPublicKey(block.Bytes)
+			if err != nil {
+				return nil, publish.Untrusted("%s holds a public key that is damaged, or of a kind that nobody signs with", file)
+			}
+			cert, err := bareCertificate(key)
+			if err != nil {
+				return nil, publish.Untrusted("%s holds a public key that cannot be named", file)
+			}
+			certs = append(certs, cert)
 		}
 	}
-	if len(ders) == 0 {
+	if len(ders)+len(certs) == 0 {
 		ders = [][]byte{data}
 	}
-	var certs []*x509.Certificate
 	for _, der := range ders {
 		cert, err := x509.ParseCertificate(der)
 		if err != nil {
-			return nil, publish.Untrusted("%s holds no X.509 certificate, PEM or DER", file)
+			return nil, publish.Untrusted("%s holds no X.509 certificate, PEM or DER, and no public key", file)
 		}
 		certs = append(certs, cert)
 	}
@@ -204,10 +249,38 @@ func (t *Trust) Verify(text, signature []byte) error {
 	return publish.Untrusted("it is by %s, whose certificate %s", named[0].Subject, why[0])
 }
 
+// VerifyRaw says whether a signature, as [Signer.SignRaw] makes it, is of text and by one
+// of the trusted: nil or a [publish.UntrustedError].
+func (t *Trust) VerifyRaw(text, signature []byte) error {
+	h, _ := hashNamed("sha256")
+	digest, err := h.sum(bytes.NewReader(text), int64(len(text)))
+	if err != nil {
+		return err
+	}
+	why := publish.Untrusted("it is of something else, or by another key than those that are trusted: %s", t)
+	for _, cert := range t.certs {
+		for _, kind := range []string{rsaKey, ecdsaKey} {
+			if (SignerInfo{Key: kind, hash: h, value: signature}).check(digest, cert) != nil {
+				continue
+			}
+			reason := unusable(cert, t.now())
+			if reason == "" {
+				return nil
+			}
+			why = publish.Untrusted("it is by %s, whose certificate %s", cert.Subject, reason)
+		}
+	}
+	return why
+}
+
 // String is their names.
 func (t *Trust) String() string {
 	var names []string
 	for _, c := range t.certs {
+		if bare(c) {
+			names = append(names, "the key "+KeyID(c))
+			continue
+		}
 		names = append(names, fmt.Sprintf("%s (serial number %x)", c.Subject, rawSerial(c)))
 	}
 	return strings.Join(names, ", ")
@@ -250,6 +323,7 @@ func (s SignerInfo) String() string {
 func unusable(cert *x509.Certificate, now time.Time) string {
 	const day = "2006-01-02"
 	switch {
+	case bare(cert): // whoever named the key has decided
 	case now.After(cert.NotAfter):
 		return "has expired, on " + cert.NotAfter.UTC().Format(day)
 	case now.Before(cert.NotBefore):

@@ -394,7 +394,7 @@ func TestLoadDetachedRefuses(t *testing.T) {
 		o      Options
 		reason string
 	}{
-		"a key alone":         {Options{Key: "testdata/rsa.key"}, "holds no X.509 certificate"},
+		"a key in its place":  {Options{Key: "testdata/rsa.key", Certificate: "testdata/rsa.key"}, "holds no X.509 certificate"},
 		"a certificate alone": {Options{Key: "testdata/rsa.pem"}, "holds no private key"},
 		"another's":           {Options{Key: "testdata/rsa.key", Certificate: "testdata/noskid.pem"}, "is not that of the key"},
 		"expired":             {Options{Key: file}, "has expired"},

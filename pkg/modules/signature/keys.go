@@ -1,7 +1,11 @@
 package signature
 
 import (
+	"crypto"
+	"crypto/sha1"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/hex"
 )
 
@@ -15,3 +19,25 @@ func KeyID(cert *x509.Certificate) string {
 	}
 	return hex.EncodeToString(rawSerial(cert))
 }
+
+// bareCertificate stands for a public key that has no certificate: there is nothing in it
+// but the key and its identifier (RFC 5280, section 4.2.1.2, method 1), by which a
+// signature names it.
+func bareCertificate(key crypto.PublicKey) (*x509.Certificate, error) {
+	der, err := x509.MarshalPKIXPublicKey(key)
+	if err != nil {
+		return nil, err
+	}
+	var info struct {
+		Algorithm pkix.AlgorithmIdentifier
+		Key       asn1.BitString
+	}
+	if _, err := asn1.Unmarshal(der, &info); err != nil {
+		return nil, err
+	}
+	id := sha1.Sum(info.Key.Bytes)
+	return &x509.Certificate{PublicKey: key, SubjectKeyId: id[:]}, nil
+}
+
+// bare says whether a certificate only stands for a key.
+func bare(cert *x509.Certificate) bool { return cert.Raw == nil }

