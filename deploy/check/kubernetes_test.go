@@ -249,16 +249,7 @@ func TestProbe(t *testing.T) {
 
 // TestDaemons builds the component that has the pods run NVIDIA's daemons, over the base.
 func TestDaemons(t *testing.T) {
-	files := filesys.MakeFsInMemory()
-	for _, name := range []string{"base/kustomization.yaml", "base/namespace.yaml", "base/daemonset.yaml", "daemons/kustomization.yaml"} {
-		if err := files.WriteFile("/"+name, []byte(read(t, kubernetes, name))); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := files.WriteFile("/overlay/kustomization.yaml", []byte("resources: [../base]\ncomponents: [../daemons]\n")); err != nil {
-		t.Fatal(err)
-	}
-	pod := find[*appsv1.DaemonSet](t, kustomize(t, files, "/overlay")).Spec.Template.Spec
+	pod := component(t, "daemons")
 	load := pod.Containers[0]
 	if load.Name != "load" || load.SecurityContext.Privileged == nil || !*load.SecurityContext.Privileged {
 		t.Errorf("%s: %+v", load.Name, load.SecurityContext)
@@ -275,6 +266,52 @@ func TestDaemons(t *testing.T) {
 	}
 	if build := pod.InitContainers[0]; build.SecurityContext.Privileged != nil {
 		t.Errorf("%s is privileged, too", build.Name)
+	}
+}
+
+// component builds a component of this folder over the base.
+func component(t *testing.T, name string) corev1.PodSpec {
+	t.Helper()
+	files := filesys.MakeFsInMemory()
+	for _, name := range []string{"base/kustomization.yaml", "base/namespace.yaml", "base/daemonset.yaml", name + "/kustomization.yaml"} {
+		if err := files.WriteFile("/"+name, []byte(read(t, kubernetes, name))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := files.WriteFile("/overlay/kustomization.yaml", []byte("resources: [../base]\ncomponents: [../"+name+"]\n")); err != nil {
+		t.Fatal(err)
+	}
+	return find[*appsv1.DaemonSet](t, kustomize(t, files, "/overlay")).Spec.Template.Spec
+}
+
+// TestRegistry builds the component by which pods look in a registry, as whom a pull
+// secret says: the base's containers have no other variable, and none can write to more.
+func TestRegistry(t *testing.T) {
+	pod, before := component(t, "registry"), base(t).Spec.Template.Spec
+	build := pod.InitContainers[0]
+	var secret *corev1.SecretVolumeSource
+	for _, v := range pod.Volumes {
+		if v.Name == "registry" {
+			secret = v.Secret
+		}
+	}
+	if secret == nil || !*secret.Optional || len(secret.Items) != 1 || secret.Items[0].Key != corev1.DockerConfigJsonKey || secret.Items[0].Path != "config.json" {
+		t.Fatalf("the pull secret is %+v", secret)
+	}
+	at := ""
+	for _, m := range build.VolumeMounts[len(before.InitContainers[0].VolumeMounts):] {
+		if !m.ReadOnly || m.RecursiveReadOnly == nil {
+			t.Errorf("it can write to %s", m.MountPath)
+		}
+		if m.Name == "registry" {
+			at = m.MountPath
+		}
+	}
+	if env := build.Env[len(before.InitContainers[0].Env):]; len(env) != 1 || env[0].Name != "DOCKER_CONFIG" || env[0].Value != at {
+		t.Errorf("its variables are %+v, and the secret is at %q", env, at)
+	}
+	if diff := cmp.Diff(before.Containers, pod.Containers); diff != "" {
+		t.Errorf("what loads is another (-base +component):\n%s", diff)
 	}
 }
 
