@@ -75,15 +75,18 @@ func TestFleet(t *testing.T) {
 		b.Share, b.HostRoot, b.Network = share, needHost(t).Dir, "container:"+registry
 		return b
 	}
-	at := func(registry, share string, args ...string) outcome {
+	with := func(docker []string, registry, share string, args ...string) outcome {
 		b := stranger(registry, share, args...)
-		b.Docker = append(b.Docker, "-v", config+":/root/.docker:ro")
+		b.Docker = append(docker, "-v", config+":/root/.docker:ro")
 		o := run(t, b)
-		if strings.Contains(o.stderr, password) || strings.Contains(o.stderr, secret) {
-			t.Errorf("the log has the password:\n%s", o.stderr)
+		for _, secret := range []string{password, secret, keyPassword} {
+			if strings.Contains(o.stderr, secret) {
+				t.Errorf("the log has %q:\n%s", secret, o.stderr)
+			}
 		}
 		return o
 	}
+	at := func(registry, share string, args ...string) outcome { return with(nil, registry, share, args...) }
 	if o := run(t, stranger(registry, c.dir, "push", repository)); o.code != 16 || !strings.Contains(o.stderr, "401") || !strings.Contains(o.stderr, "docker login") {
 		t.Errorf("a stranger: exit code %d\n%s", o.code, o.stderr)
 	}
@@ -119,11 +122,82 @@ func TestFleet(t *testing.T) {
 		t.Errorf("exit code %d\n%s%s", verified.code, verified.stdout, verified.stderr)
 	}
 
+	t.Run("signed", func(t *testing.T) {
+		keys := t.TempDir()
+		signed(t, registry, config, keys, func(args ...string) outcome {
+			dir := share
+			if args[0] == "pull" {
+				dir = t.TempDir()
+				if err := os.Chmod(dir, 0o755); err != nil {
+					t.Fatal(err)
+				}
+				args = append(args, "--driver-version", m.Driver.Version, "--module-type", m.Driver.ModuleType)
+			}
+			return with([]string{"-v", keys + ":/keys:ro", "-e", "COSIGN_PASSWORD=" + keyPassword}, registry, dir, args...)
+		})
+	})
+
 	full := startRegistry(t, "--tmpfs", "/var/lib/docker-registry:size=8m")
 	if o := at(full, c.dir, "push", repository); o.code != 16 || !strings.Contains(o.stderr, "cannot be pushed") {
 		t.Errorf("a full registry: exit code %d\n%s", o.code, o.stderr)
 	}
 	if o := at(full, t.TempDir(), "pull", repository, "--driver-version", m.Driver.Version); o.code != 16 || !strings.Contains(o.stderr, "there is no such artefact") {
 		t.Errorf("nothing of it is there: exit code %d\n%s", o.code, o.stderr)
+	}
+}
+
+// keyPassword is that of the keys that cosign makes.
+const keyPassword = "battery staple"
+
+// signed has builder sign an artefact with a key of cosign's, and cosign itself verify it
+// and its provenance; and cosign sign it with another key, which builder tells apart.
+func signed(t *testing.T, registry, config, keys string, builder func(args ...string) outcome) {
+	cosign := func(args ...string) (string, error) {
+		argv := append([]string{"run", "--rm", "--network", "container:" + registry, "-e", "COSIGN_PASSWORD=" + keyPassword,
+			"-v", keys + ":/keys", "-v", config + ":/docker:ro", "-e", "DOCKER_CONFIG=/docker", "-w", "/keys", "--entrypoint", "cosign", needRegistry(t)}, args...)
+		out, err := exec.CommandContext(t.Context(), "docker", argv...).CombinedOutput()
+		return string(out), err
+	}
+	must := func(args ...string) string {
+		t.Helper()
+		out, err := cosign(args...)
+		if err != nil {
+			t.Fatalf("cosign %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+		return out
+	}
+	for _, name := range []string{"ours", "theirs"} {
+		must("generate-key-pair", "--output-key-prefix", name)
+	}
+	docker(t, "run", "--rm", "-v", keys+":/keys", "--entrypoint", "chmod", needRegistry(t), "-R", "a+rX", "/keys")
+	pushed := builder("push", repository, "--sign-manifest", "/keys/ours.key")
+	if pushed.code != 0 || !strings.Contains(pushed.stderr, "artefact signed") {
+		t.Fatalf("exit code %d\n%s", pushed.code, pushed.stderr)
+	}
+	tag, digest, _ := strings.Cut(strings.TrimSpace(pushed.stdout), "@")
+	verify := func(key string, args ...string) []string {
+		return append(args, "--key", "/keys/"+key+".pub", "--insecure-ignore-tlog=true", "--allow-http-registry=true", tag)
+	}
+	if out := must(verify("ours", "verify")...); !strings.Contains(out, digest) {
+		t.Errorf("cosign verified something else:\n%s", out)
+	}
+	if out := must(verify("ours", "verify-attestation", "--type", "slsaprovenance1")...); !strings.Contains(out, "payload") {
+		t.Errorf("cosign verified no provenance:\n%s", out)
+	}
+	for _, command := range [][]string{{"verify"}, {"verify-attestation", "--type", "slsaprovenance1"}} {
+		if out, err := cosign(verify("theirs", command...)...); err == nil {
+			t.Errorf("cosign takes %s by another key:\n%s", command[0], out)
+		}
+	}
+	if o := builder("pull", repository, "--trust", "/keys/theirs.pub"); o.code != 15 || !strings.Contains(o.stderr, "is not signed by who is trusted") {
+		t.Errorf("by another key: exit code %d\n%s", o.code, o.stderr)
+	}
+	must("sign", "--key", "/keys/theirs.key", "--tlog-upload=false", "--allow-http-registry=true", "--yes", tag+"@"+digest)
+	// As a whole it is theirs now, too. Its provenance is not, nor is what is in it.
+	if o := builder("pull", repository, "--trust", "/keys/theirs.pub"); o.code != 15 {
+		t.Errorf("exit code %d\n%s", o.code, o.stderr)
+	}
+	if o := builder("pull", repository, "--trust", "/keys/ours.pub"); o.code != 15 || !strings.Contains(o.stderr, "its signature and its provenance are by who is trusted") || !strings.Contains(o.stderr, "there is no manifest.json.p7s beside it") {
+		t.Errorf("its manifest is not signed: exit code %d\n%s", o.code, o.stderr)
 	}
 }

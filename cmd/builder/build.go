@@ -18,6 +18,7 @@ import (
 	"github.com/k8sp/cuda/pkg/job"
 	"github.com/k8sp/cuda/pkg/kernel/prepare"
 	"github.com/k8sp/cuda/pkg/modules"
+	"github.com/k8sp/cuda/pkg/modules/signature"
 	"github.com/k8sp/cuda/pkg/share"
 )
 
@@ -135,8 +136,7 @@ func buildFlags(flags *pflag.FlagSet, o *job.Options) {
 	sourceFlags(flags, o)
 	flags.StringVar(&o.Signing.Key, "signing-key", "", "`file` with the private key to sign the modules with, RSA or ECDSA in PEM")
 	flags.StringVar(&o.Signing.Certificate, "signing-cert", "", "`file` with the key's certificate")
-	flags.StringVar(&o.SignManifest.Key, "sign-manifest", "", "`file` with the private key to sign the manifests with, RSA or ECDSA in PEM, for load --trust")
-	flags.StringVar(&o.SignManifest.Certificate, "sign-manifest-cert", "", "`file` with that key's certificate (default: in the key's file)")
+	signManifestFlags(flags, &o.SignManifest)
 	flags.StringVar(&o.UserSpace, "user-space", userspace.Compute, "`part` of the driver's libraries and programs to leave in SHARE/driver/VERSION: compute, all (with the display's), or none")
 	flags.StringVar(&o.FabricManager, "fabric-manager", job.FabricAuto, "lay out NVIDIA's fabric manager beside the driver's libraries: `when` is auto (the host has NVSwitches, or its archive is in SHARE/cuda), always, or never")
 	flags.StringVar(&o.RedistBaseURL, "redist-base-url", fabric.Server, "`URL` of NVIDIA's redistributables, where the fabric manager comes from that SHARE/cuda does not have: a mirror of it")
@@ -163,6 +163,7 @@ func sourceFlags(flags *pflag.FlagSet, o *job.Options) {
 	flags.BoolVar(&o.Source.Full, "full-source", false, "check out the whole kernel source, not only what a build needs")
 	flags.StringVar(&o.Registry.Repository, "registry", "", "`repository` of a registry, HOST/PATH, where what was built elsewhere is looked for before it is built")
 	flags.BoolVar(&o.Push, "push", false, "leave what is built in that registry")
+	mirrorFlag(flags, &o.Registry)
 	reachFlags(flags, &o.Registry)
 	trustFlag(flags, &o.Trust)
 	offlineFlag(flags, &o.Offline)
@@ -199,4 +200,9 @@ func printPlan(io streams, plan []job.Step, format output) error {
 		}
 	}
 	return nil
+}
+
+func signManifestFlags(flags *pflag.FlagSet, o *signature.Options) {
+	flags.StringVar(&o.Key, "sign-manifest", "", "`file` with the private key to sign the manifests, and what is pushed, with: RSA or ECDSA in PEM, also cosign's (COSIGN_PASSWORD), for --trust")
+	flags.StringVar(&o.Certificate, "sign-manifest-cert", "", "`file` with that key's certificate (default: in the key's file; without one, who trusts names the public key)")
 }

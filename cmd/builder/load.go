@@ -153,7 +153,7 @@ func newUnloadCommand(io streams, options node.LoadOptions) *cobra.Command {
 }
 
 func trustFlag(flags *pflag.FlagSet, value *[]string) {
-	flags.StringSliceVar(value, "trust", nil, "`files` of certificates, or folders of them: what none of these has signed (build --sign-manifest) is refused")
+	flags.StringSliceVar(value, "trust", nil, "`files` of certificates or public keys, or folders of them: what none of these has signed (build --sign-manifest) is refused")
 }
 
 // checkTrust refuses an option that was given and names nobody, as where a shell's

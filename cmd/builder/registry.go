@@ -20,6 +20,9 @@ the driver's user-space side, in layers that other artefacts share.
 What the registry has already is not sent again, and the same result is the same
 digest. Credentials are those of Docker's config.
 
+With --sign-manifest each artefact is signed, and a SLSA provenance of it, as cosign
+does with a key and without a transparency log: cosign verify --key takes it.
+
 The result is a line for each artefact, of its reference and digest.`
 
 func newPushCommand(io streams, d defaults) *cobra.Command {
@@ -53,6 +56,7 @@ func newPushCommand(io streams, d defaults) *cobra.Command {
 	flags.SortFlags = false
 	selectionFlags(flags, &what)
 	reachFlags(flags, &to)
+	signManifestFlags(flags, &base.SignManifest)
 	waitFlags(flags, &base.NoWait, &base.Wait)
 	flags.Var(&format, "output", "`format` of the result on stdout: text or json")
 	return cmd
@@ -214,6 +218,7 @@ func newPullCommand(io streams, options job.Options) *cobra.Command {
 	flags.StringVar(&options.ModuleType, "module-type", "auto", "form of its modules: `type` proprietary, open or auto, which is what this host's GPUs need")
 	flags.StringVar(&options.UserSpace, "user-space", options.UserSpace, "`part` of the driver's libraries and programs to bring: as it was pushed, or none")
 	flags.StringVar(&options.From, "from", "", "`file` that builder export tar wrote, in place of a registry")
+	mirrorFlag(flags, &options.Registry)
 	reachFlags(flags, &options.Registry)
 	trustFlag(flags, &options.Trust)
 	flags.BoolVar(&options.Strict, "strict", false, "make a failure of each check that cannot be made here")
@@ -227,6 +232,11 @@ func newPullCommand(io streams, options job.Options) *cobra.Command {
 func reachFlags(flags *pflag.FlagSet, o *registry.Options) {
 	flags.StringVar(&o.CA, "registry-ca", "", "`file` with certificates that are trusted to vouch for the registry, too")
 	flags.BoolVar(&o.PlainHTTP, "registry-plain-http", false, "speak HTTP without TLS with the registry; on loopback that is done anyway")
+}
+
+// mirrorFlag is for what pulls.
+func mirrorFlag(flags *pflag.FlagSet, o *registry.Options) {
+	flags.StringSliceVar(&o.Mirrors, "registry-mirror", nil, "`repositories` that may have the same, as HOST/PATH, and are asked first")
 }
 
 func oneRepository(command string) cobra.PositionalArgs {

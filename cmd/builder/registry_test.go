@@ -2,7 +2,10 @@ package main
 
 import (
 	"archive/tar"
+	"bytes"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -12,8 +15,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -60,7 +66,14 @@ func TestPushAndPull(t *testing.T) {
 	if diff := cmp.Diff(strings.ReplaceAll(want, built, ""), strings.ReplaceAll(f.results(t), f.share, "")); diff != "" {
 		t.Errorf("what was pulled differs (-built +pulled):\n%s", diff)
 	}
+	// A mirror that does not answer, and one that has it.
+	f.emptyShare(t)
+	mirrored := f.run(t, "pull", "127.0.0.1:1/none", "--registry-mirror", "127.0.0.1:1/other,"+repository, "--driver-version", fixtureDriver, "--share", f.share)
+	if mirrored.code != 0 || strings.Count(mirrored.stderr, "this mirror is passed over") != 1 {
+		t.Errorf("%d\n%s", mirrored.code, mirrored.stderr)
+	}
 	// A second time nothing is pulled.
+	pull = append(pull[:len(pull)-1], f.share)
 	if o := f.run(t, pull...); o.code != 0 || !strings.Contains(o.stderr, "there already") || strings.Contains(o.stderr, "pulled") {
 		t.Errorf("%d\n%s", o.code, o.stderr)
 	}
@@ -334,6 +347,65 @@ func TestBuildAsksTheRegistry(t *testing.T) {
 	}
 }
 
+// TestPullGoesOn with what a pull before it has brought of a layer, after the registry had
+// broken off and then failed.
+func TestPullGoesOn(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.build(t)
+	var mu sync.Mutex
+	fails, from := false, []string{}
+	repository := aRegistry(t, func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/blobs/sha256:") {
+				h.ServeHTTP(w, r)
+				return
+			}
+			answer := httptest.NewRecorder()
+			plain := r.Clone(r.Context())
+			plain.Header.Del("Range")
+			h.ServeHTTP(answer, plain)
+			body := answer.Body.Bytes()
+			mu.Lock()
+			defer mu.Unlock()
+			if len(body) < 3_000 { // none of modules
+				_, _ = w.Write(body)
+				return
+			}
+			from = append(from, r.Header.Get("Range"))
+			switch {
+			case fails && len(from) > 1:
+				http.Error(w, "no", http.StatusTeapot)
+			case fails:
+				w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+				w.Header().Set("ETag", `"one"`)
+				_, _ = w.Write(body[:len(body)/2])
+				panic(http.ErrAbortHandler)
+			default:
+				w.Header().Set("ETag", `"one"`)
+				http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body))
+			}
+		})
+	})
+	if o := f.run(t, "push", repository); o.code != 0 {
+		t.Fatal(o.stderr)
+	}
+	f.emptyShare(t)
+	empty := f.results(t)
+	fails = true
+	args := []string{"pull", repository, "--driver-version", fixtureDriver, "--share", f.share}
+	if o := f.run(t, args...); o.code != 16 || f.results(t) != empty {
+		t.Errorf("%d, and there is\n%s%s", o.code, f.results(t), o.stderr)
+	}
+	fails, from = false, nil
+	if o := f.run(t, args...); o.code != 0 || len(from) == 0 || !strings.HasPrefix(from[0], "bytes=") || from[0] == "bytes=0-" {
+		t.Errorf("%d: it asked for %q\n%s", o.code, from, o.stderr)
+	}
+	if left, err := filepath.Glob(filepath.Join(f.share, ".builder/downloads/*")); err != nil || len(left) > 0 {
+		t.Errorf("left are %q, %v", left, err)
+	}
+}
+
 // TestPullForAnotherKernel finds nothing where a kernel of the same release is another.
 func TestPullForAnotherKernel(t *testing.T) {
 	t.Parallel()
@@ -395,6 +467,109 @@ func TestPullWithTrust(t *testing.T) {
 		t.Errorf("%d\n%s", o.code, o.stderr)
 	}
 	f.trusted(t, cert, true, "")
+}
+
+// publicKey leaves the public key of a certificate in a file, as cosign.pub has it.
+func publicKey(t *testing.T, cert string) string {
+	t.Helper()
+	block, _ := pem.Decode([]byte(read(t, cert)))
+	c, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(c.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "key.pub")
+	write(t, file, 0o644, string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})))
+	return file
+}
+
+// TestSignedArtefact is signed as a whole, by a key that has no certificate, and refused
+// where others have signed it, or something else.
+func TestSignedArtefact(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.build(t)
+	repository := aRegistry(t, nil)
+	sign, cert := signManifest("p256")
+	otherSign, other := signManifest("rsa")
+	pull := func(trust string) outcome {
+		f.emptyShare(t)
+		return f.run(t, "pull", repository, "--driver-version", fixtureDriver, "--share", f.share, "--trust", trust)
+	}
+	push := func(sign ...string) string {
+		t.Helper()
+		o := f.run(t, append([]string{"push", repository}, sign...)...)
+		if o.code != 0 {
+			t.Fatal(o.stderr)
+		}
+		_, digest, _ := strings.Cut(strings.TrimSpace(o.stdout), "@")
+		return digest
+	}
+	if o := f.run(t, append([]string{"push", repository}, sign[:2]...)...); o.code != 0 || !strings.Contains(o.stderr, "the artefact is signed, and its manifest is not by this key") {
+		t.Errorf("%d\n%s", o.code, o.stderr)
+	}
+	unsigned := push()
+	// By a key alone: who trusts it knows the public key.
+	if o := f.run(t, sign[:2]...); o.code != 0 {
+		t.Fatal(o.stderr)
+	}
+	built := f.share
+	push(otherSign...)
+	if o := pull(publicKey(t, cert)); o.code != 15 || !strings.Contains(o.stderr, "is not signed by who is trusted") || !strings.Contains(o.stderr, "another key") {
+		t.Errorf("%d\n%s", o.code, o.stderr)
+	}
+	f.share = built
+	digest := push(sign[:2]...)
+	if again := push(sign[:2]...); again != digest {
+		t.Errorf("%s, and then %s", digest, again)
+	}
+	for _, trust := range []string{cert, publicKey(t, cert)} {
+		if o := pull(trust); o.code != 0 || !strings.Contains(o.stderr, "its signature and its provenance are by who is trusted") {
+			t.Errorf("%d\n%s", o.code, o.stderr)
+		}
+		f.trusted(t, trust, true, "")
+	}
+	if o := pull(publicKey(t, other)); o.code != 15 { // as a whole it is theirs, too, and its manifest is not
+		t.Errorf("%d\n%s", o.code, o.stderr)
+	}
+
+	tag := func(digest, suffix string) name.Tag {
+		tag, err := name.NewTag(repository + ":" + strings.Replace(digest, ":", "-", 1) + suffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tag
+	}
+	layers := func(suffix string) int {
+		image, err := remote.Image(tag(digest, suffix))
+		if err != nil {
+			t.Fatal(err)
+		}
+		manifest, err := image.Manifest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(manifest.Layers)
+	}
+	if n, m := layers(".sig"), layers(".att"); n != 2 || m != 2 {
+		t.Errorf("%d signatures and %d provenances, of two keys", n, m)
+	}
+	// What was signed is something else.
+	for _, suffix := range []string{".att", ".sig"} {
+		image, err := remote.Image(tag(unsigned, suffix))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := remote.Write(tag(digest, suffix), image); err != nil {
+			t.Fatal(err)
+		}
+		if o := pull(cert); o.code != 15 || !strings.Contains(o.stderr, "what is signed is another artefact") {
+			t.Errorf("%s: %d\n%s", suffix, o.code, o.stderr)
+		}
+	}
 }
 
 // TestExportAndPull carries what one share has to another in a file.

@@ -23,7 +23,8 @@ const Image = "k8sp-cuda-lab"
 // and scripts are tested on.
 const SystemdImage = "k8sp-cuda-systemd"
 
-// RegistryImage is Debian with its docker-registry, which is the distribution project's.
+// RegistryImage is Debian with its docker-registry, which is the distribution project's, and
+// cosign.
 const RegistryImage = "k8sp-cuda-registry"
 
 // CUDAImage is the one under test.

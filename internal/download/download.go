@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"regexp"
 	"strings"
@@ -29,6 +30,8 @@ type Options struct {
 	// Pause is how long to wait before the second try of what failed for the
 	// moment; it doubles with each after that. Zero means a second.
 	Pause time.Duration
+	// Transport makes the requests; nil is the default one.
+	Transport http.RoundTripper
 	// Space is asked, with how many bytes are still to come, before any is
 	// written; its error ends the download. Nil does not ask, and neither does
 	// a server that does not say how many there are.

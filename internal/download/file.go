@@ -109,7 +109,7 @@ func ask(ctx context.Context, p *part, o Options) (*http.Response, error) {
 		request.Header.Set("If-Range", p.Validator)
 	}
 	// The default transport takes its proxy from the environment.
-	client := http.Client{CheckRedirect: checkRedirect}
+	client := http.Client{CheckRedirect: checkRedirect, Transport: o.Transport}
 	response, err := client.Do(request)
 	if errors.Is(err, errRedirect) {
 		return nil, o.named(errRedirect)

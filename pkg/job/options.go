@@ -129,6 +129,7 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	o.Source.Offline, o.Source.Pause = o.Offline, o.Pause
 	o.Host.Offline, o.Host.Pause = o.Offline, o.Pause
+	o.Registry.Pause = o.Pause
 	return o
 }
 

@@ -178,7 +178,13 @@ func (s site) eachBuilt(ctx context.Context, what Selection, do func(modules.Fou
 // recipe is what makes an artefact of a result.
 func (s site) recipe(ctx context.Context, f modules.Found) (registry.Recipe, error) {
 	m := f.Manifest
-	r := registry.Recipe{Key: keyOf(m), Contents: []registry.Content{{Kind: modulesIn(m.Target.Release, m.Driver.Version), Dir: f.Dir}}}
+	r := registry.Recipe{Provenance: provenanceOf(m), Key: keyOf(m), Contents: []registry.Content{{Kind: modulesIn(m.Target.Release, m.Driver.Version), Dir: f.Dir}}}
+	if s.notary != nil {
+		r.Sign = s.notary.SignRaw
+		if _, err := publish.ReadIndex(f.Dir, modules.ManifestFile, modules.MaxManifest, s.ownTrust()); err != nil {
+			zerolog.Ctx(ctx).Warn().Err(err).Str("manifest", f.Path()).Msg("the artefact is signed, and its manifest is not by this key: for pull --trust and load --trust, build with the same --sign-manifest, which signs what is there")
+		}
+	}
 	root, _, err := userspace.Published(s.share, m.Driver.Version, nil)
 	dir := ""
 	if err == nil {
@@ -347,13 +353,20 @@ func (s site) pull(ctx context.Context, t kernel.Target) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	there, dir, err := s.pullModules(ctx, a, t, trust)
+	if err := s.trusted(ctx, a, trust); err != nil {
+		return Result{}, err
+	}
+	verify := publish.Trust(nil)
+	if trust != nil {
+		verify = trust.Verify
+	}
+	there, dir, err := s.pullModules(ctx, a, t, verify)
 	if err != nil {
 		return Result{}, err
 	}
 	libraries := ""
 	if s.UserSpace != userspace.None && a.Index(userSpaceIn(version)) != "" {
-		if libraries, err = s.pullUserSpace(ctx, a, trust); err != nil {
+		if libraries, err = s.pullUserSpace(ctx, a, verify); err != nil {
 			return Result{}, err
 		}
 	}
@@ -363,7 +376,7 @@ func (s site) pull(ctx context.Context, t kernel.Target) (Result, error) {
 		if err := s.lock.Check(); err != nil {
 			return Result{}, err
 		}
-		if m, err = modules.Adopt(ctx, s.share, s.scratch, dir, t.Release.Full, version, trust); err != nil {
+		if m, err = modules.Adopt(ctx, s.share, s.scratch, dir, t.Release.Full, version, verify); err != nil {
 			return Result{}, err
 		}
 	}
@@ -396,18 +409,36 @@ func (s site) findArtefact(ctx context.Context, k registry.Key) (a registry.Arte
 }
 
 // pullTrust is who is trusted to have signed what is pulled; nil is anybody.
-func (s site) pullTrust() (publish.Trust, error) {
+func (s site) pullTrust() (*signature.Trust, error) {
 	if len(s.Trust) == 0 {
 		return nil, nil
 	}
 	t, err := signature.ReadTrust(s.Trust, s.share.Dir())
 	if errors.As(err, new(*publish.UntrustedError)) {
-		return nil, stage.Wrap(stage.Publish, err, "nobody is trusted", "name valid certificates with --trust")
+		return nil, stage.Wrap(stage.Publish, err, "nobody is trusted", "name valid certificates, or public keys, with --trust")
 	}
-	if err != nil {
-		return nil, err
+	return t, err
+}
+
+// trusted says whether an artefact of a registry is signed by who is trusted, before anything
+// of it is pulled. That nobody signed it is no error: its manifests have to be.
+func (s site) trusted(ctx context.Context, a registry.Artefact, trust *signature.Trust) error {
+	if trust == nil || s.From != "" {
+		return nil
 	}
-	return t.Verify, nil
+	err := registry.Verified(ctx, a, trust.VerifyRaw)
+	var failure *stage.Error
+	switch {
+	case err == nil:
+		zerolog.Ctx(ctx).Info().Str("from", a.Reference).Msg("its signature and its provenance are by who is trusted")
+		return nil
+	case errors.Is(err, registry.ErrUnsigned):
+		zerolog.Ctx(ctx).Info().Str("from", a.Reference).Msg("nobody has signed it as a whole: the signatures of its manifests decide")
+		return nil
+	case errors.As(err, &failure), ctx.Err() != nil:
+		return err
+	}
+	return stage.Wrap(stage.Check, err, a.Reference+" is not signed by who is trusted", "push it again with --sign-manifest and a key that --trust names, and find out who writes to the registry")
 }
 
 // pullModules has the modules in the folder dir of scratch; "" where those that are
@@ -436,7 +467,11 @@ func (s site) pullTo(ctx context.Context, a registry.Artefact, kind registry.Kin
 	if err := beneath.Mkdir(dir, 0o755); err != nil {
 		return "", stage.Wrap(stage.Publish, s.share.Explain(stage.Publish, err), "what is pulled has no place", "let the share's owner write to it")
 	}
-	return dir, a.Pull(ctx, kind, dir)
+	keep := s.share.Downloads()
+	if err := s.share.MkdirAll(keep); err != nil {
+		return "", stage.Wrap(stage.Publish, s.share.Explain(stage.Publish, err), "what is pulled has no place", "let the share's owner write to it")
+	}
+	return dir, a.Pull(ctx, kind, dir, keep)
 }
 
 // proven holds modules against the kernel that they are to be loaded into.

@@ -197,7 +197,7 @@ func findArchived(from io.ReaderAt, size int64, k Key) (Artefact, error) {
 			if err := a.manifest(d.Digest, &m); err != nil {
 				return Artefact{}, err
 			}
-			found, err := layersOf(m, func(d v1.Descriptor) (compressed, error) { return a.blob(d) })
+			found, err := layersOf(m, func(d v1.Descriptor) (source, error) { return a.blob(d) })
 			found.Reference = k.Tag() + " of the archive"
 			return found, err
 		}
@@ -261,7 +261,7 @@ func (a archived) manifest(digest v1.Hash, into any) error {
 }
 
 // blob is a layer, which is compared with its digest as it is read to its end.
-func (a archived) blob(d v1.Descriptor) (compressed, error) {
+func (a archived) blob(d v1.Descriptor) (source, error) {
 	section := a.blobs[d.Digest]
 	if section == nil || section.Size() != d.Size {
 		return nil, fmt.Errorf("there is no %s of %d bytes in it", d.Digest, d.Size)
@@ -274,8 +274,7 @@ type verified struct {
 	digest  v1.Hash
 }
 
-// Compressed reads it from its beginning.
-func (v verified) Compressed() (io.ReadCloser, error) {
+func (v verified) open(context.Context, string) (io.ReadCloser, error) {
 	return &digested{io.NewSectionReader(v.section, 0, v.section.Size()), sha256.New(), v.digest}, nil
 }
 

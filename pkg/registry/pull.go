@@ -5,11 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
+	"os"
+	"path/filepath"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/rs/zerolog"
 
+	"github.com/k8sp/cuda/internal/beneath"
+	"github.com/k8sp/cuda/internal/download"
 	"github.com/k8sp/cuda/internal/retry"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -18,24 +24,79 @@ import (
 type Artefact struct {
 	// Reference is its repository and digest.
 	Reference string
+	from      Options // where it is
+	digest    v1.Hash // of its index
 	layers    []layer
 }
 
-// compressed is what of a layer is pulled. It is compared with its digest as it is read to
-// its end.
-type compressed interface {
-	Compressed() (io.ReadCloser, error)
+// source is where a layer is.
+type source interface {
+	// open reads it, from its beginning. What is read is compared with its digest, at the
+	// latest at its end. A folder may be used to keep it meanwhile, and to go on from what
+	// an earlier pull left there; what is read is gone from it once it is closed.
+	open(ctx context.Context, keep string) (io.ReadCloser, error)
 }
 
 type layer struct {
-	compressed
+	source
 	kind, index string
 	size        int64
 }
 
-// Find finds an artefact; ErrNone is that there is none, and other errors are of the
+// remoteLayer is one of a registry, by its digest.
+type remoteLayer struct {
+	o          Options
+	repository name.Repository
+	v1.Descriptor
+}
+
+// open downloads it first: what broke off goes on, also in another run.
+func (l remoteLayer) open(ctx context.Context, keep string) (io.ReadCloser, error) {
+	transport, err := l.o.transport(ctx, l.repository)
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Join(keep, "layer-"+l.Digest.Hex)
+	registry := l.repository.Registry
+	_, err = download.File(ctx, file, download.Options{
+		URL:    (&url.URL{Scheme: registry.Scheme(), Host: registry.RegistryStr(), Path: "/v2/" + l.repository.RepositoryStr() + "/blobs/" + l.Digest.String()}).String(),
+		SHA256: l.Digest.Hex, Limit: l.Size, Pause: l.o.Pause, Transport: transport,
+	})
+	if err != nil {
+		return nil, err
+	}
+	in, err := beneath.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	return &kept{in, file}, nil
+}
+
+// kept is a file that is gone once it was read.
+type kept struct {
+	*os.File
+	path string
+}
+
+func (k *kept) Close() error { return errors.Join(k.File.Close(), beneath.Remove(k.path)) }
+
+// Find finds an artefact, in the mirrors first, of which one that has none, or does not
+// answer, is passed over; ErrNone is that there is none, and other errors are of the
 // usage or the publish stage.
 func Find(ctx context.Context, o Options, k Key) (Artefact, error) {
+	for _, mirror := range o.Mirrors {
+		at := o
+		at.Repository = mirror
+		a, err := find(ctx, at, k)
+		if err == nil || ctx.Err() != nil {
+			return a, err
+		}
+		zerolog.Ctx(ctx).Info().Err(err).Str("mirror", mirror).Msg("this mirror is passed over")
+	}
+	return find(ctx, o, k)
+}
+
+func find(ctx context.Context, o Options, k Key) (Artefact, error) {
 	repository, err := o.repository()
 	if err != nil {
 		return Artefact{}, err
@@ -53,7 +114,7 @@ func Find(ctx context.Context, o Options, k Key) (Artefact, error) {
 	if err != nil {
 		return Artefact{}, o.explain(err, what)
 	}
-	a, err := open(index, k)
+	a, err := open(index, k, func(d v1.Descriptor) (source, error) { return remoteLayer{o, repository, d}, nil })
 	if err != nil {
 		return Artefact{}, o.explain(err, what)
 	}
@@ -61,12 +122,13 @@ func Find(ctx context.Context, o Options, k Key) (Artefact, error) {
 	if err != nil {
 		return Artefact{}, o.explain(err, what)
 	}
-	a.Reference = repository.Digest(digest.String()).String()
+	a.from = o
+	a.Reference, a.digest = repository.Digest(digest.String()).String(), digest
 	return a, nil
 }
 
 // open finds the layers of the image for a key's architecture.
-func open(index v1.ImageIndex, k Key) (Artefact, error) {
+func open(index v1.ImageIndex, k Key, get func(v1.Descriptor) (source, error)) (Artefact, error) {
 	list, err := index.IndexManifest()
 	if err != nil {
 		return Artefact{}, err
@@ -84,13 +146,13 @@ func open(index v1.ImageIndex, k Key) (Artefact, error) {
 		if err != nil {
 			return Artefact{}, err
 		}
-		return layersOf(*manifest, func(d v1.Descriptor) (compressed, error) { return image.LayerByDigest(d.Digest) })
+		return layersOf(*manifest, get)
 	}
 	return Artefact{}, fmt.Errorf("it has no image for %s", platform.Architecture)
 }
 
 // layersOf are the layers of an image that are ours, each got by its descriptor.
-func layersOf(m v1.Manifest, get func(v1.Descriptor) (compressed, error)) (a Artefact, err error) {
+func layersOf(m v1.Manifest, get func(v1.Descriptor) (source, error)) (a Artefact, err error) {
 	for _, d := range m.Layers {
 		if d.Annotations[LayerAnnotation] == "" {
 			continue // for others
@@ -116,15 +178,16 @@ func (a Artefact) Index(k Kind) string {
 }
 
 // Pull leaves a folder of the artefact's in dir, which is there and empty. Each file is
-// compared with what the index lists as it comes, and the layer with its digest. Errors
+// compared with what the index lists, and the layer with its digest. The folder keep holds
+// one layer meanwhile; what broke off stays there, for another pull to go on from. Errors
 // are of the publish stage.
-func (a Artefact) Pull(ctx context.Context, k Kind, dir string) error {
+func (a Artefact) Pull(ctx context.Context, k Kind, dir, keep string) error {
 	for _, l := range a.layers {
 		if l.kind != k.Name {
 			continue
 		}
 		err := func() error {
-			r, err := l.compressed.Compressed()
+			r, err := l.open(ctx, keep)
 			if err != nil {
 				return err
 			}

@@ -47,6 +47,9 @@ type Recipe struct {
 	Aliases []string
 	// Beside belongs to it, and is pushed beside it.
 	Beside []Attachment
+	// Sign signs it, and its Provenance, the predicate of SLSA's, where that is not nil.
+	Sign       Sign
+	Provenance any
 }
 
 // Pushed is an artefact as the registry has it.
@@ -89,6 +92,12 @@ func Push(ctx context.Context, o Options, r Recipe, scratch string) (Pushed, err
 		if err := attach(repository, *subject, a, options); err != nil {
 			return Pushed{}, o.explain(err, fmt.Sprintf("%s of %s cannot be pushed", a.Name, tag))
 		}
+	}
+	if r.Sign != nil {
+		if err := signArtefact(repository, digest, r.Provenance, r.Sign, options); err != nil {
+			return Pushed{}, o.explain(err, fmt.Sprintf("the signature of %s cannot be pushed", tag))
+		}
+		zerolog.Ctx(ctx).Info().Str("digest", digest.String()).Msg("artefact signed")
 	}
 	// Who finds it by an alias finds all that belongs to it.
 	for _, alias := range r.Aliases {

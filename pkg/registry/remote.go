@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -23,12 +24,18 @@ import (
 type Options struct {
 	// Repository is where they are: "registry.example.com/cuda".
 	Repository string
+	// Mirrors are repositories that may have the same, and are asked first. What is pushed
+	// goes to none of them.
+	Mirrors []string
 	// CA names a file of certificates that are trusted beside the system's to vouch for
 	// the registry; empty is none.
 	CA string
 	// PlainHTTP speaks HTTP without TLS. Where the registry is on loopback it is spoken
 	// anyway.
 	PlainHTTP bool
+	// Pause is how long to wait before the second try of a layer that broke off; zero means
+	// a second.
+	Pause time.Duration
 }
 
 // ErrNone is that there is no such artefact.
@@ -36,8 +43,14 @@ var ErrNone = errors.New("there is no such artefact")
 
 // Check says whether the options make sense. Its error is of the usage stage.
 func (o Options) Check() error {
-	_, err := o.repository()
-	return err
+	for _, repository := range append([]string{o.Repository}, o.Mirrors...) {
+		at := o
+		at.Repository = repository
+		if _, err := at.repository(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (o Options) repository() (name.Repository, error) {
@@ -52,9 +65,32 @@ func (o Options) repository() (name.Repository, error) {
 
 // remote are what each of go-containerregistry's calls is told.
 func (o Options) remote(ctx context.Context) ([]remote.Option, error) {
-	options := []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithUserAgent("k8sp-cuda-builder")}
+	base, err := o.base()
+	return []remote.Option{
+		remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithUserAgent(userAgent), remote.WithTransport(base),
+	}, err
+}
+
+const userAgent = "k8sp-cuda-builder"
+
+// transport makes requests of one's own to a repository, for what go-containerregistry
+// cannot ask for, as who may pull from it.
+func (o Options) transport(ctx context.Context, repository name.Repository) (http.RoundTripper, error) {
+	base, err := o.base()
+	if err != nil {
+		return nil, err
+	}
+	auth, err := authn.Resolve(ctx, authn.DefaultKeychain, repository)
+	if err != nil {
+		return nil, err
+	}
+	return transport.NewWithContext(ctx, repository.Registry, auth, transport.NewUserAgent(base, userAgent), []string{repository.Scope(transport.PullScope)})
+}
+
+// base speaks TLS with a registry, which is vouched for by those who are trusted to.
+func (o Options) base() (http.RoundTripper, error) {
 	if o.CA == "" {
-		return options, nil
+		return remote.DefaultTransport, nil
 	}
 	text, err := os.ReadFile(o.CA)
 	if err != nil {
@@ -69,7 +105,7 @@ func (o Options) remote(ctx context.Context) ([]remote.Option, error) {
 	}
 	base := remote.DefaultTransport.(*http.Transport).Clone()
 	base.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
-	return append(options, remote.WithTransport(base)), nil
+	return base, nil
 }
 
 // explain is what a registry's failure means to people.

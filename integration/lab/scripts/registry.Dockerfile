@@ -1,3 +1,3 @@
 RUN apt-get update \
-    && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends docker-registry \
+    && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends cosign docker-registry \
     && rm -rf /var/cache/apt/* /var/lib/apt/lists/*
