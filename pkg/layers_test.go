@@ -22,7 +22,7 @@ const module = "github.com/k8sp/cuda/"
 var layers = [][]string{
 	{"cmd/builder"},
 	{"pkg/job", "pkg/node", "pkg/prune"},
-	{"pkg/registry", "pkg/sysext"},
+	{"pkg/registry", "pkg/sysext", "pkg/cluster"},
 	{"pkg/cuda", "pkg/modules"},
 	{"pkg/kernel"},
 	{"pkg/share", "pkg/patch"},

@@ -50,6 +50,7 @@ var notTheShare = map[string]string{
 	"pkg/cuda/userspace/discover.go":      "a driver that is installed on a host",
 	"pkg/modules/signature/load.go":       "keys and certificates that the user names",
 	"pkg/share/share.go":                  "the share itself, before anything in it",
+	"pkg/cluster/cluster.go":              "a manifest that the user names",
 	"pkg/registry/remote.go":              "certificates that the user names",
 	"pkg/registry/runtime.go":             "what the image has to run",
 	"pkg/sysext":                          "builder's own file, in the image",

@@ -13,11 +13,15 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"k8s.io/client-go/dynamic"
 
 	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/internal/command/unconfined"
 	"github.com/k8sp/cuda/internal/gittest"
 	"github.com/k8sp/cuda/internal/testkit"
+	"github.com/k8sp/cuda/pkg/cluster"
 	"github.com/k8sp/cuda/pkg/job"
 )
 
@@ -78,8 +82,10 @@ func TestMain(m *testing.M) {
 // the tests in integration/ run those.
 type fixture struct {
 	share, host, repository, bin, state string
-	// runtime is what runs in what is pushed; most tests have none.
+	// runtime is what runs in what is pushed, and cluster the API server; most tests have
+	// neither.
 	runtime string
+	cluster dynamic.Interface
 	environ []string
 }
 
@@ -218,7 +224,7 @@ type outcome struct {
 
 // options are what a run has beside its flags.
 func (f *fixture) options() job.Options {
-	return job.Options{Runner: tools{f.bin}, LookPath: tools{f.bin}.lookPath, StateDir: f.state, Runtime: f.runtime}
+	return job.Options{Runner: tools{f.bin}, LookPath: tools{f.bin}.lookPath, StateDir: f.state, Runtime: f.runtime, Cluster: cluster.Options{Client: f.cluster, Pause: time.Millisecond}}
 }
 
 // tools runs the fixture's programs, and those of this machine where there are

@@ -1,18 +1,24 @@
 package check
 
 import (
+	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	psaapi "k8s.io/pod-security-admission/api"
+	psa "k8s.io/pod-security-admission/policy"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 )
@@ -28,7 +34,7 @@ func kustomize(t *testing.T, files filesys.FileSystem, folder string) []runtime.
 		t.Fatalf("kustomize build %s: %v", folder, err)
 	}
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, appsv1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, appsv1.AddToScheme, batchv1.AddToScheme, rbacv1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			t.Fatal(err)
 		}
@@ -269,19 +275,35 @@ func TestDaemons(t *testing.T) {
 	}
 }
 
-// component builds a component of this folder over the base.
-func component(t *testing.T, name string) corev1.PodSpec {
+// components builds components of this folder over the base, as an overlay does.
+func components(t *testing.T, names ...string) []runtime.Object {
 	t.Helper()
 	files := filesys.MakeFsInMemory()
-	for _, name := range []string{"base/kustomization.yaml", "base/namespace.yaml", "base/daemonset.yaml", name + "/kustomization.yaml"} {
-		if err := files.WriteFile("/"+name, []byte(read(t, kubernetes, name))); err != nil {
+	all := ""
+	for i, folder := range append([]string{"base"}, names...) {
+		found, err := os.ReadDir(filepath.Join(kubernetes, folder))
+		if err != nil {
 			t.Fatal(err)
 		}
+		for _, f := range found {
+			if err := files.WriteFile("/"+folder+"/"+f.Name(), []byte(read(t, kubernetes, folder, f.Name()))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if i > 0 {
+			all += "../" + folder + ","
+		}
 	}
-	if err := files.WriteFile("/overlay/kustomization.yaml", []byte("resources: [../base]\ncomponents: [../"+name+"]\n")); err != nil {
+	if err := files.WriteFile("/overlay/kustomization.yaml", []byte("namespace: cuda-driver\nresources: [../base]\ncomponents: ["+all+"]\n")); err != nil {
 		t.Fatal(err)
 	}
-	return find[*appsv1.DaemonSet](t, kustomize(t, files, "/overlay")).Spec.Template.Spec
+	return kustomize(t, files, "/overlay")
+}
+
+// component is the pod of the base with a component.
+func component(t *testing.T, name string) corev1.PodSpec {
+	t.Helper()
+	return find[*appsv1.DaemonSet](t, components(t, name)).Spec.Template.Spec
 }
 
 // TestRegistry builds the component by which pods look in a registry, as whom a pull
@@ -312,6 +334,83 @@ func TestRegistry(t *testing.T) {
 	}
 	if diff := cmp.Diff(before.Containers, pod.Containers); diff != "" {
 		t.Errorf("what loads is another (-base +component):\n%s", diff)
+	}
+}
+
+// TestJobs builds the component by which a node has a Job build, and the Job itself: only
+// the container that builds has a token, its account may do no more than make Jobs and
+// look at them where these run, and that namespace lets no pod have a right on its node.
+func TestJobs(t *testing.T) {
+	objects := components(t, "registry", "jobs")
+	pod := find[*appsv1.DaemonSet](t, objects).Spec.Template.Spec
+	account := find[*corev1.ServiceAccount](t, objects)
+	template := find[*corev1.ConfigMap](t, objects)
+	if pod.ServiceAccountName != account.Name || pod.AutomountServiceAccountToken == nil || *pod.AutomountServiceAccountToken {
+		t.Errorf("the account is %q, %v", pod.ServiceAccountName, pod.AutomountServiceAccountToken)
+	}
+	for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
+		has := slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == "/var/run/secrets/kubernetes.io/serviceaccount" })
+		if has != (c.Name == "build") {
+			t.Errorf("%s has a token: %t", c.Name, has)
+		}
+	}
+	at := ""
+	for _, v := range pod.Volumes {
+		if v.ConfigMap != nil && v.ConfigMap.Name == template.Name {
+			at = v.Name
+		}
+	}
+	build := pod.InitContainers[0]
+	named := slices.IndexFunc(build.Env, func(e corev1.EnvVar) bool { return e.Name == "BUILDER_BUILD_JOB" })
+	if named < 0 || !slices.ContainsFunc(build.VolumeMounts, func(m corev1.VolumeMount) bool {
+		return m.Name == at && m.MountPath == path.Dir(build.Env[named].Value)
+	}) || template.Data[path.Base(build.Env[named].Value)] == "" {
+		t.Errorf("the manifest is in %q of %+v", at, build.VolumeMounts)
+	}
+
+	where := kustomize(t, filesys.MakeFsOnDisk(), kubernetes+"/build")
+	namespace, role, binding := find[*corev1.Namespace](t, where), find[*rbacv1.Role](t, where), find[*rbacv1.RoleBinding](t, where)
+	find[*corev1.ResourceQuota](t, where)
+	may := map[string][]string{}
+	for _, r := range role.Rules {
+		for _, resource := range r.Resources {
+			may[strings.Join(r.APIGroups, ",")+"/"+resource] = r.Verbs
+		}
+	}
+	if diff := cmp.Diff(map[string][]string{"batch/jobs": {"create", "get", "list", "watch"}, "/pods": {"get", "list"}}, may); diff != "" {
+		t.Errorf("the account may (-want +got):\n%s", diff)
+	}
+	if s := binding.Subjects; len(s) != 1 || s[0].Kind != "ServiceAccount" || s[0].Name != account.Name || s[0].Namespace != account.Namespace || binding.RoleRef.Name != role.Name {
+		t.Errorf("the role is of %+v, and the account is %s/%s", s, account.Namespace, account.Name)
+	}
+
+	scheme := runtime.NewScheme()
+	if err := batchv1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	object, _, err := serializer.NewCodecFactory(scheme, serializer.EnableStrict).UniversalDeserializer().Decode([]byte(template.Data["job.yaml"]), nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	job := object.(*batchv1.Job)
+	if job.Namespace != namespace.Name {
+		t.Errorf("the Job is of %s, and its namespace is %s", job.Namespace, namespace.Name)
+	}
+	if job.Spec.Template.Spec.ServiceAccountName != "" || *job.Spec.Template.Spec.AutomountServiceAccountToken {
+		t.Error("the Job has a token")
+	}
+	policy, err := psa.NewEvaluator(psa.DefaultChecks(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	level := psaapi.Level(namespace.Labels[psaapi.EnforceLevelLabel])
+	if level != psaapi.LevelBaseline {
+		t.Errorf("the namespace enforces %q", level)
+	}
+	for _, r := range policy.EvaluatePod(psaapi.LevelVersion{Level: level, Version: psaapi.LatestVersion()}, &job.Spec.Template.ObjectMeta, &job.Spec.Template.Spec) {
+		if !r.Allowed {
+			t.Errorf("Pod Security: %s: %s", r.ForbiddenReason, r.ForbiddenDetail)
+		}
 	}
 }
 

@@ -158,8 +158,8 @@ func walk(ctx context.Context, o Options, dry bool) (said []Step, result Result,
 	b.leave() // to wait for another run is no part of it
 	err = s.locked(ctx, func(s site) error {
 		var found bool
-		if said, result, found = s.fromRegistry(ctx, b, what.target); found {
-			return nil
+		if said, result, found, err = s.fromRegistry(ctx, b, what.target); found || err != nil {
+			return err
 		}
 		var more []Step
 		more, result, err = s.build(ctx, b, what)

@@ -22,6 +22,7 @@ import (
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/modules/signature"
+	"github.com/k8sp/cuda/pkg/registry"
 	"github.com/k8sp/cuda/pkg/share/publish"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -45,7 +46,13 @@ type Host struct {
 	// moment at fetching one; zero means a second.
 	Pause time.Duration
 
+	// Capture is the tag of a capture in a registry, which a node has pushed there, in the
+	// place of Root.
+	Capture string
+
 	images imageCache
+	// captures is where Capture is.
+	captures registry.Options
 }
 
 const hostRootHint = "name a folder that holds a host's files, or a tar that `builder capture` wrote, with --host-root"
@@ -62,12 +69,18 @@ func (h Host) open(ctx context.Context, use func(root *kernel.Root, imageFile st
 		return err
 	}
 	scratch := ""
-	if h.isArchive() || h.Image != "" {
+	if h.isArchive() || h.Image != "" || h.Capture != "" {
 		var err error
 		if scratch, err = os.MkdirTemp("", "host-"); err != nil {
 			return stage.Wrap(stage.Detect, err, "there is no space to look at the host", "make the container's /tmp writable")
 		}
 		defer os.RemoveAll(scratch)
+	}
+	if h.Capture != "" {
+		h.Root = filepath.Join(scratch, "capture.tar")
+		if err := registry.PullCapture(ctx, h.captures, h.Capture, h.Root); err != nil {
+			return err
+		}
 	}
 	root, err := h.openRoot(ctx, scratch)
 	if err != nil {

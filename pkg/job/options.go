@@ -8,6 +8,7 @@ import (
 
 	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/internal/download"
+	"github.com/k8sp/cuda/pkg/cluster"
 	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/cuda/breaks"
 	"github.com/k8sp/cuda/pkg/cuda/userspace"
@@ -37,6 +38,9 @@ type Options struct {
 	Registry registry.Options
 	// From is an archive that [Export] made, in place of the registry, for [Pull].
 	From string
+	// Cluster has a Kubernetes cluster build what the registry has not; a Template of "" has
+	// this host build it.
+	Cluster cluster.Options
 	// Push leaves there what was built, or was there already, and did not come from there.
 	Push bool
 	// Trust names files of certificates, or folders of them: what is pulled has to be
@@ -130,6 +134,7 @@ func (o Options) withDefaults() Options {
 	o.Source.Offline, o.Source.Pause = o.Offline, o.Pause
 	o.Host.Offline, o.Host.Pause = o.Offline, o.Pause
 	o.Registry.Pause = o.Pause
+	o.Host.captures = o.Registry
 	return o
 }
 
@@ -165,6 +170,14 @@ func (o Options) validate() error {
 	}
 	if o.Push && o.Registry.Repository == "" {
 		return stage.New(stage.Usage, "what is built is to be pushed, and no registry is named", "name its repository with --registry")
+	}
+	for _, needs := range []struct{ given, flag string }{{o.Cluster.Template, "--build-job"}, {o.Host.Capture, "--host-capture"}} {
+		if needs.given != "" && o.Registry.Repository == "" {
+			return stage.New(stage.Usage, needs.flag+" is about what a registry has, and none is named", "name its repository with --registry")
+		}
+	}
+	if o.Host.Capture != "" && o.Host.Root != "" {
+		return stage.New(stage.Usage, "a host is described by a folder or by a capture in a registry, and both are named", "leave out --host-root or --host-capture")
 	}
 	if o.DriverReleases != "" && !download.IsURL(o.DriverReleases) {
 		return stage.New(stage.Usage, "the list of drivers has to be https://HOST/PATH", "correct --driver-releases")

@@ -24,10 +24,15 @@ const identityDigits = 12
 
 // Tag is the artefact's tag, of at most 128 of the characters that a tag may have
 // (distribution-spec, "pulling manifests"): "580.126.09-open-6.12.102-flatcar-0123456789ab".
-func (k Key) Tag() string {
+func (k Key) Tag() string { return k.tag(k.Driver + "-" + k.Form) }
+
+// CaptureTag is the tag of the capture of a host with the kernel, whatever the driver.
+func (k Key) CaptureTag() string { return k.tag("capture") }
+
+func (k Key) tag(what string) string {
 	sum := sha256.Sum256([]byte(k.Release + "\n" + string(k.Arch) + "\n" + k.Identity))
 	end := "-" + hex.EncodeToString(sum[:])[:identityDigits]
-	name := strings.Map(allowed, k.Driver+"-"+k.Form+"-"+k.Release)
+	name := strings.Map(allowed, what+"-"+k.Release)
 	return name[:min(len(name), maxTag-len(end))] + end
 }
 

@@ -86,6 +86,14 @@ func pack(ctx context.Context, k Kind, dir, to string) (blob, error) {
 
 // compress makes a layer of what is packed, in a file of its own.
 func compress(to string, pack func(packer) error) (blob, error) {
+	return compressed(to, func(out io.Writer) error {
+		w := packer{Writer: tar.NewWriter(out), made: map[string]bool{}}
+		return errors.Join(pack(w), w.Close())
+	})
+}
+
+// compressed makes a layer of what is written.
+func compressed(to string, write func(io.Writer) error) (blob, error) {
 	out, err := beneath.Create(to, 0o600)
 	if err != nil {
 		return blob{}, err
@@ -97,8 +105,7 @@ func compress(to string, pack func(packer) error) (blob, error) {
 		if err != nil {
 			return err
 		}
-		w := packer{Writer: tar.NewWriter(io.MultiWriter(z, whole)), made: map[string]bool{}}
-		return errors.Join(pack(w), w.Close(), z.Close())
+		return errors.Join(write(io.MultiWriter(z, whole)), z.Close())
 	}()
 	if err := errors.Join(err, out.Close()); err != nil {
 		return blob{}, err

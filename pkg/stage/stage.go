@@ -53,6 +53,17 @@ func (n Name) ExitCode() int {
 	return ExitInternal
 }
 
+// OfExitCode is the stage whose failure has an exit code; Publish for one that no stage has,
+// as of a program that was killed.
+func OfExitCode(code int) Name {
+	for name, of := range exitCodes {
+		if of == code {
+			return name
+		}
+	}
+	return Publish
+}
+
 // Error is a failure that a user can act on. Its text is one sentence that
 // says what was wrong and why that matters, and one that says what to do next.
 type Error struct {

@@ -1,0 +1,211 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic/fake"
+	clienttesting "k8s.io/client-go/testing"
+)
+
+var (
+	jobsResource = schema.GroupVersionResource{Group: "batch", Version: "v1", Resource: "jobs"}
+	podsResource = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
+)
+
+// aCluster is client-go's own stand-in of an API server, in memory, with run in the place
+// of its Job controller: it is given the Job's arguments, and its answer is how the Job's
+// pod ended.
+func aCluster(t *testing.T, run func(args []string) (code int, said string)) (client *fake.FakeDynamicClient, made func() int) {
+	t.Helper()
+	client = fake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{jobsResource: "JobList", podsResource: "PodList"})
+	watch, err := client.Resource(jobsResource).Namespace("cuda-build").Watch(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	count := 0
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	t.Cleanup(func() { cancel(); watch.Stop(); running.Wait() })
+	running.Go(func() {
+		for event := range watch.ResultChan() {
+			job, ok := event.Object.(*unstructured.Unstructured)
+			if !ok || event.Type != "ADDED" {
+				continue
+			}
+			mu.Lock()
+			count++
+			mu.Unlock()
+			containers, _, _ := unstructured.NestedSlice(job.Object, "spec", "template", "spec", "containers")
+			var args []string
+			for _, a := range containers[0].(map[string]any)["args"].([]any) {
+				args = append(args, a.(string))
+			}
+			code, said := run(args)
+			condition := map[string]any{"type": "Complete", "status": "True"}
+			if code != 0 {
+				condition = map[string]any{"type": "Failed", "status": "True", "message": "Job has reached the specified backoff limit"}
+				pod := &unstructured.Unstructured{Object: map[string]any{
+					"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": job.GetName() + "-x", "namespace": job.GetNamespace(), "labels": map[string]any{"job-name": job.GetName()}},
+					"status": map[string]any{"containerStatuses": []any{map[string]any{"state": map[string]any{"terminated": map[string]any{"exitCode": int64(code), "message": said}}}}},
+				}}
+				if _, err := client.Resource(podsResource).Namespace(job.GetNamespace()).Create(ctx, pod, metav1.CreateOptions{}); err != nil {
+					t.Error(err)
+				}
+			}
+			job = job.DeepCopy()
+			_ = unstructured.SetNestedSlice(job.Object, []any{condition}, "status", "conditions")
+			if _, err := client.Resource(jobsResource).Namespace(job.GetNamespace()).Update(ctx, job, metav1.UpdateOptions{}); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	return client, func() int { mu.Lock(); defer mu.Unlock(); return count }
+}
+
+// jobManifest is the manifest that deploy/ has.
+const jobManifest = "../../deploy/kubernetes/jobs/job.yaml"
+
+// nodes are as many hosts of the fixture's kernel, each with a share in which there is
+// nothing.
+func (f *fixture) nodes(t *testing.T, n int) (list []*fixture) {
+	t.Helper()
+	for range n {
+		node := *f
+		node.emptyShare(t)
+		list = append(list, &node)
+	}
+	return list
+}
+
+// TestNodesBuildOnce has nodes that miss the same have one Job build it, from a capture, on
+// a machine that has neither their kernel nor a GPU; none of them builds.
+func TestNodesBuildOnce(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	repository := aRegistry(t, nil)
+	worker := *f // the share with the driver package is the Job's
+	worker.environ = slices.DeleteFunc(slices.Clone(f.environ), func(pair string) bool { return strings.HasPrefix(pair, "BUILDER_HOST_ROOT=") })
+	var asked []string
+	client, made := aCluster(t, func(args []string) (int, string) {
+		asked = args
+		o := worker.run(t, args...)
+		if o.code != 0 {
+			t.Errorf("the Job's builder ended with %d\n%s", o.code, o.stderr)
+		}
+		return o.code, o.stderr
+	})
+	f.cluster = client
+	nodes := f.nodes(t, 8)
+	args := []string{"--registry", repository, "--driver-version", fixtureDriver, "--build-job", jobManifest, "--share"}
+	var all sync.WaitGroup
+	for _, node := range nodes {
+		all.Go(func() {
+			o := node.run(t, append(slices.Clone(args), node.share)...)
+			if o.code != 0 || strings.Contains(o.stderr, `"stage":"build"`) || !strings.Contains(o.stderr, "what was built elsewhere serves") {
+				t.Errorf("%d\n%s", o.code, o.stderr)
+			}
+		})
+	}
+	all.Wait()
+	if n := made(); n != 1 {
+		t.Errorf("%d Jobs were made", n)
+	}
+	if !slices.Contains(asked, "--push") || !slices.Contains(asked, "--registry="+repository) {
+		t.Errorf("the Job's arguments are %q", asked)
+	}
+	// What a node has already it asks nobody to build, also where the registry has lost it.
+	node := nodes[0]
+	node.writeDriver(t, fixtureDriver)
+	if o := node.run(t, append([]string{"--registry", aRegistry(t, nil)}, append(slices.Clone(args[2:]), node.share)...)...); o.code != 0 || !strings.Contains(o.stderr, "no Job is asked to build") {
+		t.Errorf("%d\n%s", o.code, o.stderr)
+	}
+	if n := made(); n != 1 {
+		t.Errorf("%d Jobs were made", n)
+	}
+}
+
+// TestJobThatFails has its own sentence reach every node, with its exit code.
+func TestJobThatFails(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	repository := aRegistry(t, nil)
+	said := "building\n" + `{"level":"error","stage":"driver","exit":11,"kind":"known-break","next":"take 580.126.09","message":"driver 535 does not compile"}`
+	client, made := aCluster(t, func([]string) (int, string) { return 11, said })
+	f.cluster = client
+	for _, node := range f.nodes(t, 2) {
+		empty := node.results(t)
+		o := node.run(t, "--registry", repository, "--driver-version", fixtureDriver, "--build-job", jobManifest, "--share", node.share)
+		for _, want := range []string{"driver 535 does not compile", "take 580.126.09; then correct the cause, and delete the Job", `"kind":"known-break"`} {
+			if o.code != 11 || !strings.Contains(o.stderr, want) {
+				t.Errorf("%d, want %q\n%s", o.code, want, o.stderr)
+			}
+		}
+		if node.results(t) != empty {
+			t.Errorf("it left\n%s", node.results(t))
+		}
+	}
+	if n := made(); n != 1 {
+		t.Errorf("%d Jobs were made", n)
+	}
+}
+
+// TestJobsThatCannotBe are refused, each in a sentence, and what passes is waited for.
+func TestJobsThatCannotBe(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	repository := aRegistry(t, nil)
+	client, _ := aCluster(t, func([]string) (int, string) { return 0, "" }) // and pushes nothing
+	f.cluster = client
+	manifest := func(text string) string {
+		file := filepath.Join(t.TempDir(), "job.yaml")
+		write(t, file, 0o644, text)
+		return file
+	}
+	good := read(t, jobManifest)
+	run := func(job string, more ...string) outcome {
+		node := f.nodes(t, 1)[0]
+		return node.run(t, append([]string{"--registry", repository, "--driver-version", fixtureDriver, "--build-job", job, "--share", node.share}, more...)...)
+	}
+	for _, tt := range []struct {
+		name, job string
+		more      []string
+		code      int
+		says      string
+	}{
+		{"no file", "/absent", nil, 2, "manifest cannot be read"},
+		{"no YAML", manifest("\t"), nil, 2, "neither YAML nor JSON"},
+		{"no Job", manifest(strings.Replace(good, "kind: Job", "kind: CronJob", 1)), nil, 2, "no batch/v1 Job"},
+		{"no namespace", manifest(strings.Replace(good, "namespace:", "name:", 1)), nil, 2, "it names no namespace"},
+		{"no container", manifest("apiVersion: batch/v1\nkind: Job\nmetadata: {namespace: x}\n"), nil, 2, "no container"},
+		{"no registry", jobManifest, []string{"--registry", ""}, 2, "none is named"},
+		{"nothing comes of it", jobManifest, nil, 16, "has ended well, and what it was to leave is not there"},
+	} {
+		if o := run(tt.job, tt.more...); o.code != tt.code || !strings.Contains(o.stderr, tt.says) {
+			t.Errorf("%s: %d, want %d and %q\n%s", tt.name, o.code, tt.code, tt.says, o.stderr)
+		}
+	}
+	client.PrependReactor("get", "jobs", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewForbidden(jobsResource.GroupResource(), "cuda-build-x", errors.New("no"))
+	})
+	if o := run(jobManifest); o.code != 16 || !strings.Contains(o.stderr, "let the pod's service account create") {
+		t.Errorf("%d\n%s", o.code, o.stderr)
+	}
+	client.PrependReactor("get", "jobs", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, os.ErrDeadlineExceeded })
+	if o := run(jobManifest, "--build-job-wait", (50 * time.Millisecond).String()); o.code != 16 || !strings.Contains(o.stderr, "has not brought what this node needs in 50ms") {
+		t.Errorf("%d\n%s", o.code, o.stderr)
+	}
+}
