@@ -79,6 +79,9 @@ func TestBase(t *testing.T) {
 	objects := kustomize(t, filesys.MakeFsOnDisk(), kubernetes+"/base")
 	set := find[*appsv1.DaemonSet](t, objects)
 	namespace := find[*corev1.Namespace](t, objects)
+	if set.Spec.UpdateStrategy.Type != appsv1.OnDeleteDaemonSetStrategyType {
+		t.Errorf("a node's driver changes by %s, and not when its pod is deleted", set.Spec.UpdateStrategy.Type)
+	}
 	if set.Namespace != namespace.Name {
 		t.Errorf("the DaemonSet is in %q, the namespace is %q", set.Namespace, namespace.Name)
 	}
