@@ -62,6 +62,7 @@ var notTheShare = map[string]string{
 	"pkg/node/turn.go":                    "/run of the host",
 	"pkg/node/devices":                    "the host's /dev",
 	"pkg/node/daemons":                    "the host's /proc, and what daemons leave in /run",
+	"pkg/node/features.go":                "a folder of the host's that Node Feature Discovery reads",
 	"pkg/node/link.go":                    "/run of the host",
 	"pkg/node/stay.go":                    "/run of the host, and the container's /tmp",
 	"pkg/node/live":                       "the running kernel's /proc, /sys and /dev",

@@ -340,6 +340,22 @@ func TestRegistry(t *testing.T) {
 	}
 }
 
+// TestFeatures builds the component by which nodes are labelled: only the container that
+// loads writes where Node Feature Discovery's worker looks, on the node.
+func TestFeatures(t *testing.T) {
+	const dir = "/etc/kubernetes/node-feature-discovery/features.d" // its chart's hostPath
+	pod := component(t, "nfd")
+	for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
+		has := slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == dir && !m.ReadOnly })
+		if has != (c.Name == "load") {
+			t.Errorf("%s writes features: %t", c.Name, has)
+		}
+	}
+	if !slices.ContainsFunc(pod.Volumes, func(v corev1.Volume) bool { return v.HostPath != nil && v.HostPath.Path == dir }) {
+		t.Error("they are not the node's")
+	}
+}
+
 // TestJobs builds the component by which a node has a Job build, and the Job itself: only
 // the container that builds has a token, its account may do no more than make Jobs and
 // look at them where these run, and that namespace lets no pod have a right on its node.

@@ -177,6 +177,7 @@ func Load(ctx context.Context, o LoadOptions) (LoadResult, error) {
 		}
 		defer done()
 		err = l.bring(ctx)
+		l.tellFeatures(ctx, err)
 		result = l.result
 		return err
 	})

@@ -43,7 +43,11 @@ func Unload(ctx context.Context, o LoadOptions) (UnloadResult, error) {
 			return err
 		}
 		defer done()
-		return l.takeBack(ctx, &result)
+		err = l.takeBack(ctx, &result)
+		if err == nil && l.state.Version() == result.Driver {
+			l.forgetFeatures(ctx)
+		}
+		return err
 	})
 	return result, ofLoad(err)
 }

@@ -1,0 +1,86 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/rs/zerolog"
+
+	"github.com/k8sp/cuda/internal/atomicfile"
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+// featureDir is where Node Feature Discovery's worker looks for files of features, of which
+// it makes labels of the node (its docs, "Local feature source"): a line NAME=VALUE each,
+// with its own prefix before a name that has none. Who writes there needs no account of
+// the cluster's.
+const featureDir = "etc/kubernetes/node-feature-discovery/features.d"
+
+// featureFile is builder's file there.
+const featureFile = "cuda-driver"
+
+// The values of the label cuda-driver.state beside the kinds of failure.
+const stateReady = "ready"
+
+// tellFeatures says how a load has ended to Node Feature Discovery, where its folder is
+// mounted. That it cannot is only said: the driver is there, or is not, all the same.
+func (l *loader) tellFeatures(ctx context.Context, err error) {
+	if l.Check || ctx.Err() != nil {
+		return
+	}
+	state := stateReady
+	var failure *stage.Error
+	switch {
+	case errors.As(err, &failure) && failure.Kind != "":
+		state = failure.Kind
+	case err != nil:
+		state = "failed"
+	}
+	features := [][2]string{{"state", state}, {"version", l.result.Driver}, {"release", l.result.Release}}
+	if l.result.Manifest != "" {
+		features = append(features, [2]string{"form", l.found.Manifest.Driver.ModuleType})
+	}
+	var text strings.Builder
+	for _, f := range features {
+		if value := labelValue(f[1]); value != "" {
+			text.WriteString("cuda-driver." + f[0] + "=" + value + "\n")
+		}
+	}
+	l.changeFeatures(ctx, func(file string) error { return atomicfile.WriteFile(file, []byte(text.String()), 0o644) })
+}
+
+// forgetFeatures takes the labels of a driver that is gone.
+func (l *loader) forgetFeatures(ctx context.Context) {
+	l.changeFeatures(ctx, func(file string) error {
+		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	})
+}
+
+func (l *loader) changeFeatures(ctx context.Context, change func(file string) error) {
+	dir := filepath.Join(l.own.Dir(), featureDir)
+	if !l.access.isMount(dir) {
+		return
+	}
+	file := filepath.Join(dir, featureFile)
+	l.sweep(ctx, func() error { return atomicfile.Sweep(file) })
+	if err := change(file); err != nil {
+		zerolog.Ctx(ctx).Warn().Err(err).Msg("Node Feature Discovery is not told of the driver, so the node's labels may be of another state")
+	}
+}
+
+// unlabelled is what a label's value cannot have in it, or at its ends.
+var unlabelled = regexp.MustCompile(`[^A-Za-z0-9._-]`)
+
+// labelValue is a text as a label may have it: 63 characters (Kubernetes' syntax of labels).
+func labelValue(text string) string {
+	text = unlabelled.ReplaceAllString(text, "_")
+	return strings.Trim(text[:min(len(text), 63)], "._-")
+}
