@@ -79,6 +79,11 @@ soak: ## Kill and cut off builder at random moments, many times
 	$(GOTESTSUM) --format pkgname --jsonfile $(RESULTS)/soak.json -- \
 		$(RACE) -count 1 -tags integration -timeout 20m -run Soak ./pkg/kernel/source/... ./pkg/modules/... ./pkg/job/... ./pkg/node/... ./pkg/prune/...
 
+.PHONY: test-cluster
+test-cluster: ## Hold deploy/ and the Jobs to a real Kubernetes API server, which takes ten minutes to build
+	@mkdir -p $(RESULTS)
+	$(GOTESTSUM) --format standard-verbose --jsonfile $(RESULTS)/cluster.json -- $(RACE) -count 1 -tags cluster -timeout 60m ./integration/cluster
+
 .PHONY: test-gpu
 test-gpu: ## On a machine with a GPU and its driver: run the example, and builder load beside that driver
 	@if command -v go >/dev/null; then $(MAKE) --no-print-directory gpu-binaries; fi; scripts/test-gpu.sh
@@ -92,8 +97,8 @@ lint: ## Check format, vet, staticcheck and that each go.mod is tidy
 	@unformatted=$$(gofmt -l cmd internal pkg integration deploy); \
 	if [ -n "$$unformatted" ]; then echo "not gofmt'ed: $$unformatted"; exit 1; fi
 	go vet ./...
-	go vet -tags integration,gpu ./...
-	$(STATICCHECK) -tags integration,gpu ./...
+	go vet -tags integration,gpu,cluster ./...
+	$(STATICCHECK) -tags integration,gpu,cluster ./...
 	go mod tidy -diff
 	cd deploy/check && go vet ./... && $(STATICCHECK) ./... && go mod tidy -diff
 

@@ -40,6 +40,7 @@ var notTheShare = map[string]string{
 	"internal/spill":                      "a file without a name in the container's /tmp",
 	"pkg/job/host.go":                     "captures and archives go where the user says, and what is unpacked to the container's /tmp",
 	"pkg/job/registry.go":                 "an archive that the user names, and what the image has to run",
+	"pkg/job/cluster.go":                  "a capture is packed in the container's /tmp",
 	"pkg/job/image.go":                    "the copy of an image is in the container's /tmp",
 	"pkg/kernel/archive.go":               "a capture is unpacked in the container's /tmp",
 	"pkg/kernel/root.go":                  "a host's files, looked for beneath its root",

@@ -156,10 +156,13 @@ func walk(ctx context.Context, o Options, dry bool) (said []Step, result Result,
 		return nil, Result{}, err
 	}
 	b.leave() // to wait for another run is no part of it
+	if err := s.fromCluster(ctx, b, what.target); err != nil {
+		return nil, Result{}, err
+	}
 	err = s.locked(ctx, func(s site) error {
 		var found bool
-		if said, result, found, err = s.fromRegistry(ctx, b, what.target); found || err != nil {
-			return err
+		if said, result, found = s.fromRegistry(ctx, b, what.target); found {
+			return nil
 		}
 		var more []Step
 		more, result, err = s.build(ctx, b, what)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/rs/zerolog"
 
@@ -15,30 +16,38 @@ import (
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/registry"
+	"github.com/k8sp/cuda/pkg/stage"
 )
 
-// fromCluster has the cluster build for a kernel what the registry has not, and brings it
-// from there. Found is false where this host has the same already, and so builds nothing.
-func (s site) fromCluster(ctx context.Context, t kernel.Target) (result Result, found bool, err error) {
+// fromCluster has the cluster build for a kernel what the registry has not, where that is asked
+// for, and returns once it is there. The share is not held meanwhile.
+func (s site) fromCluster(ctx context.Context, b *brackets, t kernel.Target) error {
+	if s.Cluster.Template == "" || s.dry || s.ownWishes() != "" {
+		return nil
+	}
+	ctx = b.enter(ctx, stage.Publish)
+	defer b.leave()
 	log := zerolog.Ctx(ctx)
 	if _, err := modules.Find(s.share, t.Release.Full, s.DriverVersion, nil); err == nil {
 		log.Info().Msg("no Job is asked to build: there are such modules in the share")
-		return Result{}, false, nil
+		return nil
 	}
 	form, err := cuda.Prefer(s.ModuleType, cuda.Package{Version: s.DriverVersion}, cuda.GPUs(t.PCI))
 	if err != nil {
-		return Result{}, true, err
+		return err
 	}
 	key := keyFor(t, s.DriverVersion, form.Type)
-	// The Job may run where there is no GPU, and no such kernel.
-	capture, err := registry.PushCapture(ctx, s.Registry, key, func(w io.Writer) error { return Capture(ctx, s.Host.Root, w) }, s.scratch)
+	if _, err := registry.Find(ctx, s.Registry, key); !errors.Is(err, registry.ErrNone) {
+		return ctx.Err() // it is there, or why it cannot be had is told where it is pulled
+	}
+	capture, err := s.pushCapture(ctx, key)
 	if err != nil {
-		return Result{}, true, err
+		return err
 	}
 	request := cluster.Request{Name: jobName(key), Key: s.Registry.Repository + ":" + key.Tag(), Args: []string{
 		"build", "--registry=" + s.Registry.Repository, "--push", "--host-capture=" + capture, "--driver-version=" + s.DriverVersion, "--module-type=" + form.Type,
 	}}
-	err = cluster.Build(ctx, s.Cluster, request, func(ctx context.Context) (bool, error) {
+	return cluster.Build(ctx, s.Cluster, request, func(ctx context.Context) (bool, error) {
 		_, err := registry.Find(ctx, s.Registry, key)
 		switch {
 		case err == nil:
@@ -52,11 +61,17 @@ func (s site) fromCluster(ctx context.Context, t kernel.Target) (result Result, 
 		log.Warn().Err(err).Msg("the registry does not answer; looking again")
 		return false, nil
 	})
+}
+
+// pushCapture leaves this host's capture in the registry: the Job may run where there is no
+// GPU, and no such kernel.
+func (s site) pushCapture(ctx context.Context, key registry.Key) (tag string, err error) {
+	scratch, err := os.MkdirTemp("", "capture-")
 	if err != nil {
-		return Result{}, true, err
+		return "", stage.Wrap(stage.Publish, err, "there is no space for a capture of this host", "make the container's /tmp writable")
 	}
-	result, err = s.pull(ctx, t)
-	return result, true, err
+	defer os.RemoveAll(scratch)
+	return registry.PushCapture(ctx, s.Registry, key, func(w io.Writer) error { return Capture(ctx, s.Host.Root, w) }, scratch)
 }
 
 // jobName is the name of the Job that builds for a key: what a label may be (RFC 1123, 63

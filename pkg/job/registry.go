@@ -511,9 +511,9 @@ func (s site) pullUserSpace(ctx context.Context, a registry.Artefact, trust publ
 // fromRegistry is what a registry has of what a build would make, published in the share;
 // found is false where the build has to make it, and why is in the log. Of what is asked
 // for beside the driver an artefact's key says nothing, so then it is not looked for.
-func (s site) fromRegistry(ctx context.Context, b *brackets, t kernel.Target) (said []Step, result Result, found bool, err error) {
+func (s site) fromRegistry(ctx context.Context, b *brackets, t kernel.Target) (said []Step, result Result, found bool) {
 	if s.Registry.Repository == "" {
-		return nil, Result{}, false, nil
+		return nil, Result{}, false
 	}
 	ctx = b.enter(ctx, stage.Publish)
 	defer b.leave()
@@ -521,18 +521,14 @@ func (s site) fromRegistry(ctx context.Context, b *brackets, t kernel.Target) (s
 	switch why := s.ownWishes(); {
 	case why != "":
 		log.Info().Str("registry", s.Registry.Repository).Msg("the registry is not asked: " + why)
-		return nil, Result{}, false, nil
+		return nil, Result{}, false
 	case s.dry:
-		return []Step{{stage.Publish, fmt.Sprintf("driver %s for %s, where %s has it and it proves to serve; else:", s.DriverVersion, t.Release.Full, s.Registry.Repository)}}, Result{}, false, nil
+		return []Step{{stage.Publish, fmt.Sprintf("driver %s for %s, where %s has it and it proves to serve; else:", s.DriverVersion, t.Release.Full, s.Registry.Repository)}}, Result{}, false
 	}
-	result, err = s.pull(ctx, t)
+	result, err := s.pull(ctx, t)
 	switch {
 	case err == nil:
-		return nil, result, true, nil
-	case errors.Is(err, registry.ErrNone) && s.Cluster.Template != "":
-		if result, found, err = s.fromCluster(ctx, t); found {
-			return nil, result, true, err
-		}
+		return nil, result, true
 	case errors.Is(err, registry.ErrNone):
 		log.Info().Str("registry", s.Registry.Repository).Msg("the registry has no such modules, building them")
 	default:
@@ -541,7 +537,7 @@ func (s site) fromRegistry(ctx context.Context, b *brackets, t kernel.Target) (s
 	if err := s.emptyScratch(); err != nil {
 		log.Warn().Err(err).Msg("what was pulled is left until this run ends")
 	}
-	return nil, Result{}, false, nil
+	return nil, Result{}, false
 }
 
 // ownWishes says why no artefact is what was asked for; "" where one may be.

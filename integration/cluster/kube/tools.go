@@ -1,0 +1,10 @@
+//go:build tools
+
+// Package kube names the programs of a Kubernetes control plane, which the lab builds from
+// their module.
+package kube
+
+import (
+	_ "k8s.io/kubernetes/cmd/kube-apiserver"
+	_ "k8s.io/kubernetes/cmd/kube-controller-manager"
+)
