@@ -198,6 +198,15 @@ func TestJobsThatCannotBe(t *testing.T) {
 			t.Errorf("%s: %d, want %d and %q\n%s", tt.name, o.code, tt.code, tt.says, o.stderr)
 		}
 	}
+	full, _ := aCluster(t, func([]string) (int, string) { return 0, "" })
+	full.PrependReactor("create", "jobs", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewForbidden(jobsResource.GroupResource(), "cuda-build-x", errors.New("exceeded quota: cuda-build, requested: count/jobs.batch=1"))
+	})
+	f.cluster = full
+	if o := run(jobManifest, "--build-job-wait", "100ms"); o.code != 16 || !strings.Contains(o.stderr, "the quota of its namespace is used up") || !strings.Contains(o.stderr, "in 100ms") {
+		t.Errorf("%d\n%s", o.code, o.stderr)
+	}
+	f.cluster = client
 	client.PrependReactor("get", "jobs", func(clienttesting.Action) (bool, runtime.Object, error) {
 		return true, nil, apierrors.NewForbidden(jobsResource.GroupResource(), "cuda-build-x", errors.New("no"))
 	})

@@ -187,7 +187,7 @@ func TestCluster(t *testing.T) {
 		}
 		wrong.Wait = 5 * time.Second
 		err = cluster.Build(t.Context(), wrong, cluster.Request{Name: "three", Key: "three"}, func(context.Context) (bool, error) { return false, nil })
-		if err == nil || !strings.Contains(err.Error(), "look at the Job") {
+		if err == nil || !strings.Contains(err.Error(), "Look at the Job") {
 			t.Errorf("%v", err)
 		}
 	})

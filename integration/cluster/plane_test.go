@@ -92,7 +92,7 @@ func startPlane(t *testing.T) *plane {
 	p.apiArgs = []string{
 		"--etcd-servers=http://127.0.0.1:" + etcd, "--bind-address=127.0.0.1", "--secure-port=" + api, "--cert-dir=" + p.dir + "/certs", "--token-auth-file=" + p.dir + "/tokens",
 		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-signing-key-file=" + p.dir + "/sa.key", "--service-account-key-file=" + p.dir + "/sa.key",
-		"--service-cluster-ip-range=10.96.0.0/24", "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
+		"--service-cluster-ip-range=10.96.0.0/24", "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--allow-privileged=true",
 	}
 	p.admin = p.client(adminToken)
 	p.startServer()

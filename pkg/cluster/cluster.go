@@ -150,10 +150,13 @@ type waiting struct {
 }
 
 // Of a Job that has ended well, whose result is not there, as many looks are taken, as a
-// registry may be slow to show it; and so often in a row the API server may fail.
+// registry may be slow to show it; so often in a row the API server may fail; and so often
+// forbid what it has to allow, as it does for a moment when it has begun and does not know
+// its roles yet.
 const (
-	looks    = 3
-	patience = 20
+	looks     = 3
+	patience  = 20
+	forgiving = 5
 )
 
 func (w waiting) wait(ctx context.Context, ready func(context.Context) (bool, error)) error {
@@ -168,9 +171,9 @@ func (w waiting) wait(ctx context.Context, ready func(context.Context) (bool, er
 		}
 		state, err := w.look(ctx)
 		switch {
-		case err != nil && passes(err) && failures < patience:
+		case err != nil && failures < tolerated(err):
 			failures++
-			log.Warn().Err(err).Str("job", w.Name).Msg("the API server does not answer; looking again")
+			log.Warn().Err(err).Str("job", w.Name).Msg("the API server does not answer as it should; looking again")
 		case err != nil:
 			return w.explain(err)
 		case state == "ended":
@@ -193,14 +196,27 @@ func (w waiting) wait(ctx context.Context, ready func(context.Context) (bool, er
 	}
 }
 
-// passes says whether an error of the API server's may pass: it restarts, or has too much
-// to do.
-func passes(err error) bool {
-	if _, answered := err.(apierrors.APIStatus); !answered {
-		_, ours := err.(*stage.Error)
-		return !ours
+// tolerated is how often in a row an error of the API server's is waited out: it restarts, or
+// has too much to do.
+func tolerated(err error) int {
+	_, answered := err.(apierrors.APIStatus)
+	_, ours := err.(*stage.Error)
+	switch {
+	case ours:
+		return 0
+	case apierrors.IsForbidden(err):
+		return forgiving
+	case !answered, apierrors.IsServerTimeout(err), apierrors.IsTooManyRequests(err), apierrors.IsServiceUnavailable(err), apierrors.IsInternalError(err), apierrors.IsTimeout(err):
+		return patience
 	}
-	return apierrors.IsServerTimeout(err) || apierrors.IsTooManyRequests(err) || apierrors.IsServiceUnavailable(err) || apierrors.IsInternalError(err) || apierrors.IsTimeout(err)
+	return 0
+}
+
+// overQuota says whether a Job cannot be made since the namespace has as many as it may, which
+// others' end will change. Of many nodes that make the same at once, the server counts each
+// until it knows that they are one.
+func overQuota(err error) bool {
+	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), "exceeded quota")
 }
 
 // explain is what an error of the API server's means to people.
@@ -218,13 +234,17 @@ func (w waiting) explain(err error) error {
 	return stage.Wrap(stage.Publish, err, fmt.Sprintf("the Job %s cannot be made, or looked at", w.Name), hint)
 }
 
-// look makes the Job where there is none, and says how it is: "made", "waits", "runs" or "ended". One that failed is an error.
+// look makes the Job where there is none, and says how it is, in words of which "ended" is
+// that it has ended well. One that failed is an error.
 func (w waiting) look(ctx context.Context) (state string, err error) {
 	job, err := w.jobs.Get(ctx, w.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		_, err = w.jobs.Create(ctx, w.template, metav1.CreateOptions{})
-		if apierrors.IsAlreadyExists(err) {
+		switch {
+		case apierrors.IsAlreadyExists(err):
 			return "another node has made it", nil
+		case overQuota(err):
+			return "the quota of its namespace is used up, and it waits for others to end", nil
 		}
 		return "made", err
 	}
