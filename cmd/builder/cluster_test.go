@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -126,6 +128,25 @@ func TestNodesBuildOnce(t *testing.T) {
 	}
 	if !slices.Contains(asked, "--push") || !slices.Contains(asked, "--registry="+repository) {
 		t.Errorf("the Job's arguments are %q", asked)
+	}
+	// A capture that somebody has put where another's was.
+	for _, arg := range asked {
+		if capture, ok := strings.CutPrefix(arg, "--host-capture="); ok {
+			at, err := name.NewRepository(repository)
+			if err != nil {
+				t.Fatal(err)
+			}
+			image, err := remote.Image(at.Tag(capture))
+			if err == nil {
+				err = remote.Write(at.Tag("capture-of-another"), image)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if o := worker.run(t, "build", "--registry", repository, "--host-capture", "capture-of-another", "--driver-version", fixtureDriver); o.code != 10 || !strings.Contains(o.stderr, "is of another kernel than its tag says") {
+		t.Errorf("%d\n%s", o.code, o.stderr)
 	}
 	// What a node has already it asks nobody to build, also where the registry has lost it.
 	node := nodes[0]

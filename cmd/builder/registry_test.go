@@ -25,7 +25,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -66,10 +68,24 @@ func TestPushAndPull(t *testing.T) {
 	if diff := cmp.Diff(strings.ReplaceAll(want, built, ""), strings.ReplaceAll(f.results(t), f.share, "")); diff != "" {
 		t.Errorf("what was pulled differs (-built +pulled):\n%s", diff)
 	}
-	// A mirror that does not answer, and one that has it.
+	// A mirror that does not answer, one that has lost the layers, and one that has it.
+	lost := aRegistry(t, func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/") {
+				http.NotFound(w, r)
+				return
+			}
+			h.ServeHTTP(w, r)
+		})
+	})
+	pushing := *f
+	pushing.share = built
+	if o := pushing.run(t, "push", lost, "--share", built); o.code != 0 {
+		t.Fatal(o.stderr)
+	}
 	f.emptyShare(t)
-	mirrored := f.run(t, "pull", "127.0.0.1:1/none", "--registry-mirror", "127.0.0.1:1/other,"+repository, "--driver-version", fixtureDriver, "--share", f.share)
-	if mirrored.code != 0 || strings.Count(mirrored.stderr, "this mirror is passed over") != 1 {
+	mirrored := f.run(t, "pull", "127.0.0.1:1/none", "--registry-mirror", "127.0.0.1:1/other,"+lost+","+repository, "--driver-version", fixtureDriver, "--share", f.share)
+	if mirrored.code != 0 || strings.Count(mirrored.stderr, "this mirror is passed over") != 2 {
 		t.Errorf("%d\n%s", mirrored.code, mirrored.stderr)
 	}
 	// A second time nothing is pulled.
@@ -556,6 +572,21 @@ func TestSignedArtefact(t *testing.T) {
 	}
 	if n, m := layers(".sig"), layers(".att"); n != 2 || m != 2 {
 		t.Errorf("%d signatures and %d provenances, of two keys", n, m)
+	}
+	// What others attest is theirs.
+	attested, err := remote.Image(tag(digest, ".att"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	attested, err = mutate.Append(attested, mutate.Addendum{Layer: static.NewLayer([]byte("no envelope"), "application/vnd.dsse.envelope.v1+json"), Annotations: map[string]string{"predicateType": "https://spdx.dev/Document"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Write(tag(digest, ".att"), attested); err != nil {
+		t.Fatal(err)
+	}
+	if o := pull(cert); o.code != 0 {
+		t.Errorf("%d\n%s", o.code, o.stderr)
 	}
 	// What was signed is something else.
 	for _, suffix := range []string{".att", ".sig"} {

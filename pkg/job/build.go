@@ -152,6 +152,9 @@ func walk(ctx context.Context, o Options, dry bool) (said []Step, result Result,
 	if err != nil {
 		return nil, Result{}, err
 	}
+	if err := s.rightCapture(what.target); err != nil {
+		return nil, Result{}, err
+	}
 	if err := s.sayConfined(ctx); err != nil {
 		return nil, Result{}, err
 	}

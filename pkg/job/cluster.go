@@ -74,6 +74,19 @@ func (s site) pushCapture(ctx context.Context, key registry.Key) (tag string, er
 	return registry.PushCapture(ctx, s.Registry, key, func(w io.Writer) error { return Capture(ctx, s.Host.Root, w) }, scratch)
 }
 
+// rightCapture refuses a capture that is of another kernel than its tag says: whoever may
+// push can have put it there.
+func (s site) rightCapture(t kernel.Target) error {
+	if s.Host.Capture == "" {
+		return nil
+	}
+	if is := keyFor(t, "", "").CaptureTag(); is != s.Host.Capture {
+		return stage.New(stage.Detect, fmt.Sprintf("the capture %s is of another kernel than its tag says, which would be %s", s.Host.Capture, is),
+			"delete this tag from the registry, and find out who pushed it: a node then pushes its own")
+	}
+	return nil
+}
+
 // jobName is the name of the Job that builds for a key: what a label may be (RFC 1123, 63
 // characters), and of another key another.
 func jobName(k registry.Key) string {

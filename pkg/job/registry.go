@@ -23,6 +23,7 @@ import (
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/modules/signature"
 	"github.com/k8sp/cuda/pkg/registry"
+	"github.com/k8sp/cuda/pkg/share"
 	"github.com/k8sp/cuda/pkg/share/publish"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -203,7 +204,12 @@ func (s site) recipe(ctx context.Context, f modules.Found) (registry.Recipe, err
 	}
 	r.Runtime = runtimeDir
 	r.Entrypoint = []string{"/" + builderProgram}
-	r.Aliases = r.Key.Aliases(strings.ReplaceAll(m.Target.Distribution, " ", ""))
+	id, number, known := strings.Cut(m.Target.Distribution, " ")
+	if !known {
+		id = ""
+		zerolog.Ctx(ctx).Info().Str("release", m.Target.Release).Msg("NVIDIA's GPU Operator will not find it: its tag has the distribution's version, which was not to be seen; a capture of a host tells it")
+	}
+	r.Aliases = r.Key.Aliases(id + number)
 	r.Env = []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"BUILDER_DRIVER_VERSION=" + m.Driver.Version,
@@ -337,12 +343,35 @@ func Pull(ctx context.Context, o Options) (result Result, err error) {
 	return result, err
 }
 
-// pull brings one artefact.
+// pull brings one artefact, of the first mirror from which it can be brought, or else of the
+// registry or the archive.
 func (s site) pull(ctx context.Context, t kernel.Target) (Result, error) {
+	for _, mirror := range s.Registry.Mirrors {
+		if s.From != "" {
+			break
+		}
+		from := s
+		from.Registry.Repository = mirror
+		result, err := from.pullFrom(ctx, t)
+		if err == nil || ctx.Err() != nil {
+			return result, err
+		}
+		zerolog.Ctx(ctx).Info().Err(err).Str("mirror", mirror).Msg("this mirror is passed over")
+		if err := s.emptyScratch(); err != nil {
+			return Result{}, err
+		}
+	}
+	return s.pullFrom(ctx, t)
+}
+
+func (s site) pullFrom(ctx context.Context, t kernel.Target) (Result, error) {
 	version := s.DriverVersion
 	form, err := cuda.Prefer(s.ModuleType, cuda.Package{Version: version}, cuda.GPUs(t.PCI))
 	if err != nil {
 		return Result{}, err
+	}
+	s.Registry.Space = func(bytes int64) error {
+		return s.needSpace(ctx, stage.Publish, share.Space{Bytes: uint64(bytes), Files: 3}, share.Space{})
 	}
 	a, done, err := s.findArtefact(ctx, keyFor(t, version, form.Type))
 	if err != nil {

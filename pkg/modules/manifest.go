@@ -315,8 +315,15 @@ func ParseManifest(r io.Reader) (Manifest, error) {
 	return m, nil
 }
 
-// checkNames refuses names of files that are not of the manifest's folder.
+// maxModules is far above what a driver has, and what it needs of the kernel's own.
+const maxModules = 512
+
+// checkNames refuses names of files that are not of the manifest's folder, and more modules
+// than there can be: a manifest may be anybody's.
 func (m Manifest) checkNames() error {
+	if len(m.Modules) > maxModules || len(m.InTree) > maxModules {
+		return fmt.Errorf("the manifest lists %d modules, and %d of the kernel's own", len(m.Modules), len(m.InTree))
+	}
 	all := m.files()
 	for i, f := range all {
 		allowed := fileName

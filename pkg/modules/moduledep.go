@@ -53,7 +53,7 @@ func (d dependencies) file(name string) string {
 // line is "FILE: FILE FILE…", with what is needed first at the end, as depmod has it.
 func (d dependencies) line(name string) string {
 	var files []string
-	for _, need := range slices.Backward(d.order(name, nil)) {
+	for _, need := range slices.Backward(d.order(name, nil, map[string]bool{})) {
 		if file := d.file(need); file != "" && need != name {
 			files = append(files, " "+file)
 		}
@@ -61,14 +61,16 @@ func (d dependencies) line(name string) string {
 	return d.file(name) + ":" + strings.Join(files, "")
 }
 
-// order goes on with a module and all that it needs, in load order.
-func (d dependencies) order(name string, order []string) []string {
-	if slices.Contains(order, name) {
+// order goes on with a module and all that it needs, in load order. A manifest may be
+// anybody's: of modules that need each other one comes first.
+func (d dependencies) order(name string, order []string, seen map[string]bool) []string {
+	if seen[name] {
 		return order
 	}
+	seen[name] = true
 	e := d.byName[name]
 	for _, need := range slices.Concat(d.inTree[name].Needs, e.InTree, e.Siblings) {
-		order = d.order(need, order)
+		order = d.order(need, order, seen)
 	}
 	return append(order, name)
 }

@@ -35,3 +35,20 @@ nvidia-modeset.ko: nvidia.ko host/kernel/drivers/i2c/i2c-core.ko.xz
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+// TestModulesDepOfACircle ends, whoever needs whom.
+func TestModulesDepOfACircle(t *testing.T) {
+	m := Manifest{
+		Modules: []Entry{{Name: "a", File: "a.ko", Siblings: []string{"a", "b"}}, {Name: "b", File: "b.ko", Siblings: []string{"a"}, InTree: []string{"c"}}},
+		InTree:  []kernel.InTreeModule{{Name: "c", File: "kernel/c.ko", Needs: []string{"c", "a"}}},
+	}
+	if text, _ := m.ModulesDep("host"); len(text) == 0 {
+		t.Error("there is nothing in it")
+	}
+	for range maxModules {
+		m.InTree = append(m.InTree, kernel.InTreeModule{Name: "d", File: "kernel/d.ko"})
+	}
+	if err := m.checkNames(); err == nil {
+		t.Error("any number of modules is taken")
+	}
+}

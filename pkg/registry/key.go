@@ -47,7 +47,7 @@ const maxTag = 128
 func (k Key) Aliases(distribution string) (list []string) {
 	name := strings.Map(allowed, k.Driver+"-"+k.Release)
 	for _, tag := range []string{name, name + "-" + strings.Map(allowed, distribution)} {
-		if len(tag) <= maxTag && !strings.HasSuffix(tag, "-") {
+		if len(tag) <= maxTag && tag != name+"-" {
 			list = append(list, tag)
 		}
 	}

@@ -60,7 +60,7 @@ func (l remoteLayer) open(ctx context.Context, keep string) (io.ReadCloser, erro
 	registry := l.repository.Registry
 	_, err = download.File(ctx, file, download.Options{
 		URL:    (&url.URL{Scheme: registry.Scheme(), Host: registry.RegistryStr(), Path: "/v2/" + l.repository.RepositoryStr() + "/blobs/" + l.Digest.String()}).String(),
-		SHA256: l.Digest.Hex, Limit: l.Size, Pause: l.o.Pause, Transport: transport,
+		SHA256: l.Digest.Hex, Limit: l.Size, Pause: l.o.Pause, Transport: transport, Space: l.o.Space,
 	})
 	if err != nil {
 		return nil, err
@@ -80,23 +80,9 @@ type kept struct {
 
 func (k *kept) Close() error { return errors.Join(k.File.Close(), beneath.Remove(k.path)) }
 
-// Find finds an artefact, in the mirrors first, of which one that has none, or does not
-// answer, is passed over; ErrNone is that there is none, and other errors are of the
+// Find finds an artefact; ErrNone is that there is none, and other errors are of the
 // usage or the publish stage.
 func Find(ctx context.Context, o Options, k Key) (Artefact, error) {
-	for _, mirror := range o.Mirrors {
-		at := o
-		at.Repository = mirror
-		a, err := find(ctx, at, k)
-		if err == nil || ctx.Err() != nil {
-			return a, err
-		}
-		zerolog.Ctx(ctx).Info().Err(err).Str("mirror", mirror).Msg("this mirror is passed over")
-	}
-	return find(ctx, o, k)
-}
-
-func find(ctx context.Context, o Options, k Key) (Artefact, error) {
 	repository, err := o.repository()
 	if err != nil {
 		return Artefact{}, err
@@ -151,11 +137,17 @@ func open(index v1.ImageIndex, k Key, get func(v1.Descriptor) (source, error)) (
 	return Artefact{}, fmt.Errorf("it has no image for %s", platform.Architecture)
 }
 
+// maxLayer is far above what a driver's user-space side has, in bytes.
+const maxLayer = 8 << 30
+
 // layersOf are the layers of an image that are ours, each got by its descriptor.
 func layersOf(m v1.Manifest, get func(v1.Descriptor) (source, error)) (a Artefact, err error) {
 	for _, d := range m.Layers {
 		if d.Annotations[LayerAnnotation] == "" {
 			continue // for others
+		}
+		if d.Size <= 0 || d.Size > maxLayer {
+			return Artefact{}, fmt.Errorf("its layer %s is to have %d bytes, which none has", d.Digest, d.Size)
 		}
 		l, err := get(d)
 		if err != nil {

@@ -79,15 +79,16 @@ func Push(ctx context.Context, o Options, r Recipe, scratch string) (Pushed, err
 	if err != nil {
 		return Pushed{}, err
 	}
-	tag := repository.Tag(r.Key.Tag())
-	if err := remote.WriteIndex(tag, index, options...); err != nil {
-		return Pushed{}, o.explain(err, fmt.Sprintf("%s cannot be pushed", tag))
-	}
 	subject, err := partial.Descriptor(index)
 	if err != nil {
 		return Pushed{}, err
 	}
 	digest := subject.Digest
+	tag := repository.Tag(r.Key.Tag())
+	// Who finds it by a tag finds all that belongs to it.
+	if err := remote.WriteIndex(repository.Digest(digest.String()), index, options...); err != nil {
+		return Pushed{}, o.explain(err, fmt.Sprintf("%s cannot be pushed", tag))
+	}
 	for _, a := range r.Beside {
 		if err := attach(repository, *subject, a, options); err != nil {
 			return Pushed{}, o.explain(err, fmt.Sprintf("%s of %s cannot be pushed", a.Name, tag))
@@ -99,7 +100,9 @@ func Push(ctx context.Context, o Options, r Recipe, scratch string) (Pushed, err
 		}
 		zerolog.Ctx(ctx).Info().Str("digest", digest.String()).Msg("artefact signed")
 	}
-	// Who finds it by an alias finds all that belongs to it.
+	if err := remote.Tag(tag, index, options...); err != nil {
+		return Pushed{}, o.explain(err, fmt.Sprintf("%s cannot be pushed", tag))
+	}
 	for _, alias := range r.Aliases {
 		if err := lead(ctx, repository.Tag(alias), index, r.Key, options); err != nil {
 			return Pushed{}, o.explain(err, fmt.Sprintf("%s cannot be called %s", tag, alias))
@@ -109,12 +112,36 @@ func Push(ctx context.Context, o Options, r Recipe, scratch string) (Pushed, err
 	return Pushed{tag.String(), digest.String(), r.Aliases, bytes}, nil
 }
 
-// lead has an alias lead to an artefact, and says so where it led to one of another kernel.
+// lead has an alias lead to an artefact, and says so where it led to one of another kernel,
+// or form. The images for other architectures that it led to stay.
 func lead(ctx context.Context, alias name.Tag, index v1.ImageIndex, k Key, options []remote.Option) error {
-	if before, err := remote.Index(alias, options...); err == nil {
-		if list, err := before.IndexManifest(); err == nil && list.Annotations[identityLabel] != k.Identity {
-			zerolog.Ctx(ctx).Warn().Str("alias", alias.String()).Str("before", list.Annotations[identityLabel]).Str("now", k.Identity).
-				Msg("this tag was of another kernel of this release: hosts with that one are refused what it leads to now")
+	before, err := remote.Index(alias, options...)
+	if err != nil {
+		return remote.Tag(alias, index, options...) // there is none, or why it cannot be pushed is said
+	}
+	list, err := before.IndexManifest()
+	if err != nil {
+		return err
+	}
+	platform, others := platformOf(k.Arch), []mutate.IndexAddendum{}
+	for _, d := range list.Manifests {
+		if d.Platform == nil || d.Platform.Satisfies(platform) {
+			continue
+		}
+		image, err := before.Image(d.Digest)
+		if err != nil {
+			return err
+		}
+		others = append(others, mutate.IndexAddendum{Add: image, Descriptor: v1.Descriptor{Platform: d.Platform}})
+	}
+	if len(others) > 0 {
+		return remote.WriteIndex(alias, mutate.AppendManifests(index, others...), options...)
+	}
+	is, was := k.labels(), list.Annotations
+	for _, label := range []string{identityLabel, formLabel} {
+		if is[label] != was[label] {
+			zerolog.Ctx(ctx).Warn().Str("alias", alias.String()).Str("before", was[label]).Str("now", is[label]).
+				Msg("this tag was of another kernel of this release, or another form of the modules, and hosts that go by it get what it leads to now")
 		}
 	}
 	return remote.Tag(alias, index, options...)
@@ -168,6 +195,9 @@ func assemble(ctx context.Context, r Recipe, scratch string) (index v1.ImageInde
 // identityLabel is where labels say which kernel of its release it is.
 const identityLabel = "io.github.k8sp.cuda.identity"
 
+// formLabel is where they say which form the modules have.
+const formLabel = "io.github.k8sp.cuda.module-type"
+
 // labels say what an artefact is, to people who look at it.
 func (k Key) labels() map[string]string {
 	return map[string]string{
@@ -176,7 +206,7 @@ func (k Key) labels() map[string]string {
 		"io.github.k8sp.cuda.release":      k.Release,
 		"io.github.k8sp.cuda.identity":     k.Identity,
 		"io.github.k8sp.cuda.driver":       k.Driver,
-		"io.github.k8sp.cuda.module-type":  k.Form,
+		formLabel:                          k.Form,
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"log"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -14,7 +16,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/klauspost/compress/zstd"
+	"github.com/rs/zerolog"
 
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/share/publish"
@@ -203,5 +210,78 @@ func TestUnpackRefuses(t *testing.T) {
 				t.Errorf("beside the folder: %v, %v", beside, err)
 			}
 		})
+	}
+}
+
+// TestAliases has an alias lead to all architectures, and says where it leads to another form.
+func TestAliases(t *testing.T) {
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	defer server.Close()
+	o := Options{Repository: strings.TrimPrefix(server.URL, "http://") + "/fleet/cuda"}
+	from := t.TempDir()
+	for name, text := range map[string]string{"b": "of b", "index": listed("b", "of b")} {
+		if err := os.WriteFile(filepath.Join(from, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var said bytes.Buffer
+	ctx := zerolog.New(&said).WithContext(t.Context())
+	push := func(arch kernel.Arch, form string) {
+		t.Helper()
+		k := Key{Release: "6.12.102-flatcar", Identity: "0a", Arch: arch, Driver: "580.126.09", Form: form}
+		if _, err := Push(ctx, o, Recipe{Key: k, Contents: []Content{{lines, from}}, Aliases: k.Aliases("flatcar4593.2.5")}, t.TempDir()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	platforms := func() (list []string) {
+		t.Helper()
+		tag, err := name.NewTag(o.Repository + ":580.126.09-6.12.102-flatcar-flatcar4593.2.5")
+		if err != nil {
+			t.Fatal(err)
+		}
+		index, err := remote.Index(tag)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := index.IndexManifest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range all.Manifests {
+			list = append(list, d.Platform.Architecture)
+		}
+		slices.Sort(list)
+		return list
+	}
+	push(kernel.X86_64, "open")
+	push(kernel.X86_64, "open")
+	push(kernel.AArch64, "open")
+	if got := platforms(); !slices.Equal(got, []string{"amd64", "arm64"}) || strings.Contains(said.String(), "another form") {
+		t.Errorf("it leads to %q\n%s", got, said.String())
+	}
+	push(kernel.X86_64, "open")
+	if got := platforms(); !slices.Equal(got, []string{"amd64", "arm64"}) {
+		t.Errorf("it leads to %q", got)
+	}
+	other := t.TempDir()
+	o.Repository += "/of-one"
+	from, other = other, from
+	if err := os.CopyFS(from, os.DirFS(other)); err != nil {
+		t.Fatal(err)
+	}
+	push(kernel.X86_64, "open")
+	push(kernel.X86_64, "proprietary")
+	if strings.Count(said.String(), "another form of the modules") != 2 {
+		t.Errorf("of another form is said\n%s", said.String())
+	}
+}
+
+// TestLayersOfAnySize: one of no size would be downloaded without an end.
+func TestLayersOfAnySize(t *testing.T) {
+	for _, size := range []int64{0, -1, maxLayer + 1} {
+		m := v1.Manifest{Layers: []v1.Descriptor{{Size: size, Annotations: map[string]string{LayerAnnotation: "modules"}}}}
+		if _, err := layersOf(m, func(v1.Descriptor) (source, error) { return nil, nil }); err == nil {
+			t.Errorf("a layer of %d bytes is taken", size)
+		}
 	}
 }

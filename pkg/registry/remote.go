@@ -24,8 +24,8 @@ import (
 type Options struct {
 	// Repository is where they are: "registry.example.com/cuda".
 	Repository string
-	// Mirrors are repositories that may have the same, and are asked first. What is pushed
-	// goes to none of them.
+	// Mirrors are repositories that may have the same, for who pulls to ask first: [Find]
+	// asks none of them, and what is pushed goes to none.
 	Mirrors []string
 	// CA names a file of certificates that are trusted beside the system's to vouch for
 	// the registry; empty is none.
@@ -36,6 +36,9 @@ type Options struct {
 	// Pause is how long to wait before the second try of a layer that broke off; zero means
 	// a second.
 	Pause time.Duration
+	// Space is asked before a layer is downloaded, with its bytes; its error ends that. Nil
+	// does not ask.
+	Space func(bytes int64) error
 }
 
 // ErrNone is that there is no such artefact.
@@ -87,10 +90,16 @@ func (o Options) transport(ctx context.Context, repository name.Repository) (htt
 	return transport.NewWithContext(ctx, repository.Registry, auth, transport.NewUserAgent(base, userAgent), []string{repository.Scope(transport.PullScope)})
 }
 
+// silence is how long a registry may say nothing after it was asked: it may have to digest
+// what was pushed.
+const silence = 2 * time.Minute
+
 // base speaks TLS with a registry, which is vouched for by those who are trusted to.
 func (o Options) base() (http.RoundTripper, error) {
+	base := remote.DefaultTransport.(*http.Transport).Clone()
+	base.ResponseHeaderTimeout = silence
 	if o.CA == "" {
-		return remote.DefaultTransport, nil
+		return base, nil
 	}
 	text, err := os.ReadFile(o.CA)
 	if err != nil {
@@ -103,7 +112,6 @@ func (o Options) base() (http.RoundTripper, error) {
 	if !pool.AppendCertsFromPEM(text) {
 		return nil, stage.New(stage.Usage, o.CA+" has no certificates in PEM", "correct --registry-ca")
 	}
-	base := remote.DefaultTransport.(*http.Transport).Clone()
 	base.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	return base, nil
 }

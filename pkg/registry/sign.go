@@ -197,7 +197,7 @@ func Verified(ctx context.Context, a Artefact, verify Verify) error {
 	if err != nil {
 		return err
 	}
-	said, err := layersAt(signatureTag(repository, a.digest, signatureSuffix), options)
+	said, err := layersAt(signatureTag(repository, a.digest, signatureSuffix), options, func(v1.Descriptor) bool { return true })
 	if missing(err) {
 		return ErrUnsigned
 	}
@@ -207,11 +207,11 @@ func Verified(ctx context.Context, a Artefact, verify Verify) error {
 	if err := anyOf(said, func(s signedLayer) error { return a.signs(s, verify) }); err != nil {
 		return err
 	}
-	said, err = layersAt(signatureTag(repository, a.digest, attestationSuffix), options)
+	// What else is attested, by whomever, is not looked at.
+	said, err = layersAt(signatureTag(repository, a.digest, attestationSuffix), options, func(d v1.Descriptor) bool { return d.Annotations[predicateAnnotation] == provenanceType })
 	if err != nil && !missing(err) {
 		return o.explain(err, fmt.Sprintf("the provenance of %s cannot be pulled", a.Reference))
 	}
-	said = slices.DeleteFunc(said, func(s signedLayer) bool { return s.Annotations[predicateAnnotation] != provenanceType })
 	if len(said) == 0 {
 		return nil
 	}
@@ -231,7 +231,8 @@ const (
 	maxSigners = 100
 )
 
-func layersAt(tag name.Tag, options []remote.Option) (list []signedLayer, err error) {
+// layersAt are the layers of a tag that are wanted, and not too large.
+func layersAt(tag name.Tag, options []remote.Option, wanted func(v1.Descriptor) bool) (list []signedLayer, err error) {
 	image, err := remote.Image(tag, options...)
 	if err != nil {
 		return nil, err
@@ -240,7 +241,10 @@ func layersAt(tag name.Tag, options []remote.Option) (list []signedLayer, err er
 	if err != nil {
 		return nil, err
 	}
-	for _, d := range manifest.Layers[:min(len(manifest.Layers), maxSigners)] {
+	for _, d := range manifest.Layers {
+		if !wanted(d) || d.Size > maxSigned || len(list) == maxSigners {
+			continue
+		}
 		layer, err := image.LayerByDigest(d.Digest)
 		if err != nil {
 			return nil, err
