@@ -79,7 +79,10 @@ func TestSysext(t *testing.T) {
 	}
 	for line := range strings.Lines(strings.ReplaceAll(unit.String(), "\\\n", " ")) {
 		if command, ok := strings.CutPrefix(line, "ExecStart="); ok {
-			argv = append(strings.Fields(command), "--output=json", "--log-format=console")
+			// The shell, whose script is one word, is the machine's busybox.
+			_, script, _ := strings.Cut(command, "'")
+			script, words, _ := strings.Cut(script, "'")
+			argv = append([]string{"/busybox", "sh", "-c", strings.ReplaceAll(script, "grep", "/busybox grep")}, append(strings.Fields(words), "--output=json", "--log-format=console")...)
 		}
 	}
 	m := b.machine
@@ -93,13 +96,18 @@ func TestSysext(t *testing.T) {
 	maps.Copy(m.Files, programs(t, map[string]string{"/busybox": "/usr/bin/busybox"}))
 	const firmwarePath = "/sys/module/firmware_class/parameters/path"
 	b.boot(t, m, []step{
-		{"merge", plan.Step{Load: card("0x2330"), Run: shell(`
+		{"merge", plan.Step{Run: shell(`
 			/busybox tar -xf /tree.tar -C /
 			/busybox mkdir -p /etc/cdi /run
 			/busybox mount --bind /usr /usr
 			/busybox mount -o remount,ro,bind /usr
 		`)}, ran},
-		{"start", plan.Step{Run: argv, Read: []string{firmwarePath, "/etc/cdi/nvidia.com-gpu.json"}}, func(t *testing.T, r plan.Result) {
+		{"no device", plan.Step{Run: argv}, func(t *testing.T, r plan.Result) {
+			if ran(t, r); len(r.Ran.Stderr) > 0 {
+				t.Errorf("it says %s", r.Ran.Stderr)
+			}
+		}},
+		{"start", plan.Step{Load: card("0x2330"), Run: argv, Read: []string{firmwarePath, "/etc/cdi/nvidia.com-gpu.json"}}, func(t *testing.T, r plan.Result) {
 			loaded(t, r, node.Loaded, newer)
 			if got, want := strings.TrimSpace(string(r.Read[firmwarePath])), "/usr/lib/cuda/share/modules/"+b.host.Release+"/"+newer+"/firmware"; got != want {
 				t.Errorf("firmware is looked for in %q, want %q", got, want)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -46,12 +47,58 @@ func (l *loader) tellFeatures(ctx context.Context, err error) {
 		features = append(features, [2]string{"form", l.found.Manifest.Driver.ModuleType})
 	}
 	var text strings.Builder
+	if l.Stay {
+		text.WriteString(expiry())
+	}
 	for _, f := range features {
 		if value := labelValue(f[1]); value != "" {
 			text.WriteString("cuda-driver." + f[0] + "=" + value + "\n")
 		}
 	}
 	l.changeFeatures(ctx, func(file string) error { return atomicfile.WriteFile(file, []byte(text.String()), 0o644) })
+}
+
+// The labels of a host on which somebody stays count for as long after that; they are renewed
+// three times as often. So they do not outlive a reboot into a kernel for which there is no
+// driver.
+const featuresCount = 15 * time.Minute
+
+const expiryMark = "# +expiry-time="
+
+// expiry is the line by which Node Feature Discovery (0.15) passes over what follows, from a
+// time on.
+func expiry() string {
+	return expiryMark + time.Now().Add(featuresCount).UTC().Format(time.RFC3339) + "\n"
+}
+
+// renewFeatures keeps the labels of a host counting, until the context ends.
+func (l *loader) renewFeatures(ctx context.Context) {
+	tick := time.NewTicker(featuresCount / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			l.changeFeatures(ctx, renew)
+		}
+	}
+}
+
+// renew has what is in a file, if there is one, count for longer.
+func renew(file string) error {
+	text, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	rest := string(text)
+	if strings.HasPrefix(rest, expiryMark) {
+		_, rest, _ = strings.Cut(rest, "\n")
+	}
+	return atomicfile.WriteFile(file, []byte(expiry()+rest), 0o644)
 }
 
 // forgetFeatures takes the labels of a driver that is gone.

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestFeatures has Node Feature Discovery know of the driver, of what stands in its way,
@@ -38,7 +39,24 @@ func TestFeatures(t *testing.T) {
 	if _, err := os.Stat(left); err == nil {
 		t.Error("what a run left is there")
 	}
+	// Where somebody stays the labels end with that.
+	m.load(t, func(o *LoadOptions) { o.Stay = true })
+	for range 2 {
+		text, err := os.ReadFile(file)
+		first, rest, _ := strings.Cut(string(text), "\n")
+		until, parseErr := time.Parse(time.RFC3339, strings.TrimPrefix(first, "# +expiry-time="))
+		if err != nil || parseErr != nil || time.Until(until) < featuresCount/2 || time.Until(until) > 2*featuresCount || !strings.HasPrefix(rest, "cuda-driver.state=ready\n") || strings.Contains(rest, "expiry") {
+			t.Errorf("%q, %v, %v", text, err, parseErr)
+		}
+		if err := renew(file); err != nil {
+			t.Fatal(err)
+		}
+	}
 	m.unload(t)
+	features("")
+	if err := renew(file); err != nil {
+		t.Error(err)
+	}
 	features("")
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
 		t.Errorf("%v, %v", entries, err)

@@ -144,6 +144,7 @@ func Stay(ctx context.Context, o LoadOptions, loaded LoadResult) error {
 		done() // others may have their turn
 		l.result = loaded
 		go l.watchInstances(ctx, o)
+		go l.renewFeatures(ctx)
 		// What was published at this moment: a build may put another in its place.
 		if root, err := publish.Led(loaded.UserSpace); err == nil {
 			l.result.UserSpace = root
