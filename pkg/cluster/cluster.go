@@ -85,7 +85,7 @@ func Build(ctx context.Context, o Options, r Request, ready func(context.Context
 		}
 	}
 	w := waiting{Options: o, Request: r, jobs: client.Resource(jobs).Namespace(template.GetNamespace()), pods: client.Resource(pods).Namespace(template.GetNamespace()), template: template}
-	limit, cancel := context.WithTimeoutCause(ctx, cmp.Or(o.Wait, time.Hour), errTimeUp)
+	limit, cancel := context.WithTimeout(ctx, cmp.Or(o.Wait, time.Hour))
 	defer cancel()
 	err = w.wait(limit, ready)
 	if limit.Err() != nil && ctx.Err() == nil {
@@ -93,8 +93,6 @@ func Build(ctx context.Context, o Options, r Request, ready func(context.Context
 	}
 	return err
 }
-
-var errTimeUp = fmt.Errorf("the time to wait for a Job is up")
 
 // template is the Job as it is to be made.
 func (o Options) template(r Request) (*unstructured.Unstructured, error) {
@@ -189,7 +187,7 @@ func (w waiting) wait(ctx context.Context, ready func(context.Context) (bool, er
 		}
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return ctx.Err()
 		case <-time.After(pause/2 + rand.N(pause)): // nodes that began together do not stay so
 		}
 		pause = min(pause*3/2, most)

@@ -12,7 +12,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/k8sp/cuda/pkg/cluster"
-	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/registry"
@@ -32,11 +31,10 @@ func (s site) fromCluster(ctx context.Context, b *brackets, t kernel.Target) err
 		log.Info().Msg("no Job is asked to build: there are such modules in the share")
 		return nil
 	}
-	form, err := cuda.Prefer(s.ModuleType, cuda.Package{Version: s.DriverVersion}, cuda.GPUs(t.PCI))
+	key, err := s.wantedKey(t)
 	if err != nil {
 		return err
 	}
-	key := keyFor(t, s.DriverVersion, form.Type)
 	if _, err := registry.Find(ctx, s.Registry, key); !errors.Is(err, registry.ErrNone) {
 		return ctx.Err() // it is there, or why it cannot be had is told where it is pulled
 	}
@@ -45,7 +43,7 @@ func (s site) fromCluster(ctx context.Context, b *brackets, t kernel.Target) err
 		return err
 	}
 	request := cluster.Request{Name: jobName(key), Key: s.Registry.Repository + ":" + key.Tag(), Args: []string{
-		"build", "--registry=" + s.Registry.Repository, "--push", "--host-capture=" + capture, "--driver-version=" + s.DriverVersion, "--module-type=" + form.Type,
+		"build", "--registry=" + s.Registry.Repository, "--push", "--host-capture=" + capture, "--driver-version=" + s.DriverVersion, "--module-type=" + key.Form,
 	}}
 	return cluster.Build(ctx, s.Cluster, request, func(ctx context.Context) (bool, error) {
 		_, err := registry.Find(ctx, s.Registry, key)

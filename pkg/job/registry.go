@@ -306,6 +306,12 @@ func keyFor(t kernel.Target, version, form string) registry.Key {
 	return registry.Key{Release: t.Release.Full, Identity: cmp.Or(t.BuildID.Hex, t.Exports.Digest), Arch: t.Arch, Driver: version, Form: form}
 }
 
+// wantedKey is the key of the modules that a host with the kernel asks for.
+func (s site) wantedKey(t kernel.Target) (registry.Key, error) {
+	form, err := cuda.Prefer(s.ModuleType, cuda.Package{Version: s.DriverVersion}, cuda.GPUs(t.PCI))
+	return keyFor(t, s.DriverVersion, form.Type), err
+}
+
 // Pull brings what was built elsewhere for the host's kernel from [Options.Registry], or the
 // archive [Options.From], to the share. Of the options it takes these, Trust, Share, Host, DriverVersion, ModuleType,
 // UserSpace, Strict, Allow, NoWait and Wait. What it brings is held against this kernel
@@ -366,14 +372,14 @@ func (s site) pull(ctx context.Context, t kernel.Target) (Result, error) {
 
 func (s site) pullFrom(ctx context.Context, t kernel.Target) (Result, error) {
 	version := s.DriverVersion
-	form, err := cuda.Prefer(s.ModuleType, cuda.Package{Version: version}, cuda.GPUs(t.PCI))
+	key, err := s.wantedKey(t)
 	if err != nil {
 		return Result{}, err
 	}
 	s.Registry.Space = func(bytes int64) error {
 		return s.needSpace(ctx, stage.Publish, share.Space{Bytes: uint64(bytes), Files: 3}, share.Space{})
 	}
-	a, done, err := s.findArtefact(ctx, keyFor(t, version, form.Type))
+	a, done, err := s.findArtefact(ctx, key)
 	if err != nil {
 		return Result{}, err
 	}

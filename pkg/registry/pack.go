@@ -143,10 +143,7 @@ type packer struct {
 // folder writes the index, its signature where there is one, and the other files in the
 // order of their names.
 func (p packer) folder(ctx context.Context, k Kind, dir string, files []publish.File) error {
-	first := []publish.File{{Name: k.Index}}
-	if _, err := beneath.Lstat(filepath.Join(dir, publish.SignatureFile(k.Index))); err == nil {
-		first = append(first, publish.File{Name: publish.SignatureFile(k.Index)})
-	}
+	first := publish.Unlisted(dir, k.Index)
 	files = slices.Clone(files)
 	slices.SortFunc(files, func(a, b publish.File) int { return strings.Compare(a.Name, b.Name) })
 	for i, f := range slices.Concat(first, files) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -94,12 +95,18 @@ func (o Options) transport(ctx context.Context, repository name.Repository) (htt
 // what was pushed.
 const silence = 2 * time.Minute
 
-// base speaks TLS with a registry, which is vouched for by those who are trusted to.
-func (o Options) base() (http.RoundTripper, error) {
+// plainBase is for all registries that the system's certificates vouch for, so that who
+// looks again and again does so over connections that are there.
+var plainBase = sync.OnceValue(func() *http.Transport {
 	base := remote.DefaultTransport.(*http.Transport).Clone()
 	base.ResponseHeaderTimeout = silence
+	return base
+})
+
+// base speaks TLS with a registry, which is vouched for by those who are trusted to.
+func (o Options) base() (http.RoundTripper, error) {
 	if o.CA == "" {
-		return base, nil
+		return plainBase(), nil
 	}
 	text, err := os.ReadFile(o.CA)
 	if err != nil {
@@ -112,6 +119,7 @@ func (o Options) base() (http.RoundTripper, error) {
 	if !pool.AppendCertsFromPEM(text) {
 		return nil, stage.New(stage.Usage, o.CA+" has no certificates in PEM", "correct --registry-ca")
 	}
+	base := plainBase().Clone()
 	base.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	return base, nil
 }

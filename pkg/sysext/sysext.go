@@ -176,11 +176,7 @@ func (t tree) parent(at string) error { return beneath.MkdirAll(t.path(path.Dir(
 
 // folder has the files of a published folder in it, as they are listed.
 func (t tree) folder(f Folder) error {
-	files := append([]publish.File{{Name: f.Index}}, f.Files...)
-	if _, err := beneath.Lstat(filepath.Join(f.Dir, publish.SignatureFile(f.Index))); err == nil {
-		files = append(files, publish.File{Name: publish.SignatureFile(f.Index)})
-	}
-	for _, file := range files {
+	for _, file := range slices.Concat(publish.Unlisted(f.Dir, f.Index), f.Files) {
 		at := path.Join(share, f.At, file.Name)
 		if err := t.parent(at); err != nil {
 			return err

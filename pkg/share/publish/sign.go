@@ -42,6 +42,16 @@ const MaxSignature = 64 << 10
 // 3.2.1).
 func SignatureFile(index string) string { return index + ".p7s" }
 
+// Unlisted are the files of a published folder that its index does not list: the index
+// itself, and the signature beside it where there is one.
+func Unlisted(dir, index string) []File {
+	files := []File{{Name: index}}
+	if _, err := beneath.Lstat(filepath.Join(dir, SignatureFile(index))); err == nil {
+		files = append(files, File{Name: SignatureFile(index)})
+	}
+	return files
+}
+
 // ReadIndex reads the file index of a folder, limit bytes of it and one more where it
 // has more. Where trust is not nil, it reads the signature beside it, too, and what it
 // returns is of somebody who is trusted; errors.As tells an [UntrustedError].
