@@ -43,9 +43,9 @@ func parseDependencies(text string) Dependencies {
 		if !ok {
 			continue
 		}
-		m := InTreeModule{Name: moduleName(file), File: file, Needs: []string{}}
+		m := InTreeModule{Name: ModuleName(file), File: file, Needs: []string{}}
 		for need := range strings.FieldsSeq(needs) {
-			m.Needs = append(m.Needs, moduleName(need))
+			m.Needs = append(m.Needs, ModuleName(need))
 		}
 		slices.Reverse(m.Needs)
 		d[m.Name] = m

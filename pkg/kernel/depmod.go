@@ -34,7 +34,7 @@ func readIndex(root *Root, r Release, m moduleFiles) (exportIndex, error) {
 	names := map[string]bool{}
 	files := map[string]bool{}
 	for _, file := range m.list {
-		names[moduleName(file.name)] = true
+		names[ModuleName(file.name)] = true
 		files[strings.TrimPrefix(file.name, folder)] = true
 	}
 	if err := sameFiles(texts[1], files); err != nil {
@@ -79,7 +79,7 @@ func parseIndex(text []byte, modules map[string]bool) (exportIndex, error) {
 		if n++; n > exportsLimit {
 			return nil, fmt.Errorf("modules.symbols has more than %d exports", exportsLimit)
 		}
-		s := Symbol{Name: strings.TrimPrefix(fields[1], "symbol:"), Module: moduleName(fields[2])}
+		s := Symbol{Name: strings.TrimPrefix(fields[1], "symbol:"), Module: ModuleName(fields[2])}
 		if !s.listable() {
 			return nil, fmt.Errorf("modules.symbols has a line %.80q", line)
 		}
@@ -100,7 +100,7 @@ func parseIndex(text []byte, modules map[string]bool) (exportIndex, error) {
 func (x exportIndex) divide(m moduleFiles, needed func(file string) bool) (read moduleFiles, named []Symbol, unread []string) {
 	read.whole = m.whole
 	for _, file := range m.list {
-		module := moduleName(file.name)
+		module := ModuleName(file.name)
 		names := x[module]
 		switch {
 		case len(names) == 0:
@@ -122,7 +122,7 @@ func (x exportIndex) divide(m moduleFiles, needed func(file string) bool) (read 
 func (x exportIndex) agrees(read moduleFiles, symbols []Symbol) error {
 	left := map[[2]string]bool{}
 	for _, file := range read.list {
-		module := moduleName(file.name)
+		module := ModuleName(file.name)
 		for _, name := range x[module] {
 			left[[2]string{module, name}] = true
 		}

@@ -151,7 +151,7 @@ func checkSymvers(t *testing.T, symbols []Symbol) {
 	}
 	for i, s := range again {
 		want := symbols[i]
-		want.Module = moduleName(want.Module)
+		want.Module = ModuleName(want.Module)
 		want.NamespaceKnown, want.CRCKnown = true, true
 		if want.License == LicenseUnknown {
 			want.License = LicenseAny

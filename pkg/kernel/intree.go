@@ -113,7 +113,7 @@ func sampleModule(ctx context.Context, files []moduleFile) Sample {
 			continue
 		}
 		return Sample{
-			Name: moduleName(file.name), Vermagic: m.Value("vermagic"),
+			Name: ModuleName(file.name), Vermagic: m.Value("vermagic"),
 			ThisModule: m.ThisModule.Size, From: file.name,
 		}
 	}
@@ -245,7 +245,7 @@ func moduleExports(file moduleFile) ([]Symbol, error) {
 	if err != nil {
 		return nil, err
 	}
-	return exportsOf(m, moduleName(file.name))
+	return exportsOf(m, ModuleName(file.name))
 }
 
 // exportsOf refuses a module with a name that no list of exports can hold.

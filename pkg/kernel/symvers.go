@@ -70,7 +70,7 @@ func parseSymversLine(line string) (Symbol, error) {
 		return bad()
 	}
 	s := Symbol{
-		Name: columns[1], Module: moduleName(module), License: license,
+		Name: columns[1], Module: ModuleName(module), License: license,
 		Namespace: namespace, NamespaceKnown: true, CRC: uint32(crc), CRCKnown: true,
 	}
 	if !s.listable() {
@@ -98,9 +98,9 @@ func exportClass(class string) License {
 	return LicenseUnknown
 }
 
-// moduleName is what a kernel calls the module of a file: drm_kms_helper of
+// ModuleName is what a kernel calls the module of a file: drm_kms_helper of
 // drivers/gpu/drm/drm-kms-helper.ko.xz.
-func moduleName(file string) string {
+func ModuleName(file string) string {
 	name, _, _ := strings.Cut(path.Base(file), ".ko")
 	return strings.ReplaceAll(name, "-", "_")
 }

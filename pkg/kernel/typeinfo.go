@@ -69,7 +69,7 @@ func (s *sources) typeInfo(ctx context.Context, config Config) TypeInfo {
 		t.Modules = make(map[string]string, len(s.modules.list))
 	}
 	for _, m := range s.modules.list {
-		t.Modules[moduleName(m.name)] = m.path
+		t.Modules[ModuleName(m.name)] = m.path
 	}
 	for _, name := range s.root.List(btfFolder) {
 		if path, err := s.root.Path(btfFolder + "/" + name); err == nil && name != vmlinux {

@@ -33,17 +33,11 @@ func ReadTree(release string, roots ...*kernel.Root) Tree {
 		t.dir, _ = root.Path(dir)
 		data, _ := root.ReadFile(dir + "/modules.builtin") // not there: nothing is known to be built in
 		for name := range strings.FieldsSeq(string(data)) {
-			t.builtIn[moduleName(name)] = true
+			t.builtIn[kernel.ModuleName(name)] = true
 		}
 		return t
 	}
 	return t
-}
-
-// moduleName is what a module's file is called when it is loaded.
-func moduleName(file string) string {
-	name, _, _ := strings.Cut(path.Base(file), ".ko")
-	return strings.ReplaceAll(name, "-", "_")
 }
 
 // Seen says whether there is anything to be seen.
