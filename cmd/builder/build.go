@@ -16,6 +16,7 @@ import (
 	"github.com/k8sp/cuda/pkg/cuda/fabric"
 	"github.com/k8sp/cuda/pkg/cuda/userspace"
 	"github.com/k8sp/cuda/pkg/job"
+	"github.com/k8sp/cuda/pkg/kernel/flatcar"
 	"github.com/k8sp/cuda/pkg/kernel/prepare"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/modules/signature"
@@ -183,6 +184,8 @@ func hostFlags(flags *pflag.FlagSet, h *job.Host) {
 	flags.StringVar(&h.Image, "kernel-image", "", "`file` or URL of a kernel image (vmlinuz) whose kernel is the target, whatever the host runs")
 	flags.StringVar(&h.ImageSHA256, "kernel-image-sha256", "", "SHA-256 `digest` that the kernel image must have")
 	flags.StringVar(&h.ImageSHA512, "kernel-image-sha512", "", "SHA-512 `digest` that it must have, as Flatcar publishes it")
+	flags.StringVar(&h.Flatcar, "flatcar", "", "`release` of Flatcar whose kernel is the target, as 4593.2.5, or a channel for its newest: alpha, beta, stable or lts")
+	flags.StringVar(&h.FlatcarServer, "flatcar-server", "", "`URL` where Flatcar's releases are published, {channel} standing for the channel (default: "+flatcar.Server+")")
 }
 
 func offlineFlag(flags *pflag.FlagSet, value *bool) {

@@ -14,7 +14,7 @@ var flagGroups = []struct {
 	title string
 	names []string
 }{
-	{"What to build for", []string{"share", "host-root", "host-share", "kernel-image", "kernel-image-sha256", "kernel-image-sha512"}},
+	{"What to build for", []string{"share", "host-root", "host-share", "kernel-image", "kernel-image-sha256", "kernel-image-sha512", "flatcar", "flatcar-server"}},
 	{"The driver", []string{
 		"driver-version", "driver-releases", "driver-sha256", "driver-base-url", "driver-patches", "module-type", "modules", "exclude-modules", "user-space", "fabric-manager", "redist-base-url", "debug-info",
 	}},

@@ -5,11 +5,14 @@ import (
 	"crypto/sha512"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/k8sp/cuda/pkg/kernel/image"
@@ -122,7 +125,76 @@ func TestOfflineImage(t *testing.T) {
 	refused("was not fetched earlier", withDigest...)
 }
 
+// flatcarServer is one with a release of Flatcar that has the kernel, and says how often
+// that was fetched.
+func flatcarServer(t *testing.T, kernel string) (address string, fetched *atomic.Int32) {
+	t.Helper()
+	const file = "/stable/amd64-usr/4593.2.5/flatcar_production_pxe.vmlinuz"
+	fetched = new(atomic.Int32)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/stable/amd64-usr/current/version.txt":
+			_, _ = io.WriteString(w, "FLATCAR_VERSION=4593.2.5\n")
+		case file + ".DIGESTS":
+			fmt.Fprintf(w, "# SHA512 HASH\n%x  %s\n", sha512.Sum512([]byte(kernel)), path.Base(file))
+		case file:
+			fetched.Add(1)
+			_, _ = io.WriteString(w, kernel)
+		default:
+			http.NotFound(w, r)
+		}
+	}))
+	t.Cleanup(server.Close)
+	return server.URL + "/{channel}", fetched
+}
+
+// TestFlatcar builds for a release of Flatcar by its name. Nothing of the machine that
+// builds is in the target, and its kernel is fetched once.
+func TestFlatcar(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	address, fetched := flatcarServer(t, fixtureImage(t))
+	var first outcome
+	for _, name := range []string{"stable", "4593.2.5"} {
+		o := f.run(t, "--host-root=", "--flatcar", name, "--flatcar-server", address)
+		if o.code != 0 {
+			t.Fatalf("%s: exit code %d\n%s", name, o.code, o.stderr)
+		}
+		if first.stdout == "" {
+			first = o
+		}
+		if o.stdout != first.stdout || fetched.Load() != 1 {
+			t.Errorf("%s: %s, and the kernel was fetched %d times", name, o.stdout, fetched.Load())
+		}
+	}
+	var manifest modules.Manifest
+	if err := json.Unmarshal([]byte(read(t, strings.TrimSpace(first.stdout))), &manifest); err != nil {
+		t.Fatal(err)
+	}
+	if got := manifest.Target; got.Release != fixtureRelease || got.Distribution != "flatcar 4593.2.5" {
+		t.Errorf("target %+v", got)
+	}
+	kept, err := filepath.Glob(filepath.Join(f.share, ".builder/downloads/kernel-image-*"))
+	if err != nil || len(kept) != 1 {
+		t.Fatal(kept, err)
+	}
+	write(t, kept[0], 0o644, "damaged")
+	if o := f.run(t, "--host-root=", "--flatcar", "4593.2.5", "--flatcar-server", address); o.code != 0 || fetched.Load() != 2 || !strings.Contains(o.stderr, "is of no use") {
+		t.Errorf("exit code %d, and the kernel was fetched %d times\n%s", o.code, fetched.Load(), o.stderr)
+	}
+}
+
 var badImages = []badInput{
+	{"no release of Flatcar", func(*testing.T, *fixture) []string {
+		return []string{"--host-root=", "--flatcar", "4593"}
+	}, 2, []string{"4593", "is no release of Flatcar", "as 4593.2.5"}},
+	{"a release of Flatcar that is not there", func(t *testing.T, _ *fixture) []string {
+		address, _ := flatcarServer(t, "")
+		return []string{"--host-root=", "--flatcar", "4593.2.6", "--flatcar-server", address}
+	}, 10, []string{"Flatcar has published no release 4593.2.6", "--kernel-image"}},
+	{"a release of Flatcar and a kernel", func(*testing.T, *fixture) []string {
+		return []string{"--flatcar", "stable", "--kernel-image", "/vmlinuz"}
+	}, 2, []string{"both are named", "--flatcar"}},
 	{"one that is not there", func(*testing.T, *fixture) []string {
 		return []string{"--kernel-image", "/absent/vmlinuz"}
 	}, 10, []string{"/absent/vmlinuz"}},

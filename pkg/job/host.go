@@ -50,6 +50,12 @@ type Host struct {
 	// place of Root.
 	Capture string
 
+	// Flatcar is the release of Flatcar, or the channel, that the host runs, as
+	// flatcar.Parse takes it, in the place of Root and Image.
+	Flatcar string
+	// FlatcarServer is where releases are published; empty is Flatcar's own.
+	FlatcarServer string
+
 	images imageCache
 	// captures is where Capture is.
 	captures registry.Options
@@ -69,7 +75,7 @@ func (h Host) open(ctx context.Context, use func(root *kernel.Root, imageFile st
 		return err
 	}
 	scratch := ""
-	if h.isArchive() || h.Image != "" || h.Capture != "" {
+	if h.isArchive() || h.Image != "" || h.Capture != "" || h.Flatcar != "" {
 		var err error
 		if scratch, err = os.MkdirTemp("", "host-"); err != nil {
 			return stage.Wrap(stage.Detect, err, "there is no space to look at the host", "make the container's /tmp writable")
@@ -79,6 +85,12 @@ func (h Host) open(ctx context.Context, use func(root *kernel.Root, imageFile st
 	if h.Capture != "" {
 		h.Root = filepath.Join(scratch, "capture.tar")
 		if err := registry.PullCapture(ctx, h.captures, h.Capture, h.Root); err != nil {
+			return err
+		}
+	}
+	if h.Flatcar != "" {
+		var err error
+		if h, err = h.ofFlatcar(ctx, filepath.Join(scratch, "flatcar")); err != nil {
 			return err
 		}
 	}

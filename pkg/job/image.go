@@ -1,6 +1,7 @@
 package job
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha512"
 	"encoding/hex"
@@ -9,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/rs/zerolog"
@@ -17,6 +19,7 @@ import (
 	"github.com/k8sp/cuda/internal/atomicfile"
 	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/internal/download"
+	"github.com/k8sp/cuda/pkg/kernel/flatcar"
 	"github.com/k8sp/cuda/pkg/kernel/image"
 	"github.com/k8sp/cuda/pkg/share"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -56,8 +59,11 @@ func (c imageCache) add(file, digest string) error {
 	return atomicfile.WriteFile(path, content, 0o644)
 }
 
-// validateImage refuses what is said of an image and makes no sense.
+// validateImage refuses what is said of a kernel and makes no sense.
 func (h Host) validateImage() error {
+	if h.Flatcar != "" && (h.Root != "" || h.Image != "" || h.Capture != "") {
+		return stage.New(stage.Usage, "a host is described by a release of Flatcar or by files of its own, and both are named", "leave out --flatcar, or --host-root, --kernel-image and --host-capture")
+	}
 	switch {
 	case h.ImageSHA256 == "" && h.ImageSHA512 == "":
 		return nil
@@ -78,9 +84,6 @@ func (h Host) openImage(ctx context.Context, scratch string) (string, error) {
 		return h.Image, nil
 	}
 	got, err := h.takeImage(ctx, scratch)
-	if err == nil && h.ImageSHA512 != "" {
-		err = h.checkSHA512(scratch)
-	}
 	if ctx.Err() != nil {
 		return "", ctx.Err()
 	}
@@ -105,8 +108,11 @@ func isSHA512(text string) bool {
 	return err == nil && len(digest) == sha512.Size
 }
 
-// checkSHA512 holds a copy of the image against the digest that was given.
+// checkSHA512 holds a copy of the image against the digest that was given, if one was.
 func (h Host) checkSHA512(path string) error {
+	if h.ImageSHA512 == "" {
+		return nil
+	}
 	file, err := os.Open(path)
 	if err != nil {
 		return err
@@ -124,12 +130,14 @@ func (h Host) checkSHA512(path string) error {
 }
 
 // takeImage leaves the image at to, from where it is or was, and returns its
-// SHA-256.
+// SHA-256. It is what its digests say.
 func (h Host) takeImage(ctx context.Context, to string) (digest string, err error) {
 	if !download.IsURL(h.Image) {
 		return h.copyImage(h.Image, to)
 	}
-	if kept := h.images.path(h.ImageSHA256); kept != "" {
+	// What it is kept by is what the next run knows of it.
+	known := cmp.Or(h.ImageSHA256, h.ImageSHA512)
+	if kept := h.images.path(known); kept != "" {
 		digest, err := h.copyImage(kept, to)
 		if err == nil {
 			return digest, nil
@@ -142,10 +150,13 @@ func (h Host) takeImage(ctx context.Context, to string) (digest string, err erro
 		return "", h.offline()
 	}
 	digest, err = download.File(ctx, to, download.Options{URL: h.Image, SHA256: h.ImageSHA256, Limit: image.MaxSize, Pause: h.Pause})
+	if err == nil {
+		err = h.checkSHA512(to)
+	}
 	if err != nil {
 		return "", err
 	}
-	if err := h.images.add(to, h.ImageSHA256); err != nil {
+	if err := h.images.add(to, known); err != nil {
 		zerolog.Ctx(ctx).Warn().Err(err).Msg("the kernel image is not kept for the next run")
 	}
 	return digest, nil
@@ -167,7 +178,10 @@ func (h Host) copyImage(from, to string) (digest string, err error) {
 		return "", err
 	}
 	digest, err = download.Copy(out, in, download.Options{URL: from, SHA256: h.ImageSHA256, Limit: image.MaxSize})
-	return digest, errors.Join(err, out.Close())
+	if err := errors.Join(err, out.Close()); err != nil {
+		return "", err
+	}
+	return digest, h.checkSHA512(to)
 }
 
 // offline is the error for an image that only the network has.
@@ -179,9 +193,32 @@ func (h Host) offline() error {
 	case h.images.share == nil:
 		reason = fmt.Sprintf("--offline forbids to fetch the kernel image %s", shown)
 		hint = "name a file with --kernel-image"
-	case h.ImageSHA256 == "":
+	case h.ImageSHA256 == "" && h.ImageSHA512 == "":
 		reason = fmt.Sprintf("--offline forbids to fetch the kernel image %s, and without its digest no earlier copy is known to be it", shown)
 		hint = "give --kernel-image-sha256, and run once without --offline; or name a file with --kernel-image"
 	}
 	return stage.New(stage.Detect, reason, hint)
+}
+
+// ofFlatcar is the host as one that runs the release of Flatcar: its kernel's image, and
+// a root at the folder dir that says which release it is.
+func (h Host) ofFlatcar(ctx context.Context, dir string) (Host, error) {
+	release, err := flatcar.Parse(h.Flatcar)
+	if err != nil {
+		return Host{}, err
+	}
+	found, err := flatcar.Options{Server: h.FlatcarServer, Offline: h.Offline, Pause: h.Pause}.Find(ctx, release)
+	if err != nil {
+		return Host{}, err
+	}
+	zerolog.Ctx(ctx).Info().Str("flatcar", found.Version).Str("channel", found.Channel).Msg("release")
+	etc := filepath.Join(dir, "etc")
+	if err = os.MkdirAll(etc, 0o755); err == nil {
+		err = os.WriteFile(filepath.Join(etc, "os-release"), []byte(found.OSRelease()), 0o644)
+	}
+	if err != nil {
+		return Host{}, stage.Wrap(stage.Detect, err, "there is no space to describe the Flatcar release", "make the container's /tmp writable")
+	}
+	h.Root, h.Image, h.ImageSHA512 = dir, found.URL, found.SHA512
+	return h, nil
 }

@@ -84,7 +84,7 @@ var known = concat(
 	rules(Log, false, private+`/`+logsFolder+`/`+word+`\.log`),
 	rules(Cache, false,
 		private+`/`+exportsFolder+`/`+word+`-`+twelve+`\.symvers`,
-		private+`/`+downloadsFolder+`/(`+imagePrefix+`[0-9a-f]{64}|`+word+`\.run)(\.part(\.json)?|\.sha256sum)?`,
+		private+`/`+downloadsFolder+`/(`+imagePrefix+`(?:[0-9a-f]{64}){1,2}|`+word+`\.run)(\.part(\.json)?|\.sha256sum)?`,
 		private+`/`+digestsFolder+`/[^/]+/`+word+`\.json`),
 	rules(Folder, false, `\.`, modulesFolder, modulesFolder+`/`+word, driverFolder, cdiFolder, loadedFolder, loadedFolder+`/`+host,
 		private, private+`/(`+logsFolder+`|`+exportsFolder+`|`+downloadsFolder+`|`+preparedFolder+`|`+digestsFolder+`(/[^/]+)?)`),

@@ -94,7 +94,7 @@ func (s *Share) Exports() string { return filepath.Join(s.Private(), exportsFold
 // again when it is needed.
 func (s *Share) Downloads() string { return filepath.Join(s.Private(), downloadsFolder) }
 
-// Image is where a kernel image of a SHA-256, in hexadecimal, is kept.
+// Image is where a kernel image of a SHA-256 or SHA-512, in hexadecimal, is kept.
 func (s *Share) Image(digest string) string {
 	return filepath.Join(s.Downloads(), imagePrefix+digest)
 }
