@@ -123,6 +123,7 @@ func newRoot(io streams, d defaults, logging *logOptions) *cobra.Command {
 	logging.register(root.PersistentFlags())
 	root.AddCommand(
 		named(newBuildCommand(io, d), "build"),
+		newMatrixCommand(io, d),
 		newSourceCommand(io, d.build),
 		newCaptureCommand(io, d),
 		newLoadCommand(io, d.load),

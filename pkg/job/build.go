@@ -105,7 +105,7 @@ func newSite(o Options, dry bool) (site, error) {
 	if err != nil {
 		return site{}, err
 	}
-	if err := o.validate(); err != nil {
+	if err := o.Check(); err != nil {
 		return site{}, err
 	}
 	o = o.withDefaults()

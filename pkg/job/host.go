@@ -71,7 +71,7 @@ const cutHint = "record the host again with `builder capture`, and let it finish
 // runs. A captured tar is unpacked, and an image fetched, into a folder that
 // is gone afterwards.
 func (h Host) open(ctx context.Context, use func(root *kernel.Root, imageFile string) error) error {
-	if err := h.validateImage(); err != nil {
+	if err := h.check(); err != nil {
 		return err
 	}
 	scratch := ""

@@ -59,8 +59,13 @@ func (c imageCache) add(file, digest string) error {
 	return atomicfile.WriteFile(path, content, 0o644)
 }
 
-// validateImage refuses what is said of a kernel and makes no sense.
-func (h Host) validateImage() error {
+// check refuses what is said of a kernel and makes no sense.
+func (h Host) check() error {
+	if h.Flatcar != "" {
+		if _, err := flatcar.Parse(h.Flatcar); err != nil {
+			return err
+		}
+	}
 	if h.Flatcar != "" && (h.Root != "" || h.Image != "" || h.Capture != "") {
 		return stage.New(stage.Usage, "a host is described by a release of Flatcar or by files of its own, and both are named", "leave out --flatcar, or --host-root, --kernel-image and --host-capture")
 	}

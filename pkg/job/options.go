@@ -138,8 +138,9 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// validate refuses what no build could make sense of, before any work.
-func (o Options) validate() error {
+// Check refuses what no build could make sense of, before any work. Its errors are of
+// the stage usage, or of one that a file is for which the options name.
+func (o Options) Check() error {
 	rules := []string{cuda.DigestCheck, cuda.UnservedCheck, breaks.Check, SourceCheck, prepare.DriftCheck}
 	for _, rule := range modules.Rules() {
 		rules = append(rules, rule.Name)
@@ -175,6 +176,9 @@ func (o Options) validate() error {
 		if needs.given != "" && o.Registry.Repository == "" {
 			return stage.New(stage.Usage, needs.flag+" is about what a registry has, and none is named", "name its repository with --registry")
 		}
+	}
+	if err := o.Host.check(); err != nil {
+		return err
 	}
 	if o.Host.Capture != "" && o.Host.Root != "" {
 		return stage.New(stage.Usage, "a host is described by a folder or by a capture in a registry, and both are named", "leave out --host-root or --host-capture")
