@@ -50,6 +50,7 @@ func TestCluster(t *testing.T) {
 	p.apply(kubernetes + "/build")
 	p.apply(overlay)
 	client := p.client(p.token())
+	testOperators(p, kubernetes)
 
 	t.Run("a node gets its pod", func(t *testing.T) {
 		node := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Node", "metadata": map[string]any{"name": "gpu-1", "labels": map[string]any{"nvidia.com/gpu.present": "true"}}}}

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -103,6 +104,13 @@ func startPlane(t *testing.T) *plane {
 	return p
 }
 
+// in is the plane for a part of the test.
+func (p *plane) in(t *testing.T) *plane {
+	part := *p
+	part.T = t
+	return &part
+}
+
 func (p *plane) start(program string, args ...string) *exec.Cmd {
 	p.Helper()
 	log, err := os.OpenFile(filepath.Join(p.dir, program+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -165,6 +173,7 @@ func resource(group, name string) schema.GroupVersionResource {
 var kinds = map[string]schema.GroupVersionResource{
 	"Namespace": resource("", "namespaces"), "ConfigMap": resource("", "configmaps"), "ServiceAccount": resource("", "serviceaccounts"), "ResourceQuota": resource("", "resourcequotas"),
 	"Role": resource("rbac.authorization.k8s.io", "roles"), "RoleBinding": resource("rbac.authorization.k8s.io", "rolebindings"), "DaemonSet": resource("apps", "daemonsets"),
+	"Module": {Group: "kmm.sigs.x-k8s.io", Version: "v1beta1", Resource: "modules"},
 }
 
 // apply renders a folder as kubectl kustomize does, and creates what is in it. Namespaces come
@@ -178,13 +187,7 @@ func (p *plane) apply(folder string) {
 	if err != nil {
 		p.Fatalf("%v\n%s", err, said.String())
 	}
-	for decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(text), 4096); ; {
-		var o unstructured.Unstructured
-		if err := decoder.Decode(&o.Object); errors.Is(err, io.EOF) {
-			return
-		} else if err != nil {
-			p.Fatal(err)
-		}
+	for _, o := range p.objects(text) {
 		kind, ok := kinds[o.GetKind()]
 		if !ok {
 			p.Fatalf("a %s is nothing that deploy/ has", o.GetKind())
@@ -193,10 +196,58 @@ func (p *plane) apply(folder string) {
 		if o.GetNamespace() != "" {
 			in = p.admin.Resource(kind).Namespace(o.GetNamespace())
 		}
-		if _, err := in.Create(p.Context(), &o, metav1.CreateOptions{FieldValidation: metav1.FieldValidationStrict}); err != nil && !apierrors.IsAlreadyExists(err) {
+		if _, err := in.Create(p.Context(), o, metav1.CreateOptions{FieldValidation: metav1.FieldValidationStrict}); err != nil && !apierrors.IsAlreadyExists(err) {
 			p.Fatalf("%s %s: %v", o.GetKind(), o.GetName(), err)
 		}
 	}
+}
+
+// objects are those of a stream of YAML.
+func (p *plane) objects(text []byte) (list []*unstructured.Unstructured) {
+	p.Helper()
+	for decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(text), 4096); ; {
+		var o unstructured.Unstructured
+		if err := decoder.Decode(&o.Object); errors.Is(err, io.EOF) {
+			return list
+		} else if err != nil {
+			p.Fatal(err)
+		}
+		list = append(list, &o)
+	}
+}
+
+// define has the server know the kinds of an operator's by the file that its maker
+// publishes for it.
+func (p *plane) define(file string) {
+	p.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		p.Fatal(err)
+	}
+	definitions := p.admin.Resource(resource("apiextensions.k8s.io", "customresourcedefinitions"))
+	for _, o := range p.objects(text) {
+		if _, err := definitions.Create(p.Context(), o, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+			p.Fatal(err)
+		}
+		for n := 0; ; n++ {
+			there, err := definitions.Get(p.Context(), o.GetName(), metav1.GetOptions{})
+			if err == nil && established(there) {
+				break
+			}
+			if n == 300 {
+				p.Fatalf("%s is not established: %v %v", o.GetName(), err, there)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+	}
+}
+
+func established(definition *unstructured.Unstructured) bool {
+	list, _, _ := unstructured.NestedSlice(definition.Object, "status", "conditions")
+	return slices.ContainsFunc(list, func(c any) bool {
+		condition, _ := c.(map[string]any)
+		return condition["type"] == "Established" && condition["status"] == "True"
+	})
 }
 
 // token is one of the account of deploy/'s pods, as a kubelet asks for it.
