@@ -38,6 +38,10 @@ func startRegistry(t *testing.T, options ...string) string {
 	if err := os.WriteFile(users, []byte(htpasswd), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	// Another registry in the place of Debian's, with the same configuration.
+	if program := os.Getenv("FLEET_REGISTRY"); program != "" {
+		options = append(options, "-v", program+":/usr/bin/docker-registry:ro")
+	}
 	args := append([]string{"run", "--detach", "--network", "none", "--name", name, "-v", users + ":/etc/docker/registry/htpasswd:ro"}, options...)
 	docker(t, append(args, needRegistry(t), "docker-registry", "serve", "/etc/docker/registry/config.yml")...)
 	t.Cleanup(func() {

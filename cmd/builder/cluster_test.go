@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"errors"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -153,6 +155,55 @@ func TestNodesBuildOnce(t *testing.T) {
 	node.writeDriver(t, fixtureDriver)
 	if o := node.run(t, append([]string{"--registry", aRegistry(t, nil)}, append(slices.Clone(args[2:]), node.share)...)...); o.code != 0 || !strings.Contains(o.stderr, "no Job is asked to build") {
 		t.Errorf("%d\n%s", o.code, o.stderr)
+	}
+	if n := made(); n != 1 {
+		t.Errorf("%d Jobs were made", n)
+	}
+}
+
+// TestRegistryThatIsDown has a node wait for a registry that restarts, and build in no case
+// what it would have had from there.
+func TestRegistryThatIsDown(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	var refuses atomic.Int32 // as many requests, then all
+	var status atomic.Int32
+	repository := aRegistry(t, func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if refuses.Add(-1) >= 0 {
+				w.WriteHeader(int(status.Load()))
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	})
+	worker := *f
+	worker.environ = slices.DeleteFunc(slices.Clone(f.environ), func(pair string) bool { return strings.HasPrefix(pair, "BUILDER_HOST_ROOT=") })
+	client, made := aCluster(t, func(args []string) (int, string) {
+		o := worker.run(t, args...)
+		return o.code, o.stderr
+	})
+	f.cluster = client
+	for _, tt := range []struct {
+		name   string
+		status int
+		count  int32
+		more   []string
+		code   int
+		says   string
+	}{
+		{"it has no place for us", http.StatusForbidden, 1 << 30, nil, 16, "say who you are there"},
+		{"it does not come back", http.StatusServiceUnavailable, 1 << 30, []string{"--build-job-wait", "100ms"}, 16, "the registry does not answer; looking again"},
+		{"it restarts", http.StatusServiceUnavailable, 40, nil, 0, "what was built elsewhere serves"},
+	} {
+		status.Store(int32(tt.status))
+		refuses.Store(tt.count)
+		node := f.nodes(t, 1)[0]
+		node.writeDriver(t, fixtureDriver) // it could
+		o := node.run(t, append([]string{"--registry", repository, "--driver-version", fixtureDriver, "--build-job", jobManifest, "--share", node.share}, tt.more...)...)
+		if o.code != tt.code || !strings.Contains(o.stderr, tt.says) || strings.Contains(o.stderr, `"stage":"build"`) {
+			t.Errorf("%s: %d, want %d and %q\n%s", tt.name, o.code, tt.code, tt.says, o.stderr)
+		}
 	}
 	if n := made(); n != 1 {
 		t.Errorf("%d Jobs were made", n)

@@ -336,7 +336,7 @@ func TestBuildAsksTheRegistry(t *testing.T) {
 		t.Fatalf("%d\n%s", o.code, o.stderr)
 	}
 	for _, tt := range []struct{ broken, says string }{
-		{"gone", "does not serve, building"}, {"lies", "does not serve, building"}, {"cut", "does not serve, building"},
+		{"gone", "what the registry has does not serve"}, {"lies", "what the registry has does not serve"}, {"cut", "what the registry has does not serve"},
 	} {
 		broken = tt.broken
 		f.emptyShare(t)

@@ -13,6 +13,7 @@ import (
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/modules/signature"
 	"github.com/k8sp/cuda/pkg/patch"
+	"github.com/k8sp/cuda/pkg/registry"
 	"github.com/k8sp/cuda/pkg/share"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -159,13 +160,20 @@ func walk(ctx context.Context, o Options, dry bool) (said []Step, result Result,
 		return nil, Result{}, err
 	}
 	b.leave() // to wait for another run is no part of it
-	if err := s.fromCluster(ctx, b, what.target); err != nil {
+	elsewhere, err := s.fromCluster(ctx, b, what.target)
+	if err != nil {
 		return nil, Result{}, err
 	}
 	err = s.locked(ctx, func(s site) error {
-		var found bool
-		if said, result, found = s.fromRegistry(ctx, b, what.target); found {
+		var missed error
+		if said, result, missed = s.fromRegistry(ctx, b, what.target); missed == nil {
 			return nil
+		}
+		if elsewhere {
+			if errors.Is(missed, registry.ErrNone) {
+				missed = stage.Wrap(stage.Publish, missed, "what the cluster has built for this host is gone from the registry", "run again")
+			}
+			return missed
 		}
 		var more []Step
 		more, result, err = s.build(ctx, b, what)

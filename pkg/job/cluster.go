@@ -1,13 +1,16 @@
 package job
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -19,33 +22,34 @@ import (
 )
 
 // fromCluster has the cluster build for a kernel what the registry has not, where that is asked
-// for, and returns once it is there. The share is not held meanwhile.
-func (s site) fromCluster(ctx context.Context, b *brackets, t kernel.Target) error {
+// for, and returns once it is there; elsewhere says that it is the cluster, and not this host,
+// which builds. The share is not held meanwhile.
+func (s site) fromCluster(ctx context.Context, b *brackets, t kernel.Target) (elsewhere bool, err error) {
 	if s.Cluster.Template == "" || s.dry || s.ownWishes() != "" {
-		return nil
+		return false, nil
 	}
 	ctx = b.enter(ctx, stage.Publish)
 	defer b.leave()
 	log := zerolog.Ctx(ctx)
 	if _, err := modules.Find(s.share, t.Release.Full, s.DriverVersion, nil); err == nil {
 		log.Info().Msg("no Job is asked to build: there are such modules in the share")
-		return nil
+		return false, nil
 	}
 	key, err := s.wantedKey(t)
 	if err != nil {
-		return err
+		return false, err
 	}
-	if _, err := registry.Find(ctx, s.Registry, key); !errors.Is(err, registry.ErrNone) {
-		return ctx.Err() // it is there, or why it cannot be had is told where it is pulled
+	if there, err := s.inRegistry(ctx, key); there || err != nil {
+		return true, err
 	}
 	capture, err := s.pushCapture(ctx, key)
 	if err != nil {
-		return err
+		return false, err
 	}
 	request := cluster.Request{Name: jobName(key), Key: s.Registry.Repository + ":" + key.Tag(), Args: []string{
 		"build", "--registry=" + s.Registry.Repository, "--push", "--host-capture=" + capture, "--driver-version=" + s.DriverVersion, "--module-type=" + key.Form,
 	}}
-	return cluster.Build(ctx, s.Cluster, request, func(ctx context.Context) (bool, error) {
+	return true, cluster.Build(ctx, s.Cluster, request, func(ctx context.Context) (bool, error) {
 		_, err := registry.Find(ctx, s.Registry, key)
 		switch {
 		case err == nil:
@@ -59,6 +63,30 @@ func (s site) fromCluster(ctx context.Context, b *brackets, t kernel.Target) err
 		log.Warn().Err(err).Msg("the registry does not answer; looking again")
 		return false, nil
 	})
+}
+
+// inRegistry says whether the registry has what a key is of. One that does not answer is
+// waited for, for as long as a Job is: while it restarts a fleet is not to compile on each
+// of its nodes.
+func (s site) inRegistry(ctx context.Context, key registry.Key) (bool, error) {
+	pause := cmp.Or(s.Cluster.Pause, 5*time.Second)
+	for end := time.Now().Add(cmp.Or(s.Cluster.Wait, time.Hour)); ; {
+		_, err := registry.Find(ctx, s.Registry, key)
+		switch {
+		case err == nil:
+			return true, nil
+		case errors.Is(err, registry.ErrNone):
+			return false, nil
+		case !registry.Unavailable(err) || time.Now().After(end):
+			return false, err
+		}
+		zerolog.Ctx(ctx).Warn().Err(err).Msg("the registry does not answer; looking again")
+		select {
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-time.After(pause/2 + rand.N(pause)): // nodes that began together do not stay so
+		}
+	}
 }
 
 // pushCapture leaves this host's capture in the registry: the Job may run where there is no

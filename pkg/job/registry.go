@@ -543,12 +543,12 @@ func (s site) pullUserSpace(ctx context.Context, a registry.Artefact, trust publ
 	return path, userspace.Adopt(ctx, s.share, s.scratch, dir, version, trust)
 }
 
-// fromRegistry is what a registry has of what a build would make, published in the share;
-// found is false where the build has to make it, and why is in the log. Of what is asked
-// for beside the driver an artefact's key says nothing, so then it is not looked for.
-func (s site) fromRegistry(ctx context.Context, b *brackets, t kernel.Target) (said []Step, result Result, found bool) {
+// fromRegistry is what a registry has of what a build would make, published in the share.
+// An error is why the build has to make it, and is in the log. Of what is asked for beside
+// the driver an artefact's key says nothing, so then it is not looked for.
+func (s site) fromRegistry(ctx context.Context, b *brackets, t kernel.Target) (said []Step, result Result, err error) {
 	if s.Registry.Repository == "" {
-		return nil, Result{}, false
+		return nil, Result{}, registry.ErrNone
 	}
 	ctx = b.enter(ctx, stage.Publish)
 	defer b.leave()
@@ -556,23 +556,23 @@ func (s site) fromRegistry(ctx context.Context, b *brackets, t kernel.Target) (s
 	switch why := s.ownWishes(); {
 	case why != "":
 		log.Info().Str("registry", s.Registry.Repository).Msg("the registry is not asked: " + why)
-		return nil, Result{}, false
+		return nil, Result{}, registry.ErrNone
 	case s.dry:
-		return []Step{{stage.Publish, fmt.Sprintf("driver %s for %s, where %s has it and it proves to serve; else:", s.DriverVersion, t.Release.Full, s.Registry.Repository)}}, Result{}, false
+		return []Step{{stage.Publish, fmt.Sprintf("driver %s for %s, where %s has it and it proves to serve; else:", s.DriverVersion, t.Release.Full, s.Registry.Repository)}}, Result{}, registry.ErrNone
 	}
-	result, err := s.pull(ctx, t)
+	result, err = s.pull(ctx, t)
 	switch {
 	case err == nil:
-		return nil, result, true
+		return nil, result, nil
 	case errors.Is(err, registry.ErrNone):
-		log.Info().Str("registry", s.Registry.Repository).Msg("the registry has no such modules, building them")
+		log.Info().Str("registry", s.Registry.Repository).Msg("the registry has no such modules")
 	default:
-		log.Warn().Err(err).Str("registry", s.Registry.Repository).Msg("what the registry has does not serve, building")
+		log.Warn().Err(err).Str("registry", s.Registry.Repository).Msg("what the registry has does not serve")
 	}
 	if err := s.emptyScratch(); err != nil {
 		log.Warn().Err(err).Msg("what was pulled is left until this run ends")
 	}
-	return nil, Result{}, false
+	return nil, Result{}, err
 }
 
 // ownWishes says why no artefact is what was asked for; "" where one may be.

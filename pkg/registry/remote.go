@@ -1,11 +1,13 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"sync"
@@ -34,7 +36,7 @@ type Options struct {
 	// PlainHTTP speaks HTTP without TLS. Where the registry is on loopback it is spoken
 	// anyway.
 	PlainHTTP bool
-	// Pause is how long to wait before the second try of a layer that broke off; zero means
+	// Pause is how long to wait before the second try of what failed for the moment; zero means
 	// a second.
 	Pause time.Duration
 	// Space is asked before a layer is downloaded, with its bytes; its error ends that. Nil
@@ -72,6 +74,7 @@ func (o Options) remote(ctx context.Context) ([]remote.Option, error) {
 	base, err := o.base()
 	return []remote.Option{
 		remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithUserAgent(userAgent), remote.WithTransport(base),
+		remote.WithRetryBackoff(remote.Backoff{Duration: cmp.Or(o.Pause, time.Second), Factor: 3, Jitter: 0.1, Steps: 3}),
 	}, err
 }
 
@@ -147,4 +150,15 @@ func (o Options) explain(err error, what string) error {
 func missing(err error) bool {
 	var answer *transport.Error
 	return errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound
+}
+
+// Unavailable says whether an error is that a registry does not answer, or cannot for the
+// moment: looking again may have another answer.
+func Unavailable(err error) bool {
+	var answer *transport.Error
+	if errors.As(err, &answer) {
+		return answer.Temporary() || answer.StatusCode == http.StatusTooManyRequests || answer.StatusCode >= http.StatusInternalServerError
+	}
+	var network net.Error
+	return errors.As(err, &network)
 }
