@@ -117,7 +117,27 @@ func picture(t *testing.T, dir string) (list []string) {
 
 // TestNoLinkIsFollowed has each function meet a link to a folder of root's on its
 // way: that folder stays as it was, and so it does where the link is the last part.
-func TestNoLinkIsFollowed(t *testing.T) {
+func TestNoLinkIsFollowed(t *testing.T) { atOnceAndByName(t, testNoLinkIsFollowed) }
+
+// atOnceAndByName tests with folders opened in one system call, and one after the other as
+// on kernels that have none for it.
+func atOnceAndByName(t *testing.T, test func(*testing.T)) {
+	t.Run("at once", func(t *testing.T) {
+		if fd, ok := openAtOnce(unix.AT_FDCWD, []string{".", "."}); ok {
+			must(t, unix.Close(fd))
+		} else {
+			t.Log("this kernel, or its seccomp profile, has no openat2")
+		}
+		test(t)
+	})
+	t.Run("by name", func(t *testing.T) {
+		had := noOpenat2.Swap(true)
+		defer noOpenat2.Store(had)
+		test(t)
+	})
+}
+
+func testNoLinkIsFollowed(t *testing.T) {
 	for name, do := range all {
 		for _, way := range []string{"elsewhere/file", "folder/elsewhere/file", "elsewhere/absent", "elsewhere/folder", "file", "dangling"} {
 			t.Run(name+" "+way, func(t *testing.T) {
@@ -141,7 +161,9 @@ func TestNoLinkIsFollowed(t *testing.T) {
 
 // TestExchanged exchanges a folder for a link all the time: whatever is done by
 // the path, nothing comes to be, or changes, where the link leads.
-func TestExchanged(t *testing.T) {
+func TestExchanged(t *testing.T) { atOnceAndByName(t, testExchanged) }
+
+func testExchanged(t *testing.T) {
 	share, victim := hold(t), t.TempDir()
 	real, aside, link := filepath.Join(share, "work"), filepath.Join(share, "aside"), filepath.Join(share, "link")
 	must(t, os.Mkdir(real, 0o777), os.Chmod(real, 0o777), os.Symlink(victim, link), os.WriteFile(filepath.Join(victim, "file"), []byte("root's"), 0o600))
@@ -165,6 +187,7 @@ func TestExchanged(t *testing.T) {
 		_ = WriteFile(filepath.Join(real, "file"), []byte("builder's"), 0o644)
 		_ = Chmod(filepath.Join(real, "file"), 0o777)
 		_ = MkdirAll(filepath.Join(real, "a", "b"), 0o755)
+		_ = WriteFile(filepath.Join(real, "a", "b", "file"), []byte("builder's"), 0o644)
 		_ = RemoveAll(real + "/file")
 		_ = RemoveAll(real + "/a")
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -57,6 +58,12 @@ func (o origin) reach(op, path string) (dir int, name string, err error) {
 		}
 	}
 	at := o.fd
+	if len(parts) > 2 {
+		if next, ok := openAtOnce(at, parts[:len(parts)-1]); ok {
+			_ = unix.Close(at)
+			return next, parts[len(parts)-1], nil
+		}
+	}
 	for i, part := range parts[:len(parts)-1] {
 		next, err := openFolder(at, part)
 		_ = unix.Close(at)
@@ -67,6 +74,26 @@ func (o origin) reach(op, path string) (dir int, name string, err error) {
 	}
 	return at, parts[len(parts)-1], nil
 }
+
+// openAtOnce opens a folder below another as a walk by openFolder does, in one system call
+// that follows no link either, where the kernel has it (Linux 5.6) and nothing is in the
+// way: what is, a walk tells.
+func openAtOnce(at int, parts []string) (fd int, ok bool) {
+	if noOpenat2.Load() {
+		return -1, false
+	}
+	fd, err := unix.Openat2(at, strings.Join(parts, "/"), &unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	if err == unix.ENOSYS || err == unix.EPERM { // of the kernel, or of a container's seccomp profile
+		noOpenat2.Store(true)
+	}
+	return fd, err == nil
+}
+
+// noOpenat2 is set where this process has no such system call.
+var noOpenat2 atomic.Bool
 
 // upTo is a path without its last n parts.
 func upTo(path string, n int) string {

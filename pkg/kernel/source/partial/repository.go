@@ -9,8 +9,11 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
@@ -225,13 +228,41 @@ func (c *checkout) share(w *writer) {
 	if c.o.Earlier == "" {
 		return
 	}
+	var files []*file
 	for _, f := range c.files {
-		if f.wanted && f.info == nil && f.mode != filemode.Symlink && c.holds(f) {
-			if err := c.shareFile(w, f); err != nil {
-				return
-			}
+		if f.wanted && f.info == nil && f.mode != filemode.Symlink {
+			files = append(files, f)
 		}
 	}
+	held := make([]bool, len(files))
+	inParallel(len(files), func(i int) bool {
+		held[i] = c.holds(files[i])
+		return true
+	})
+	for i, f := range files {
+		if held[i] && w.folder(path.Dir(f.path)) != nil {
+			return
+		}
+	}
+	inParallel(len(files), func(i int) bool { return !held[i] || c.shareFile(w, files[i]) == nil })
+}
+
+// inParallel does n things, a share of them on each CPU, until one says that there is no
+// point in going on.
+func inParallel(n int, do func(i int) bool) {
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		all.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				if !do(i) {
+					next.Store(int64(n))
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
 }
 
 // holds says whether the earlier checkout has the very file. Its content is
@@ -251,11 +282,9 @@ func (c *checkout) holds(f *file) bool {
 	return err == nil && n == info.Size() && hash.Sum() == f.hash
 }
 
+// shareFile links one, into a folder that is there.
 func (c *checkout) shareFile(w *writer, f *file) error {
 	to := filepath.Join(c.o.Dir, f.path)
-	if err := w.folder(path.Dir(f.path)); err != nil {
-		return err
-	}
 	if err := beneath.Link(filepath.Join(c.o.Earlier, f.path), to); err != nil {
 		return err
 	}
