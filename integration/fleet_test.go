@@ -3,16 +3,22 @@
 package integration
 
 import (
+	"bytes"
 	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/k8sp/cuda/integration/lab"
 	"github.com/k8sp/cuda/integration/lab/shared"
+	"github.com/k8sp/cuda/pkg/matrix"
 )
 
 var needRegistry = shared.Image(lab.RegistryImage, (*lab.Lab).MakeRegistryImage)
@@ -140,6 +146,42 @@ func TestFleet(t *testing.T) {
 			return with([]string{"-v", keys + ":/keys:ro", "-e", "COSIGN_PASSWORD=" + keyPassword}, registry, dir, args...)
 		})
 	})
+
+	t.Run("in a table", func(t *testing.T) {
+		debian := needTrixie(t)
+		dir := t.TempDir()
+		if err := errors.Join(os.Chmod(dir, 0o755), os.WriteFile(filepath.Join(dir, "matrix.yaml"), fmt.Appendf(nil,
+			"kernels: [{name: coreos, host-root: /host}, {name: debian, host-root: /debian}]\ndrivers: [{driver-version: %s, module-type: %s}, 570.86.15]\n", m.Driver.Version, m.Driver.ModuleType), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		o := with([]string{"-v", debian + ":/debian:ro"}, registry, dir, "matrix", lab.Builder{}.Mounted()+"/matrix.yaml", "--registry", repository, "--html", lab.Builder{}.Mounted()+"/matrix.html", "--output", "json")
+		var table matrix.Table
+		if err := json.Unmarshal([]byte(o.stdout), &table); err != nil || o.code != 11 || len(table.Cells) != 4 {
+			t.Fatalf("exit code %d: %v\n%s%s", o.code, err, o.stdout, o.stderr)
+		}
+		// One that was pushed; one that nobody has; one that nobody has for this kernel; and a
+		// break that is known, for which nobody need be asked.
+		if got := []matrix.Verdict{table.Cells[0].Verdict, table.Cells[1].Verdict, table.Cells[2].Verdict, table.Cells[3].Verdict}; !slices.Contains([]matrix.Verdict{matrix.Built, matrix.Proven}, got[0]) ||
+			!table.Cells[0].Reused || got[1] != matrix.Failed || got[2] != matrix.Failed || got[3] != matrix.KnownBreak || !strings.Contains(table.Cells[3].Says, "pci_resize_resource") {
+			t.Errorf("%s", o.stdout)
+		}
+		if page, err := os.ReadFile(filepath.Join(dir, "matrix.html")); err != nil || !bytes.Contains(page, []byte(`<td class="known-break">`)) {
+			t.Errorf("%v\n%s", err, page)
+		}
+	})
+
+	// What a registry has on its disk may be altered: the largest of its blobs, which has the
+	// driver's libraries or its firmware.
+	docker(t, "exec", registry, "bash", "-euc", `cd /var/lib/docker-registry
+blob=$(find . -path '*/blobs/*' -name data -printf '%s %p\n' | sort -n | tail -1 | cut -d' ' -f2)
+printf altered | dd of="$blob" bs=1 seek=100000 conv=notrunc status=none`)
+	lied := t.TempDir()
+	if o := at(registry, lied, "pull", repository, "--driver-version", m.Driver.Version, "--module-type", m.Driver.ModuleType); o.code != 16 {
+		t.Errorf("a registry that lies: exit code %d\n%s", o.code, o.stderr)
+	}
+	if _, err := os.Lstat(filepath.Join(lied, "modules", m.Target.Release, m.Driver.Version)); err == nil {
+		t.Error("what a registry has altered is published")
+	}
 
 	full := startRegistry(t, "--tmpfs", "/var/lib/docker-registry:size=8m")
 	if o := at(full, c.dir, "push", repository); o.code != 16 || !strings.Contains(o.stderr, "cannot be pushed") {
