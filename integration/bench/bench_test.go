@@ -51,6 +51,8 @@ func TestFill(t *testing.T) {
 			row{measured: "70.1 s", base: "100.0 s", ratio: "0.701"}},
 		{"an even number of turns", "whole job, cold", measurements{jobTime: {10, 20}, classicTime: {100}},
 			row{measured: "15.0 s (10.0 s to 20.0 s)", base: "100.0 s", ratio: "0.150", met: true}},
+		{"each turn", "source stage of a second release, in every turn", measurements{secondTime: {4, 5, 4}, sourceTime: {10, 10, 10}},
+			row{measured: "4.00 s (4.00 s to 5.00 s)", base: "10.0 s", ratio: "0.400 (at worst 0.500)"}},
 		{"bytes", "its bytes on the network", measurements{sourceBytes: {17_460_000}, depth1Bytes: {244e6}},
 			row{measured: "17.5 MB", base: "244 MB", ratio: "0.072", met: true}},
 		{"a limit by itself", "the static binary", measurements{binarySize: {26e6}},

@@ -29,6 +29,11 @@ const (
 	jobMemory   quantity = "whole job, memory"
 	classicTime quantity = "classic script, time"
 
+	pullTime       quantity = "node with a registry hit, time"
+	pullKernelTime quantity = "node with a registry hit and the libraries, time"
+	pullBytes      quantity = "node with a registry hit, network"
+	savedBytes     quantity = "docker save and gzip, bytes"
+
 	imageSize    quantity = "image over its base"
 	compilerSize quantity = "a further compiler"
 	binarySize   quantity = "binary"

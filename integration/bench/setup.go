@@ -26,6 +26,7 @@ type bench struct {
 	image    string
 	relay    *relay
 	server   *lab.Server
+	registry *registry
 	driver   lab.Driver
 	// host's kernel is built of tag in the repository at url, and other is the
 	// same host with another kernel.
@@ -83,6 +84,9 @@ func setUp(ctx context.Context, l *lab.Lab) (b *bench, err error) {
 	if b.relay, err = newRelay(strings.TrimPrefix(b.server.URL, "http://")); err != nil {
 		return b, err
 	}
+	if b.registry, err = startRegistry(ctx, l, b.dir); err != nil {
+		return b, err
+	}
 	b.url = b.relay.url() + "/coreos/linux.git"
 	// The first to read should have no worse a disk than the others.
 	return b, errors.Join(warm(kernels.Dir), warm(b.driver.Folder), warm(b.driver.Run))
@@ -91,6 +95,9 @@ func setUp(ctx context.Context, l *lab.Lab) (b *bench, err error) {
 func (b *bench) close() {
 	if b.relay != nil {
 		b.relay.close()
+	}
+	if b.registry != nil {
+		b.registry.close()
 	}
 	if b.server != nil {
 		b.server.Close()
@@ -102,11 +109,19 @@ func (b *bench) close() {
 
 // remove removes a folder in which containers have left root's files.
 func (b *bench) remove(ctx context.Context, dir string) error {
+	if err := b.empty(ctx, dir); err != nil {
+		return err
+	}
+	return os.Remove(dir)
+}
+
+// empty removes what is in one.
+func (b *bench) empty(ctx context.Context, dir string) error {
 	run := exec.CommandContext(ctx, "docker", "run", "--rm", "-v", dir+":/gone", "--entrypoint", "find", b.image, "/gone", "-mindepth", "1", "-delete")
 	if out, err := run.CombinedOutput(); err != nil {
 		return fmt.Errorf("clear %s: %w\n%s", dir, err, out)
 	}
-	return os.Remove(dir)
+	return nil
 }
 
 // withTypes is a host that has the type information of Debian's kernel of the line.

@@ -32,26 +32,31 @@ type target struct {
 	base    quantity // "" for a figure that has its limit by itself
 	unit    unit
 	most    float64 // of the ratio, or of the figure
+	// each holds the ratio of every turn against the limit, and not that of the medians.
+	each bool
 	// why is what is known to be in the way, for where it is missed.
 	why string
 }
 
 // targets are what the project set out to reach.
 var targets = []target{
-	{"source stage, cold, time", sourceTime, "`git clone --depth 1`", depth1Time, seconds, 0.22, ""},
-	{"the same", sourceTime, "git's own partial and sparse clone", sparseTime, seconds, 1.00, ""},
-	{"its bytes on the network", sourceBytes, "`git clone --depth 1`", depth1Bytes, megabytes, 0.20, ""},
-	{"disk of `linux/`", sourceDisk, "`git clone --depth 1`", depth1Disk, megabytes, 0.12, ""},
-	{"peak memory of builder in it", sourceMemory, "go-git's plain clone", gogitMemory, megabytes, 0.25, ""},
-	{"whole job, cold", jobTime, "the classic script", classicTime, seconds, 0.70, ""},
-	{"everything but kbuild and the installer, cold", ownTime, "whole job, cold", jobTime, seconds, 0.08, ""},
-	{"check stage, with the proof that the types are the kernel's", checkTime, "whole job, cold", jobTime, seconds, 0.03, ""},
-	{"peak memory of builder in the job", jobMemory, "", "", megabytes, 150e6, ""},
-	{"rerun, nothing changed, digests verified", rerunTime, "whole job, cold", jobTime, seconds, 0.01, ""},
-	{"source stage of a second release", secondTime, "of the first", sourceTime, seconds, 0.60, ""},
-	{"the image over its Debian base, one compiler", imageSize, "", "", megabytes, 280e6, ""},
-	{"each further compiler in it", compilerSize, "", "", megabytes, 70e6, ""},
-	{"the static binary", binarySize, "", "", megabytes, 26e6, ""},
+	{"source stage, cold, time", sourceTime, "`git clone --depth 1`", depth1Time, seconds, 0.22, false, ""},
+	{"the same", sourceTime, "git's own partial and sparse clone", sparseTime, seconds, 1.00, false, ""},
+	{"its bytes on the network", sourceBytes, "`git clone --depth 1`", depth1Bytes, megabytes, 0.20, false, ""},
+	{"disk of `linux/`", sourceDisk, "`git clone --depth 1`", depth1Disk, megabytes, 0.12, false, ""},
+	{"peak memory of builder in it", sourceMemory, "go-git's plain clone", gogitMemory, megabytes, 0.25, false, ""},
+	{"whole job, cold", jobTime, "the classic script", classicTime, seconds, 0.70, false, ""},
+	{"everything but kbuild and the installer, cold", ownTime, "whole job, cold", jobTime, seconds, 0.05, false, ""},
+	{"check stage, with the proof that the types are the kernel's", checkTime, "whole job, cold", jobTime, seconds, 0.03, false, ""},
+	{"peak memory of builder in the job", jobMemory, "", "", megabytes, 150e6, false, ""},
+	{"rerun, nothing changed, digests verified", rerunTime, "whole job, cold", jobTime, seconds, 0.01, false, ""},
+	{"source stage of a second release, in every turn", secondTime, "of the first", sourceTime, seconds, 0.45, true, ""},
+	{"node with a registry hit: start to published and checked", pullTime, "its own build", jobTime, seconds, 0.05, false, ""},
+	{"the same, with the driver's user space already there", pullKernelTime, "its own build", jobTime, seconds, 0.02, false, ""},
+	{"bytes pulled: modules, firmware, compute user space", pullBytes, "the same files by `docker save` and gzip", savedBytes, megabytes, 0.75, false, ""},
+	{"the image over its Debian base, one compiler", imageSize, "", "", megabytes, 280e6, false, ""},
+	{"each further compiler in it", compilerSize, "", "", megabytes, 70e6, false, ""},
+	{"the static binary", binarySize, "", "", megabytes, 26e6, false, ""},
 }
 
 // row is a target as it came out, in words.
@@ -75,8 +80,15 @@ func fill(m measurements) ([]row, error) {
 			r.most, r.met = t.unit(t.most), worst <= t.most
 		} else {
 			ratio := median(values) / median(m[t.base])
+			worst := ratio
+			if t.each {
+				worst = slices.Max(ratios(values, m[t.base]))
+			}
 			r.base, r.ratio = spread(m[t.base], t.unit), fmt.Sprintf("%.3f", ratio)
-			r.most, r.met = fmt.Sprintf("%.2f", t.most), ratio <= t.most
+			if worst > ratio {
+				r.ratio += fmt.Sprintf(" (at worst %.3f)", worst)
+			}
+			r.most, r.met = fmt.Sprintf("%.2f", t.most), worst <= t.most
 		}
 		if !r.met {
 			r.why = cmp.Or(t.why, "the reason is not known")
@@ -84,6 +96,15 @@ func fill(m measurements) ([]row, error) {
 		rows = append(rows, r)
 	}
 	return rows, nil
+}
+
+// ratios are those of the turns, of which each has measured both.
+func ratios(of, base []float64) []float64 {
+	list := make([]float64, len(of))
+	for i := range of {
+		list[i] = of[i] / base[i]
+	}
+	return list
 }
 
 // spread is the median of values, and the range that they are in where that is

@@ -135,6 +135,9 @@ func (b *bench) job(ctx context.Context, share string, m measurements) error {
 		return err
 	}
 	m.add(rerunTime, again.Seconds)
+	if err := b.fleet(ctx, share, m); err != nil {
+		return err
+	}
 	found, err := filepath.Glob(filepath.Join(share, ".builder/prepared/*/Module.symvers"))
 	if err != nil {
 		return err
