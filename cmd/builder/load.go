@@ -47,8 +47,7 @@ On stdout: the version of the driver that is loaded, or with --output json the
 result, also that of a failure.
 
 Exit code 17 when the driver is not loaded, or not ready for programs; the log's
-"kind" (in JSON "name") says why, and is no-device where this host has no NVIDIA
-GPU.`
+"kind" says why, as JSON's does, and is no-device where this host has no NVIDIA GPU.`
 
 const unloadHelp = `Undo what builder load has done on this host since it was started: take out the
 modules that it put in, in reverse order, and what it put in of the kernel's

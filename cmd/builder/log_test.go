@@ -85,7 +85,7 @@ func TestForPeople(t *testing.T) {
 			"ERR 2 things stand in the way exit=17 kind=seccomp stage=load\n  seccomp          a\n                   -> do a\n  no-firmware      b\n                   -> do b\n"},
 		{func(log zerolog.Logger) { report(log, one) }, "ERR a exit=17 kind=seccomp stage=load\n  -> do a\n"},
 		{func(log zerolog.Logger) { report(log, gate) },
-			"ERR 2 things stand in the way exit=15 stage=check\n  x                x failed\n  y                y failed\n  -> do this\n"},
+			"ERR 2 things stand in the way exit=15 kind=check stage=check\n  x                x failed\n  y                y failed\n  -> do this\n"},
 		{func(log zerolog.Logger) { log.Info().Float64("seconds", 3.5).Int64("bytes", 12_000_000).Msg("m") }, "INF m size=\"12 MB\" took=\"3.50 s\"\n"},
 	} {
 		if got := shown(tt.do); got != tt.want {

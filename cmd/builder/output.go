@@ -36,8 +36,9 @@ func printJSON(io streams, value any) error {
 
 // failed is what --output json has of a failure.
 type failed struct {
-	// Failures are what stood in the way; their names are the log's kind, or where
-	// that has none the stage.
+	// Kind is the log's: see docs/kinds.md.
+	Kind string `json:"kind"`
+	// Failures are what stood in the way, each by its name.
 	Failures []stage.Finding `json:"failures"`
 	// Log is what the kernel's log says of a load's.
 	Log []string `json:"log,omitempty"`
@@ -57,11 +58,11 @@ func printFailure(io streams, err error, format output, gpus ...node.GPU) error 
 		list[i].Do = cmp.Or(list[i].Do, failure.Hint)
 	}
 	if len(list) == 0 {
-		list = []stage.Finding{{Name: cmp.Or(failure.Kind, string(failure.Stage)), Says: failure.Sentence(), Do: failure.Hint}}
+		list = []stage.Finding{{Name: stage.KindOf(err), Says: failure.Sentence(), Do: failure.Hint}}
 	}
 	var log *node.KernelLog
 	if !errors.As(err, &log) {
 		log = &node.KernelLog{}
 	}
-	return errors.Join(err, printJSON(io, failed{list, log.Lines, gpus}))
+	return errors.Join(err, printJSON(io, failed{stage.KindOf(err), list, log.Lines, gpus}))
 }

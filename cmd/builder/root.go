@@ -149,10 +149,7 @@ func report(log zerolog.Logger, err error) {
 	switch {
 	case err == nil:
 	case errors.As(err, &failure):
-		event := log.Error().Str("stage", string(failure.Stage)).Int("exit", stage.ExitCode(err))
-		if failure.Kind != "" {
-			event = event.Str("kind", failure.Kind)
-		}
+		event := log.Error().Str("stage", string(failure.Stage)).Int("exit", stage.ExitCode(err)).Str("kind", stage.KindOf(err))
 		if len(failure.Findings) > 0 {
 			event = event.Interface(findingsField, failure.Findings)
 		}
@@ -163,7 +160,7 @@ func report(log zerolog.Logger, err error) {
 	case errors.Is(err, context.Canceled):
 		log.Warn().Int("exit", stage.ExitInterrupted).Msg("interrupted; nothing half done was published")
 	default:
-		log.Error().Int("exit", stage.ExitCode(err)).Msg(err.Error())
+		log.Error().Int("exit", stage.ExitCode(err)).Str("kind", stage.KindOf(err)).Msg(err.Error())
 	}
 }
 

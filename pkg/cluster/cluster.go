@@ -58,6 +58,14 @@ type Request struct {
 	Args []string
 }
 
+// FailedKind is the kind of failure of a Job that did not bring what it was to, and did not
+// say why.
+const FailedKind = "job"
+
+func failed(reason, hint string) error {
+	return &stage.Error{Stage: stage.Publish, Kind: FailedKind, Reason: reason, Hint: hint}
+}
+
 // KeyAnnotation is where a Job says what it builds.
 const KeyAnnotation = "cuda.k8sp.github.io/key"
 
@@ -89,7 +97,7 @@ func Build(ctx context.Context, o Options, r Request, ready func(context.Context
 	defer cancel()
 	err = w.wait(limit, ready)
 	if limit.Err() != nil && ctx.Err() == nil {
-		return stage.New(stage.Publish, fmt.Sprintf("the Job %s has not brought what this node needs in %s", r.Name, cmp.Or(o.Wait, time.Hour)), "look at the Job (kubectl describe), and wait for longer with --build-job-wait")
+		return failed(fmt.Sprintf("the Job %s has not brought what this node needs in %s", r.Name, cmp.Or(o.Wait, time.Hour)), "look at the Job (kubectl describe), and wait for longer with --build-job-wait")
 	}
 	return err
 }
@@ -176,7 +184,7 @@ func (w waiting) wait(ctx context.Context, ready func(context.Context) (bool, er
 			return w.explain(err)
 		case state == "ended":
 			if ended++; ended > looks {
-				return stage.New(stage.Publish, fmt.Sprintf("the Job %s has ended well, and what it was to leave is not there", w.Name), "look at its log; its options have to name the same registry and driver")
+				return failed(fmt.Sprintf("the Job %s has ended well, and what it was to leave is not there", w.Name), "look at its log; its options have to name the same registry and driver")
 			}
 		default:
 			failures = 0
@@ -229,7 +237,7 @@ func (w waiting) explain(err error) error {
 	case apierrors.IsNotFound(err):
 		hint = "make the namespace that the manifest names"
 	}
-	return stage.Wrap(stage.Publish, err, fmt.Sprintf("the Job %s cannot be made, or looked at", w.Name), hint)
+	return stage.OfKind(FailedKind, stage.Wrap(stage.Publish, err, fmt.Sprintf("the Job %s cannot be made, or looked at", w.Name), hint))
 }
 
 // look makes the Job where there is none, and says how it is, in words of which "ended" is
@@ -283,7 +291,7 @@ func (w waiting) failed(ctx context.Context, reason string) error {
 			}
 		}
 	}
-	return stage.New(stage.Publish, fmt.Sprintf("the Job %s, which was to build what this node needs, has failed: %s", w.Name, reason), hint)
+	return failed(fmt.Sprintf("the Job %s, which was to build what this node needs, has failed: %s", w.Name, reason), hint)
 }
 
 // lastWords are what a pod's builder said of its failure; nil of one that said nothing.

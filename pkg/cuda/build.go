@@ -405,6 +405,9 @@ var hostModprobe = regexp.MustCompile("reported by '/proc/sys/kernel/modprobe', 
 // killed is what compilers, shells and make say of a program that SIGKILL ended.
 var killed = regexp.MustCompile(`\bKilled\b`)
 
+// noMemoryKind is the kind of failure of a build for which there was not enough memory.
+const noMemoryKind = "no-memory"
+
 // explainCause says of a compiler's error what is known of it, and what to do.
 func (o BuildOptions) explainCause(e *stage.Error, d Driver, cause string) {
 	e.Reason = fmt.Sprintf("driver %s does not compile against kernel %s", d.Version, o.Release)
@@ -439,6 +442,7 @@ func (o BuildOptions) failure(d Driver, runErr error, missing []string, log find
 		e.Reason = fmt.Sprintf("nvidia-installer %s ran out of disk space", d.Version)
 		e.Err, why = unix.ENOSPC, ""
 	case killed.MatchString(log.Cause):
+		e.Kind = noMemoryKind
 		e.Reason = fmt.Sprintf("a compiler of driver %s was killed, as the kernel does where memory runs out", d.Version)
 		e.Hint = "give the container more memory, or run fewer compilers at once with --jobs 1; " + e.Hint
 	case runErr == nil:

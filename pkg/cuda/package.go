@@ -91,10 +91,10 @@ func Find(ctx context.Context, dir string, arch kernel.Arch, version string) (Pa
 			fmt.Sprintf("put NVIDIA-Linux-%s-%s.run there, or take that package away to have it downloaded", arch, version))
 	}
 	if len(usable) == 0 {
-		return Package{}, absent{noneError(dir, arch, seen)}
+		return Package{}, absentOf(noneError(dir, arch, seen))
 	}
 	if i < 0 {
-		return Package{}, absent{notThere(dir, version, versions(usable))}
+		return Package{}, absentOf(notThere(dir, version, versions(usable)))
 	}
 	log := zerolog.Ctx(ctx)
 	log.Info().Strs("seen", names(seen)).Str("chosen", usable[i].Name()).Msg("driver package")
@@ -211,6 +211,14 @@ type absent struct{ failure *stage.Error }
 
 func (a absent) Error() string { return a.failure.Error() }
 func (a absent) Unwrap() error { return a.failure }
+
+// noDriverKind is the kind of that failure.
+const noDriverKind = "no-driver"
+
+func absentOf(e *stage.Error) absent {
+	e.Kind = noDriverKind
+	return absent{e}
+}
 
 // Absent says whether an error of [Find] is that there is no package of the
 // version, and not that it could not be looked for.

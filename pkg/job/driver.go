@@ -362,8 +362,8 @@ func (s site) vouch(ctx context.Context, c choice) ([]modules.Check, error) {
 		if c.pkg.Kind == cuda.Folder {
 			hint += "; an unpacked folder's digest is the one that the manifest has"
 		}
-		return nil, stage.New(stage.Driver, fmt.Sprintf("the driver package %s is another than was asked for: its digest is %s, and --driver-sha256 says %s",
-			c.pkg.Name(), c.digest, asked), hint)
+		return nil, stage.OfKind(cuda.DigestCheck, stage.New(stage.Driver, fmt.Sprintf("the driver package %s is another than was asked for: its digest is %s, and --driver-sha256 says %s",
+			c.pkg.Name(), c.digest, asked), hint))
 	case asked != "":
 		found.Detail = "the package's digest is the one that was asked for"
 	case known != "" && c.digest == known:
@@ -384,8 +384,8 @@ func (s site) vouch(ctx context.Context, c choice) ([]modules.Check, error) {
 	switch {
 	case found.Verdict != modules.NotCheckable && found.Detail != "":
 	case s.Strict && !slices.Contains(s.Allow, cuda.DigestCheck):
-		return nil, stage.New(stage.Driver, fmt.Sprintf("nobody vouches for the driver package %s, whose installer runs here and whose modules run in the kernel, and --strict wants that: its digest is %s",
-			c.pkg.Name(), c.digest), fmt.Sprintf("give that with --driver-sha256 once you know that it is NVIDIA's, or have it on record that nobody does with --allow %s", cuda.DigestCheck))
+		return nil, stage.OfKind(cuda.DigestCheck, stage.New(stage.Driver, fmt.Sprintf("nobody vouches for the driver package %s, whose installer runs here and whose modules run in the kernel, and --strict wants that: its digest is %s",
+			c.pkg.Name(), c.digest), fmt.Sprintf("give that with --driver-sha256 once you know that it is NVIDIA's, or have it on record that nobody does with --allow %s", cuda.DigestCheck)))
 	case found.Detail == "":
 		return nil, nil
 	}
@@ -396,8 +396,8 @@ func (s site) vouch(ctx context.Context, c choice) ([]modules.Check, error) {
 // server's it is a download's.
 func (s site) another(c choice, want string) error {
 	err := &download.DigestError{URL: c.pkg.Path, Got: strings.TrimPrefix(c.digest, "sha256:"), Want: strings.TrimPrefix(want, "sha256:")}
-	return stage.Wrap(stage.Driver, err, fmt.Sprintf("what %s has as driver %s is not what it should be", s.DriverBaseURL, c.pkg.Version),
-		"put the right package in its place, or give the digest that you trust with --driver-sha256")
+	return stage.OfKind(cuda.DigestCheck, stage.Wrap(stage.Driver, err, fmt.Sprintf("what %s has as driver %s is not what it should be", s.DriverBaseURL, c.pkg.Version),
+		"put the right package in its place, or give the digest that you trust with --driver-sha256"))
 }
 
 // fetching has the driver's package be there.

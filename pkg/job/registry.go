@@ -312,6 +312,13 @@ func (s site) wantedKey(t kernel.Target) (registry.Key, error) {
 	return keyFor(t, s.DriverVersion, form.Type), err
 }
 
+// Kinds of failures of a pull: that the registry has no such artefact, and that nobody who is
+// trusted has signed it, as of what is loaded.
+const (
+	notPushedKind = "not-pushed"
+	untrustedKind = "untrusted"
+)
+
 // Pull brings what was built elsewhere for the host's kernel from [Options.Registry], or the
 // archive [Options.From], to the share. Of the options it takes these, Trust, Share, Host, DriverVersion, ModuleType,
 // UserSpace, Strict, Allow, NoWait and Wait. What it brings is held against this kernel
@@ -341,7 +348,7 @@ func Pull(ctx context.Context, o Options) (result Result, err error) {
 		return err
 	})
 	if errors.Is(err, registry.ErrNone) {
-		err = stage.Wrap(stage.Publish, err, fmt.Sprintf("driver %s for %s cannot be pulled", o.DriverVersion, t.Release.Full), "build it (builder build), and push or export it")
+		err = stage.OfKind(notPushedKind, stage.Wrap(stage.Publish, err, fmt.Sprintf("driver %s for %s cannot be pulled", o.DriverVersion, t.Release.Full), "build it (builder build), and push or export it"))
 	}
 	if err == nil {
 		b.leave()
@@ -450,7 +457,7 @@ func (s site) pullTrust() (*signature.Trust, error) {
 	}
 	t, err := signature.ReadTrust(s.Trust, s.share.Dir())
 	if errors.As(err, new(*publish.UntrustedError)) {
-		return nil, stage.Wrap(stage.Publish, err, "nobody is trusted", "name valid certificates, or public keys, with --trust")
+		return nil, stage.OfKind(untrustedKind, stage.Wrap(stage.Publish, err, "nobody is trusted", "name valid certificates, or public keys, with --trust"))
 	}
 	return t, err
 }
@@ -473,7 +480,7 @@ func (s site) trusted(ctx context.Context, a registry.Artefact, trust *signature
 	case errors.As(err, &failure), ctx.Err() != nil:
 		return err
 	}
-	return stage.Wrap(stage.Check, err, a.Reference+" is not signed by who is trusted", "push it again with --sign-manifest and a key that --trust names, and find out who writes to the registry")
+	return stage.OfKind(untrustedKind, stage.Wrap(stage.Check, err, a.Reference+" is not signed by who is trusted", "push it again with --sign-manifest and a key that --trust names, and find out who writes to the registry"))
 }
 
 // pullModules has the modules in the folder dir of scratch; "" where those that are

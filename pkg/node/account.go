@@ -63,7 +63,7 @@ var setAside = []string{"vfio-pci", "pci-stub", "pciback", "nvgrace_gpu_vfio_pci
 func (l *loader) account(ctx context.Context, plan []devices.File) error {
 	known, err := devices.GPUs(l.host)
 	if err != nil {
-		return ofKind(filesKind, err)
+		return stage.OfKind(filesKind, err)
 	}
 	files := map[uint32]devices.File{}
 	for _, f := range plan {

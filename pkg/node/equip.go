@@ -26,17 +26,6 @@ const (
 	cdiKind   = "cdi"
 )
 
-// ofKind gives a stage's error that has no kind one, by which programs tell it.
-func ofKind(kind string, err error) error {
-	var failure *stage.Error
-	if !errors.As(err, &failure) || failure.Kind != "" {
-		return err
-	}
-	e := *failure
-	e.Kind = kind
-	return &e
-}
-
 // sentence is what an error says, without the stage and what to do next.
 func sentence(err error) string {
 	var failure *stage.Error
@@ -52,7 +41,7 @@ func sentence(err error) string {
 func (l *loader) finish(ctx context.Context) error {
 	plan, err := devices.Plan(l.host)
 	if err != nil {
-		return ofKind(filesKind, err)
+		return stage.OfKind(filesKind, err)
 	}
 	l.result.instances = devices.Instances(l.host)
 	for _, n := range plan {
@@ -66,7 +55,7 @@ func (l *loader) finish(ctx context.Context) error {
 			check = devices.Present
 		}
 		if err := check(l.Dev, plan); err != nil {
-			return ofKind(filesKind, err)
+			return stage.OfKind(filesKind, err)
 		}
 		return cmp.Or(l.account(ctx, plan), l.checkStay(ctx))
 	}
@@ -74,13 +63,13 @@ func (l *loader) finish(ctx context.Context) error {
 		return err
 	}
 	if err := l.makeFiles(ctx, plan); err != nil {
-		return ofKind(filesKind, err)
+		return stage.OfKind(filesKind, err)
 	}
 	failed := l.account(ctx, plan)
 	// The others work, and containers may be given those.
 	if root := l.findUserSpace(ctx); root.Dir != "" {
 		if err := l.specify(ctx, root, plan); err != nil {
-			return cmp.Or(failed, ofKind(cdiKind, err))
+			return cmp.Or(failed, stage.OfKind(cdiKind, err))
 		}
 	}
 	return cmp.Or(failed, l.tellFabric(ctx))

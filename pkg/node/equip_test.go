@@ -48,31 +48,6 @@ func TestLoadWithDamagedUserSpace(t *testing.T) {
 	}
 }
 
-// TestOfKind has an error that has a kind keep it.
-func TestOfKind(t *testing.T) {
-	t.Parallel()
-	plain := errors.New("plain")
-	for _, tt := range []struct {
-		err  error
-		want string
-	}{
-		{&stage.Error{Stage: stage.Load}, "cdi"},
-		{&stage.Error{Stage: stage.Load, Kind: "device-files"}, "device-files"},
-		{refuse([]Finding{NoMknod.Of("/dev")}, nil), "cap-mknod"},
-	} {
-		var got *stage.Error
-		if err := ofKind("cdi", tt.err); !errors.As(err, &got) || got.Kind != tt.want {
-			t.Errorf("%v is of the kind %q, want %q", tt.err, got.Kind, tt.want)
-		}
-	}
-	if got := ofKind("cdi", plain); got != plain {
-		t.Errorf("%v, want %v", got, plain)
-	}
-	if got := ofKind("cdi", nil); got != nil {
-		t.Errorf("%v of no error", got)
-	}
-}
-
 // TestMayUse has a container that may open no device it makes be held against the
 // one file that every program opens: others that it has say nothing.
 func TestMayUse(t *testing.T) {

@@ -25,7 +25,7 @@ const featureDir = "etc/kubernetes/node-feature-discovery/features.d"
 // featureFile is builder's file there.
 const featureFile = "cuda-driver"
 
-// The values of the label cuda-driver.state beside the kinds of failure.
+// stateReady is the value of the label cuda-driver.state beside the kinds of failure.
 const stateReady = "ready"
 
 // tellFeatures says how a load has ended to Node Feature Discovery, where its folder is
@@ -35,12 +35,8 @@ func (l *loader) tellFeatures(ctx context.Context, err error) {
 		return
 	}
 	state := stateReady
-	var failure *stage.Error
-	switch {
-	case errors.As(err, &failure) && failure.Kind != "":
-		state = failure.Kind
-	case err != nil:
-		state = "failed"
+	if err != nil {
+		state = stage.KindOf(ofLoad(err))
 	}
 	features := [][2]string{{"state", state}, {"version", l.result.Driver}, {"release", l.result.Release}}
 	if l.result.Manifest != "" {

@@ -192,7 +192,7 @@ func ofLoad(err error) error {
 		return err
 	}
 	e := *failure
-	e.Stage, e.Kind = stage.Load, string(failure.Stage)
+	e.Stage, e.Kind = stage.Load, stage.KindOf(failure)
 	return &e
 }
 

@@ -41,13 +41,13 @@ func TestLoadAndUnload(t *testing.T) {
 	}
 }
 
-// TestOfLoad has the failure of any stage be load's, but for a wrong usage.
+// TestOfLoad has the failure of any stage be load's, but for a wrong usage, and keep its word.
 func TestOfLoad(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		is, want stage.Error
 	}{
-		{stage.Error{Stage: stage.Share, Kind: "space"}, stage.Error{Stage: stage.Load, Kind: "share"}},
+		{stage.Error{Stage: stage.Share, Kind: "locked"}, stage.Error{Stage: stage.Load, Kind: "locked"}},
 		{stage.Error{Stage: stage.Detect}, stage.Error{Stage: stage.Load, Kind: "detect"}},
 		{stage.Error{Stage: stage.Load, Kind: "cdi"}, stage.Error{Stage: stage.Load, Kind: "cdi"}},
 		{stage.Error{Stage: stage.Usage}, stage.Error{Stage: stage.Usage}},

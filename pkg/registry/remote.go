@@ -44,6 +44,9 @@ type Options struct {
 	Space func(bytes int64) error
 }
 
+// FailedKind is the kind of failure of a registry that cannot be reached, or lets nobody in.
+const FailedKind = "registry"
+
 // ErrNone is that there is no such artefact.
 var ErrNone = errors.New("there is no such artefact")
 
@@ -143,7 +146,7 @@ func (o Options) explain(err error, what string) error {
 			hint = "look at the registry's own log, and run again"
 		}
 	}
-	return stage.Wrap(stage.Publish, err, what, retry.Hint(err, hint))
+	return stage.OfKind(FailedKind, stage.Wrap(stage.Publish, err, what, retry.Hint(err, hint)))
 }
 
 // missing says whether a registry's answer is that there is no such thing.

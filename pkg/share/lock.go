@@ -32,6 +32,9 @@ type LockOptions struct {
 	Poll time.Duration
 }
 
+// LockedKind is the kind of failure of a run that another one did not let begin.
+const LockedKind = "locked"
+
 // DefaultWait is above what several builds take in turn.
 const DefaultWait = time.Hour
 
@@ -79,11 +82,11 @@ func (s *Share) Lock(ctx context.Context, o LockOptions) (*Lock, error) {
 		case !errors.As(err, &held):
 			return nil, stage.Wrap(stage.Share, s.Explain(stage.Share, err), "the share cannot be locked", "check that no other builder runs, and delete "+s.Private())
 		case o.NoWait:
-			return nil, stage.New(stage.Share, fmt.Sprintf("another builder holds the share %s: %s", s.dir, held.by),
-				"wait for it to end and run again, or leave out --no-wait")
+			return nil, stage.OfKind(LockedKind, stage.New(stage.Share, fmt.Sprintf("another builder holds the share %s: %s", s.dir, held.by),
+				"wait for it to end and run again, or leave out --no-wait"))
 		case time.Since(begun) > limit:
-			return nil, stage.New(stage.Share, fmt.Sprintf("another builder has held the share %s for all of %s: %s", s.dir, limit, held.by),
-				"look whether it still runs, and whether another program has locked "+s.lockFile()+"; or wait longer with --wait")
+			return nil, stage.OfKind(LockedKind, stage.New(stage.Share, fmt.Sprintf("another builder has held the share %s for all of %s: %s", s.dir, limit, held.by),
+				"look whether it still runs, and whether another program has locked "+s.lockFile()+"; or wait longer with --wait"))
 		}
 		if !told {
 			zerolog.Ctx(ctx).Info().Str("share", s.dir).Stringer("holder", held.by).Msg("waiting for another builder to leave the share")

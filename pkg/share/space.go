@@ -57,9 +57,9 @@ func (s *Share) Need(name stage.Name, need Space, what string) error {
 	const hint = "free space there (`builder prune` shows what can be made again), or mount a larger share"
 	switch {
 	case free.Bytes < need.Bytes:
-		return stage.New(name, fmt.Sprintf("the share %s has %s free and %s needs %s", s.dir, progress.Size(free.Bytes), what, progress.Size(need.Bytes)), hint)
+		return stage.OfKind(stage.NoSpace, stage.New(name, fmt.Sprintf("the share %s has %s free and %s needs %s", s.dir, progress.Size(free.Bytes), what, progress.Size(need.Bytes)), hint))
 	case free.Files < need.Files:
-		return stage.New(name, fmt.Sprintf("the file system of the share %s takes %d more files and %s needs %d", s.dir, free.Files, what, need.Files), hint)
+		return stage.OfKind(stage.NoSpace, stage.New(name, fmt.Sprintf("the file system of the share %s takes %d more files and %s needs %d", s.dir, free.Files, what, need.Files), hint))
 	}
 	return nil
 }

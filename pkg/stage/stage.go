@@ -3,7 +3,10 @@ package stage
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
+	"syscall"
 )
 
 // Name is a stage of the job, as the log, the errors and the exit codes know it.
@@ -45,6 +48,9 @@ var exitCodes = map[Name]int{
 	Share:   75, // EX_TEMPFAIL of sysexits.h: try again later
 }
 
+// Names are all of them.
+func Names() []Name { return slices.Sorted(maps.Keys(exitCodes)) }
+
 // ExitCode is the process exit code of a failure in the stage.
 func (n Name) ExitCode() int {
 	if code, ok := exitCodes[n]; ok {
@@ -70,7 +76,7 @@ type Error struct {
 	// Stage is where the job stopped.
 	Stage Name
 	// Kind names the failure where programs tell it from the others of its
-	// stage: "no-device". It is empty elsewhere.
+	// stage: "no-device". It is empty elsewhere; see [KindOf].
 	Kind string
 	// Reason says what was found and why it stops the job: no capital, no
 	// final period, one clause or two.
@@ -111,6 +117,44 @@ func Wrap(stage Name, err error, reason, hint string) error {
 		return err
 	}
 	return &Error{Stage: stage, Reason: reason, Hint: hint, Err: err}
+}
+
+// OfKind gives an [Error] that has no kind one. Any other error is returned as it is.
+func OfKind(kind string, err error) error {
+	var failure *Error
+	if !errors.As(err, &failure) || failure.Kind != "" {
+		return err
+	}
+	e := *failure
+	e.Kind = kind
+	return &e
+}
+
+// Kinds of failures that may be met in any stage: that a disk is full, and one that is none
+// of a stage's, but a bug.
+const (
+	NoSpace = "no-space"
+	Bug     = "bug"
+)
+
+// KindOf is the one word by which the log, labels, metrics and events tell a failure from
+// others, and by which docs/kinds.md has it: the kind of it, or of its cause, or else its
+// stage's name.
+func KindOf(err error) string {
+	kind := Bug
+	var failure *Error
+	for at := err; errors.As(at, &failure); at = failure.Err {
+		if failure.Kind != "" {
+			return failure.Kind
+		}
+		if kind == Bug {
+			kind = string(failure.Stage)
+		}
+	}
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return NoSpace
+	}
+	return kind
 }
 
 // Sentence is the reason and its cause, without the stage and the hint.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
 	"testing"
 
 	"github.com/k8sp/cuda/pkg/stage"
@@ -54,6 +55,39 @@ func TestExitCode(t *testing.T) {
 	for _, tt := range tests {
 		if got := stage.ExitCode(tt.err); got != tt.want {
 			t.Errorf("ExitCode(%v) = %d, want %d", tt.err, got, tt.want)
+		}
+	}
+}
+
+// TestKinds: each failure has one word: who knew most of it gave it.
+func TestKinds(t *testing.T) {
+	plain := stage.New(stage.Driver, "r", "h")
+	kind := stage.OfKind("gpu", fmt.Errorf("job: %w", plain))
+	full := fmt.Errorf("write: %w", syscall.ENOSPC)
+	for _, tt := range []struct {
+		err  error
+		want string
+	}{
+		{fmt.Errorf("job: %w", plain), "driver"},
+		{kind, "gpu"},
+		{stage.OfKind("other", kind), "gpu"},
+		{stage.Wrap(stage.Load, kind, "r", "h"), "gpu"},
+		{stage.Wrap(stage.Load, plain, "r", "h"), "load"},
+		{stage.Wrap(stage.Build, full, "r", "h"), "no-space"},
+		{stage.OfKind("registry", stage.Wrap(stage.Build, full, "r", "h")), "registry"},
+		{full, "no-space"},
+		{errors.New("other"), "bug"},
+	} {
+		if got := stage.KindOf(tt.err); got != tt.want {
+			t.Errorf("%v is of the kind %q, want %q", tt.err, got, tt.want)
+		}
+	}
+	if plain.Kind != "" {
+		t.Errorf("the error that was given a kind has %q now", plain.Kind)
+	}
+	for _, err := range []error{errors.New("other"), nil} {
+		if got := stage.OfKind("gpu", err); got != err {
+			t.Errorf("%v, want %v", got, err)
 		}
 	}
 }

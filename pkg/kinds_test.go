@@ -1,0 +1,185 @@
+package pkg_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/k8sp/cuda/pkg/node"
+	"github.com/k8sp/cuda/pkg/stage"
+)
+
+// passedOn are the kinds that a failure is given which somebody else has chosen.
+var passedOn = []string{
+	"kind", "findings[0].Name", "GPUFails.Name", "said.Kind", // of a list, of a Job's log
+	"stage.KindOf(failure)",
+}
+
+// TestKindsAreDocumented: docs/kinds.md has each kind of failure that the program knows, and
+// no other.
+func TestKindsAreDocumented(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../docs/kinds.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var documented []string
+	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z-]+)` \\|").FindAllStringSubmatch(string(text), -1) {
+		documented = append(documented, row[1])
+	}
+	known := map[string]bool{stage.NoSpace: true, stage.Bug: true}
+	for _, name := range stage.Names() {
+		known[string(name)] = true
+	}
+	for _, r := range node.Refusals() {
+		known[r.Name] = true
+	}
+	given := kindsInCode(t)
+	if len(given) < 12 {
+		t.Errorf("%q are not all", given)
+	}
+	for _, kind := range given {
+		known[kind] = true
+	}
+	documented = slices.Compact(slices.Sorted(slices.Values(documented)))
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(known)), documented); diff != "" {
+		t.Errorf("the kinds (-code +docs/kinds.md):\n%s", diff)
+	}
+}
+
+// TestRefusalsHaveRows holds the table of a load's refusals against the sentences: a row for
+// each, in their order.
+func TestRefusalsHaveRows(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../docs/kinds.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const head = "| kind | it says | what to do |\n|---|---|---|\n"
+	_, table, found := strings.Cut(string(text), head)
+	if !found {
+		t.Fatalf("docs/kinds.md has no table that begins\n%s", head)
+	}
+	table, _, _ = strings.Cut(table, "\n\n")
+	var want strings.Builder
+	for _, r := range node.Refusals() {
+		says := strings.ReplaceAll(r.Says, "%s", "…")
+		want.WriteString("| `" + r.Name + "` | " + says + " | " + r.Do + " |\n")
+	}
+	if diff := cmp.Diff(strings.TrimSpace(want.String()), strings.TrimSpace(table)); diff != "" {
+		t.Errorf("the table (-code +docs/kinds.md):\n%s", diff)
+	}
+}
+
+// kindsInCode are the kinds that failures are given: by a literal of stage.Error, by
+// stage.OfKind, or later.
+func kindsInCode(t *testing.T) (kinds []string) {
+	t.Helper()
+	files := map[string]*ast.File{}
+	constants := map[string]string{} // "breaks.Check": "known-break"
+	for _, name := range sources(t) {
+		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", name), nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[name] = file
+		for _, decl := range file.Decls {
+			if d, ok := decl.(*ast.GenDecl); ok && d.Tok == token.CONST {
+				addConstants(constants, path.Base(path.Dir(name)), d)
+			}
+		}
+	}
+	for name, file := range files {
+		pkg := path.Base(path.Dir(name))
+		ast.Inspect(file, func(n ast.Node) bool {
+			for _, expression := range kindsGiven(n) {
+				said := source(expression)
+				kind, ok := constants[said]
+				if literal, is := expression.(*ast.BasicLit); is {
+					kind, _ = strconv.Unquote(literal.Value)
+				} else if !ok {
+					kind = constants[pkg+"."+said]
+				}
+				switch {
+				case kind != "":
+					kinds = append(kinds, kind)
+				case !slices.Contains(passedOn, said):
+					t.Errorf("%s: the kind %s is not known to this test", name, said)
+				}
+			}
+			return true
+		})
+	}
+	return kinds
+}
+
+func addConstants(to map[string]string, pkg string, d *ast.GenDecl) {
+	for _, spec := range d.Specs {
+		spec := spec.(*ast.ValueSpec)
+		for i, value := range spec.Values {
+			if literal, ok := value.(*ast.BasicLit); ok && literal.Kind == token.STRING {
+				text, _ := strconv.Unquote(literal.Value)
+				to[pkg+"."+spec.Names[i].Name] = text
+			}
+		}
+	}
+}
+
+// kindsGiven are the expressions of the kinds that a node gives a failure, by whose name, e,
+// it is told from what else has a field of that name.
+func kindsGiven(n ast.Node) (list []ast.Expr) {
+	switch n := n.(type) {
+	case *ast.CompositeLit:
+		if source(n.Type) != "stage.Error" {
+			return nil
+		}
+		for _, element := range n.Elts {
+			if pair, ok := element.(*ast.KeyValueExpr); ok && source(pair.Key) == "Kind" {
+				list = append(list, pair.Value)
+			}
+		}
+	case *ast.CallExpr:
+		if source(n.Fun) == "stage.OfKind" && len(n.Args) == 2 {
+			list = append(list, n.Args[0])
+		}
+	case *ast.AssignStmt:
+		for i, to := range n.Lhs {
+			if source(to) == "e.Kind" && i < len(n.Rhs) {
+				list = append(list, n.Rhs[i])
+			}
+		}
+	}
+	return list
+}
+
+// source is an expression of names, calls and indexes as it is written.
+func source(e ast.Expr) string {
+	switch e := e.(type) {
+	case *ast.Ident:
+		return e.Name
+	case *ast.SelectorExpr:
+		return source(e.X) + "." + e.Sel.Name
+	case *ast.IndexExpr:
+		return source(e.X) + "[" + source(e.Index) + "]"
+	case *ast.BasicLit:
+		return e.Value
+	case *ast.CallExpr:
+		var args []string
+		for _, arg := range e.Args {
+			args = append(args, source(arg))
+		}
+		return source(e.Fun) + "(" + strings.Join(args, ", ") + ")"
+	}
+	return ""
+}
