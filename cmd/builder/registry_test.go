@@ -29,6 +29,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/k8sp/cuda/pkg/share"
 )
 
 // aRegistry is one on loopback: go-containerregistry's own, in memory.
@@ -68,6 +70,10 @@ func TestPushAndPull(t *testing.T) {
 	if diff := cmp.Diff(strings.ReplaceAll(want, built, ""), strings.ReplaceAll(f.results(t), f.share, "")); diff != "" {
 		t.Errorf("what was pulled differs (-built +pulled):\n%s", diff)
 	}
+	noted := f.lastPull(t)
+	if noted.Driver != fixtureDriver || noted.Release != fixtureRelease || noted.Seconds <= 0 || time.Since(noted.At) > time.Hour {
+		t.Errorf("%+v", noted)
+	}
 	// A mirror that does not answer, one that has lost the layers, and one that has it.
 	lost := aRegistry(t, func(h http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -90,9 +96,27 @@ func TestPushAndPull(t *testing.T) {
 	}
 	// A second time nothing is pulled.
 	pull = append(pull[:len(pull)-1], f.share)
+	noted = f.lastPull(t)
 	if o := f.run(t, pull...); o.code != 0 || !strings.Contains(o.stderr, "there already") || strings.Contains(o.stderr, "pulled") {
 		t.Errorf("%d\n%s", o.code, o.stderr)
 	}
+	if got := f.lastPull(t); got != noted {
+		t.Errorf("%+v was noted of it", got)
+	}
+}
+
+// lastPull is what is written down of the last pull into the share.
+func (f *fixture) lastPull(t *testing.T) share.Pull {
+	t.Helper()
+	s, err := share.Open(f.share)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := s.LastPull()
+	if err != nil {
+		t.Error(err)
+	}
+	return p
 }
 
 // TestArtefactIsAnImage that others run: the paths that they look for lead to the files

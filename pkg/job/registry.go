@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -378,6 +379,7 @@ func (s site) pull(ctx context.Context, t kernel.Target) (Result, error) {
 }
 
 func (s site) pullFrom(ctx context.Context, t kernel.Target) (Result, error) {
+	began := time.Now()
 	version := s.DriverVersion
 	key, err := s.wantedKey(t)
 	if err != nil {
@@ -421,11 +423,20 @@ func (s site) pullFrom(ctx context.Context, t kernel.Target) (Result, error) {
 		if m, err = modules.Adopt(ctx, s.share, s.scratch, dir, t.Release.Full, version, verify); err != nil {
 			return Result{}, err
 		}
+		s.notePull(ctx, t, time.Since(began))
 	}
 	result := resultOf(filepath.Join(s.share.Result(t.Release.Full, version), modules.ManifestFile), m, true)
 	result.UserSpace = libraries
 	zerolog.Ctx(ctx).Info().Str("manifest", result.Manifest).Str("from", a.Reference).Msg("what was built elsewhere serves")
 	return result, nil
+}
+
+// notePull writes down for who watches how long a pull took; without that it is as good.
+func (s site) notePull(ctx context.Context, t kernel.Target, took time.Duration) {
+	err := s.share.NotePull(share.Pull{Driver: s.DriverVersion, Release: t.Release.Full, Seconds: took.Seconds(), At: time.Now().UTC()})
+	if err != nil {
+		zerolog.Ctx(ctx).Warn().Err(err).Msg("how long the pull took is not written down, so no metric will tell it")
+	}
 }
 
 // findArtefact finds it in the archive or, where there is none, in the registry. It is used

@@ -20,7 +20,7 @@ const (
 	// Record is of what load changed, or its lock, by a builder before this one: of
 	// no use.
 	Record Kind = "an earlier builder's record of load's"
-	// Log is kept for people to read.
+	// Log is kept for people to read, or for who watches a fleet.
 	Log Kind = "a log"
 	// Cache is made again when it is needed.
 	Cache Kind = "a cache"
@@ -81,7 +81,7 @@ var known = concat(
 	rules(Published, true, driverFolder+`/`+content, modulesFolder+`/`+word+`/`+content),
 	rules(Published, false, driverFolder+`/`+word, modulesFolder+`/`+word+`/`+word, cdiFolder+`/`+word+`\.json`),
 	rules(Record, false, loadedFolder+`/`+host+`/`+boot+`\.(json(\.unread(\.[0-9]+)?)?|lock)`),
-	rules(Log, false, private+`/`+logsFolder+`/`+word+`\.log`),
+	rules(Log, false, private+`/`+logsFolder+`/`+word+`\.log`, private+`/`+pulledName+`\.json`),
 	rules(Cache, false,
 		private+`/`+exportsFolder+`/`+word+`-`+twelve+`\.symvers`,
 		private+`/`+downloadsFolder+`/(`+imagePrefix+`(?:[0-9a-f]{64}){1,2}|`+word+`\.run)(\.part(\.json)?|\.sha256sum)?`,

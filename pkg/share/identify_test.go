@@ -37,6 +37,7 @@ func TestIdentifyKnowsTheLayout(t *testing.T) {
 		s.Prepared():                        Folder,
 		s.Digests():                         Folder,
 		s.Digest("/opt/share/cuda/NVIDIA-Linux-x86_64-535.1.run"): Cache,
+		s.pullFile():            Log,
 		s.Scratch():             Leftover,
 		s.lockFile():            Held,
 		s.rangeFile():           Held,

@@ -113,6 +113,9 @@ func (s *Share) Digest(path string) string {
 	return filepath.Join(s.Digests(), filepath.Base(filepath.Dir(path)), filepath.Base(path)+recordSuffix)
 }
 
+// pullFile is where [Share.NotePull] writes the last pull down.
+func (s *Share) pullFile() string { return filepath.Join(s.Private(), pulledName+recordSuffix) }
+
 // Scratch is the part of Private that the run which holds the lock works in; see
 // [Lock.Scratch]. The next run clears up what is left there.
 func (s *Share) Scratch() string { return filepath.Join(s.Private(), scratchFolder) }
@@ -132,6 +135,7 @@ const (
 	preparedFolder  = "prepared"
 	digestsFolder   = "digests"
 	scratchFolder   = "scratch"
+	pulledName      = "pulled"
 )
 
 // Content is the path of the folder that a published link leads to, after the

@@ -15,7 +15,7 @@ type Mark struct {
 // MarkLog notes where the kernel's log ends now.
 func MarkLog(k Kernel) Mark {
 	before, err := k.Log()
-	return Mark{k, before, err}
+	return Mark{k, strings.Clone(tailOf(before)), err}
 }
 
 // MarkStart is the place where the kernel's log begins.
@@ -31,17 +31,22 @@ var initcall = regexp.MustCompile(`^(calling  |initcall )\S+\+0x`)
 
 // Since are the messages that came after the mark, without their levels and
 // times. Its error says why the log cannot be read.
-func (m Mark) Since() ([]string, error) {
-	if m.err != nil {
-		return nil, m.err
+func (m Mark) Since() ([]string, error) { return m.Next() }
+
+// Next is Since, and moves the mark to where the log ends now.
+func (m *Mark) Next() ([]string, error) {
+	if err := m.err; err != nil {
+		*m = MarkLog(m.kernel) // what is read next is what comes from here on
+		return nil, err
 	}
 	after, err := m.kernel.Log()
 	if err != nil {
 		return nil, err
 	}
-	tail := m.before[max(0, len(m.before)-markTail):]
-	if at := strings.LastIndex(after, tail); at >= 0 && tail != "" {
-		after = after[at+len(tail):]
+	before := m.before
+	m.before = strings.Clone(tailOf(after))
+	if at := strings.LastIndex(after, tailOf(before)); at >= 0 && before != "" {
+		after = after[at+len(tailOf(before)):]
 	}
 	var lines []string
 	for line := range strings.Lines(after) {
@@ -51,6 +56,8 @@ func (m Mark) Since() ([]string, error) {
 	}
 	return lines, nil
 }
+
+func tailOf(log string) string { return log[max(0, len(log)-markTail):] }
 
 // plain is a message of "<6>[    1.234567] message\n".
 func plain(line string) string {

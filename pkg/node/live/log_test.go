@@ -2,6 +2,7 @@ package live
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -36,5 +37,32 @@ func TestLog(t *testing.T) {
 	}
 	if _, err := MarkLog(answers{hidden: unix.EPERM}).Since(); !errors.Is(err, unix.EPERM) {
 		t.Errorf("a hidden log: %v", err)
+	}
+}
+
+// TestNext follows a log, of which the beginning goes, and that is hidden for a while.
+func TestNext(t *testing.T) {
+	full := "<6>[2.5] " + strings.Repeat("x", markTail) + "\n"
+	m := MarkLog(answers{hidden: unix.EPERM})
+	for _, tt := range []struct {
+		is    answers
+		want  []string
+		fails bool
+	}{
+		{answers{log: "<6>[1.0] a\n"}, nil, true}, // it could not be read where the mark was made
+		{answers{log: "<6>[1.0] a\n<6>[2.0] b\n"}, []string{"b"}, false},
+		{answers{log: "<6>[1.0] a\n<6>[2.0] b\n"}, nil, false},
+		{answers{hidden: unix.EPERM}, nil, true},
+		{answers{log: "<6>[1.0] a\n<6>[2.0] b\n" + full}, []string{strings.Repeat("x", markTail)}, false},
+		{answers{log: full + "<6>[3.0] c\n"}, []string{"c"}, false},
+		{answers{log: "<6>[9.0] d\n"}, []string{"d"}, false},
+		{answers{log: ""}, nil, false},
+		{answers{log: "<6>[10.0] e\n"}, []string{"e"}, false},
+	} {
+		m.kernel = tt.is
+		got, err := m.Next()
+		if diff := cmp.Diff(tt.want, got); diff != "" || (err != nil) != tt.fails {
+			t.Errorf("%q: %v (-want +got):\n%s", tt.is.log, err, diff)
+		}
 	}
 }

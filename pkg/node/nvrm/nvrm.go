@@ -66,7 +66,9 @@ var rules = []struct {
 }
 
 // xid is the driver's line of one: "NVRM: Xid (PCI:0000:65:00): 79, GPU has fallen off the bus."
-var xid = regexp.MustCompile(`NVRM: Xid \(PCI:` + address + `\): (\d+)(?:, *([^\n]*))?`)
+// Of a GPU in parts it may name the part, "(PCI:0000:65:00 GPU-I:01 GPU-CI:00)"
+// (kernel_rc.c, krcReportXid).
+var xid = regexp.MustCompile(`NVRM: Xid \(PCI:` + address + `(?: GPU-I:\d+)?(?: GPU-CI:\d+)?\): (\d+)(?:, *([^\n]*))?`)
 
 // recovery is what an Xid 154 says is to be done now (gpu.c, _gpuRecoveryActionName).
 var recovery = regexp.MustCompile(`GPU recovery action changed from 0x[0-9a-f]+ \([^)]*\) to 0x[0-9a-f]+ \(([^)]*)\)`)
@@ -102,6 +104,13 @@ func Read(log []string) []Message {
 		return cmp.Or(strings.Compare(a.Address, b.Address), cmp.Compare(a.rank, b.rank))
 	})
 	return slices.CompactFunc(found, func(a, b Message) bool { return a.Address == b.Address && a.Says == b.Says })
+}
+
+// Xids finds all Xids in a log, in its order: those that the driver took back, too, and each as
+// often as it was said.
+func Xids(log []string) []Message {
+	found, _ := readXids(strings.Join(log, "\n"))
+	return found
 }
 
 // gspRuns says whether the processor of the GPU whose start failed next had not been

@@ -1,6 +1,7 @@
 package nvrm
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -159,5 +160,20 @@ func TestSysfsAddress(t *testing.T) {
 		if got := sysfsAddress(text); got != want {
 			t.Errorf("%s is %s, want %s", text, got, want)
 		}
+	}
+}
+
+// TestXids counts each, of a GPU's parts as well.
+func TestXids(t *testing.T) {
+	t.Parallel()
+	log := wasReset + "\n" + programs + "\n" + programs + "\nNVRM: Xid (PCI:0000:65:00 GPU-I:01 GPU-CI:00): 43, pid=4242, name=python3, Ch 00000008\n" +
+		"NVRM: Xid (PCI:0000:65:00 GPU-I:01): 45, pid=4242, name=python3, Ch 00000008\nNVRM: Xid (PCI:0000:65:00): 99999999999999999999, a number"
+	var got []string
+	for _, m := range Xids(strings.Split(log, "\n")) {
+		got = append(got, fmt.Sprintf("%s %d", m.Address, m.Xid))
+	}
+	want := []string{"0000:01:00.0 62", "0000:01:00.0 154", "0000:01:00.0 154", "0000:65:00.0 31", "0000:65:00.0 31", "0000:65:00.0 43", "0000:65:00.0 45"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -75,7 +75,18 @@ func (k *Kernel) Try() error {
 }
 
 // Log is what it has logged.
-func (k *Kernel) Log() (string, error) { return k.log, k.Hidden }
+func (k *Kernel) Log() (string, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.log, k.Hidden
+}
+
+// Say has it log something by itself.
+func (k *Kernel) Say(text string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.log += text
+}
 
 // Open answers Opened.
 func (k *Kernel) Open(string, uint32, uint32) error { return k.Opened }
