@@ -211,14 +211,14 @@ func (l *loader) judgeGPUs(ctx context.Context) error {
 	var failed []GPU
 	expected := 0
 	for _, g := range l.result.GPUs {
+		if g.Expected() {
+			expected++
+		}
 		switch g.State {
 		case GPUUp:
-			expected++
 		case GPUFailed:
-			expected++
 			failed = append(failed, g)
 		case GPUUntried:
-			expected++
 			zerolog.Ctx(ctx).Info().Str("gpu", g.String()).Str("why", g.Says).Msg("whether this GPU comes up was not tried")
 		default:
 			zerolog.Ctx(ctx).Info().Str("gpu", g.String()).Str("why", g.Says).Msg("this GPU is not for the driver")

@@ -50,11 +50,7 @@ func (l *loader) finish(ctx context.Context) error {
 	if l.Check {
 		// A container that makes device files for others need not be one that
 		// may open them.
-		check := devices.Check
-		if l.access.isHosts(l.Dev) {
-			check = devices.Present
-		}
-		if err := check(l.Dev, plan); err != nil {
+		if err := l.files.Usable(l.Dev, plan, !l.access.isHosts(l.Dev)); err != nil {
 			return stage.OfKind(filesKind, err)
 		}
 		return cmp.Or(l.account(ctx, plan), l.checkStay(ctx))
@@ -81,6 +77,9 @@ type deviceFiles interface {
 	Make(ctx context.Context, dev string, files []devices.File) ([]devices.File, error)
 	Remove(ctx context.Context, dev string, files []devices.File) ([]devices.File, error)
 	Open(dev string, f devices.File) error
+	// Usable is [devices.Check] of files that are this container's own, else
+	// [devices.Present].
+	Usable(dev string, files []devices.File, own bool) error
 	Sweep(dev string, files []devices.File) error
 }
 
@@ -100,6 +99,13 @@ func (hostFiles) Remove(ctx context.Context, dev string, files []devices.File) (
 }
 
 func (hostFiles) Open(dev string, f devices.File) error { return devices.Open(dev, f) }
+
+func (hostFiles) Usable(dev string, files []devices.File, own bool) error {
+	if own {
+		return devices.Check(dev, files)
+	}
+	return devices.Present(dev, files)
+}
 
 func (hostFiles) Sweep(dev string, files []devices.File) error { return devices.Sweep(dev, files) }
 

@@ -3,11 +3,13 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -101,6 +103,7 @@ func TestLoadGivesTheSpecificationToTheOwner(t *testing.T) {
 
 // fakeFiles stands in for a /dev: what is in it, by path.
 type fakeFiles struct {
+	mu    sync.Mutex
 	there map[string]bool
 	// before is called before anything is made, and refuse is why one cannot be.
 	before func()
@@ -112,6 +115,8 @@ type fakeFiles struct {
 }
 
 func (f *fakeFiles) Missing(_ string, files []devices.File) (missing []devices.File, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(files), func(n devices.File) bool { return f.there[n.Path] }), nil
 }
 
@@ -120,6 +125,8 @@ func (f *fakeFiles) Make(_ context.Context, dev string, files []devices.File) (m
 		f.before()
 	}
 	missing, _ := f.Missing(dev, files)
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	for _, n := range missing {
 		if err := f.refuse[n.Path]; err != nil {
 			return made, err
@@ -131,6 +138,8 @@ func (f *fakeFiles) Make(_ context.Context, dev string, files []devices.File) (m
 }
 
 func (f *fakeFiles) Remove(_ context.Context, _ string, files []devices.File) (removed []devices.File, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	for _, n := range files {
 		if f.there[n.Path] {
 			delete(f.there, n.Path)
@@ -147,16 +156,29 @@ func (f *fakeFiles) Open(_ string, n devices.File) error {
 	return f.opened[n.Path]
 }
 
+func (f *fakeFiles) Usable(dev string, files []devices.File, _ bool) error {
+	if missing, _ := f.Missing(dev, files); len(missing) > 0 {
+		return stage.New(stage.Load, fmt.Sprintf("the device file %s is not there", missing[0].Path), "run builder load again")
+	}
+	return nil
+}
+
 func (f *fakeFiles) Sweep(string, []devices.File) error { return nil }
 
 // withFiles is a machine with a /dev that is the host's, and that has nvidiactl
 // already.
 func withFiles(t *testing.T) (*machine, *fakeFiles) {
 	m := newMachine(t)
+	return m, m.giveFiles(t)
+}
+
+// giveFiles has the host's /dev be there.
+func (m *machine) giveFiles(t *testing.T) *fakeFiles {
+	t.Helper()
 	m.kernel.FilesMade = true
 	m.mount(t, m.own+"/dev", "devtmpfs")
 	m.files = &fakeFiles{there: map[string]bool{"nvidiactl": true}}
-	return m, m.files
+	return m.files
 }
 
 // filesRecorded are the device files that are written down.

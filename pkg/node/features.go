@@ -13,7 +13,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/k8sp/cuda/internal/atomicfile"
-	"github.com/k8sp/cuda/pkg/stage"
 )
 
 // featureDir is where Node Feature Discovery's worker looks for files of features, of which
@@ -25,28 +24,14 @@ const featureDir = "etc/kubernetes/node-feature-discovery/features.d"
 // featureFile is builder's file there.
 const featureFile = "cuda-driver"
 
-// stateReady is the value of the label cuda-driver.state beside the kinds of failure.
-const stateReady = "ready"
-
-// tellFeatures says how a load has ended to Node Feature Discovery, where its folder is
+// tellFeatures says how the driver is to Node Feature Discovery, where its folder is
 // mounted. That it cannot is only said: the driver is there, or is not, all the same.
-func (l *loader) tellFeatures(ctx context.Context, err error) {
-	if l.Check || ctx.Err() != nil {
-		return
-	}
-	state := stateReady
-	if err != nil {
-		state = stage.KindOf(ofLoad(err))
-	}
-	features := [][2]string{{"state", state}, {"version", l.result.Driver}, {"release", l.result.Release}}
-	if l.result.Manifest != "" {
-		features = append(features, [2]string{"form", l.found.Manifest.Driver.ModuleType})
-	}
+func (l *loader) tellFeatures(ctx context.Context, s Status) {
 	var text strings.Builder
 	if l.Stay {
 		text.WriteString(expiry())
 	}
-	for _, f := range features {
+	for _, f := range [][2]string{{"state", s.State}, {"version", s.Driver}, {"release", s.Release}, {"form", s.Form}} {
 		if value := labelValue(f[1]); value != "" {
 			text.WriteString("cuda-driver." + f[0] + "=" + value + "\n")
 		}
@@ -107,12 +92,16 @@ func (l *loader) forgetFeatures(ctx context.Context) {
 	})
 }
 
+// labelled says whether anybody labels the node.
+func (l *loader) labelled() bool { return l.access.isMount(filepath.Join(l.own.Dir(), featureDir)) }
+
 func (l *loader) changeFeatures(ctx context.Context, change func(file string) error) {
-	dir := filepath.Join(l.own.Dir(), featureDir)
-	if !l.access.isMount(dir) {
+	if !l.labelled() {
 		return
 	}
-	file := filepath.Join(dir, featureFile)
+	l.labels.Lock() // what one leaves half made is not swept up by another
+	defer l.labels.Unlock()
+	file := filepath.Join(l.own.Dir(), featureDir, featureFile)
 	l.sweep(ctx, func() error { return atomicfile.Sweep(file) })
 	if err := change(file); err != nil {
 		zerolog.Ctx(ctx).Warn().Err(err).Msg("Node Feature Discovery is not told of the driver, so the node's labels may be of another state")

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -69,6 +70,9 @@ type LoadOptions struct {
 	// Persistence has Stay run nvidia-persistenced as well, which keeps the GPUs up
 	// while nobody uses them.
 	Persistence bool
+	// Tell is told how the driver is once a load has come to an end, and by [Stay] whenever
+	// there is more to tell; nil where nobody is to be told. It does not keep who tells it.
+	Tell func(context.Context, Status)
 	// Check changes nothing, and fails where a load would have anything to do.
 	Check bool
 	// AllowFailedGPUs is how many of the host's GPUs may fail to come up.
@@ -83,7 +87,8 @@ type LoadOptions struct {
 	files deviceFiles
 	// daemons are how those are kept. It is for tests.
 	daemons daemons.Options
-	// poll is how often Stay looks at how GPUs are parted. It is for tests.
+	// poll is how often Stay looks at how GPUs are parted, and for signs that the driver
+	// has changed. It is for tests.
 	poll time.Duration
 	// turn is how long to wait for a turn; zero is turnWait. It is for tests.
 	turn time.Duration
@@ -125,6 +130,8 @@ type LoadResult struct {
 	Fabric string `json:"fabric,omitempty"`
 	// runs are the names of the daemons that Stay is to run.
 	runs []string
+	// status is what the outside is told of it; it is that of a failure, too.
+	status Status
 	// instances are the parts of GPUs that the CDI specification has.
 	instances []devices.Instance
 	// UserSpace is the root of the driver's user-space side: a folder of the
@@ -148,6 +155,10 @@ type loader struct {
 	state     live.State
 	journal   *journal
 	gpus      []kernel.PCIDevice
+	// labels is held while the node's are changed.
+	labels sync.Mutex
+	// news has a sign, for who stays, that the driver may have changed.
+	news chan struct{}
 
 	// trust is that in Trust; nil where there is none.
 	trust publish.Trust
@@ -170,6 +181,7 @@ type loader struct {
 // files cannot be made, the driver stays loaded, and the next load goes on.
 func Load(ctx context.Context, o LoadOptions) (LoadResult, error) {
 	var result LoadResult
+	began := time.Now()
 	err := stage.Run(ctx, stage.Load, func(ctx context.Context) error {
 		l, done, err := newLoader(ctx, o)
 		if err != nil {
@@ -177,7 +189,11 @@ func Load(ctx context.Context, o LoadOptions) (LoadResult, error) {
 		}
 		defer done()
 		err = l.bring(ctx)
-		l.tellFeatures(ctx, err)
+		l.result.status = l.status(ofLoad(err))
+		l.result.status.Load = time.Since(began)
+		if !l.Check {
+			l.tell(ctx, l.result.status)
+		}
 		result = l.result
 		return err
 	})
@@ -217,7 +233,7 @@ func newLoader(ctx context.Context, o LoadOptions) (*loader, func(), error) {
 			return nil, nil, err
 		}
 	}
-	l := &loader{LoadOptions: o, share: s, release: o.Kernel.Release(), journal: &journal{}}
+	l := &loader{LoadOptions: o, share: s, release: o.Kernel.Release(), journal: &journal{}, news: make(chan struct{}, 1)}
 	if l.host, err = kernel.FindRoot(o.HostRoot, kernel.HostMount); err != nil {
 		return nil, nil, stage.Wrap(stage.Load, err, "the host root cannot be opened", "name the folder that it is with --host-root, or leave that out")
 	}

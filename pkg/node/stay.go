@@ -145,6 +145,7 @@ func Stay(ctx context.Context, o LoadOptions, loaded LoadResult) error {
 		l.result = loaded
 		go l.watchInstances(ctx, o)
 		go l.renewFeatures(ctx)
+		go l.newFollower(o, loaded.status).follow(ctx)
 		// What was published at this moment: a build may put another in its place.
 		if root, err := publish.Led(loaded.UserSpace); err == nil {
 			l.result.UserSpace = root
@@ -156,7 +157,7 @@ func Stay(ctx context.Context, o LoadOptions, loaded LoadResult) error {
 
 // stay runs the daemons.
 func (l *loader) stay(ctx context.Context) error {
-	w := newWatch(l.stayFile())
+	w := newWatch(l.stayFile(), l.hint)
 	defer w.close()
 	if w.file == "" && len(l.result.runs) > 0 {
 		zerolog.Ctx(ctx).Warn().Str("next", "add -v "+runDir+":"+runDir+" to docker run").
@@ -220,8 +221,10 @@ func (l *loader) watchInstances(ctx context.Context, o LoadOptions) {
 			continue
 		}
 		zerolog.Ctx(ctx).Info().Int("before", len(done)).Int("now", len(now)).Msg("the GPUs are parted in another way: device files and the CDI specification are made anew")
-		o.DriverVersion, o.Replace, o.Stay, o.Persistence = l.result.Driver, false, false, false
-		if _, err := Load(ctx, o); err != nil && ctx.Err() == nil {
+		o.DriverVersion, o.Replace, o.Stay, o.Persistence, o.Tell = l.result.Driver, false, false, false, nil
+		_, err := Load(ctx, o)
+		l.hint()
+		if err != nil && ctx.Err() == nil {
 			zerolog.Ctx(ctx).Error().Err(err).Msg("they could not be made anew, which is tried again")
 			continue
 		}
@@ -323,10 +326,12 @@ type watch struct {
 	file string
 	lock *os.File
 	all  map[string]daemons.Status
+	// hint is called where that may make a difference to whether the driver is ready.
+	hint func()
 }
 
-func newWatch(file string) *watch {
-	w := &watch{file: file, all: map[string]daemons.Status{}}
+func newWatch(file string, hint func()) *watch {
+	w := &watch{file: file, all: map[string]daemons.Status{}, hint: hint}
 	if file == "" {
 		return w
 	}
@@ -355,6 +360,9 @@ func (w *watch) tell(ctx context.Context) daemons.Watcher {
 		w.all[s.Name] = s
 		if err := w.write(); err != nil {
 			zerolog.Ctx(ctx).Warn().Err(err).Msg("how the daemons are cannot be written down, for checks")
+		}
+		if s.State != daemons.Starting || s.Says != "" {
+			w.hint()
 		}
 	}
 }

@@ -55,9 +55,28 @@ type State struct {
 // Read reads the state of the kernel that the root shows.
 func Read(root *kernel.Root) State {
 	s := State{Loaded: map[string]Module{}, root: root}
+	for _, m := range list(root) {
+		s.Loaded[m.Name] = s.describe(m)
+	}
+	return s
+}
+
+// Version is [State.Version] of what the root shows now, without a look at any other module.
+func Version(root *kernel.Root) string {
+	s := State{Loaded: map[string]Module{}, root: root}
+	for _, m := range list(root) {
+		if m.Name == Main {
+			s.Loaded[Main] = s.describe(m)
+		}
+	}
+	return s.Version()
+}
+
+// list is what proc has of the modules.
+func list(root *kernel.Root) (all []Module) {
 	text, err := root.ReadFile(modulesFile)
 	if err != nil {
-		return s
+		return nil
 	}
 	for line := range strings.Lines(string(text)) {
 		// nvidia_uvm 1830912 0 - Live 0xffffffffc080c000 (O)
@@ -70,9 +89,9 @@ func Read(root *kernel.Root) State {
 		if n, err := strconv.Atoi(fields[2]); err == nil {
 			m.References = n
 		}
-		s.Loaded[m.Name] = s.describe(m)
+		all = append(all, m)
 	}
-	return s
+	return all
 }
 
 // describe adds what sysfs tells of a module.
