@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/k8sp/cuda/pkg/job"
 	"github.com/k8sp/cuda/pkg/node"
+	"github.com/k8sp/cuda/pkg/node/metrics"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -67,6 +69,7 @@ or with --output json the result, also that of a failure.`
 
 func newLoadCommand(io streams, options node.LoadOptions) *cobra.Command {
 	format := outputs[0]
+	var metricsAt string
 	cmd := &cobra.Command{
 		Use:   "load",
 		Short: "Load a driver that was built into the running kernel",
@@ -79,6 +82,9 @@ func newLoadCommand(io streams, options node.LoadOptions) *cobra.Command {
 			// A build takes "always" as well, and one variable serves both.
 			if !slices.Contains([]string{job.FabricAuto, job.FabricAlways, job.FabricNever}, options.FabricManager) {
 				return usageError(cmd, fmt.Errorf("--fabric-manager %s is neither auto nor never", options.FabricManager))
+			}
+			if err := showMetrics(cmd, metricsAt, &options); err != nil {
+				return printFailure(io, err, format)
 			}
 			result, err := node.Load(cmd.Context(), options)
 			var failure *stage.Error
@@ -120,8 +126,27 @@ func newLoadCommand(io streams, options node.LoadOptions) *cobra.Command {
 	flags.BoolVar(&options.Stay, "stay", false, "stay after loading until stopped, as the container of a DaemonSet does, and run what has to run beside the driver: NVIDIA's fabric manager where the host has NVSwitches")
 	flags.StringVar(&options.FabricManager, "fabric-manager", "auto", "with --stay, `when` to run NVIDIA's fabric manager: auto (the host has NVSwitches, and nobody is seen to run it), or never")
 	flags.BoolVar(&options.Persistence, "persistence", false, "with --stay, run nvidia-persistenced as well, which keeps the GPUs up while nobody uses them")
+	flags.StringVar(&metricsAt, "metrics", "", "with --stay, `address` and port, such as 127.0.0.1:19500, or :19500 for all addresses, at which Prometheus is shown what is known of the driver, without TLS, to whoever asks (default: none)")
 	flags.Var(&format, "output", "`format` of the result on stdout: text or json")
 	return cmd
+}
+
+// showMetrics has what is known of the driver be shown at an address for as long as builder
+// stays.
+func showMetrics(cmd *cobra.Command, at string, o *node.LoadOptions) error {
+	switch {
+	case at == "" || o.Check: // a check has the environment of who stays
+		return nil
+	case !o.Stay:
+		return usageError(cmd, errors.New("--metrics shows what is known of the driver for as long as builder stays, and without --stay it does not"))
+	}
+	server, err := metrics.Listen(at, version())
+	if err != nil {
+		return err
+	}
+	o.Tell = func(_ context.Context, s node.Status) { server.Tell(s) }
+	go server.Serve(cmd.Context())
+	return nil
 }
 
 func newUnloadCommand(io streams, options node.LoadOptions) *cobra.Command {

@@ -4,11 +4,17 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -76,7 +82,7 @@ func TestLoad(t *testing.T) {
 	f.gpu(t, "0x2330")
 	f.build(t)
 	for name, test := range map[string]func(*testing.T, *machine){
-		"text": loadText, "json": loadJSON, "options": loadOptions, "stay": loadStays, "refused": loadRefused, "usage": loadUsage,
+		"text": loadText, "json": loadJSON, "options": loadOptions, "stay": loadStays, "metrics": loadShowsMetrics, "refused": loadRefused, "usage": loadUsage,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, f.machine(t)) })
 	}
@@ -171,6 +177,96 @@ func loadStays(t *testing.T, n *machine) {
 	}
 	if slices.ContainsFunc(n.kernel.Calls, func(call string) bool { return strings.HasPrefix(call, "-") }) {
 		t.Errorf("%q", n.kernel.Calls)
+	}
+}
+
+// stays runs a load that stays until end is called, which returns how it ended.
+func (n *machine) stays(t *testing.T, args ...string) (log *lockedBuffer, end func() int) {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	log = &lockedBuffer{}
+	code := make(chan int, 1)
+	go func() {
+		code <- run(ctx, n.defaults(), append([]string{"load", "--stay"}, args...), n.environ, io.Discard, log)
+	}()
+	t.Cleanup(stop)
+	return log, func() int { stop(); return <-code }
+}
+
+// lockedBuffer is a log that is read as it is written.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+// await is what a pattern's group finds in the log, once it is there.
+func (b *lockedBuffer) await(t *testing.T, pattern string) string {
+	t.Helper()
+	for range 1000 {
+		if found := regexp.MustCompile(pattern).FindStringSubmatch(b.String()); found != nil {
+			return found[len(found)-1]
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("the log has no %s:\n%s", pattern, b.String())
+	return ""
+}
+
+// loadShowsMetrics of what it knows, and loads nothing where it cannot.
+func loadShowsMetrics(t *testing.T, n *machine) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	if o := n.run(t, "load", "--stay", "--metrics", taken.Addr().String()); o.code != 17 || !strings.Contains(o.stderr, `"kind":"metrics"`) || len(n.kernel.Calls) > 0 {
+		t.Errorf("%+v, and %q", o, n.kernel.Calls)
+	}
+	for _, args := range [][]string{{"load", "--metrics", ":0"}, {"load", "--stay", "--metrics", "0"}} {
+		if o := n.run(t, args...); o.code != 2 || !strings.Contains(o.stderr, "--metrics") || len(n.kernel.Calls) > 0 {
+			t.Errorf("%q: %+v, and %q", args, o, n.kernel.Calls)
+		}
+	}
+	log, end := n.stays(t, "--metrics", "127.0.0.1:0")
+	at := log.await(t, `"at":"(http://127.0.0.1:\d+/metrics)"`)
+	log.await(t, "staying until stopped")
+	answer, err := http.Get(at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	for _, want := range []string{
+		"cuda_builder_info{version=", `cuda_driver_state{state="ready"} 1`, `cuda_driver_info{form="proprietary",kernel_release="` + fixtureRelease + `",version="` + fixtureDriver + `"} 1`,
+		"cuda_driver_gpus_expected 1\n", "cuda_driver_gpus_up 0\n", `cuda_driver_findings{verdict="failed"} 0`, "cuda_driver_last_load_duration_seconds 0.",
+	} {
+		if err != nil || !strings.Contains(string(text), want) {
+			t.Errorf("there is no %s, %v:\n%s", want, err, text)
+		}
+	}
+	// A probe has the same environment.
+	probe := *n
+	probe.fixture = &fixture{environ: append(slices.Clone(n.environ), "BUILDER_METRICS=:0")}
+	if o := probe.run(t, "load", "--check"); o.code == 2 {
+		t.Errorf("%+v", o)
+	}
+	if code := end(); code != 0 {
+		t.Errorf("exit code %d\n%s", code, log)
+	}
+	if _, err := http.Get(at); err == nil {
+		t.Error("it answers all the same")
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -353,6 +354,34 @@ func TestFeatures(t *testing.T) {
 	}
 	if !slices.ContainsFunc(pod.Volumes, func(v corev1.Volume) bool { return v.HostPath != nil && v.HostPath.Path == dir }) {
 		t.Error("they are not the node's")
+	}
+}
+
+// TestMetrics builds the component that shows Prometheus what is known: only the container
+// that loads listens, at the port that the annotations, and the README's PodMonitor, name.
+func TestMetrics(t *testing.T) {
+	template := find[*appsv1.DaemonSet](t, components(t, "metrics")).Spec.Template
+	for _, c := range slices.Concat(template.Spec.InitContainers, template.Spec.Containers) {
+		at := ""
+		for _, e := range c.Env {
+			if e.Name == "BUILDER_METRICS" {
+				at = e.Value
+			}
+		}
+		if c.Name != "load" {
+			if at != "" || len(c.Ports) > 0 {
+				t.Errorf("%s listens at %q, %v", c.Name, at, c.Ports)
+			}
+			continue
+		}
+		port := strings.TrimPrefix(at, ":")
+		want := map[string]string{"prometheus.io/scrape": "true", "prometheus.io/port": port, "prometheus.io/path": "/metrics"}
+		if diff := cmp.Diff(want, template.Annotations); diff != "" || len(c.Ports) != 1 || strconv.Itoa(int(c.Ports[0].ContainerPort)) != port || c.Ports[0].HostPort != 0 {
+			t.Errorf("it listens at %q, its ports are %v, and the annotations (-want +got):\n%s", at, c.Ports, diff)
+		}
+		if !strings.Contains(read(t, kubernetes, "README.md"), "podMetricsEndpoints: [{ port: "+c.Ports[0].Name+" }]") {
+			t.Errorf("the README's PodMonitor does not name the port %s", c.Ports[0].Name)
+		}
 	}
 }
 
