@@ -290,3 +290,27 @@ func TestJobsThatCannotBe(t *testing.T) {
 		t.Errorf("%d\n%s", o.code, o.stderr)
 	}
 }
+
+// TestJobForAnImage: where an image was named, the capture that a Job builds for is of that
+// kernel, and not of the one that the node runs.
+func TestJobForAnImage(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	repository := aRegistry(t, nil)
+	image := filepath.Join(t.TempDir(), "vmlinuz-b")
+	write(t, image, 0o644, fixtureImage(t))
+	worker := *f
+	worker.environ = slices.DeleteFunc(slices.Clone(f.environ), func(pair string) bool { return strings.HasPrefix(pair, "BUILDER_HOST_ROOT=") })
+	client, made := aCluster(t, func(args []string) (int, string) {
+		o := worker.run(t, args...)
+		return o.code, o.stderr
+	})
+	f.cluster = client
+	node := f.nodes(t, 1)[0]
+	node.host = filepath.Join(t.TempDir(), "host")
+	write(t, filepath.Join(node.host, "proc/version"), 0o644, strings.ReplaceAll(fixtureBanner, fixtureRelease, "6.1.191-coreos-r1"))
+	o := node.run(t, "--registry", repository, "--driver-version", fixtureDriver, "--build-job", jobManifest, "--share", node.share, "--host-root", node.host, "--kernel-image", image)
+	if o.code != 0 || made() != 1 || !strings.Contains(o.stdout, "modules/"+fixtureRelease+"/"+fixtureDriver) {
+		t.Errorf("%d, %d Jobs\n%s", o.code, made(), o.stderr)
+	}
+}

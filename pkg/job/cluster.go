@@ -97,7 +97,7 @@ func (s site) pushCapture(ctx context.Context, key registry.Key) (tag string, er
 		return "", stage.Wrap(stage.Publish, err, "there is no space for a capture of this host", "make the container's /tmp writable")
 	}
 	defer os.RemoveAll(scratch)
-	return registry.PushCapture(ctx, s.Registry, key, func(w io.Writer) error { return Capture(ctx, s.Host.Root, w) }, scratch)
+	return registry.PushCapture(ctx, s.Registry, key, func(w io.Writer) error { return s.Host.capture(ctx, w) }, scratch)
 }
 
 // rightCapture refuses a capture that is of another kernel than its tag says: whoever may

@@ -146,8 +146,12 @@ func (h Host) detectAll(ctx context.Context, cache string, err error) (t kernel.
 
 // Capture writes what builds and checks read of a host root to w, as a tar.
 func Capture(ctx context.Context, hostRoot string, w io.Writer) error {
-	return Host{Root: hostRoot}.open(ctx, func(root *kernel.Root, _ string) error {
-		return kernel.Capture(ctx, root, w, cuda.IsGPU)
+	return Host{Root: hostRoot}.capture(ctx, w)
+}
+
+func (h Host) capture(ctx context.Context, w io.Writer) error {
+	return h.open(ctx, func(root *kernel.Root, imageFile string) error {
+		return kernel.Capture(ctx, root, w, kernel.CaptureOptions{Image: imageFile, Keep: cuda.IsGPU})
 	})
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/kernel/image"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -41,11 +42,23 @@ var capturedModuleFiles = []string{
 	"sections/" + ksymtab, "sections/" + ksymtab + "_gpl", "sections/" + kflagstab,
 }
 
+// CaptureOptions say what of a host is captured. The zero value is the kernel that it
+// runs, and none of its devices.
+type CaptureOptions struct {
+	// Image is the file of a kernel image. The capture is then of the host as it is
+	// when it runs that kernel: what it tells of the one that it runs now is left out.
+	Image string
+	// Keep says of which devices on the PCI bus the capture tells; nil is none.
+	Keep func(PCIDevice) bool
+	// Devices is the host whose bus that is; nil is the root itself.
+	Devices *Root
+}
+
 // Capture writes a tar of the files by which [Detect], and the checks of later
 // stages, know a host: its kernel's version, config, symbols, types, image and
 // keys, one of its modules and the lists (not the files) of the others, what is
-// loaded, its os-release, and of the devices on its PCI bus those that keep is true
-// of. Nothing else of the host is read.
+// loaded, its os-release, and of the devices on its PCI bus those that are to be kept.
+// Nothing else of the host is read.
 //
 // Some files are kept in part, for what they could give away: of the command
 // line the words about modules, of the keys the kernel's own, of the loaded
@@ -54,18 +67,18 @@ var capturedModuleFiles = []string{
 //
 // The archive is deterministic: sorted, regular files only, without times or
 // owners. Files that the host does not have are left out.
-func Capture(ctx context.Context, root *Root, w io.Writer, keep func(PCIDevice) bool) error {
-	release, banner, err := readRelease(root)
+func Capture(ctx context.Context, root *Root, w io.Writer, o CaptureOptions) error {
+	c, err := newRecorder(ctx, root, o)
 	if err != nil {
 		return err
 	}
-	if err := suffices(ctx, root); err != nil {
+	if err := suffices(ctx, root, o.Image); err != nil {
 		return err
 	}
 	if !root.Mounted() {
 		zerolog.Ctx(ctx).Warn().Msg("the host's root is not mounted: the capture will hold its proc and sys only")
 	}
-	c := recorder{root: root, release: release, banner: banner, keep: keep, archive: tar.NewWriter(w)}
+	c.archive = tar.NewWriter(w)
 	for _, name := range c.names(ctx) {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -80,9 +93,9 @@ func Capture(ctx context.Context, root *Root, w io.Writer, keep func(PCIDevice) 
 // suffices is an error, before a byte is written, where a capture would be of no use to
 // any build: what that would say of it days later, on another machine. Lines that are
 // older than those tried are captured all the same.
-func suffices(ctx context.Context, root *Root) error {
+func suffices(ctx context.Context, root *Root, image string) error {
 	quiet := zerolog.Nop().WithContext(ctx)
-	_, err := detect(quiet, root, DetectOptions{Needs: func(string) bool { return false }}, "0.0")
+	_, err := detect(quiet, root, DetectOptions{Image: image, Needs: func(string) bool { return false }}, "0.0")
 	return err
 }
 
@@ -91,9 +104,14 @@ type recorder struct {
 	root    *Root
 	release Release
 	archive *tar.Writer
-	keep    func(PCIDevice) bool
 	// banner is the kernel's line of proc/version.
 	banner banner
+	// devices are those that are told of, of the host devicesOf.
+	devices   []PCIDevice
+	devicesOf *Root
+	// said is what the image that was named says of its kernel, under the names by which a
+	// host that runs it says so.
+	said map[string][]byte
 	// exports is what stands in for the files of the kernel's modules, and
 	// exportsName its name; empty where there are none.
 	exports     []byte
@@ -102,6 +120,61 @@ type recorder struct {
 	imageName string
 	// bases are the addresses by which each module's are moved.
 	bases map[string]uint64
+}
+
+func newRecorder(ctx context.Context, root *Root, o CaptureOptions) (*recorder, error) {
+	c := &recorder{root: root, devicesOf: root}
+	if o.Devices != nil {
+		c.devicesOf = o.Devices
+	}
+	if o.Keep != nil {
+		c.devices = slices.DeleteFunc(PCIDevices(c.devicesOf), func(d PCIDevice) bool { return !o.Keep(d) })
+	}
+	var err error
+	if o.Image != "" {
+		return c, c.openImage(ctx, o.Image)
+	}
+	if c.release, c.banner, err = readRelease(root); err != nil {
+		return nil, err
+	}
+	c.imageName = findImage(ctx, c.root, c.release, c.banner).from
+	return c, nil
+}
+
+// openImage makes the kernel in an image the one that the capture is of.
+func (c *recorder) openImage(ctx context.Context, path string) error {
+	img, release, err := openImage(ctx, path)
+	if err != nil {
+		return err
+	}
+	c.release, c.imageName = release, "boot/vmlinuz-"+release.Full
+	c.root = img.rootFor(ctx, c.root, release)
+	c.said = map[string][]byte{osreleaseFile: []byte(release.Full + "\n")}
+	if c.said[c.imageName], err = readImage(path); err != nil {
+		return stage.Wrap(stage.Detect, err, "the kernel image cannot be read", "name a vmlinuz that can be read")
+	}
+	if b, err := parseBanner(img.Banner); err == nil {
+		c.banner = b
+		c.said[versionFile] = []byte(b.text + "\n")
+	}
+	if img.BuildID != "" {
+		c.said[notesFile], err = image.NoteOf(img.BuildID)
+	}
+	return err
+}
+
+// readImage is the file of an image that somebody named.
+func readImage(path string) ([]byte, error) {
+	real, err := beneath.Resolve(path)
+	if err != nil {
+		return nil, err
+	}
+	f, err := beneath.Open(real)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readAll(f, image.MaxSize)
 }
 
 // names lists every file that the capture may hold, sorted.
@@ -113,7 +186,6 @@ func (c *recorder) names(ctx context.Context) []string {
 		inTreeSymvers(c.release, true),
 		inTreeSymvers(c.release, false),
 	})
-	c.imageName = findImage(ctx, c.root, c.release, c.banner).from
 	names = append(names, c.imageName)
 	files := inTreeModules(c.root, c.release)
 	names = append(names, sampleModule(ctx, files.list).From)
@@ -123,10 +195,7 @@ func (c *recorder) names(ctx context.Context) []string {
 			names = append(names, "sys/module/"+module+"/"+name)
 		}
 	}
-	for _, device := range PCIDevices(c.root) {
-		if !c.keep(device) {
-			continue
-		}
+	for _, device := range c.devices {
 		for _, name := range pciAttributes {
 			names = append(names, pciDevices+"/"+device.Address+"/"+name)
 		}
@@ -178,7 +247,14 @@ func (c *recorder) add(ctx context.Context, name string) error {
 
 // content is what the capture keeps of a file.
 func (c *recorder) content(name string) ([]byte, error) {
+	if said, ok := c.said[name]; ok {
+		return said, nil
+	}
 	switch {
+	case slices.Contains(osReleaseFiles[:], name) && c.root.otherSystem:
+		return nil, fs.ErrNotExist // of the system that runs
+	case strings.HasPrefix(name, pciDevices+"/"):
+		return c.devicesOf.ReadFile(name)
 	case name == c.exportsName:
 		return c.exports, nil
 	case strings.Contains(name, "/sections/"):

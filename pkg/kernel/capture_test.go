@@ -73,7 +73,7 @@ func TestCaptureInAContainer(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log, archive bytes.Buffer
-	if err := Capture(zerolog.New(&log).WithContext(t.Context()), root, &archive, func(PCIDevice) bool { return true }); err != nil {
+	if err := Capture(zerolog.New(&log).WithContext(t.Context()), root, &archive, CaptureOptions{Keep: everyDevice}); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(log.String(), "-v /proc/keys:/host/proc/keys:ro") {
@@ -107,7 +107,7 @@ func TestCaptureThatWouldNotSuffice(t *testing.T) {
 		}
 		_, want := Detect(t.Context(), root, DetectOptions{})
 		var archive bytes.Buffer
-		err := Capture(t.Context(), root, &archive, func(PCIDevice) bool { return true })
+		err := Capture(t.Context(), root, &archive, CaptureOptions{Keep: everyDevice})
 		if want == nil || err == nil || err.Error() != want.Error() || archive.Len() > 0 {
 			t.Errorf("%s: %v, and %d bytes; a build would say %v", name, err, archive.Len(), want)
 		}
@@ -252,7 +252,7 @@ func TestCaptureNeedsAKernel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantError(t, Capture(t.Context(), root, io.Discard, everyDevice), "detect: no kernel release under "+root.Dir()+
+	wantError(t, Capture(t.Context(), root, io.Discard, CaptureOptions{Keep: everyDevice}), "detect: no kernel release under "+root.Dir()+
 		": neither proc/sys/kernel/osrelease nor proc/version is there. "+
 		"Run where /proc is the host kernel's, or name a recorded host with --host-root.")
 }
@@ -364,7 +364,7 @@ func TestCaptureKeepsDevices(t *testing.T) {
 	t.Parallel()
 	var archive bytes.Buffer
 	display := func(d PCIDevice) bool { return d.Vendor == 0x10de && d.Class>>16 == 0x03 }
-	if err := Capture(t.Context(), openFiles(t, hostWithDevices()), &archive, display); err != nil {
+	if err := Capture(t.Context(), openFiles(t, hostWithDevices()), &archive, CaptureOptions{Keep: display}); err != nil {
 		t.Fatal(err)
 	}
 	kept := map[string]int{}
@@ -384,7 +384,7 @@ func everyDevice(PCIDevice) bool { return true }
 func capture(t *testing.T, root *Root) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	if err := Capture(t.Context(), root, &b, everyDevice); err != nil {
+	if err := Capture(t.Context(), root, &b, CaptureOptions{Keep: everyDevice}); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()
@@ -424,7 +424,7 @@ func TestCaptureOfALargeImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	var archive counter
-	if err := Capture(t.Context(), root, &archive, everyDevice); err != nil || int64(archive) < large {
+	if err := Capture(t.Context(), root, &archive, CaptureOptions{Keep: everyDevice}); err != nil || int64(archive) < large {
 		t.Errorf("%d bytes, error %v", archive, err)
 	}
 }

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"bytes"
 	"debug/elf"
 	"os"
 	"path/filepath"
@@ -321,4 +322,85 @@ func TestImageIsRefused(t *testing.T) {
 	_, err := Detect(t.Context(), nil, DetectOptions{})
 	wantError(t, err, "detect: no kernel was named: there is neither a host root nor a kernel image. "+
 		"Run where /proc is the host kernel's, or name a recorded host with --host-root.")
+}
+
+// TestCaptureOfAnImage: the capture of a host beside an image is of the image's kernel,
+// and tells of it what the two tell together.
+func TestCaptureOfAnImage(t *testing.T) {
+	t.Parallel()
+	k := smallKernel()
+	k.Config += "CONFIG_DRM=m\n" + sigConfig
+	another := map[string]string{
+		"proc/version":              strings.Replace(k.Banner, "6.12.103", "6.12.99", 1),
+		"proc/sys/kernel/osrelease": "6.12.99-flatcar\n",
+		"proc/config.gz":            strings.Replace(k.Config, "6.12.103", "6.12.99", 1),
+		notesFile:                   string(imagetest.Notes("\xab\xcd")),
+	}
+	anonymous, mute := k, k
+	anonymous.Banner, mute.BuildID = "", ""
+	for name, c := range map[string]struct {
+		image imagetest.Kernel
+		with  map[string]string
+	}{
+		"of one that runs it":        {k, nil},
+		"of one that runs another":   {k, another},
+		"of one that does not run":   {k, map[string]string{"proc/version": "", "proc/sys/kernel/osrelease": "", "proc/config.gz": ""}},
+		"that does not say who":      {anonymous, another},
+		"that has no identification": {mute, another},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root, image := openFiles(t, change(richHost(t, k), c.with)), imageFile(t, c.image.BzImage(t))
+			want := mustDetect(t, root, image)
+			var archive bytes.Buffer
+			if err := Capture(t.Context(), root, &archive, CaptureOptions{Image: image.Image, Keep: everyDevice}); err != nil {
+				t.Fatal(err)
+			}
+			captured, err := OpenRootArchive(t.Context(), writeFile(t, archive.Bytes()), t.TempDir())
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := mustDetect(t, captured, DetectOptions{})
+			for _, target := range []*Target{&want, &got} { // where it was read is another matter
+				target.Compiler.From, target.Config.From, target.Exports.From, target.BuildID.From, target.StructModule.From, target.Types.From = "", "", "", "", "", ""
+				target.Types.Modules = nil
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("-image and host +capture:\n%s", diff)
+			}
+			if again := capture(t, captured); !bytes.Equal(again, archive.Bytes()) {
+				t.Error("a capture of the capture differs")
+			}
+		})
+	}
+}
+
+// TestCaptureWithOthersDevices has a root that is no more than files tell of the devices of
+// the host that will boot from them.
+func TestCaptureWithOthersDevices(t *testing.T) {
+	t.Parallel()
+	k := smallKernel()
+	image, host := imageFile(t, k.BzImage(t)), openFiles(t, richHost(t, k))
+	var archive bytes.Buffer
+	o := CaptureOptions{Image: image.Image, Keep: everyDevice, Devices: host}
+	if err := Capture(t.Context(), openFiles(t, map[string]string{"usr/lib/os-release": "ID=flatcar\nVERSION_ID=4593.2.5\n"}), &archive, o); err != nil {
+		t.Fatal(err)
+	}
+	root, err := OpenRootArchive(t.Context(), writeFile(t, archive.Bytes()), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := mustDetect(t, root, DetectOptions{})
+	if diff := cmp.Diff(PCIDevices(host), got.PCI); diff != "" || got.Distribution.VersionID != "4593.2.5" || got.Release.Full != k.Release {
+		t.Errorf("%s of %+v; devices (-want +got):\n%s", got.Release, got.Distribution, diff)
+	}
+}
+
+// TestCaptureOfNoImage is refused as a build is.
+func TestCaptureOfNoImage(t *testing.T) {
+	t.Parallel()
+	var archive bytes.Buffer
+	err := Capture(t.Context(), openFiles(t, hostFiles(smallKernel())), &archive, CaptureOptions{Image: filepath.Join(t.TempDir(), "absent")})
+	if err == nil || !strings.Contains(err.Error(), "the kernel image cannot be read") || archive.Len() > 0 {
+		t.Errorf("%v, and %d bytes", err, archive.Len())
+	}
 }

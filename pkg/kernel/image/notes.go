@@ -9,6 +9,9 @@ import (
 // noteBuildID is NT_GNU_BUILD_ID, the type of the note that ld --build-id leaves.
 const noteBuildID = 3
 
+// gnu is the name of its maker there.
+const gnu = "GNU\x00"
+
 // BuildID is the linker's identifier of a build, in hexadecimal, in ELF notes
 // (elf(5)): the content of /sys/kernel/notes, of a vmlinux's section .notes or of
 // a module's .note.gnu.build-id. It is "" where they have none.
@@ -24,6 +27,20 @@ func BuildIDNote(notes []byte) []byte {
 	return note
 }
 
+// NoteOf is the note that has a build ID, given in hexadecimal.
+func NoteOf(buildID string) ([]byte, error) {
+	id, err := hex.DecodeString(buildID)
+	if err != nil {
+		return nil, err
+	}
+	var note []byte
+	for _, word := range []uint32{uint32(len(gnu)), uint32(len(id)), noteBuildID} {
+		note = binary.LittleEndian.AppendUint32(note, word)
+	}
+	note = append(append(note, gnu...), id...)
+	return append(note, make([]byte, aligned(uint32(len(id)))-uint64(len(id)))...), nil
+}
+
 func findBuildID(notes []byte) (note, id []byte) {
 	const header = 12
 	for len(notes) >= header {
@@ -33,7 +50,7 @@ func findBuildID(notes []byte) (note, id []byte) {
 		if ends > uint64(len(notes)) {
 			break
 		}
-		if binary.LittleEndian.Uint32(notes[8:]) == noteBuildID && bytes.Equal(notes[header:begins], []byte("GNU\x00")) {
+		if binary.LittleEndian.Uint32(notes[8:]) == noteBuildID && bytes.Equal(notes[header:begins], []byte(gnu)) {
 			return notes[:ends], notes[begins : begins+uint64(size)]
 		}
 		notes = notes[ends:]

@@ -46,3 +46,15 @@ func TestBuildID(t *testing.T) {
 		}
 	}
 }
+
+func TestNoteOf(t *testing.T) {
+	for _, id := range []string{"0102030405", "00112233445566778899aabbccddeeff00112233"} {
+		made, err := image.NoteOf(id)
+		if err != nil || image.BuildID(made) != id || string(image.BuildIDNote(made)) != string(made) {
+			t.Errorf("%s: % x, %v", id, made, err)
+		}
+	}
+	if _, err := image.NoteOf("0x"); err == nil {
+		t.Error("what is no hexadecimal is one")
+	}
+}
