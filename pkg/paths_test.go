@@ -47,6 +47,8 @@ var notTheShare = map[string]string{
 	"pkg/kernel/hosttree.go":              "a host's build tree",
 	"pkg/kernel/hosttree":                 "a host's build tree is read; the copy is made through package beneath",
 	"pkg/kernel/intree.go":                "a host's own modules",
+	"pkg/kernel/staged/capture.go":        "a partition of the host's is mounted in the container's /tmp",
+	"pkg/kernel/staged/stagedtest":        "helps tests",
 	"pkg/kernel/source/partial/mirror.go": "a git repository that the user names, which go-git reads",
 	"pkg/cuda/userspace/discover.go":      "a driver that is installed on a host",
 	"pkg/modules/signature/load.go":       "keys and certificates that the user names",

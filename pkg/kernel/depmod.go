@@ -18,7 +18,7 @@ func readIndex(root *Root, r Release, m moduleFiles) (exportIndex, error) {
 	folder := "lib/modules/" + r.Full + "/"
 	var texts [2][]byte
 	for i, name := range []string{"modules.symbols", "modules.dep"} {
-		changed, err := root.changed(folder + name)
+		changed, err := root.Changed(folder + name)
 		if err != nil {
 			return nil, err
 		}

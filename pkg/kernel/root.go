@@ -188,8 +188,8 @@ func (r *Root) Text(name string) string {
 	return strings.TrimSpace(string(data))
 }
 
-// changed is when a file was last written, in nanoseconds since 1970.
-func (r *Root) changed(name string) (int64, error) {
+// Changed is when a file was last written, in nanoseconds since 1970.
+func (r *Root) Changed(name string) (int64, error) {
 	p, err := r.Path(name)
 	if err != nil {
 		return 0, err
