@@ -21,7 +21,7 @@ const module = "github.com/k8sp/cuda/"
 // higher layer, and nothing of its own but what is beneath the same folder.
 var layers = [][]string{
 	{"cmd/builder"},
-	{"pkg/matrix"},
+	{"pkg/matrix", "pkg/nextkernel"},
 	{"pkg/job", "pkg/node", "pkg/prune"},
 	{"pkg/registry", "pkg/sysext", "pkg/cluster"},
 	{"pkg/cuda", "pkg/modules"},

@@ -57,6 +57,7 @@ var notTheShare = map[string]string{
 	"pkg/registry/remote.go":              "certificates that the user names",
 	"pkg/registry/runtime.go":             "what the image has to run",
 	"pkg/sysext":                          "builder's own file, in the image",
+	"pkg/nextkernel":                      "captures are in the container's /tmp, or in a folder that two containers of a pod share",
 	"pkg/node/access.go":                  "the host's folders",
 	"pkg/node/bounds.go":                  "the host's folders",
 	"pkg/node/trust.go":                   "folders of root's, and those above the share on the host",

@@ -124,8 +124,18 @@ func tellResult(log *zerolog.Logger, r job.Result) {
 
 func buildFlags(flags *pflag.FlagSet, o *job.Options) {
 	flags.SortFlags = false
-	flags.StringVar(&o.Share, "share", defaultShare, "`folder` with the driver package, that receives the modules")
+	shareFlag(flags, o)
 	hostFlags(flags, &o.Host)
+	flags.StringVar(&o.Host.Capture, "host-capture", "", "`tag` of a capture in the registry that describes the host, as a node has pushed it for such a Job")
+	whatFlags(flags, o)
+}
+
+func shareFlag(flags *pflag.FlagSet, o *job.Options) {
+	flags.StringVar(&o.Share, "share", defaultShare, "`folder` with the driver package, that receives the modules")
+}
+
+// whatFlags say what is built, from what and how, whatever host it is for.
+func whatFlags(flags *pflag.FlagSet, o *job.Options) {
 	flags.StringVar(&o.DriverVersion, "driver-version", "", "`version` of the driver to build, as 580.126.09, or a line as 580, latest, production or lts: the newest of it that will do; downloaded where SHARE/cuda does not have it (default: the newest in SHARE/cuda)")
 	flags.StringVar(&o.DriverReleases, "driver-releases", "", "`URL` of a list of drivers to choose from (default: "+cuda.ReleasesURL+", or releases.json of --driver-base-url)")
 	flags.StringVar(&o.DriverSHA256, "driver-sha256", "", "SHA-256 `digest` that the driver package must have")
@@ -166,7 +176,6 @@ func sourceFlags(flags *pflag.FlagSet, o *job.Options) {
 	flags.BoolVar(&o.Push, "push", false, "leave what is built in that registry")
 	flags.StringVar(&o.Cluster.Template, "build-job", "", "`file` with the manifest of a Kubernetes Job that is to build what the registry has not, in place of this host")
 	flags.DurationVar(&o.Cluster.Wait, "build-job-wait", time.Hour, "`time` to wait for that Job")
-	flags.StringVar(&o.Host.Capture, "host-capture", "", "`tag` of a capture in the registry that describes the host, as a node has pushed it for such a Job")
 	mirrorFlag(flags, &o.Registry)
 	reachFlags(flags, &o.Registry)
 	trustFlag(flags, &o.Trust)

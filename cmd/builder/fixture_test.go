@@ -23,6 +23,7 @@ import (
 	"github.com/k8sp/cuda/internal/testkit"
 	"github.com/k8sp/cuda/pkg/cluster"
 	"github.com/k8sp/cuda/pkg/job"
+	"github.com/k8sp/cuda/pkg/kernel/staged"
 )
 
 // The kernel and the driver of the fixture. The modules that its installer
@@ -86,6 +87,8 @@ type fixture struct {
 	// neither.
 	runtime string
 	cluster dynamic.Interface
+	// mount has a partition of the host's, in tests of what its next boot brings.
+	mount   staged.Mounter
 	environ []string
 }
 
@@ -257,7 +260,7 @@ func (f *fixture) run(t *testing.T, args ...string) outcome {
 func (f *fixture) runContext(t *testing.T, ctx context.Context, args ...string) outcome {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	code := run(ctx, defaults{build: f.options()}, args, f.environ, &stdout, &stderr)
+	code := run(ctx, defaults{build: f.options(), mount: f.mount}, args, f.environ, &stdout, &stderr)
 	return outcome{code, stdout.String(), stderr.String()}
 }
 

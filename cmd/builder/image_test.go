@@ -37,11 +37,12 @@ func published(t *testing.T, content string) string {
 // fixtureImage is the kernel of the fixture's host as it boots.
 func fixtureImage(t *testing.T) string {
 	t.Helper()
-	k := imagetest.Kernel{
-		Release: fixtureRelease, Banner: fixtureBanner, Config: fixtureConfig, CRCs: imagetest.NoCRCs, StructModule: 848,
-		Exports: []image.Symbol{{Name: "_printk"}, {Name: "device_add", GPL: true}},
-	}
-	return string(k.BzImage(t))
+	return string(fixtureKernel.BzImage(t))
+}
+
+var fixtureKernel = imagetest.Kernel{
+	Release: fixtureRelease, Banner: fixtureBanner, Config: fixtureConfig, CRCs: imagetest.NoCRCs, StructModule: 848,
+	Exports: []image.Symbol{{Name: "_printk"}, {Name: "device_add", GPL: true}},
 }
 
 // TestBuildFromAKernelImage builds for a kernel that no host runs: there is no

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/k8sp/cuda/pkg/job"
+	"github.com/k8sp/cuda/pkg/kernel/staged"
 	"github.com/k8sp/cuda/pkg/node"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -55,6 +56,8 @@ type defaults struct {
 	// plain is share.Plain, which may begin this process again, so that tests have
 	// none.
 	plain func(share string) (string, error)
+	// mount mounts a partition, where it is not the kernel's own mount.
+	mount staged.Mounter
 }
 
 // plainShare is plain, where there is one.
@@ -128,6 +131,7 @@ func newRoot(io streams, d defaults, logging *logOptions) *cobra.Command {
 		newCaptureCommand(io, d),
 		newLoadCommand(io, d.load),
 		newUnloadCommand(io, d.load),
+		newNextCommand(io, d),
 		newPruneCommand(io),
 		newPushCommand(io, d),
 		newPullCommand(io, d.build),
