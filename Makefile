@@ -5,6 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 GOTESTSUM   := go run gotest.tools/gotestsum@v1.13.0
+ACTIONLINT  := go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 DISTRIBUTION := github.com/distribution/distribution/v3/cmd/registry@v3.1.2
 STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
@@ -100,7 +101,7 @@ gpu-binaries: build ## Build what test-gpu runs, for a machine with a GPU and wi
 	CGO_ENABLED=0 go test -c -trimpath -tags gpu -o .builder/bin/gpu.test ./integration/gpu
 
 .PHONY: lint
-lint: ## Check format, vet, staticcheck and that each go.mod is tidy
+lint: ## Check format, vet, staticcheck, that each go.mod is tidy, and the workflows
 	@unformatted=$$(gofmt -l cmd internal pkg integration deploy); \
 	if [ -n "$$unformatted" ]; then echo "not gofmt'ed: $$unformatted"; exit 1; fi
 	go vet ./...
@@ -108,6 +109,7 @@ lint: ## Check format, vet, staticcheck and that each go.mod is tidy
 	$(STATICCHECK) -tags integration,gpu,cluster ./...
 	go mod tidy -diff
 	cd deploy/check && go vet ./... && $(STATICCHECK) ./... && go mod tidy -diff
+	$(ACTIONLINT) .github/workflows/*.yml
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser, FUZZTIME (10m) each

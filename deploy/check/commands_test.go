@@ -2,7 +2,6 @@ package check
 
 import (
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -16,10 +15,7 @@ import (
 // TestCommands asks the builder of this checkout whether it has every command
 // and every option that the units, the script and the manifests give it.
 func TestCommands(t *testing.T) {
-	builder := filepath.Join(t.TempDir(), "builder")
-	if out, err := exec.Command("go", "build", "-C", "../..", "-o", builder, "./cmd/builder").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	builder := buildBuilder(t)
 	commands := systemdCommands(t)
 	pod := base(t).Spec.Template.Spec
 	for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {

@@ -1,0 +1,162 @@
+package check
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/yaml"
+)
+
+// ciStep is a shell step of a CI's file, and what its program is called with.
+type ciStep struct {
+	shell   []string
+	program string // in whose place a stand-in notes its arguments
+	text    string
+}
+
+// run runs it where there is nothing else, and returns what the program was called with,
+// and what the step left for later ones in $GITHUB_OUTPUT.
+func (s ciStep) run(t *testing.T, environ ...string) (args []string, output string) {
+	t.Helper()
+	dir := t.TempDir()
+	standIn := "#!/bin/sh\nprintf '%s\\n' \"$@\" >'" + dir + "/args'\necho /opt/share/modules/REL/VER/manifest.json\n"
+	if err := os.MkdirAll(filepath.Join(dir, "bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"bin/" + s.program: standIn, "step": s.text, "output": ""} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command(s.shell[0], append(s.shell[1:], filepath.Join(dir, "step"))...)
+	cmd.Dir = dir
+	cmd.Env = append([]string{"PATH=" + dir + "/bin:" + os.Getenv("PATH"), "HOME=" + dir, "GITHUB_OUTPUT=" + dir + "/output"}, environ...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	said := func(name string) string {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.ReplaceAll(string(text), dir, "$DIR")
+	}
+	return strings.Split(strings.TrimSuffix(said("args"), "\n"), "\n"), said("output")
+}
+
+// wantTaken asks the builder of this checkout whether it takes a command line.
+func wantTaken(t *testing.T, builder string, args []string) {
+	t.Helper()
+	if out, err := exec.Command(builder, append(slices.Clone(args), "--help")...).CombinedOutput(); err != nil || !strings.Contains(string(out), "builder "+args[0]+" ") {
+		t.Errorf("builder %q: %v\n%s", args, err, out)
+	}
+}
+
+func buildBuilder(t *testing.T) string {
+	t.Helper()
+	builder := filepath.Join(t.TempDir(), "builder")
+	if out, err := exec.Command("go", "build", "-C", "../..", "-o", builder, "./cmd/builder").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return builder
+}
+
+// TestGitHubAction runs the composite action's step with what users give it, and docker's
+// stand-in.
+func TestGitHubAction(t *testing.T) {
+	builder := buildBuilder(t)
+	var action struct {
+		Inputs map[string]struct{ Default string }
+		Runs   struct {
+			Steps []struct {
+				ID, Run string
+				Env     map[string]string
+			}
+		}
+	}
+	if err := yaml.Unmarshal([]byte(read(t, "../../.github/actions/modules/action.yml")), &action); err != nil {
+		t.Fatal(err)
+	}
+	if want := "ghcr.io/k8sp/cuda:" + strings.TrimSpace(read(t, "../../cmd/builder/VERSION")); action.Inputs["image"].Default != want {
+		t.Errorf("the action runs %s, and this is %s", action.Inputs["image"].Default, want)
+	}
+	step := action.Runs.Steps[slices.IndexFunc(action.Runs.Steps, func(s struct {
+		ID, Run string
+		Env     map[string]string
+	}) bool {
+		return s.ID == "build"
+	})]
+	for _, c := range []struct {
+		name   string
+		inputs map[string]string
+		want   string // what follows docker run's first options
+		output string
+	}{
+		{"a release", map[string]string{"flatcar": "4593.2.5", "driver-version": "580.126.09", "module-type": "open", "registry": "registry.example.com/cuda", "push": "true", "options": "--strict  --debug"},
+			"build --module-type open --flatcar 4593.2.5 --driver-version 580.126.09 --registry registry.example.com/cuda --push --strict --debug",
+			"manifest=cuda-share/modules/REL/VER/manifest.json\n"},
+		{"a capture", map[string]string{"host-root": "hosts/node 1.tar", "driver-version": "580"},
+			"build --module-type auto --host-root /workspace/hosts/node 1.tar --driver-version 580", "manifest=cuda-share/modules/REL/VER/manifest.json\n"},
+		{"a matrix", map[string]string{"matrix": "matrix.yaml"},
+			"matrix /workspace/matrix.yaml --module-type auto --html /opt/share/matrix.html --json /opt/share/matrix.json", "table=cuda-share/matrix.html\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var environ []string
+			for name, value := range step.Env {
+				input, ok := strings.CutPrefix(strings.TrimSuffix(value, " }}"), "${{ inputs.")
+				if _, known := action.Inputs[input]; !ok || !known {
+					t.Fatalf("%s is %s", name, value)
+				}
+				given, there := c.inputs[input]
+				if !there {
+					given = action.Inputs[input].Default
+				}
+				environ = append(environ, name+"="+given)
+			}
+			args, output := ciStep{[]string{"bash", "--noprofile", "--norc", "-eo", "pipefail"}, "docker", step.Run}.run(t, environ...)
+			at := slices.Index(args, action.Inputs["image"].Default)
+			if at < 0 {
+				t.Fatalf("%q", args)
+			}
+			if diff := cmp.Diff([]string{"run", "--rm", "-v", "$DIR/cuda-share:/opt/share", "-v", "$DIR:/workspace:ro"}, args[:at]); diff != "" {
+				t.Error(diff)
+			}
+			if got := strings.Join(args[at+1:], " "); got != c.want || output != c.output {
+				t.Errorf("%s, and want %s; output %q", got, c.want, output)
+			}
+			wantTaken(t, builder, args[at+1:])
+		})
+	}
+}
+
+// TestGitLab runs the template's script as a job that extends it, with builder's stand-in.
+func TestGitLab(t *testing.T) {
+	var file map[string]struct {
+		Image     struct{ Name string }
+		Variables map[string]string
+		Script    []string
+	}
+	if err := yaml.Unmarshal([]byte(read(t, "../ci/gitlab.yml")), &file); err != nil {
+		t.Fatal(err)
+	}
+	job := file[".cuda-modules"]
+	if want := "ghcr.io/k8sp/cuda:" + strings.TrimSpace(read(t, "../../cmd/builder/VERSION")); job.Image.Name != want {
+		t.Errorf("the template runs %s, and this is %s", job.Image.Name, want)
+	}
+	job.Variables["CUDA_FLATCAR"], job.Variables["CUDA_DRIVER_VERSION"], job.Variables["CUDA_REGISTRY"], job.Variables["CUDA_PUSH"] = "stable", "580", "registry.example.com/cuda", "true"
+	var environ []string
+	for name, value := range job.Variables {
+		environ = append(environ, name+"="+value)
+	}
+	args, _ := ciStep{[]string{"sh", "-e"}, "builder", strings.Join(job.Script, "\n")}.run(t, append(environ, `DOCKER_AUTH_CONFIG={"auths": {}}`)...)
+	want := "build --share $DIR/cuda-share --module-type auto --flatcar stable --driver-version 580 --registry registry.example.com/cuda --push"
+	if got := strings.Join(args, " "); got != want {
+		t.Errorf("%s, and want %s", got, want)
+	}
+	wantTaken(t, buildBuilder(t), args)
+}
