@@ -66,6 +66,7 @@ func newBuildCommand(io streams, d defaults) *cobra.Command {
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			io.out = share.Shown(io.out, options.Share)
+			d.events.begin(cmd.Context(), d.environ)
 			var err error
 			if options.Share, err = d.plainShare(options.Share); err != nil {
 				return printFailure(io, err, format)
@@ -90,6 +91,7 @@ func newBuildCommand(io streams, d defaults) *cobra.Command {
 		},
 	}
 	buildFlags(cmd.Flags(), &options)
+	d.events.flag(cmd.Flags())
 	cmd.Flags().Var(&format, "output", "`format` of the result on stdout: text or json")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "show what each stage would do, and from where, and do nothing")
 	return cmd

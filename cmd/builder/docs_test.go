@@ -12,7 +12,6 @@ import (
 
 	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/cuda/breaks"
-	"github.com/k8sp/cuda/pkg/job"
 	"github.com/k8sp/cuda/pkg/kernel"
 )
 
@@ -129,7 +128,7 @@ func TestOptionsThatAreDocumented(t *testing.T) {
 	}
 	io, all := streams{}, map[string]bool{"help": true, "version": true}
 	commands := map[string]*pflag.FlagSet{}
-	root := newRoot(io, defaults{build: job.Options{}}, new(logOptions))
+	root := newRoot(io, defaults{events: new(events)}, new(logOptions))
 	for _, cmd := range root.Commands() {
 		cmd.Flags().VisitAll(func(f *pflag.Flag) { all[f.Name] = true })
 		commands[cmd.Name()] = cmd.Flags()

@@ -25,7 +25,7 @@ var flagGroups = []struct {
 	{"Signatures", []string{"signing-key", "signing-cert", "sign-manifest", "sign-manifest-cert", "trust"}},
 	{"What may fail", []string{"source-crcs", "strict", "allow"}},
 	{"The run", []string{"dry-run", "rebuild", "jobs", "build-timeout", "offline", "retry-pause", "no-wait", "wait"}},
-	{"What it says", []string{"output", "log-format", "debug", "quiet", "help", "version"}},
+	{"What it says", []string{"output", "log-format", "debug", "quiet", "events", "help", "version"}},
 }
 
 // manyFlags is how many a command has whose help shows them in groups.

@@ -67,8 +67,8 @@ share's, and what has builder's own names. The kernel's own modules stay then.
 On stdout: the version of the driver that was unloaded, nothing where none was,
 or with --output json the result, also that of a failure.`
 
-func newLoadCommand(io streams, options node.LoadOptions) *cobra.Command {
-	format := outputs[0]
+func newLoadCommand(io streams, d defaults) *cobra.Command {
+	options, format := d.load, outputs[0]
 	var metricsAt string
 	cmd := &cobra.Command{
 		Use:   "load",
@@ -83,6 +83,12 @@ func newLoadCommand(io streams, options node.LoadOptions) *cobra.Command {
 			if !slices.Contains([]string{job.FabricAuto, job.FabricAlways, job.FabricNever}, options.FabricManager) {
 				return usageError(cmd, fmt.Errorf("--fabric-manager %s is neither auto nor never", options.FabricManager))
 			}
+			if !options.Check { // which has the environment of who stays, for whose state it is
+				d.events.begin(cmd.Context(), d.environ)
+			}
+			if d.events.to != nil {
+				options.Tell = d.events.changed
+			}
 			if err := showMetrics(cmd, metricsAt, &options); err != nil {
 				return printFailure(io, err, format)
 			}
@@ -92,6 +98,7 @@ func newLoadCommand(io streams, options node.LoadOptions) *cobra.Command {
 				// The other GPUs are there, and need what runs beside the driver; a check
 				// fails for as long.
 				err = printFailure(io, err, format, result.GPUs...)
+				d.events.failed(*zerolog.Ctx(cmd.Context()), err)
 				zerolog.Ctx(cmd.Context()).Error().Str("kind", failure.Kind).Str("next", failure.Hint).Msg(failure.Sentence())
 				return errors.Join(err, node.Stay(cmd.Context(), options, result))
 			}
@@ -127,6 +134,7 @@ func newLoadCommand(io streams, options node.LoadOptions) *cobra.Command {
 	flags.StringVar(&options.FabricManager, "fabric-manager", "auto", "with --stay, `when` to run NVIDIA's fabric manager: auto (the host has NVSwitches, and nobody is seen to run it), or never")
 	flags.BoolVar(&options.Persistence, "persistence", false, "with --stay, run nvidia-persistenced as well, which keeps the GPUs up while nobody uses them")
 	flags.StringVar(&metricsAt, "metrics", "", "with --stay, `address` and port, such as 127.0.0.1:19500, or :19500 for all addresses, at which Prometheus is shown what is known of the driver, without TLS, to whoever asks (default: none)")
+	d.events.flag(flags)
 	flags.Var(&format, "output", "`format` of the result on stdout: text or json")
 	return cmd
 }
@@ -135,7 +143,7 @@ func newLoadCommand(io streams, options node.LoadOptions) *cobra.Command {
 // stays.
 func showMetrics(cmd *cobra.Command, at string, o *node.LoadOptions) error {
 	switch {
-	case at == "" || o.Check: // a check has the environment of who stays
+	case at == "" || o.Check:
 		return nil
 	case !o.Stay:
 		return usageError(cmd, errors.New("--metrics shows what is known of the driver for as long as builder stays, and without --stay it does not"))
@@ -144,7 +152,13 @@ func showMetrics(cmd *cobra.Command, at string, o *node.LoadOptions) error {
 	if err != nil {
 		return err
 	}
-	o.Tell = func(_ context.Context, s node.Status) { server.Tell(s) }
+	tell := o.Tell
+	o.Tell = func(ctx context.Context, s node.Status) {
+		server.Tell(s)
+		if tell != nil { // which may wait for the cluster
+			tell(ctx, s)
+		}
+	}
 	go server.Serve(cmd.Context())
 	return nil
 }

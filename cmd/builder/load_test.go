@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+	"k8s.io/client-go/dynamic"
 
 	"github.com/k8sp/cuda/pkg/node"
 	"github.com/k8sp/cuda/pkg/node/live/livetest"
@@ -28,6 +29,8 @@ type machine struct {
 	*fixture
 	kernel *livetest.Kernel
 	own    string
+	// events are told to this API server; nil is that of a pod.
+	events dynamic.Interface
 }
 
 // machine is a machine with a copy of the fixture's share and host.
@@ -69,8 +72,9 @@ func (n *machine) run(t *testing.T, args ...string) outcome {
 
 func (n *machine) defaults() defaults {
 	return defaults{
-		build: n.options(),
-		load:  node.LoadOptions{Kernel: n.kernel, OwnRoot: n.own},
+		build:  n.options(),
+		load:   node.LoadOptions{Kernel: n.kernel, OwnRoot: n.own},
+		events: &events{client: n.events},
 	}
 }
 

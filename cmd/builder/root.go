@@ -58,6 +58,10 @@ type defaults struct {
 	plain func(share string) (string, error)
 	// mount mounts a partition, where it is not the kernel's own mount.
 	mount staged.Mounter
+	// events are told to the cluster.
+	events *events
+	// environ is KEY=VALUE, as os.Environ returns it.
+	environ []string
 }
 
 // plainShare is plain, where there is one.
@@ -79,6 +83,10 @@ func (d defaults) leave(ctx context.Context, path string, reads ...string) {
 // the process's exit code. environ is KEY=VALUE, as os.Environ returns it.
 func run(ctx context.Context, d defaults, args, environ []string, stdout, stderr io.Writer) int {
 	io := streams{stdout, stderr}
+	d.environ = environ
+	if d.events == nil {
+		d.events = &events{}
+	}
 	var logging logOptions
 	log := defaultLogger(environ, stderr)
 
@@ -110,7 +118,8 @@ func run(ctx context.Context, d defaults, args, environ []string, stdout, stderr
 	root.SetErr(stderr)
 
 	err := root.ExecuteContext(ctx)
-	report(log, err)
+	d.events.failed(log, err)
+	report(log, err) // the last line, which is what a pod's status has
 	return stage.ExitCode(err)
 }
 
@@ -129,7 +138,7 @@ func newRoot(io streams, d defaults, logging *logOptions) *cobra.Command {
 		newMatrixCommand(io, d),
 		newSourceCommand(io, d.build),
 		newCaptureCommand(io, d),
-		newLoadCommand(io, d.load),
+		newLoadCommand(io, d),
 		newUnloadCommand(io, d.load),
 		newNextCommand(io, d),
 		newPruneCommand(io),

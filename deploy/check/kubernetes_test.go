@@ -99,7 +99,7 @@ func TestBase(t *testing.T) {
 // it in passing.
 func TestPrivileges(t *testing.T) {
 	pod := base(t).Spec.Template.Spec
-	if pod.AutomountServiceAccountToken == nil || *pod.AutomountServiceAccountToken {
+	if pod.AutomountServiceAccountToken == nil || *pod.AutomountServiceAccountToken || slices.ContainsFunc(pod.Volumes, func(v corev1.Volume) bool { return v.Projected != nil || v.Secret != nil }) {
 		t.Error("the pods get a token for the API server")
 	}
 	if pod.HostNetwork || pod.HostPID || pod.HostIPC {
@@ -385,6 +385,112 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
+// hasTokens holds the tokens of pods to the containers that are to have one, each for what a
+// pod's account is to have it for.
+func hasTokens(t *testing.T, objects []runtime.Object, names ...string) {
+	t.Helper()
+	pod := find[*appsv1.DaemonSet](t, objects).Spec.Template.Spec
+	if account := find[*corev1.ServiceAccount](t, objects); pod.ServiceAccountName != account.Name || pod.AutomountServiceAccountToken == nil || *pod.AutomountServiceAccountToken {
+		t.Errorf("the account is %q, %v", pod.ServiceAccountName, pod.AutomountServiceAccountToken)
+	}
+	for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
+		mounted := ""
+		for _, m := range c.VolumeMounts {
+			if m.MountPath == "/var/run/secrets/kubernetes.io/serviceaccount" && m.ReadOnly {
+				mounted = m.Name
+			}
+		}
+		has := slices.ContainsFunc(pod.Volumes, func(v corev1.Volume) bool {
+			return v.Name == mounted && v.Projected != nil && len(v.Projected.Sources) == 3
+		})
+		if has != slices.Contains(names, c.Name) {
+			t.Errorf("%s has a token: %t", c.Name, has)
+		}
+	}
+}
+
+// gives holds what a role gives an account to what it is to give.
+func gives(t *testing.T, account *corev1.ServiceAccount, role *rbacv1.Role, binding *rbacv1.RoleBinding, want map[string][]string) {
+	t.Helper()
+	may := map[string][]string{}
+	for _, r := range role.Rules {
+		for _, resource := range r.Resources {
+			may[strings.Join(r.APIGroups, ",")+"/"+resource] = r.Verbs
+		}
+	}
+	if diff := cmp.Diff(want, may); diff != "" {
+		t.Errorf("the account may (-want +got):\n%s", diff)
+	}
+	if s := binding.Subjects; len(s) != 1 || s[0].Kind != "ServiceAccount" || s[0].Name != account.Name || s[0].Namespace != account.Namespace || binding.RoleRef.Name != role.Name || binding.Namespace != role.Namespace {
+		t.Errorf("the role is of %+v, and the account is %s/%s", s, account.Namespace, account.Name)
+	}
+}
+
+// TestEvents builds the component by which Kubernetes is told, with and without the one for
+// Jobs: both containers have a token, with which events can be created, here, and no more.
+func TestEvents(t *testing.T) {
+	for _, names := range [][]string{{"events"}, {"registry", "jobs", "events"}, {"events", "registry", "jobs"}} {
+		objects := components(t, names...)
+		hasTokens(t, objects, "build", "load")
+		set, account := find[*appsv1.DaemonSet](t, objects), find[*corev1.ServiceAccount](t, objects)
+		role := find[*rbacv1.Role](t, objects)
+		gives(t, account, role, find[*rbacv1.RoleBinding](t, objects), map[string][]string{"/events": {"create"}})
+		if role.Namespace != set.Namespace {
+			t.Errorf("the role is of %s, and the pods are in %s", role.Namespace, set.Namespace)
+		}
+		pod := set.Spec.Template.Spec
+		for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
+			got := map[string]string{}
+			for _, e := range c.Env {
+				if e.ValueFrom != nil && e.ValueFrom.FieldRef != nil {
+					got[e.Name] = e.ValueFrom.FieldRef.FieldPath
+				} else if e.Name == "BUILDER_EVENTS" {
+					got[e.Name] = e.Value
+				}
+			}
+			want := map[string]string{"BUILDER_EVENTS": "true", "POD_NAMESPACE": "metadata.namespace", "POD_NAME": "metadata.name", "POD_UID": "metadata.uid", "NODE_NAME": "spec.nodeName"}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("%q, %s (-want +got):\n%s", names, c.Name, diff)
+			}
+		}
+	}
+}
+
+// TestAllComponents builds all of them at once: nothing is there twice, nor lost.
+func TestAllComponents(t *testing.T) {
+	objects := components(t, "daemons", "registry", "jobs", "nfd", "metrics", "events")
+	pod := find[*appsv1.DaemonSet](t, objects).Spec.Template.Spec
+	once := func(what string, names []string) {
+		t.Helper()
+		slices.Sort(names)
+		if len(slices.Compact(slices.Clone(names))) != len(names) {
+			t.Errorf("%s: %q", what, names)
+		}
+	}
+	var volumes []string
+	for _, v := range pod.Volumes {
+		volumes = append(volumes, v.Name)
+	}
+	once("volumes", volumes)
+	var mounted []string
+	for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
+		var env, mounts []string
+		for _, e := range c.Env {
+			env = append(env, e.Name)
+		}
+		for _, m := range c.VolumeMounts {
+			mounts = append(mounts, m.MountPath)
+			mounted = append(mounted, m.Name)
+		}
+		once(c.Name+"'s variables", env)
+		once(c.Name+"'s mounts", mounts)
+	}
+	slices.Sort(mounted)
+	if diff := cmp.Diff(slices.Sorted(slices.Values(volumes)), slices.Compact(mounted)); diff != "" {
+		t.Errorf("volumes, and what is mounted of them (-volumes +mounted):\n%s", diff)
+	}
+}
+
 // TestJobs builds the component by which a node has a Job build, and the Job itself: only
 // the container that builds has a token, its account may do no more than make Jobs and
 // look at them where these run, and that namespace lets no pod have a right on its node.
@@ -393,15 +499,7 @@ func TestJobs(t *testing.T) {
 	pod := find[*appsv1.DaemonSet](t, objects).Spec.Template.Spec
 	account := find[*corev1.ServiceAccount](t, objects)
 	template := find[*corev1.ConfigMap](t, objects)
-	if pod.ServiceAccountName != account.Name || pod.AutomountServiceAccountToken == nil || *pod.AutomountServiceAccountToken {
-		t.Errorf("the account is %q, %v", pod.ServiceAccountName, pod.AutomountServiceAccountToken)
-	}
-	for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
-		has := slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == "/var/run/secrets/kubernetes.io/serviceaccount" })
-		if has != (c.Name == "build") {
-			t.Errorf("%s has a token: %t", c.Name, has)
-		}
-	}
+	hasTokens(t, objects, "build")
 	at := ""
 	for _, v := range pod.Volumes {
 		if v.ConfigMap != nil && v.ConfigMap.Name == template.Name {
@@ -419,18 +517,7 @@ func TestJobs(t *testing.T) {
 	where := kustomize(t, filesys.MakeFsOnDisk(), kubernetes+"/build")
 	namespace, role, binding := find[*corev1.Namespace](t, where), find[*rbacv1.Role](t, where), find[*rbacv1.RoleBinding](t, where)
 	find[*corev1.ResourceQuota](t, where)
-	may := map[string][]string{}
-	for _, r := range role.Rules {
-		for _, resource := range r.Resources {
-			may[strings.Join(r.APIGroups, ",")+"/"+resource] = r.Verbs
-		}
-	}
-	if diff := cmp.Diff(map[string][]string{"batch/jobs": {"create", "get", "list", "watch"}, "/pods": {"get", "list"}}, may); diff != "" {
-		t.Errorf("the account may (-want +got):\n%s", diff)
-	}
-	if s := binding.Subjects; len(s) != 1 || s[0].Kind != "ServiceAccount" || s[0].Name != account.Name || s[0].Namespace != account.Namespace || binding.RoleRef.Name != role.Name {
-		t.Errorf("the role is of %+v, and the account is %s/%s", s, account.Namespace, account.Name)
-	}
+	gives(t, account, role, binding, map[string][]string{"batch/jobs": {"create", "get", "list", "watch"}, "/pods": {"get", "list"}})
 
 	scheme := runtime.NewScheme()
 	if err := batchv1.AddToScheme(scheme); err != nil {
@@ -466,7 +553,7 @@ func TestJobs(t *testing.T) {
 func TestOverlay(t *testing.T) {
 	overlay := block(t, read(t, kubernetes, "README.md"), "kustomization.yaml")
 	files := filesys.MakeFsInMemory()
-	for _, name := range []string{"kustomization.yaml", "namespace.yaml", "daemonset.yaml"} {
+	for _, name := range []string{"kustomization.yaml", "namespace.yaml", "serviceaccount.yaml", "daemonset.yaml"} {
 		if err := files.WriteFile("/base/"+name, []byte(read(t, kubernetes, "base", name))); err != nil {
 			t.Fatal(err)
 		}

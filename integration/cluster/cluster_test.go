@@ -5,6 +5,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,9 +14,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 
 	"github.com/k8sp/cuda/pkg/cluster"
@@ -42,7 +45,7 @@ func TestCluster(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := "namespace: cuda-driver\nresources: [" + relative + "/base]\ncomponents: [" + relative + "/daemons, " + relative + "/registry, " + relative + "/jobs, " + relative + "/nfd]\n" +
+	text := "namespace: cuda-driver\nresources: [" + relative + "/base]\ncomponents: [" + relative + "/daemons, " + relative + "/registry, " + relative + "/jobs, " + relative + "/nfd, " + relative + "/metrics, " + relative + "/events]\n" +
 		"configMapGenerator: [{name: cuda-driver, literals: [BUILDER_DRIVER_VERSION=580.126.09]}]\n"
 	if err := os.WriteFile(filepath.Join(overlay, "kustomization.yaml"), []byte(text), 0o644); err != nil {
 		t.Fatal(err)
@@ -52,6 +55,7 @@ func TestCluster(t *testing.T) {
 	client := p.client(p.token())
 	testOperators(p, kubernetes)
 
+	pod := new(unstructured.Unstructured)
 	t.Run("a node gets its pod", func(t *testing.T) {
 		node := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Node", "metadata": map[string]any{"name": "gpu-1", "labels": map[string]any{"nvidia.com/gpu.present": "true"}}}}
 		if _, err := p.admin.Resource(resource("", "nodes")).Create(t.Context(), node, metav1.CreateOptions{}); err != nil {
@@ -60,6 +64,7 @@ func TestCluster(t *testing.T) {
 		for n := 0; ; n++ {
 			list, err := p.admin.Resource(resource("", "pods")).Namespace("cuda-driver").List(t.Context(), metav1.ListOptions{})
 			if err == nil && len(list.Items) > 0 {
+				*pod = list.Items[0]
 				return // Pod Security let it be
 			}
 			if n == 300 {
@@ -88,6 +93,19 @@ func TestCluster(t *testing.T) {
 			"to delete a Job": func(c dynamic.Interface) error {
 				return c.Resource(resource("batch", "jobs")).Namespace("cuda-build").Delete(t.Context(), "x", metav1.DeleteOptions{})
 			},
+			"to read events": func(c dynamic.Interface) error {
+				_, err := c.Resource(resource("", "events")).Namespace("cuda-driver").List(t.Context(), metav1.ListOptions{})
+				return err
+			},
+			"to change one": func(c dynamic.Interface) error {
+				_, err := c.Resource(resource("", "events")).Namespace("cuda-driver").Patch(t.Context(), "x", types.MergePatchType, []byte(`{"count":2}`), metav1.PatchOptions{})
+				return err
+			},
+			"an event elsewhere": func(c dynamic.Interface) error {
+				event := map[string]any{"apiVersion": "v1", "kind": "Event", "metadata": map[string]any{"name": "x"}, "involvedObject": map[string]any{"namespace": "cuda-build"}}
+				_, err := c.Resource(resource("", "events")).Namespace("cuda-build").Create(t.Context(), &unstructured.Unstructured{Object: event}, metav1.CreateOptions{})
+				return err
+			},
 			"nodes": func(c dynamic.Interface) error {
 				_, err := c.Resource(resource("", "nodes")).List(t.Context(), metav1.ListOptions{})
 				return err
@@ -102,6 +120,42 @@ func TestCluster(t *testing.T) {
 		spec["volumes"] = []any{map[string]any{"name": "root", "hostPath": map[string]any{"path": "/"}}}
 		if _, err := p.admin.Resource(resource("", "pods")).Namespace("cuda-build").Create(t.Context(), &unstructured.Unstructured{Object: pod}, metav1.CreateOptions{}); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), `violates PodSecurity "baseline`) {
 			t.Errorf("%v", err)
+		}
+	})
+
+	t.Run("events of a pod, each once", func(t *testing.T) {
+		of := cluster.Pod{Namespace: pod.GetNamespace(), Name: pod.GetName(), UID: string(pod.GetUID()), Node: "gpu-1"}
+		events, err := cluster.NewEvents(of, client)
+		if err != nil {
+			t.Fatal(err)
+		}
+		told := []cluster.Event{
+			{Warning: true, Reason: "in-use", Action: "load", Says: "driver 570 is in use", Do: "stop what uses it"},
+			{Reason: "ready", Action: "load", Says: "driver 580.126.09 is ready; before it was not: in-use"},
+		}
+		for range 3 {
+			for _, e := range told {
+				if err := events.Post(t.Context(), e); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		// As kubectl describe asks for them.
+		list, err := p.admin.Resource(resource("", "events")).Namespace(of.Namespace).List(t.Context(), metav1.ListOptions{
+			FieldSelector: "involvedObject.name=" + of.Name + ",involvedObject.namespace=" + of.Namespace + ",involvedObject.uid=" + of.UID,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]int{}
+		for _, e := range list.Items {
+			if from, _, _ := unstructured.NestedString(e.Object, "source", "component"); from == "cuda-builder" {
+				got[fmt.Sprintf("%s %s: %s", e.Object["type"], e.Object["reason"], e.Object["message"])]++
+			}
+		}
+		want := map[string]int{"Warning in-use: driver 570 is in use. Stop what uses it.": 1, "Normal ready: driver 580.126.09 is ready; before it was not: in-use": 1}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("of %d events (-want +got):\n%s", len(list.Items), diff)
 		}
 	})
 

@@ -1,4 +1,6 @@
-// Package cluster has a Kubernetes cluster build what a node misses, once for all nodes: by
+// Package cluster is what builder asks of a Kubernetes cluster that it runs in a pod of.
+//
+// [Build] has the cluster build what a node misses, once for all nodes: by
 // a Job that is named after what it builds. The API server lets exactly one of a name
 // exist, and so decides who builds; nobody waits for another node. Whoever misses the same
 // waits for the Job's result where it leaves it, and if the Job fails is told why in the
@@ -8,8 +10,11 @@
 // and options of its builder are theirs. What is added is its name, and the arguments that
 // say what to build.
 //
+// [Events] tell whoever looks at the pod what stands in its way, with the word that the log
+// and docs/kinds.md have for it.
+//
 // Sources: Kubernetes' API conventions on names and AlreadyExists; batch/v1 on a Job's
-// conditions; core/v1 on what a container leaves as its termination message.
+// conditions; core/v1 on what a container leaves as its termination message, and on events.
 package cluster
 
 import (
@@ -30,7 +35,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/rest"
 
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -84,11 +88,7 @@ func Build(ctx context.Context, o Options, r Request, ready func(context.Context
 	}
 	client := o.Client
 	if client == nil {
-		config, err := rest.InClusterConfig()
-		if err == nil {
-			client, err = dynamic.NewForConfig(config)
-		}
-		if err != nil {
+		if client, err = inCluster(); err != nil {
 			return stage.Wrap(stage.Usage, err, "no Job can be made", "run builder in a pod with a service account, or leave out --build-job")
 		}
 	}
