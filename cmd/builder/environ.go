@@ -36,9 +36,14 @@ func flagsFromEnviron(flags *pflag.FlagSet, environ []string) error {
 		if setErr := flags.Set(flag.Name, value); setErr != nil {
 			err = fmt.Errorf("invalid value for %s: %w", name, setErr)
 		}
+		flag.Annotations = map[string][]string{environPrefix: {name}}
 	})
 	return err
 }
+
+// fromEnviron says whether a flag was set by its variable, which may be meant for another
+// command: one environment serves several.
+func fromEnviron(flag *pflag.Flag) bool { return flag.Annotations[environPrefix] != nil }
 
 // unknownVariables lists the BUILDER_ variables that stand for no flag of any
 // command, so that a misspelt one is not ignored in silence. They are no

@@ -207,4 +207,12 @@ func TestEventsOfStates(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" || s.tries != 3 {
 		t.Errorf("%d tries (-want +got):\n%s", s.tries, diff)
 	}
+	// A fault with other words each time.
+	for n := range 100 {
+		e.changed(t.Context(), ready)
+		e.changed(t.Context(), node.Status{State: "fabric-manager", Err: stage.New(stage.Load, fmt.Sprintf("it said %d", n), "")})
+	}
+	if s.tries > 15 {
+		t.Errorf("%d tries", s.tries)
+	}
 }

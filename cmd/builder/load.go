@@ -143,7 +143,7 @@ func newLoadCommand(io streams, d defaults) *cobra.Command {
 // stays.
 func showMetrics(cmd *cobra.Command, at string, o *node.LoadOptions) error {
 	switch {
-	case at == "" || o.Check:
+	case at == "", !o.Stay && fromEnviron(cmd.Flags().Lookup("metrics")):
 		return nil
 	case !o.Stay:
 		return usageError(cmd, errors.New("--metrics shows what is known of the driver for as long as builder stays, and without --stay it does not"))

@@ -238,7 +238,7 @@ func loadShowsMetrics(t *testing.T, n *machine) {
 	if o := n.run(t, "load", "--stay", "--metrics", taken.Addr().String()); o.code != 17 || !strings.Contains(o.stderr, `"kind":"metrics"`) || len(n.kernel.Calls) > 0 {
 		t.Errorf("%+v, and %q", o, n.kernel.Calls)
 	}
-	for _, args := range [][]string{{"load", "--metrics", ":0"}, {"load", "--stay", "--metrics", "0"}} {
+	for _, args := range [][]string{{"load", "--metrics", ":0"}, {"load", "--check", "--metrics", ":0"}, {"load", "--stay", "--metrics", "0"}} {
 		if o := n.run(t, args...); o.code != 2 || !strings.Contains(o.stderr, "--metrics") || len(n.kernel.Calls) > 0 {
 			t.Errorf("%q: %+v, and %q", args, o, n.kernel.Calls)
 		}
@@ -260,7 +260,7 @@ func loadShowsMetrics(t *testing.T, n *machine) {
 			t.Errorf("there is no %s, %v:\n%s", want, err, text)
 		}
 	}
-	// A probe has the same environment.
+	// A probe has the environment of who stays.
 	probe := *n
 	probe.fixture = &fixture{environ: append(slices.Clone(n.environ), "BUILDER_METRICS=:0")}
 	if o := probe.run(t, "load", "--check"); o.code == 2 {

@@ -5,12 +5,14 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"regexp"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
 
+	"golang.org/x/time/rate"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -41,6 +43,8 @@ type Event struct {
 type Events struct {
 	pod    Pod
 	client dynamic.Interface
+	// limit is how many may be told: words that differ each time would be many.
+	limit *rate.Limiter
 }
 
 var events = schema.GroupVersionResource{Version: "v1", Resource: "events"}
@@ -50,6 +54,12 @@ var events = schema.GroupVersionResource{Version: "v1", Resource: "events"}
 const (
 	reporter    = "cuda-builder"
 	eventWithin = 3 * time.Second
+)
+
+// So many events may be told at once, and one more after each pause.
+const (
+	eventsAtOnce = 10
+	eventsPause  = 5 * time.Minute
 )
 
 // NewEvents are those of a pod. A nil client is the account of the pod.
@@ -63,7 +73,7 @@ func NewEvents(pod Pod, client dynamic.Interface) (*Events, error) {
 			return nil, err
 		}
 	}
-	return &Events{pod, client}, nil
+	return &Events{pod, client, rate.NewLimiter(rate.Every(eventsPause), eventsAtOnce)}, nil
 }
 
 // inCluster reaches the API server by the account of the pod that this runs in.
@@ -81,6 +91,9 @@ func inCluster() (dynamic.Interface, error) {
 // words. So a pod that is started anew and anew is one event, and no right to change one is
 // needed.
 func (e *Events) Post(ctx context.Context, event Event) error {
+	if !e.limit.Allow() {
+		return fmt.Errorf("there were %d of late, and no more than one in %s is told", eventsAtOnce, eventsPause)
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), eventWithin)
 	defer cancel()
 	_, err := e.client.Resource(events).Namespace(e.pod.Namespace).Create(ctx, e.object(event, time.Now()), metav1.CreateOptions{})
