@@ -19,8 +19,8 @@ import (
 //go:embed scripts/boot.sh
 var bootScript string
 
-// Machine is a virtual machine: a kernel under plain emulation, with no disk
-// and no network, whose only program is ours (integration/guest).
+// Machine is a virtual machine: a kernel under plain emulation, without a network, whose
+// only program is ours (integration/guest).
 type Machine struct {
 	// Kernel is the kernel's image on this machine.
 	Kernel string
@@ -30,6 +30,8 @@ type Machine struct {
 	Files map[string]string
 	// Append are further words for the kernel's command line.
 	Append string
+	// Disk is a file that its only disk, an NVMe one, begins as; none where it is empty.
+	Disk string
 	// Memory is in MiB, 1024 where it is 0; the files are part of it.
 	Memory int
 	// Limit is the time for each start, 3 minutes where it is 0.
@@ -72,6 +74,8 @@ type Outcome struct {
 	Results []plan.Result
 	// Console is the whole log of the kernel, of all starts.
 	Console string
+	// Wrote says that there is something else on its disk now.
+	Wrote bool
 }
 
 // Boot starts the machine and has it carry out the plan. A step in which the
@@ -89,6 +93,7 @@ func (l *Lab) Boot(ctx context.Context, m Machine, steps plan.Plan) (Outcome, er
 		once, err := m.start(ctx, files, left)
 		all.Results = append(all.Results, once.Results...)
 		all.Console += once.Console
+		all.Wrote = all.Wrote || once.Wrote
 		if err != nil {
 			return all, fmt.Errorf("boot %s: %w\n%s", filepath.Base(m.Kernel), err, tail(once.Console, 30))
 		}
@@ -137,13 +142,15 @@ func (m Machine) start(ctx context.Context, files initramfs, steps plan.Plan) (O
 	if err != nil {
 		return Outcome{}, errors.Join(ran, err)
 	}
+	_, err = os.Stat(filepath.Join(dir, "wrote"))
+	all := Outcome{Console: string(console), Wrote: err == nil}
 	port, err := os.Open(filepath.Join(dir, "results"))
 	if err != nil {
-		return Outcome{Console: string(console)}, errors.Join(ran, err)
+		return all, errors.Join(ran, err)
 	}
 	defer port.Close()
-	results, err := plan.ReadAll(port)
-	return Outcome{Results: results, Console: string(console)}, errors.Join(ran, err)
+	all.Results, err = plan.ReadAll(port)
+	return all, errors.Join(ran, err)
 }
 
 func (m Machine) qemu(ctx context.Context, dir string) error {
@@ -160,11 +167,15 @@ func (m Machine) qemu(ctx context.Context, dir string) error {
 	if err := os.WriteFile(filepath.Join(dir, "append"), []byte(m.Append), 0o644); err != nil {
 		return err
 	}
+	mounts := []string{m.Kernel + ":/kernel"}
+	if m.Disk != "" {
+		mounts = append(mounts, m.Disk+":/disk")
+	}
 	err := container{
 		image:  Image,
 		script: fmt.Sprintf("memory=%d\n", memory) + bootScript,
 		out:    dir,
-		mounts: []string{m.Kernel + ":/kernel"},
+		mounts: mounts,
 	}.run(ctx)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

@@ -38,8 +38,8 @@ func Mount(device, dir string) (unmount func() error, err error) {
 	}, nil
 }
 
-// ErrSame is that the staged system is the very one that runs: btrfs does not mount two
-// copies of one file system at once.
+// ErrSame is that the staged system is the very one that runs: before Linux 6.7 btrfs does
+// not mount two copies of one file system at once.
 var ErrSame = errors.New("the staged system is the one that runs")
 
 // explain is what an error of a mount means to people.
