@@ -43,7 +43,6 @@ type follower struct {
 // newFollower is one that goes on from what is known, and hears what the kernel's log says from
 // now on.
 func (l *loader) newFollower(o LoadOptions, known Status) *follower {
-	known.Xids = map[Xid]int{}
 	return &follower{loader: l, options: o, known: known, log: live.MarkLog(l.Kernel), poll: cmp.Or(l.poll, followPoll)}
 }
 
@@ -101,9 +100,12 @@ func (f *follower) listen(ctx context.Context) {
 	}
 }
 
-// count counts the Xids in lines of the kernel's log, and says whether there are any.
+// count counts the Xids in lines of the kernel's log, and says whether more is known of them.
 func (f *follower) count(lines []string) bool {
-	xids := nvrm.Xids(lines)
+	xids, first := nvrm.Xids(lines), f.known.Xids == nil
+	if first {
+		f.known.Xids = map[Xid]int{}
+	}
 	for _, m := range xids {
 		x := Xid{m.Address, m.Xid}
 		if _, there := f.known.Xids[x]; !there && len(f.known.Xids) >= maxXids {
@@ -111,7 +113,7 @@ func (f *follower) count(lines []string) bool {
 		}
 		f.known.Xids[x]++
 	}
-	return len(xids) > 0
+	return first || len(xids) > 0
 }
 
 // status is what is known, for others to keep.
@@ -125,7 +127,9 @@ func (f *follower) status() Status {
 func (f *follower) check(ctx context.Context) {
 	f.due = time.Now().Add(checkTurns * f.poll)
 	if f.result.State == LeftAlone && live.Version(f.host) == f.known.Driver {
-		return // it is somebody else's, and as it was
+		f.known.At = time.Now() // it is somebody else's, and as it was
+		f.tell(ctx, f.status())
+		return
 	}
 	o := f.options
 	o.Check, o.Stay, o.Tell = true, false, nil

@@ -36,8 +36,8 @@ type Status struct {
 	Load time.Duration
 	// Pull is the last pull into the share; the zero Pull where none is on record.
 	Pull share.Pull
-	// Xids are those that the driver has said since somebody stays, and Deaf is why they
-	// cannot be heard.
+	// Xids are those that the driver has said since somebody stays, nil before that, and Deaf
+	// is why they cannot be heard.
 	Xids map[Xid]int
 	Deaf error
 }
