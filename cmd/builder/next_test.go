@@ -11,6 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic/fake"
+
 	"github.com/k8sp/cuda/pkg/kernel/staged/stagedtest"
 	"github.com/k8sp/cuda/pkg/nextkernel"
 )
@@ -133,5 +137,23 @@ func TestNextInTwo(t *testing.T) {
 	both.Wait()
 	if s.State != nextkernel.Ready || s.Release != fixtureRelease || watched.code != 0 || built.code != 0 {
 		t.Errorf("%+v\n%d\n%s\n%d\n%s", s, watched.code, watched.stderr, built.code, built.stderr)
+	}
+}
+
+// TestRebootGate outside of a cluster says what it lacks, and in one stays until it is
+// stopped.
+func TestRebootGate(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	if o := f.run(t, "reboot-gate"); o.code != 2 || !strings.Contains(lastLine(o.stderr), "there is no API server to reach") {
+		t.Errorf("%d\n%s", o.code, o.stderr)
+	}
+	f.cluster = fake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{
+		{Version: "v1", Resource: "nodes"}: "NodeList", podsResource: "PodList",
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if o := f.runContext(t, ctx, "reboot-gate"); o.code != 0 || strings.Contains(o.stderr, "not to be seen") {
+		t.Errorf("%d\n%s", o.code, o.stderr)
 	}
 }

@@ -141,6 +141,7 @@ func newRoot(io streams, d defaults, logging *logOptions) *cobra.Command {
 		newLoadCommand(io, d),
 		newUnloadCommand(io, d.load),
 		newNextCommand(io, d),
+		newRebootGateCommand(d),
 		newPruneCommand(io),
 		newPushCommand(io, d),
 		newPullCommand(io, d.build),

@@ -88,7 +88,7 @@ func Build(ctx context.Context, o Options, r Request, ready func(context.Context
 	}
 	client := o.Client
 	if client == nil {
-		if client, err = inCluster(); err != nil {
+		if client, err = OwnClient(); err != nil {
 			return stage.Wrap(stage.Usage, err, "no Job can be made", "run builder in a pod with a service account, or leave out --build-job")
 		}
 	}
@@ -100,6 +100,16 @@ func Build(ctx context.Context, o Options, r Request, ready func(context.Context
 		return failed(fmt.Sprintf("the Job %s has not brought what this node needs in %s", r.Name, cmp.Or(o.Wait, time.Hour)), "look at the Job (kubectl describe), and wait for longer with --build-job-wait")
 	}
 	return err
+}
+
+// OwnClient reaches the API server as the account of the pod that this runs in.
+func OwnClient() (dynamic.Interface, error) {
+	config, err := rest.InClusterConfig()
+	if err != nil {
+		return nil, err
+	}
+	config.WarningHandler = rest.NoWarnings{} // it would write into the log as it likes
+	return dynamic.NewForConfig(config)
 }
 
 // template is the Job as it is to be made.

@@ -69,21 +69,11 @@ func NewEvents(pod Pod, client dynamic.Interface) (*Events, error) {
 	}
 	if client == nil {
 		var err error
-		if client, err = inCluster(); err != nil {
+		if client, err = OwnClient(); err != nil {
 			return nil, err
 		}
 	}
 	return &Events{pod, client, rate.NewLimiter(rate.Every(eventsPause), eventsAtOnce)}, nil
-}
-
-// inCluster reaches the API server by the account of the pod that this runs in.
-func inCluster() (dynamic.Interface, error) {
-	config, err := rest.InClusterConfig()
-	if err != nil {
-		return nil, err
-	}
-	config.WarningHandler = rest.NoWarnings{} // it would write into the log as it likes
-	return dynamic.NewForConfig(config)
 }
 
 // Post has the cluster know of an event. One that it knows is not told again, for as long as
