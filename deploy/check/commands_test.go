@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
 )
 
 // TestCommands asks the builder of this checkout whether it has every command
@@ -24,11 +26,15 @@ func TestCommands(t *testing.T) {
 			commands["daemonset.yaml, probe of "+c.Name] = p[1:]
 		}
 	}
+	for _, c := range agents(t).Spec.Template.Spec.Containers {
+		commands["next-kernel, "+c.Name] = c.Args
+	}
+	commands["fluo"] = find[*appsv1.Deployment](t, kustomize(t, filesys.MakeFsOnDisk(), kubernetes+"/fluo")).Spec.Template.Spec.Containers[0].Args
 	for _, found := range regexp.MustCompile(`-- (builder .+)`+"`").FindAllStringSubmatch(read(t, kubernetes, "README.md"), -1) {
 		commands[found[1]] = strings.Fields(found[1])[1:]
 	}
-	if len(commands) != 8 {
-		t.Errorf("%d commands were found, want 8", len(commands))
+	if len(commands) != 11 {
+		t.Errorf("%d commands were found, want 11", len(commands))
 	}
 	for from, args := range commands {
 		t.Run(from, func(t *testing.T) {
@@ -113,7 +119,8 @@ func TestUnitPrivileges(t *testing.T) {
 func TestBoot(t *testing.T) {
 	commands := systemdCommands(t)
 	commands["daemonset.yaml"] = base(t).Spec.Template.Spec.InitContainers[0].Args
-	for _, name := range []string{"cuda-modules.service", "cuda-next-kernel", "daemonset.yaml"} {
+	commands["next-kernel"] = container(t, agents(t).Spec.Template.Spec, "build").Args
+	for _, name := range []string{"cuda-modules.service", "cuda-next-kernel", "daemonset.yaml", "next-kernel"} {
 		wait := regexp.MustCompile(`--wait[ =](\S+)`).FindStringSubmatch(strings.Join(commands[name], " "))
 		if wait == nil {
 			t.Errorf("%s waits for the share for an hour", name)

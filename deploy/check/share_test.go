@@ -3,6 +3,7 @@ package check
 import (
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -14,7 +15,7 @@ const share = "/home/core/share"
 func texts(t *testing.T) map[string]string {
 	t.Helper()
 	all := map[string]string{}
-	for _, pattern := range []string{"../*.md", "../systemd/*", "../kubernetes/*.md", "../kubernetes/base/*"} {
+	for _, pattern := range []string{"../*.md", "../systemd/*", "../kubernetes/*.md", "../kubernetes/base/*", "../kubernetes/next-kernel/*", "../kubernetes/fluo/*"} {
 		names, err := filepath.Glob(pattern)
 		if err != nil || len(names) == 0 {
 			t.Fatalf("%s: %v", pattern, err)
@@ -46,9 +47,9 @@ func TestShare(t *testing.T) {
 			t.Errorf("%s does not say %q", name, want)
 		}
 	}
-	for _, v := range base(t).Spec.Template.Spec.Volumes {
+	for _, v := range slices.Concat(base(t).Spec.Template.Spec.Volumes, agents(t).Spec.Template.Spec.Volumes) {
 		if v.Name == "share" && v.HostPath.Path != share {
-			t.Errorf("the DaemonSet's share is %s", v.HostPath.Path)
+			t.Errorf("a DaemonSet's share is %s", v.HostPath.Path)
 		}
 	}
 }
