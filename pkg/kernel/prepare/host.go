@@ -18,7 +18,7 @@ import (
 // linkHostTree puts the host's own tree in the place of one made here. It is
 // done anew each time: it takes no time, and links into a host's root must not
 // outlive the mount.
-func (o Options) linkHostTree(ctx context.Context, t kernel.Target, src source.Tree, tree Tree) (_ Tree, err error) {
+func (o Options) linkHostTree(ctx context.Context, t kernel.Target, src source.Tree, tree Tree, in inputs) (_ Tree, err error) {
 	out := tree.Output
 	if err := discard(out); err != nil {
 		return Tree{}, failed(err, "could not clear "+out)
@@ -37,7 +37,14 @@ func (o Options) linkHostTree(ctx context.Context, t kernel.Target, src source.T
 	if err := o.tryCompiler(ctx, t, tree); err != nil {
 		return Tree{}, err
 	}
-	return tree, nil
+	tree.Headers, err = in.hostHeaders(t)
+	return tree, err
+}
+
+// hostHeaders is Tree.Headers of a tree that the host's own headers are in.
+func (in inputs) hostHeaders(t kernel.Target) (string, error) {
+	digest, err := hosttree.Headers(t.Tree)
+	return in.headers(digest), failed(err, "could not read the headers of the host's build tree")
 }
 
 // tryCompiler has another compiler than the kernel's compile for the tree, which was
@@ -76,6 +83,9 @@ func (o Options) fromHostSource(ctx context.Context, t kernel.Target, src source
 		return Tree{}, failed(err, "could not clear "+dir)
 	}
 	err := failed(hosttree.Copy(t.Tree, dir), "could not copy the host's build tree")
+	if err == nil {
+		tree.Headers, err = in.hostHeaders(t)
+	}
 	if err == nil {
 		tree, err = o.fromSource(ctx, t, src, tree, in)
 	}

@@ -42,7 +42,7 @@ func TestPrepareHostTree(t *testing.T) {
 		}
 		want := Tree{
 			Source: target.Tree.Source, Output: filepath.Join(o.Dir, folder(target)),
-			Compiler: "gcc-12", CompilerVersion: gccBanner, Release: "6.1.192-coreos-r1",
+			Compiler: "gcc-12", CompilerVersion: gccBanner, Release: "6.1.192-coreos-r1", Headers: tree.Headers,
 		}
 		if diff := cmp.Diff(want, tree); diff != "" {
 			t.Errorf("tree (-want +got):\n%s", diff)
@@ -101,7 +101,7 @@ func TestPrepareHostSource(t *testing.T) {
 		out := filepath.Join(o.Dir, folder(target))
 		want := Tree{
 			Source: out + ".source", Output: out, Reused: reused,
-			Compiler: "gcc-12", CompilerVersion: gccBanner, Release: "6.1.192-coreos-r1",
+			Compiler: "gcc-12", CompilerVersion: gccBanner, Release: "6.1.192-coreos-r1", Headers: tree.Headers,
 		}
 		if diff := cmp.Diff(want, tree); diff != "" {
 			t.Errorf("tree (-want +got):\n%s", diff)

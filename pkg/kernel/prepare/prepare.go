@@ -59,6 +59,10 @@ type Tree struct {
 	WithoutRust bool
 	// Reused says that an earlier run had prepared it.
 	Reused bool
+	// Headers is a digest of what the tree's headers are made from, and of the compiler:
+	// what compiles against one tree does against another of the same. It says nothing of
+	// Module.symvers.
+	Headers string
 }
 
 // Prepare makes the tree of a target from its source, or finds the one that
@@ -92,10 +96,11 @@ func Prepare(ctx context.Context, t kernel.Target, src source.Tree, o Options) (
 		Compiler:        o.Compiler,
 		CompilerVersion: version,
 		Release:         t.Release.Full,
+		Headers:         in.headers(),
 	}
 	switch src.Rung {
 	case source.RungHostTree:
-		return o.linkHostTree(ctx, t, src, tree)
+		return o.linkHostTree(ctx, t, src, tree, in)
 	case source.RungHostSource:
 		return o.fromHostSource(ctx, t, src, tree, in)
 	}

