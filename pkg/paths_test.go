@@ -50,6 +50,7 @@ var notTheShare = map[string]string{
 	"pkg/kernel/staged/capture.go":        "a partition of the host's is mounted in the container's /tmp",
 	"pkg/kernel/staged/stagedtest":        "helps tests",
 	"pkg/kernel/source/partial/mirror.go": "a git repository that the user names, which go-git reads",
+	"pkg/cuda/conftest/standin":           "what it opens is opened among the driver's own programs, confined like these",
 	"pkg/cuda/userspace/discover.go":      "a driver that is installed on a host",
 	"pkg/modules/signature/load.go":       "keys and certificates that the user names",
 	"pkg/share/share.go":                  "the share itself, before anything in it",

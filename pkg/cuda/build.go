@@ -23,6 +23,7 @@ import (
 	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/internal/progress"
 	"github.com/k8sp/cuda/pkg/cuda/breaks"
+	"github.com/k8sp/cuda/pkg/cuda/conftest"
 	"github.com/k8sp/cuda/pkg/kernel/askonce"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -62,6 +63,9 @@ type BuildOptions struct {
 	// build. It is for a list that is known to lack the kernel's own modules
 	// that were not loaded when it was made.
 	AllowUndefined bool
+	// Answers are what is known of the driver's tests of this very kernel tree; the build
+	// adds what it finds out. Nil has all of them asked, and keeps nothing.
+	Answers *conftest.Answers
 	// Debug keeps debugging information: modules seventeen times the size,
 	// in a fifth more time.
 	Debug bool
@@ -83,6 +87,8 @@ type BuildOptions struct {
 	// Running is the release of the kernel that this program runs on; empty
 	// means to ask it.
 	Running string
+
+	standin standin
 }
 
 func (o BuildOptions) jobs() int {
@@ -123,6 +129,10 @@ func Build(ctx context.Context, d Driver, o BuildOptions) (Built, error) {
 		return Built{}, err
 	}
 	place, err := makeFolders(o)
+	if err == nil {
+		o.standin = o.standIn(ctx, d, place)
+		err = o.writeMakefile()
+	}
 	if err != nil {
 		return Built{}, stage.Wrap(stage.Build, err, "the build's folders cannot be made", writableHint)
 	}
@@ -142,6 +152,7 @@ func Build(ctx context.Context, d Driver, o BuildOptions) (Built, error) {
 	if errors.Is(runErr, context.Canceled) {
 		return Built{}, runErr
 	}
+	o.learn(ctx, place)
 	b := Built{}
 	for _, a := range args {
 		b.InstallerFlags = append(b.InstallerFlags, a.record())
@@ -205,33 +216,23 @@ type workplace string
 func (w workplace) log() string     { return filepath.Join(string(w), "log") }
 func (w workplace) modules() string { return filepath.Join(string(w), "modules") }
 func (w workplace) temp() string    { return filepath.Join(string(w), "tmp") }
+func (w workplace) notes() string   { return filepath.Join(string(w), "conftest") }
 
-// makeFolders makes a folder for the log, puts what the build reads into scratch,
-// and returns a fresh folder for what the installer leaves.
+// makeFolders makes a fresh folder for what the installer leaves, and one for its log.
 func makeFolders(o BuildOptions) (workplace, error) {
-	once, err := askonce.Makefile(o.SourceDir)
-	if err != nil {
-		return "", err
-	}
-	if err := beneath.WriteFile(o.makefile(), once, 0o644); err != nil {
-		return "", err
-	}
-	if err := beneath.MkdirAll(filepath.Dir(o.LogFile), 0o755); err != nil {
-		return "", err
-	}
-	if err := beneath.RemoveAll(o.LogFile); err != nil {
-		return "", err
-	}
 	place := workplace(filepath.Join(o.Scratch, "installer"))
 	if err := beneath.RemoveAll(string(place)); err != nil {
 		return "", err
 	}
-	for _, dir := range []string{place.modules(), place.temp()} {
-		if err := beneath.MkdirAll(dir, 0o755); err != nil {
+	for _, dir := range []string{string(place), place.modules(), place.temp(), place.notes()} {
+		if err := beneath.Mkdir(dir, 0o755); err != nil {
 			return "", err
 		}
 	}
-	return place, nil
+	if err := beneath.MkdirAll(filepath.Dir(o.LogFile), 0o755); err != nil {
+		return "", err
+	}
+	return place, beneath.RemoveAll(o.LogFile)
 }
 
 // installerArgs is the whole command.
@@ -314,6 +315,14 @@ func (o BuildOptions) environment(d Driver) []string {
 // makefile is what every make of the build reads first.
 func (o BuildOptions) makefile() string { return filepath.Join(o.Scratch, "askonce.mk") }
 
+func (o BuildOptions) writeMakefile() error {
+	once, err := askonce.Makefile(o.SourceDir)
+	if err != nil {
+		return err
+	}
+	return beneath.WriteFile(o.makefile(), append(once, o.standin.makefile...), 0o644)
+}
+
 // makeFlags are what make takes as if it had been called with it. The flags of a
 // make above us are none of its: that would lend its job slots to ours, or seem
 // to. kbuild takes its compiler from a command line only, and not every package
@@ -331,7 +340,8 @@ var errTimeout = errors.New("time limit reached")
 // reads are what the build reads: both halves of the kernel's tree, and what links
 // in them lead to.
 func (o BuildOptions) reads() []string {
-	return append(command.WithLinked(append(slices.Clone(o.Linked), o.SourceDir, o.OutputDir)...), append(slices.Clone(o.Reads), o.makefile())...)
+	trees := command.WithLinked(append(slices.Clone(o.Linked), o.SourceDir, o.OutputDir)...)
+	return slices.Concat(trees, o.Reads, []string{o.makefile()}, o.standin.reads)
 }
 
 // run runs the installer, and reports its progress from the log meanwhile. It

@@ -16,6 +16,7 @@ import (
 	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/internal/command/unconfined"
 	"github.com/k8sp/cuda/pkg/cuda/breaks"
+	standins "github.com/k8sp/cuda/pkg/cuda/conftest/standin"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -29,6 +30,7 @@ type fakeInstaller struct {
 	err     error    // how it ends
 	hang    bool     // it ends only when it is stopped
 	during  func()   // called while it runs
+	standin error    // how the stand-in for the compiler ends that is tried
 
 	calls []command.Command
 }
@@ -42,6 +44,9 @@ func (f *fakeInstaller) Run(ctx context.Context, c command.Command) error {
 		}
 		_, err = c.Output.Write(text)
 		return err
+	}
+	if slices.Contains(c.Args, standins.Word) {
+		return f.standin
 	}
 	restore, err := command.PutFiles(c.Files)
 	if err != nil {

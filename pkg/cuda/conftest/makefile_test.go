@@ -1,0 +1,77 @@
+package conftest
+
+import (
+	"strings"
+	"testing"
+)
+
+var call = Call{Program: "/usr/local/bin/builder", Known: "/opt/share/.builder/scratch/known", Notes: "/opt/share/.builder/scratch/notes"}
+
+// script is of conftest.sh what it does with files, in drivers 470.256.02 to 595.45.04.
+const script = `#!/bin/sh
+    echo "$CONFTEST_PREAMBLE
+    $CODE" > conftest$$.c
+    $CC $CFLAGS -c conftest$$.c > /dev/null 2>&1
+    rm -f conftest$$.c
+    if [ -f conftest$$.o ]; then
+        rm -f conftest$$.o
+        echo "#undef ${DEF}"
+    fi
+    if [ ! -f conftest$$.o ]; then
+        exit 1
+    fi
+`
+
+func TestMakefile(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, kbuild, want string }{
+		{"470.256.02", `
+NV_CONFTEST_SCRIPT := $(src)/conftest.sh
+NV_CONFTEST_CMD := /bin/sh $(NV_CONFTEST_SCRIPT) \
+ "$(CC)" $(ARCH) $(NV_KERNEL_SOURCES) $(NV_KERNEL_OUTPUT)
+
+NV_CFLAGS_FROM_CONFTEST := $(shell $(NV_CONFTEST_CMD) build_cflags)
+	@$(NV_CONFTEST_CMD) compile_tests '$(NV_CONFTEST_CFLAGS)' \
+`, `override NV_CONFTEST_CMD = /bin/sh $(NV_CONFTEST_SCRIPT) \
+ "/usr/local/bin/builder @conftest /opt/share/.builder/scratch/known /opt/share/.builder/scratch/notes $(strip $(CC))" $(ARCH) $(NV_KERNEL_SOURCES) $(NV_KERNEL_OUTPUT)
+`},
+		{"595.45.04", `
+NV_CONFTEST_CMD := /bin/sh $(NV_CONFTEST_SCRIPT) "$(strip $(CC))" $(ARCH) $(NV_KERNEL_SOURCES) $(NV_KERNEL_OUTPUT)
+`, `override NV_CONFTEST_CMD = /bin/sh $(NV_CONFTEST_SCRIPT) "/usr/local/bin/builder @conftest /opt/share/.builder/scratch/known /opt/share/.builder/scratch/notes $(strip $(CC))" $(ARCH) $(NV_KERNEL_SOURCES) $(NV_KERNEL_OUTPUT)
+`},
+	} {
+		got, err := call.Makefile([]byte(tt.kbuild), []byte(script))
+		if err != nil || string(got) != tt.want {
+			t.Errorf("%s: %v\n%s", tt.name, err, got)
+		}
+	}
+}
+
+// What is not known to be as it was is left alone.
+func TestNoMakefile(t *testing.T) {
+	t.Parallel()
+	const kbuild = "NV_CONFTEST_CMD := /bin/sh $(NV_CONFTEST_SCRIPT) \"$(CC)\" $(ARCH)\n"
+	if _, err := call.Makefile([]byte(kbuild), []byte(script)); err != nil {
+		t.Fatal(err)
+	}
+	spaced := call
+	spaced.Known = "/opt/my$share/known"
+	for _, tt := range []struct {
+		name, kbuild, script string
+		call                 Call
+		says                 string
+	}{
+		{"a path that a shell expands", kbuild, script, spaced, "would not take"},
+		{"no call", "", script, call, "Kbuild does not call conftest.sh"},
+		{"two calls", kbuild + kbuild, script, call, "Kbuild does not call conftest.sh"},
+		{"a call without a compiler", "NV_CONFTEST_CMD := /bin/sh $(NV_CONFTEST_SCRIPT) $(ARCH)\n", script, call, "Kbuild does not call conftest.sh"},
+		{"a call with two", strings.Replace(kbuild, "$(ARCH)", `"$(CC)"`, 1), script, call, "Kbuild does not call conftest.sh"},
+		{"a look into an object file", kbuild, script + "nm conftest$$.o | grep -q init\n", call, "does more with an object file"},
+		{"an object file that is kept", kbuild, script + "mv conftest$$.o kept.o\n", call, "does more with an object file"},
+	} {
+		got, err := tt.call.Makefile([]byte(tt.kbuild), []byte(tt.script))
+		if err == nil || !strings.Contains(err.Error(), tt.says) || got != nil {
+			t.Errorf("%s: error %v, want one that says %q\n%s", tt.name, err, tt.says, got)
+		}
+	}
+}

@@ -1,0 +1,5 @@
+package conftest
+
+import "github.com/k8sp/cuda/internal/testkit"
+
+func init() { testkit.InMemory() }
