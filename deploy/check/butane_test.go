@@ -86,13 +86,15 @@ func TestButane(t *testing.T) {
 		}
 	}
 	want := map[string]string{
-		"cuda-daemons.service":     "unit enabled",
-		"cuda-driver.env":          "/etc/cuda-driver.env",
-		"cuda-driver.service":      "unit enabled",
-		"cuda-modules.service":     "unit",
-		"cuda-next-kernel":         "/opt/bin/cuda-next-kernel executable",
-		"cuda-next-kernel.path":    "unit enabled",
-		"cuda-next-kernel.service": "unit",
+		"cuda-daemons.service":      "unit enabled",
+		"cuda-driver.env":           "/etc/cuda-driver.env",
+		"cuda-driver.service":       "unit enabled",
+		"cuda-hold-updates.service": "unit enabled",
+		"cuda-modules.service":      "unit",
+		"cuda-next-kernel":          "/opt/bin/cuda-next-kernel executable",
+		"cuda-next-kernel.path":     "unit enabled",
+		"cuda-next-kernel.service":  "unit",
+		"oem-postinst":              "/opt/bin/oem-postinst executable",
 	}
 	if diff := cmp.Diff(want, installed); diff != "" {
 		t.Errorf("what is installed (-want +got):\n%s", diff)

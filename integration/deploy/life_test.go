@@ -34,7 +34,8 @@ note() {
         "$1" "$1" >"/etc/systemd/system/$1.service"
 }
 note docker; note kubelet
-systemctl enable cuda-driver.service cuda-next-kernel.path 2>/dev/null
+if [ -e /recorded/hold ]; then echo CUDA_HOLD_UPDATES=yes >>/etc/cuda-driver.env; fi
+systemctl enable cuda-driver.service cuda-hold-updates.service cuda-next-kernel.path 2>/dev/null
 systemctl add-wants multi-user.target kubelet.service 2>/dev/null
 exec /lib/systemd/systemd`
 
@@ -121,7 +122,9 @@ func (h life) waitFor(line string) {
 // TestLife boots a host, stages an update while it runs, and switches it off
 // before the build for the next kernel is done.
 func TestLife(t *testing.T) {
-	h := start(t, node())
+	h := start(t, node().with("recorded/hold", "x"))
+	h.systemctl("start", "cuda-hold-updates.service") // it was, or is about to be
+	h.docker("exec", h.name, "cmp", "/checkout/deploy/systemd/oem-postinst", "/usr/share/oem/bin/oem-postinst")
 	h.stage()
 	h.waitFor("cuda-next-kernel: begins")
 	h.powerOff()
@@ -152,7 +155,9 @@ func TestLifeWithoutGPU(t *testing.T) {
 			h.stage()
 			// It is, or was: a skipped one can be started. One that is not has no end.
 			h.docker("exec", h.name, "timeout", "60", "systemctl", "start", "cuda-next-kernel.service")
-			for _, unit := range []string{"cuda-modules", "cuda-driver", "cuda-next-kernel"} {
+			// Nor does anybody want updates to be held back.
+			h.docker("exec", h.name, "systemctl", "start", "cuda-hold-updates.service")
+			for _, unit := range []string{"cuda-modules", "cuda-driver", "cuda-next-kernel", "cuda-hold-updates"} {
 				if got := h.systemctl("show", "--property", "Result,ActiveState", unit); got != "Result=exec-condition\nActiveState=inactive\n" {
 					t.Errorf("%s was not skipped:\n%s", unit, got)
 				}

@@ -12,7 +12,7 @@ import (
 const install = `
 cp /checkout/deploy/systemd/*.service /checkout/deploy/systemd/*.path /etc/systemd/system/
 cp /checkout/deploy/systemd/cuda-driver.env /etc/
-install -D /checkout/deploy/systemd/cuda-next-kernel /opt/bin/cuda-next-kernel
+install -D -t /opt/bin /checkout/deploy/systemd/cuda-next-kernel /checkout/deploy/systemd/oem-postinst
 install -D /bin/true /usr/bin/docker
 printf '[Service]\nExecStart=/bin/true\n' | tee /etc/systemd/system/docker.service >/etc/systemd/system/kubelet.service
 `
