@@ -123,7 +123,8 @@ func TestOptionsThatAreDocumented(t *testing.T) {
 	_, options, _ := strings.Cut(readme, "\n## Options\n")
 	options, _, _ = strings.Cut(options, "\n## ")
 	ofBuild, ofLoad, found := strings.Cut(options, "`cuda load` has options of its own")
-	if !found {
+	ofLoad, ofNext, foundNext := strings.Cut(ofLoad, "`cuda next`, which")
+	if !found || !foundNext {
 		t.Fatal("the README's options are not where they were")
 	}
 	io, all := streams{}, map[string]bool{"help": true, "version": true}
@@ -143,12 +144,15 @@ func TestOptionsThatAreDocumented(t *testing.T) {
 		return names
 	}
 	hidden := []string{"retry-pause"} // for tests
+	ofBuilds := append([]string{"output"}, of(commands["build"])...)
+	ofBuilds = slices.DeleteFunc(ofBuilds, func(name string) bool { return name == "host-root" })
 	for _, table := range []struct {
 		name       string
 		has, wants []string
 	}{
 		{"build", optionsIn(ofBuild), append(of(commands["build"], hidden...), of(root.PersistentFlags())...)},
 		{"load", optionsIn(ofLoad), of(commands["load"], "share", "host-root", "output")},
+		{"next", optionsIn(ofNext), of(commands["next"], ofBuilds...)},
 	} {
 		for _, name := range table.wants {
 			if !slices.Contains(table.has, name) {
@@ -199,4 +203,4 @@ func builderOptions(text string) (names []string) {
 	return names
 }
 
-var afterImage = regexp.MustCompile("[ \t`](?:cuda|builder|\\$\\{CUDA_IMAGE\\}|\"?\\$CUDA_IMAGE\"?)((?: +(?:build|load|unload|verify|prune|capture|source))?(?: +-[^`]*))")
+var afterImage = regexp.MustCompile("[ \t`](?:cuda|builder|\\$\\{CUDA_IMAGE\\}|\"?\\$CUDA_IMAGE\"?)((?: +(?:build|load|unload|next|verify|prune|capture|source))?(?: +-[^`]*))")
