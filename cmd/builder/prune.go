@@ -15,9 +15,10 @@ that it takes, and with --yes remove it: the kernel's source, prepared trees,
 caches, results that others replaced, what runs that died left behind, and what
 earlier builders recorded of loads in the share, which nothing obeys any more.
 
-Published results, driver packages and logs stay. So does a linux/ that builder
-did not make, or in which there are changes or commits of yours, and in .builder/
-and loaded/ whatever is not builder's. Why something stays is listed, too.`
+Published results, driver packages and logs stay, and what compilers answered
+to drivers' tests of a kernel that there are modules for. So does a linux/ that
+builder did not make, or in which there are changes or commits of yours, and in
+.builder/ and loaded/ whatever is not builder's. Why that stays is listed, too.`
 
 func newPruneCommand(io streams) *cobra.Command {
 	var options prune.Options

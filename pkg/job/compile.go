@@ -19,6 +19,7 @@ import (
 	"github.com/k8sp/cuda/internal/command"
 	"github.com/k8sp/cuda/internal/ko"
 	"github.com/k8sp/cuda/pkg/cuda"
+	"github.com/k8sp/cuda/pkg/cuda/conftest"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/kernel/loader"
 	"github.com/k8sp/cuda/pkg/share"
@@ -45,7 +46,9 @@ func (p project) compiling() step[prepared, compiled] {
 			return []string{does}, p.installable(ctx)
 		},
 		do: func(ctx context.Context, in prepared) (compiled, error) {
-			compile := func(ctx context.Context, _ sourced) (compiled, error) { return p.compile(ctx, in) }
+			compile := func(ctx context.Context, _ sourced) (compiled, error) {
+				return p.compile(ctx, in, p.known(ctx, in.tree))
+			}
 			return completing(ctx, p, in.sourced, installerTool, compile, p.compileAnew)
 		},
 	}
@@ -65,7 +68,8 @@ func (p project) compileAnew(ctx context.Context, whole sourced) (compiled, erro
 	if in.driver, err = p.unpackTo(ctx, stage.Build, in.pkg, in.driver.Dir); err != nil {
 		return compiled{}, err
 	}
-	return p.compile(ctx, in)
+	// What is known may be so of a tree that lacked a file.
+	return p.compile(ctx, in, nil)
 }
 
 // without says of a plan which modules it leaves out.
@@ -84,7 +88,7 @@ func (p project) signs() string {
 	return ", signed with key " + p.signer.KeyID()
 }
 
-func (p project) compile(ctx context.Context, in prepared) (compiled, error) {
+func (p project) compile(ctx context.Context, in prepared, known conftest.Set) (compiled, error) {
 	if err := p.needSpace(ctx, stage.Build, share.Space{}, p.libraries.space(in.toLayOut)); err != nil {
 		return compiled{}, err
 	}
@@ -92,6 +96,7 @@ func (p project) compile(ctx context.Context, in prepared) (compiled, error) {
 	if err != nil {
 		return compiled{}, err
 	}
+	answers := conftest.Answers{Known: known}
 	built, err := cuda.Build(ctx, in.driver, cuda.BuildOptions{
 		Runner: p.Runner, Scratch: p.scratch, LogFile: p.logFile(installerTool),
 		Release: p.target.Release.Full, SourceDir: in.tree.Source, OutputDir: in.tree.Output, Linked: p.target.Tree.Folders(), Reads: p.target.Tree.Loader.Folders(),
@@ -101,7 +106,9 @@ func (p project) compile(ctx context.Context, in prepared) (compiled, error) {
 		AllowUndefined: !p.target.Exports.Complete, Debug: p.Debug,
 		Jobs: p.Jobs, Timeout: p.BuildTimeout, StateDir: p.StateDir,
 		Pair: pair, Newer: nearest(p.setting, pair), Patched: len(p.patches) > 0,
+		Answers: &answers,
 	})
+	p.keep(ctx, in.tree, answers)
 	if err != nil {
 		return compiled{}, p.share.Explain(stage.Build, err)
 	}

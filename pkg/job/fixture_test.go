@@ -277,6 +277,8 @@ func (r *tools) Run(_ context.Context, c command.Command) error {
 		return beneath.WriteFile(filepath.Join(out, "include/config/kernel.release"), []byte(testRelease+"\n"), 0o644)
 	case "nvidia-installer":
 		return r.install(c)
+	case filepath.Base(os.Args[0]):
+		return nil // the stand-in for the compiler is tried
 	case "strip":
 		return copyFile(c.Args[3], "../modules/testdata/ko/nvidia.ko")
 	case "depmod":

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
+	"slices"
 
 	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/kernel/source"
@@ -19,7 +20,7 @@ const stranger = "is not builder's"
 // list finds the items, the largest kinds first.
 func (p *pruning) list(ctx context.Context) error {
 	for _, list := range []func(context.Context) error{
-		p.listSource, p.listPrepared, p.listCaches, p.listSuperseded, p.listLeftovers, p.listStrangers,
+		p.listSource, p.listPrepared, p.listCaches, p.listAnswers, p.listSuperseded, p.listLeftovers, p.listStrangers,
 	} {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -68,6 +69,37 @@ func (p *pruning) listCaches(context.Context) error {
 		{p.share.Loaded(), "what earlier builders recorded of loads, which nothing obeys"},
 	} {
 		if err := p.addCache(cache.path, cache.what); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// listAnswers lists the answers to drivers' tests of kernels that the share has no modules
+// for. For the others the next driver is a matter of time, and 30 KB of them halve that
+// build.
+func (p *pruning) listAnswers(context.Context) error {
+	paths, err := p.entries(p.share.Answers())
+	if err != nil || len(paths) == 0 {
+		return err
+	}
+	var served []string
+	if ours, err := p.ours(p.share.Modules()); err != nil {
+		return err
+	} else if ours {
+		if served, err = modules.Releases(p.share); err != nil {
+			return err
+		}
+	}
+	for _, path := range paths {
+		place, err := p.place(path)
+		if err != nil {
+			return err
+		}
+		if place.Kind == share.Cache && slices.Contains(served, share.ReleaseOfAnswers(path)) {
+			continue
+		}
+		if err := p.addKnown(path, "answers to drivers' tests of a kernel that there are no modules for, asked again in a minute"); err != nil {
 			return err
 		}
 	}

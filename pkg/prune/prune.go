@@ -57,8 +57,8 @@ type Kept struct {
 // removes it where that is asked for: the kernel's source, prepared trees, caches,
 // results that others replaced, what runs that died left behind, and records that
 // earlier builders kept of loads, which nothing obeys. Published results, driver packages and logs
-// stay, as does all that builder did not make or that somebody worked in, and
-// whatever a link leads to that is not in the share.
+// stay, and answers about kernels that there are modules for, as does all that builder did
+// not make or that somebody worked in, and whatever a link leads to that is not in the share.
 //
 // It holds the share's lock. An item goes whole or not at all, whenever it is
 // interrupted: it is moved to where the next run clears up, and then removed.

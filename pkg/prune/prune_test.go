@@ -138,3 +138,37 @@ func TestStrangers(t *testing.T) {
 		t.Error("a log was removed")
 	}
 }
+
+// TestAnswers: those of a kernel that has modules stay, whatever becomes of its tree.
+func TestAnswers(t *testing.T) {
+	dir := t.TempDir()
+	const mine, others, tree = ".builder/answers/6.1.0-r1-0123456789ab.answers", ".builder/answers/6.1.0-0123456789ab.answers", ".builder/prepared/6.1.0-r1-0123456789ab"
+	want := map[string]string{
+		others: "",
+		".builder/answers/." + filepath.Base(mine) + ".tmp-1": "",
+		".builder/answers/notes":                              stranger,
+		tree:                                                  "",
+	}
+	for _, path := range []string{mine, others, ".builder/answers/." + filepath.Base(mine) + ".tmp-1", ".builder/answers/notes", tree + "/Makefile",
+		"modules/6.1.0-r1/535.1@0123456789ab/manifest.json", "modules/6.1.0@0123456789ab/535.1/manifest.json"} {
+		write(t, filepath.Join(dir, path), path)
+	}
+	if err := os.Symlink("535.1@0123456789ab", filepath.Join(dir, "modules/6.1.0-r1/535.1")); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, fates(run(t, Options{Share: dir, Remove: true}))); diff != "" {
+		t.Error(diff)
+	}
+	for _, path := range []string{mine, others} {
+		if got := exists(t, filepath.Join(dir, path)); got != (path == mine) {
+			t.Errorf("%s is there: %v", path, got)
+		}
+	}
+	// Without the modules it goes as well.
+	if err := os.RemoveAll(filepath.Join(dir, "modules")); err != nil {
+		t.Fatal(err)
+	}
+	if run(t, Options{Share: dir, Remove: true}); exists(t, filepath.Join(dir, mine)) {
+		t.Errorf("%s is there", mine)
+	}
+}

@@ -84,10 +84,11 @@ var known = concat(
 	rules(Log, false, private+`/`+logsFolder+`/`+word+`\.log`, private+`/`+pulledName+`\.json`),
 	rules(Cache, false,
 		private+`/`+exportsFolder+`/`+word+`-`+twelve+`\.symvers`,
+		private+`/`+answersFolder+`/`+word+`-`+twelve+`\.answers`,
 		private+`/`+downloadsFolder+`/(`+imagePrefix+`(?:[0-9a-f]{64}){1,2}|`+word+`\.run)(\.part(\.json)?|\.sha256sum)?`,
 		private+`/`+digestsFolder+`/[^/]+/`+word+`\.json`),
 	rules(Folder, false, `\.`, modulesFolder, modulesFolder+`/`+word, driverFolder, cdiFolder, loadedFolder, loadedFolder+`/`+host,
-		private, private+`/(`+logsFolder+`|`+exportsFolder+`|`+downloadsFolder+`|`+preparedFolder+`|`+digestsFolder+`(/[^/]+)?)`),
+		private, private+`/(`+logsFolder+`|`+exportsFolder+`|`+downloadsFolder+`|`+preparedFolder+`|`+answersFolder+`|`+digestsFolder+`(/[^/]+)?)`),
 )
 
 func concat(lists ...[]rule) []rule {

@@ -3,6 +3,7 @@ package share
 import (
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/k8sp/cuda/internal/beneath"
 )
@@ -103,6 +104,21 @@ func (s *Share) Image(digest string) string {
 // RELEASE-DIGEST. They are made again in seconds.
 func (s *Share) Prepared() string { return filepath.Join(s.Private(), preparedFolder) }
 
+// Answers is the part of Private that holds what compilers answered to drivers' tests of
+// prepared trees, as RELEASE-DIGEST.answers. They are asked again in a minute each.
+func (s *Share) Answers() string { return filepath.Join(s.Private(), answersFolder) }
+
+// AnswersOf is where those are kept that belong to a digest, in hexadecimal.
+func (s *Share) AnswersOf(release, digest string) string {
+	return filepath.Join(s.Answers(), release+"-"+digest[:DigestDigits]+answersSuffix)
+}
+
+// ReleaseOfAnswers is the release in such a path.
+func ReleaseOfAnswers(path string) string {
+	name := filepath.Base(path)
+	return name[:max(0, strings.LastIndex(name, "-"))]
+}
+
 // Digests is the part of Private that holds what the driver packages' digests
 // were found to be. They are read again from the packages.
 func (s *Share) Digests() string { return filepath.Join(s.Private(), digestsFolder) }
@@ -134,6 +150,7 @@ const (
 	downloadsFolder = "downloads"
 	preparedFolder  = "prepared"
 	digestsFolder   = "digests"
+	answersFolder   = "answers"
 	scratchFolder   = "scratch"
 	pulledName      = "pulled"
 )
@@ -155,9 +172,10 @@ const DigestDigits = 12
 
 // What names of files begin or end with.
 const (
-	recordSuffix = ".json"
-	logSuffix    = ".log"
-	imagePrefix  = "kernel-image-"
+	recordSuffix  = ".json"
+	logSuffix     = ".log"
+	answersSuffix = ".answers"
+	imagePrefix   = "kernel-image-"
 )
 
 // The locks of the share, in Private: see lock.go and folderlock.go. The two
