@@ -83,20 +83,16 @@ func (p *pruning) listAnswers(context.Context) error {
 	if err != nil || len(paths) == 0 {
 		return err
 	}
-	var served []string
-	if ours, err := p.ours(p.share.Modules()); err != nil {
+	built, err := modules.Releases(p.share)
+	if err != nil {
 		return err
-	} else if ours {
-		if served, err = modules.Releases(p.share); err != nil {
-			return err
-		}
 	}
 	for _, path := range paths {
 		place, err := p.place(path)
 		if err != nil {
 			return err
 		}
-		if place.Kind == share.Cache && slices.Contains(served, share.ReleaseOfAnswers(path)) {
+		if place.Kind == share.Cache && slices.Contains(built, share.ReleaseOfAnswers(path)) {
 			continue
 		}
 		if err := p.addKnown(path, "answers to drivers' tests of a kernel that there are no modules for, asked again in a minute"); err != nil {
