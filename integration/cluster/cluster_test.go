@@ -36,40 +36,27 @@ func TestCluster(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Kustomize looks only below its folder, and where a component or base is.
-	overlay := filepath.Join(t.TempDir(), "overlay")
-	if err := os.Mkdir(overlay, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	relative, err := filepath.Rel(overlay, kubernetes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := "namespace: cuda-driver\nresources: [" + relative + "/base]\ncomponents: [" + relative + "/daemons, " + relative + "/registry, " + relative + "/jobs, " + relative + "/nfd, " + relative + "/metrics, " + relative + "/events]\n" +
-		"configMapGenerator: [{name: cuda-driver, literals: [BUILDER_DRIVER_VERSION=580.126.09]}]\n"
-	if err := os.WriteFile(filepath.Join(overlay, "kustomization.yaml"), []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	overlay := p.overlay("resources: [K/base, K/next-kernel]\ncomponents: [K/daemons, K/registry, K/jobs, K/nfd, K/metrics, K/events]\n")
 	p.apply(kubernetes + "/build")
 	p.apply(overlay)
-	client := p.client(p.token())
+	client := p.client(p.token("cuda-driver"))
 	testOperators(p, kubernetes)
 
 	pod := new(unstructured.Unstructured)
-	t.Run("a node gets its pod", func(t *testing.T) {
+	t.Run("a node gets its pods", func(t *testing.T) {
 		node := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Node", "metadata": map[string]any{"name": "gpu-1", "labels": map[string]any{"nvidia.com/gpu.present": "true"}}}}
 		if _, err := p.admin.Resource(resource("", "nodes")).Create(t.Context(), node, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		for n := 0; ; n++ {
 			list, err := p.admin.Resource(resource("", "pods")).Namespace("cuda-driver").List(t.Context(), metav1.ListOptions{})
-			if err == nil && len(list.Items) > 0 {
+			if err == nil && len(list.Items) == 2 {
 				*pod = list.Items[0]
-				return // Pod Security let it be
+				return // Pod Security let both be, the driver's and the next kernel's
 			}
 			if n == 300 {
 				events, _ := p.admin.Resource(resource("", "events")).Namespace("cuda-driver").List(t.Context(), metav1.ListOptions{})
-				t.Fatalf("there is none: %v\n%v", err, events)
+				t.Fatalf("there are %d: %v\n%v", len(list.Items), err, events)
 			}
 			time.Sleep(100 * time.Millisecond)
 		}

@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -172,8 +173,35 @@ func resource(group, name string) schema.GroupVersionResource {
 // kinds are the resources of the kinds that deploy/ has.
 var kinds = map[string]schema.GroupVersionResource{
 	"Namespace": resource("", "namespaces"), "ConfigMap": resource("", "configmaps"), "ServiceAccount": resource("", "serviceaccounts"), "ResourceQuota": resource("", "resourcequotas"),
-	"Role": resource("rbac.authorization.k8s.io", "roles"), "RoleBinding": resource("rbac.authorization.k8s.io", "rolebindings"), "DaemonSet": resource("apps", "daemonsets"),
-	"Module": {Group: "kmm.sigs.x-k8s.io", Version: "v1beta1", Resource: "modules"},
+	"Role": resource("rbac.authorization.k8s.io", "roles"), "RoleBinding": resource("rbac.authorization.k8s.io", "rolebindings"),
+	"ClusterRole": resource("rbac.authorization.k8s.io", "clusterroles"), "ClusterRoleBinding": resource("rbac.authorization.k8s.io", "clusterrolebindings"),
+	"DaemonSet": resource("apps", "daemonsets"), "Deployment": resource("apps", "deployments"), "NetworkPolicy": resource("networking.k8s.io", "networkpolicies"),
+	"ValidatingAdmissionPolicy":        resource("admissionregistration.k8s.io", "validatingadmissionpolicies"),
+	"ValidatingAdmissionPolicyBinding": resource("admissionregistration.k8s.io", "validatingadmissionpolicybindings"),
+	"Module":                           {Group: "kmm.sigs.x-k8s.io", Version: "v1beta1", Resource: "modules"},
+}
+
+// overlay makes a kustomization as a user's, in which K is deploy/kubernetes.
+func (p *plane) overlay(text string) (folder string) {
+	p.Helper()
+	kubernetes, err := filepath.Abs("../../deploy/kubernetes")
+	if err != nil {
+		p.Fatal(err)
+	}
+	// Kustomize looks only below its folder, and where a component or base is.
+	folder = filepath.Join(p.TempDir(), "overlay")
+	if err := os.Mkdir(folder, 0o755); err != nil {
+		p.Fatal(err)
+	}
+	relative, err := filepath.Rel(folder, kubernetes)
+	if err != nil {
+		p.Fatal(err)
+	}
+	text = "namespace: cuda-driver\n" + strings.ReplaceAll(text, "K/", relative+"/") + "configMapGenerator: [{name: cuda-driver, literals: [BUILDER_DRIVER_VERSION=580.126.09]}]\n"
+	if err := os.WriteFile(filepath.Join(folder, "kustomization.yaml"), []byte(text), 0o644); err != nil {
+		p.Fatal(err)
+	}
+	return folder
 }
 
 // apply renders a folder as kubectl kustomize does, and creates what is in it. Namespaces come
@@ -250,10 +278,10 @@ func established(definition *unstructured.Unstructured) bool {
 	})
 }
 
-// token is one of the account of deploy/'s pods, as a kubelet asks for it.
-func (p *plane) token() string {
+// token is one of an account of deploy/'s pods, as a kubelet asks for it.
+func (p *plane) token(account string) string {
 	p.Helper()
-	request := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "metadata": map[string]any{"name": "cuda-driver"}, "spec": map[string]any{}}}
+	request := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "metadata": map[string]any{"name": account}, "spec": map[string]any{}}}
 	answer, err := p.admin.Resource(resource("", "serviceaccounts")).Namespace("cuda-driver").Create(p.Context(), request, metav1.CreateOptions{}, "token")
 	if err != nil {
 		p.Fatal(err)
