@@ -374,6 +374,34 @@ func TestCaptureIsTriedAgain(t *testing.T) {
 	}
 }
 
+// TestStoppedWatch leaves nothing half done behind: the next one begins anew.
+func TestStoppedWatch(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	mount := m.watch.Mount
+	m.watch.Mount = func(device, dir string) (func() error, error) {
+		cancel()
+		return mount(device, dir)
+	}
+	if err := Watch(ctx, m.watch); err != nil {
+		t.Error(err)
+	}
+	if s, _, err := readSighting(m.between); err != nil || s.State != Working || s.Capture != "" {
+		t.Errorf("%+v, %v", s, err)
+	}
+	part := filepath.Join(m.between, "of-one-that-was-killed.tar.part")
+	if err := os.WriteFile(part, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	m.watch.Mount = mount
+	a, _ := m.start()
+	m.becomes(a, Ready)
+	if _, err := os.Stat(part); err == nil {
+		t.Errorf("%s is left", part)
+	}
+}
+
 // TestWatchesNothing is an error, as somebody has to see to it.
 func TestWatchesNothing(t *testing.T) {
 	t.Parallel()

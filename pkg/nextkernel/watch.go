@@ -64,7 +64,7 @@ func Watch(ctx context.Context, o WatchOptions) error {
 	tick := time.NewTicker(cmp.Or(o.Pause, 2*time.Second))
 	defer tick.Stop()
 	for {
-		if err := w.look(ctx); err != nil {
+		if err := w.look(ctx); err != nil && ctx.Err() == nil {
 			return err
 		}
 		select {
@@ -114,6 +114,9 @@ func (w *watcher) boot() string {
 func (w *watcher) look(ctx context.Context) error {
 	w.began = time.Now()
 	s := w.see(ctx)
+	if ctx.Err() != nil {
+		return ctx.Err() // what was seen may be half of it
+	}
 	if s != w.last {
 		if err := w.note(s); err != nil {
 			return w.noPlace(err)
@@ -145,8 +148,8 @@ func (w *watcher) see(ctx context.Context) sighting {
 		return sighting{Status: Status{State: None, Boot: boot, Says: "no update is staged: the next boot brings what runs"}}
 	case err != nil:
 		return w.failed(Status{Boot: boot}, err)
-	case u.ID == w.last.Update && (w.last.State != Failed || time.Since(w.captured) < again):
-		return w.last
+	case u.ID == w.last.Update && (w.last.Capture != "" || w.last.State == Ready || time.Since(w.captured) < again):
+		return w.last // else it failed, or one that was stopped has left it half done
 	}
 	w.captured = time.Now()
 	return w.capture(ctx, u, Status{Boot: boot, Update: u.ID, Slot: u.Slot})
@@ -215,7 +218,7 @@ func (w *watcher) note(s sighting) error {
 	if s.State == Working && s.Capture == "" {
 		return nil // who builds may be at the last one
 	}
-	captures, err := beneath.Glob(w.Dir, "*"+captureSuffix)
+	captures, err := beneath.Glob(w.Dir, "*"+captureSuffix+"*") // whole or not
 	for _, path := range captures {
 		if filepath.Base(path) != s.Capture {
 			err = errors.Join(err, beneath.Remove(path))
