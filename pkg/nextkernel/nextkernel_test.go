@@ -131,11 +131,13 @@ func (m *machine) start() (a *Agent, stop func()) {
 func (m *machine) becomes(a *Agent, want State) Status {
 	m.Helper()
 	var s Status
-	for range 2000 {
-		if s = a.Answer(m.Context()); s.State == want {
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		ctx, cancel := context.WithDeadline(m.Context(), deadline)
+		s = a.Answer(ctx)
+		cancel()
+		if s.State == want {
 			return s
 		}
-		time.Sleep(time.Millisecond)
 	}
 	m.Fatalf("it does not become %s: %+v", want, s)
 	return s
@@ -329,8 +331,11 @@ func TestFailureIsTriedAgain(t *testing.T) {
 	go func() { _ = Watch(t.Context(), m.watch) }()
 	go a.Run(t.Context())
 	m.becomes(a, Failed)
-	for m.builds() < 3 {
+	for deadline := time.Now().Add(20 * time.Second); m.builds() < 3 && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
+	}
+	if m.builds() < 3 {
+		t.Errorf("%d builds", m.builds())
 	}
 	m.mu.Lock()
 	m.ends = nil
