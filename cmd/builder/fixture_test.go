@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"sync"
 	"testing"
 	"time"
@@ -311,6 +312,10 @@ func (f *fixture) results(t *testing.T) string {
 
 func write(t *testing.T, path string, mode fs.FileMode, text string) {
 	t.Helper()
+	// A program that another test starts meanwhile would have the file open for writing for
+	// a moment, in which it cannot be run itself ("text file busy").
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)
 	}
