@@ -93,6 +93,9 @@ func (p *pruning) listAnswers(context.Context) error {
 			return err
 		}
 		if place.Kind == share.Cache && slices.Contains(built, share.ReleaseOfAnswers(path)) {
+			if err := p.keep(path, "halves the build of the next driver for this kernel, which there are modules for"); err != nil {
+				return err
+			}
 			continue
 		}
 		if err := p.addKnown(path, "answers to drivers' tests of a kernel that there are no modules for, asked again in a minute"); err != nil {

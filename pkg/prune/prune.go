@@ -35,7 +35,7 @@ type Result struct {
 	// Bytes is the disk that they take, or took, together.
 	Bytes uint64 `json:"bytes"`
 	Items []Item `json:"items"`
-	// Kept are those that are not builder's to remove.
+	// Kept are those that are not builder's to remove, and caches that are worth their disk.
 	Kept []Kept `json:"kept"`
 }
 
