@@ -31,6 +31,7 @@ var byPath = map[string][]string{
 // share's owner.
 var notTheShare = map[string]string{
 	"internal/testkit":                    "helps tests",
+	"internal/docs":                       "helps tests",
 	"internal/gittest":                    "helps tests",
 	"internal/ko/ko.go":                   "Open is for a host's own modules, and links among them are the host's",
 	"internal/command/files.go":           "the container's own files",

@@ -9,7 +9,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var update = flag.Bool("update", false, "rewrite the golden files")
+var update = flag.Bool("update", false, "rewrite the golden files, and what is generated in documents")
+
+// Update says whether the tests were asked, by -update, to write what they would
+// otherwise compare.
+func Update() bool { return *update }
 
 // Golden fails the test unless got is what testdata/name holds: bytes that must
 // not change without anybody's notice. With -update it writes them there first.
