@@ -38,8 +38,8 @@ func record(t *testing.T, f func(testing.TB)) string {
 	return strings.Join(r.said, "\n")
 }
 
-// page writes a document of its own.
-func page(t *testing.T, text string) string {
+// writePage writes a document of its own.
+func writePage(t *testing.T, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "page.md")
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
@@ -82,7 +82,7 @@ func TestSectionCompares(t *testing.T) {
 		{"a marker in it", twoSections, "options", "a\n<!-- /generated -->", "would have a marker"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			path := page(t, test.text)
+			path := writePage(t, test.text)
 			said := record(t, func(tb testing.TB) { section(tb, path, test.section, test.want, false) })
 			if (said == "") != (test.says == "") || !strings.Contains(said, test.says) {
 				t.Errorf("it says %q, want %q", said, test.says)
@@ -97,7 +97,7 @@ func TestSectionCompares(t *testing.T) {
 // TestSectionIsWritten: with -update the section is what it should be, and everything
 // else what it was.
 func TestSectionIsWritten(t *testing.T) {
-	path := page(t, twoSections)
+	path := writePage(t, twoSections)
 	section(t, path, "kinds", "one\n\ntwo\n", true)
 	want := strings.Replace(twoSections, "\nstale\n", "\n\none\n\ntwo\n\n", 1)
 	if text, err := os.ReadFile(path); err != nil || string(text) != want {
@@ -117,7 +117,7 @@ func TestSectionsAreWrittenAtOnce(t *testing.T) {
 		fmt.Fprintf(&text, "<!-- generated: s%d -->\n<!-- /generated -->\n", i)
 		fmt.Fprintf(&want, "<!-- generated: s%d -->\n\nrow %d\n\n<!-- /generated -->\n", i, i)
 	}
-	path := page(t, text.String())
+	path := writePage(t, text.String())
 	var all sync.WaitGroup
 	for i := range sections {
 		all.Go(func() {
