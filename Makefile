@@ -75,6 +75,10 @@ integration: ## Run the tests that use Docker, real kernel sources and QEMU
 	$(GOTESTSUM) --format standard-verbose --jsonfile $(RESULTS)/agreement.json -- $(INTEGRATION) ./integration/agreement || status=$$?; \
 	exit $$status
 
+.PHONY: docs
+docs: ## Write the parts of the pages that are taken from the program
+	go test ./cmd/builder ./pkg ./pkg/modules -run 'Page$$' -update
+
 .PHONY: soak
 soak: ## Kill and cut off builder at random moments, many times
 	@mkdir -p $(RESULTS)

@@ -82,7 +82,7 @@ is_coreos() { grep -q '^DISTRIBUTION = "coreos"' Vagrantfile 2>/dev/null; }
 check_machine() {
     case $(uname -m) in
     x86_64 | amd64) ;;
-    *) die "this machine is $(uname -m), and the VM that it would boot is for amd64. On such a machine, build for a node by its capture, or boot Flatcar's arm64 image in QEMU: see the README." ;;
+    *) die "this machine is $(uname -m), and the VM that it would boot is for amd64. On such a machine, build for a node by its capture, or boot Flatcar's arm64 image in QEMU: see docs/laptop.md." ;;
     esac
     [ "${VAGRANT_DEFAULT_PROVIDER:-virtualbox}" = virtualbox ] || return 0
     command -v VBoxManage >/dev/null || die "VirtualBox is needed and is not installed. Install it from https://www.virtualbox.org, or name another provider of Vagrant's in VAGRANT_DEFAULT_PROVIDER."

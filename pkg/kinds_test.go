@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/k8sp/cuda/internal/docs"
 	"github.com/k8sp/cuda/pkg/node"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -58,28 +59,16 @@ func TestKindsAreDocumented(t *testing.T) {
 	}
 }
 
-// TestRefusalsHaveRows holds the table of a load's refusals against the sentences: a row for
-// each, in their order.
-func TestRefusalsHaveRows(t *testing.T) {
+// TestRefusalsPage has the page's table of a load's refusals be the program's sentences, in
+// their order.
+func TestRefusalsPage(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../docs/kinds.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	const head = "| kind | it says | what to do |\n|---|---|---|\n"
-	_, table, found := strings.Cut(string(text), head)
-	if !found {
-		t.Fatalf("docs/kinds.md has no table that begins\n%s", head)
-	}
-	table, _, _ = strings.Cut(table, "\n\n")
-	var want strings.Builder
+	var b strings.Builder
+	b.WriteString("| kind | it says | what to do |\n|---|---|---|\n")
 	for _, r := range node.Refusals() {
-		says := strings.ReplaceAll(r.Says, "%s", "…")
-		want.WriteString("| `" + r.Name + "` | " + says + " | " + r.Do + " |\n")
+		b.WriteString("| `" + r.Name + "` | " + strings.ReplaceAll(r.Says, "%s", "…") + " | " + r.Do + " |\n")
 	}
-	if diff := cmp.Diff(strings.TrimSpace(want.String()), strings.TrimSpace(table)); diff != "" {
-		t.Errorf("the table (-code +docs/kinds.md):\n%s", diff)
-	}
+	docs.Section(t, "docs/kinds.md", "refusals", b.String())
 }
 
 // kindsInCode are the kinds that failures are given: by a literal of stage.Error, by

@@ -37,18 +37,35 @@ of a failure.
 
 `
 
+// check is a check as help tells of it.
+type check struct {
+	name, doc string
+	kind      modules.Kind
+}
+
+// checks are all that a build makes, those of the driver and the source before those of
+// modules, in the order in which they are made.
+func checks() []check {
+	list := []check{
+		{cuda.DigestCheck, "somebody vouches for the digest of a downloaded driver", modules.PolicyCheck},
+		{cuda.UnservedCheck, "the driver runs one of the GPUs of the host that it is built for", modules.PolicyCheck},
+		{breaks.Check, "the driver is not known to fail to compile against the kernel", modules.PolicyCheck},
+		{job.SourceCheck, "of a distribution that patches its kernels: the source is its own", modules.PolicyCheck},
+		{prepare.DriftCheck, "kbuild leaves the host's config as it is", modules.PolicyCheck},
+	}
+	for _, r := range modules.Rules() {
+		list = append(list, check{r.Name, r.Doc, r.Kind})
+	}
+	return list
+}
+
 // checksHelp lists the checks, whose names --allow takes.
 func checksHelp() string {
 	var b strings.Builder
 	b.WriteString("The checks, by the names that --allow takes; those marked kernel are what the\nkernel itself enforces when it loads a module:\n\n")
 	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(table, "  %s\t%s\t%s\n", cuda.DigestCheck, modules.PolicyCheck, "somebody vouches for the digest of a downloaded driver")
-	fmt.Fprintf(table, "  %s\t%s\t%s\n", cuda.UnservedCheck, modules.PolicyCheck, "the driver runs one of the GPUs of the host that it is built for")
-	fmt.Fprintf(table, "  %s\t%s\t%s\n", breaks.Check, modules.PolicyCheck, "the driver is not known to fail to compile against the kernel")
-	fmt.Fprintf(table, "  %s\t%s\t%s\n", job.SourceCheck, modules.PolicyCheck, "of a distribution that patches its kernels: the source is its own")
-	fmt.Fprintf(table, "  %s\t%s\t%s\n", prepare.DriftCheck, modules.PolicyCheck, "kbuild leaves the host's config as it is")
-	for _, r := range modules.Rules() {
-		fmt.Fprintf(table, "  %s\t%s\t%s\n", r.Name, r.Kind, r.Doc)
+	for _, c := range checks() {
+		fmt.Fprintf(table, "  %s\t%s\t%s\n", c.name, c.kind, c.doc)
 	}
 	_ = table.Flush() // a strings.Builder takes everything
 	return strings.TrimRight(b.String(), "\n")

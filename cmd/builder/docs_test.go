@@ -4,7 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
@@ -102,69 +101,16 @@ func recommends(line, version string) bool {
 	return false
 }
 
-var tableOption = regexp.MustCompile("(?m)^\\| (`--[a-z].*?) \\|")
-
-// optionsIn are the options in the first column of a table.
-func optionsIn(text string) []string {
-	var names []string
-	for _, row := range tableOption.FindAllStringSubmatch(text, -1) {
-		for _, word := range regexp.MustCompile("--([a-z0-9-]+)").FindAllStringSubmatch(row[1], -1) {
-			names = append(names, word[1])
-		}
-	}
-	return names
-}
-
-// TestOptionsThatAreDocumented: no option is missing in the README's tables, nor there
-// and missing in the program; and no document names one that no command has.
+// TestOptionsThatAreDocumented: no document names an option that no command has, nor a
+// variable that stands for none. [TestOptionsPage] has the page of all of them.
 func TestOptionsThatAreDocumented(t *testing.T) {
 	t.Parallel()
-	readme := read(t, "../../README.md")
-	_, options, _ := strings.Cut(readme, "\n## Options\n")
-	options, _, _ = strings.Cut(options, "\n## ")
-	ofBuild, ofLoad, found := strings.Cut(options, "`cuda load` has options of its own")
-	ofLoad, ofNext, foundNext := strings.Cut(ofLoad, "`cuda next`, which")
-	if !found || !foundNext {
-		t.Fatal("the README's options are not where they were")
-	}
-	io, all := streams{}, map[string]bool{"help": true, "version": true}
-	commands := map[string]*pflag.FlagSet{}
-	root := newRoot(io, defaults{events: new(events)}, new(logOptions))
+	all := map[string]bool{"help": true, "version": true}
+	root := newRoot(streams{}, defaults{events: new(events)}, new(logOptions))
 	for _, cmd := range root.Commands() {
 		cmd.Flags().VisitAll(func(f *pflag.Flag) { all[f.Name] = true })
-		commands[cmd.Name()] = cmd.Flags()
 	}
 	root.PersistentFlags().VisitAll(func(f *pflag.Flag) { all[f.Name] = true })
-	of := func(flags *pflag.FlagSet, besides ...string) (names []string) {
-		flags.VisitAll(func(f *pflag.Flag) {
-			if f.Name != "help" && !slices.Contains(besides, f.Name) {
-				names = append(names, f.Name)
-			}
-		})
-		return names
-	}
-	hidden := []string{"retry-pause"} // for tests
-	ofBuilds := append([]string{"output"}, of(commands["build"])...)
-	ofBuilds = slices.DeleteFunc(ofBuilds, func(name string) bool { return name == "host-root" })
-	for _, table := range []struct {
-		name       string
-		has, wants []string
-	}{
-		{"build", optionsIn(ofBuild), append(of(commands["build"], hidden...), of(root.PersistentFlags())...)},
-		{"load", optionsIn(ofLoad), of(commands["load"], "share", "host-root", "output")},
-		{"next", optionsIn(ofNext), of(commands["next"], ofBuilds...)},
-	} {
-		for _, name := range table.wants {
-			if !slices.Contains(table.has, name) {
-				t.Errorf("the README's table of %s has no --%s", table.name, name)
-			}
-		}
-		for _, name := range table.has {
-			if !slices.Contains(table.wants, name) {
-				t.Errorf("the README's table of %s has --%s, and the program does not", table.name, name)
-			}
-		}
-	}
 	used := 0
 	for path, text := range readDocuments(t) {
 		for _, name := range builderOptions(text) {

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/k8sp/cuda/internal/docs"
 )
 
 // signManifest are the options to sign with a key, and its certificate.
@@ -167,18 +169,13 @@ func TestVerifyTrustsNobodyInTheFolder(t *testing.T) {
 	}
 }
 
-// TestREADMEsOpenSSL runs the line of the README that verifies a signature without
-// builder.
-func TestREADMEsOpenSSL(t *testing.T) {
+// TestOpenSSLVerifies runs the documented line that verifies a signature without builder.
+func TestOpenSSLVerifies(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("openssl"); err != nil && os.Getenv("CI") == "" {
 		t.Skip(err)
 	}
-	_, line, found := strings.Cut(read(t, "../../README.md"), "\nopenssl cms -verify ")
-	line, _, ended := strings.Cut(line, "```")
-	if !found || !ended {
-		t.Fatal("the README has no such line")
-	}
+	line := docs.Block(t, "docs/signing.md", "openssl")
 	f := newFixture(t)
 	sign, cert := signManifest("rsa")
 	if o := f.run(t, sign...); o.code != 0 {
@@ -188,7 +185,7 @@ func TestREADMEsOpenSSL(t *testing.T) {
 	for _, dir := range f.folders() {
 		for file, want := range map[string]bool{cert: true, other: false} {
 			write(t, filepath.Join(dir, "drivers.pem"), 0o644, read(t, file))
-			cmd := exec.CommandContext(t.Context(), "sh", "-c", "openssl cms -verify "+line)
+			cmd := exec.CommandContext(t.Context(), "sh", "-c", line)
 			cmd.Dir = dir
 			if out, err := cmd.CombinedOutput(); (err == nil) != want || want != strings.Contains(string(out), "Verification successful") {
 				t.Errorf("%s, %s: %v\n%s", dir, file, err, out)

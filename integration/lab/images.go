@@ -31,10 +31,10 @@ const RegistryImage = "k8sp-cuda-registry"
 const CUDAImage = "cuda"
 
 // GCC15Image is the one under test on Debian's next release, with the compiler that
-// Flatcar's alpha builds its kernels with, as README has it.
+// Flatcar's alpha builds its kernels with, as docs/kernels.md has it.
 const GCC15Image = "cuda:gcc-15"
 
-// OldImage is the one under test on Debian bullseye, for kernels before 5.10, as README
+// OldImage is the one under test on Debian bullseye, for kernels before 5.10, as docs/kernels.md
 // has it.
 const OldImage = "cuda:bullseye"
 

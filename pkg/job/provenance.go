@@ -35,7 +35,7 @@ type runDetails struct {
 	} `json:"builder"`
 }
 
-// The names of what builds and how, which mean what the README says of a build.
+// The names of what builds and how, which mean what docs/artefact.md says of a build.
 const (
 	buildType = "https://github.com/k8sp/cuda/build/v1"
 	builderID = "https://github.com/k8sp/cuda"

@@ -19,7 +19,7 @@ type Refusal struct {
 	Do string
 }
 
-// The refusals, in the order in which they are told. The README's table of
+// The refusals, in the order in which they are told. The table in docs/kinds.md of
 // them is held against [Refusals] by a test.
 var (
 	NoDevice = Refusal{"no-device", "there is no NVIDIA GPU on the PCI bus of this host",
