@@ -1,6 +1,9 @@
 package docs
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io/fs"
 	"os"
 	"path"
@@ -56,6 +59,24 @@ func (r tree) read(t *testing.T, name string) []byte {
 	return text
 }
 
+// tests are the files of tests with their names: of all modules, and by whatever tags they
+// are built.
+func (r tree) tests(t *testing.T) map[*ast.File]string {
+	t.Helper()
+	files := map[*ast.File]string{}
+	for _, name := range r.files {
+		if !strings.HasSuffix(name, "_test.go") || example(name) {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, r.read(t, name), parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[file] = name
+	}
+	return files
+}
+
 // markdown are the documents.
 func (r tree) markdown() (list []string) {
 	for _, name := range r.files {
@@ -68,5 +89,5 @@ func (r tree) markdown() (list []string) {
 
 // example says whether a file has what tests read, such as links that lead nowhere.
 func example(name string) bool {
-	return slices.Contains(strings.Split(name, "/"), "testdata") || name == "internal/docs/links_test.go"
+	return slices.Contains(strings.Split(name, "/"), "testdata") || strings.HasPrefix(name, "internal/docs/") && strings.HasSuffix(name, "_test.go")
 }
