@@ -148,13 +148,16 @@ func TestFleet(t *testing.T) {
 	})
 
 	t.Run("in a table", func(t *testing.T) {
-		debian := needTrixie(t)
+		debian, err := shared.Lab(t).Debian(t.Context(), "trixie")
+		if err != nil {
+			t.Fatal(err)
+		}
 		dir := t.TempDir()
 		if err := errors.Join(os.Chmod(dir, 0o755), os.WriteFile(filepath.Join(dir, "matrix.yaml"), fmt.Appendf(nil,
 			"kernels: [{name: coreos, host-root: /host}, {name: debian, host-root: /debian}]\ndrivers: [{driver-version: %s, module-type: %s}, 570.86.15]\n", m.Driver.Version, m.Driver.ModuleType), 0o644)); err != nil {
 			t.Fatal(err)
 		}
-		o := with([]string{"-v", debian + ":/debian:ro"}, registry, dir, "matrix", lab.Builder{}.Mounted()+"/matrix.yaml", "--registry", repository, "--html", lab.Builder{}.Mounted()+"/matrix.html", "--output", "json")
+		o := with([]string{"-v", debian.Dir + ":/debian:ro"}, registry, dir, "matrix", lab.Builder{}.Mounted()+"/matrix.yaml", "--registry", repository, "--html", lab.Builder{}.Mounted()+"/matrix.html", "--output", "json")
 		var table matrix.Table
 		if err := json.Unmarshal([]byte(o.stdout), &table); err != nil || o.code != 11 || len(table.Cells) != 4 {
 			t.Fatalf("exit code %d: %v\n%s%s", o.code, err, o.stdout, o.stderr)
