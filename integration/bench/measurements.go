@@ -29,6 +29,10 @@ const (
 	jobMemory   quantity = "whole job, memory"
 	classicTime quantity = "classic script, time"
 
+	stageTime     quantity = "build stage, time"
+	nextStageTime quantity = "build stage of the line's next driver, time"
+	cellTime      quantity = "cell of a matrix, time"
+
 	pullTime       quantity = "node with a registry hit, time"
 	pullKernelTime quantity = "node with a registry hit and the libraries, time"
 	pullBytes      quantity = "node with a registry hit, network"

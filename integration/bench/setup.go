@@ -13,9 +13,11 @@ import (
 	"strings"
 
 	"github.com/k8sp/cuda/integration/lab"
+	"github.com/k8sp/cuda/pkg/cuda"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/kernel/image"
 	"github.com/k8sp/cuda/pkg/kernel/source/needs"
+	"github.com/k8sp/cuda/pkg/share/publish"
 )
 
 // bench is what all turns share.
@@ -31,9 +33,13 @@ type bench struct {
 	// host's kernel is built of tag in the repository at url, and other is the
 	// same host with another kernel.
 	host, other lab.Host
-	url, tag    string
-	compiler    string // what builder compiles with, for the classic script
-	git         string // the version of git in the image
+	// nextOnes are later versions of driver, which have its sources. What the digest of
+	// each version's package is, in hexadecimal, is in digests.
+	nextOnes []lab.Driver
+	digests  map[string]string
+	url, tag string
+	compiler string // what builder compiles with, for the classic script
+	git      string // the version of git in the image
 }
 
 // setUp makes everything that is not measured.
@@ -63,6 +69,9 @@ func setUp(ctx context.Context, l *lab.Lab) (b *bench, err error) {
 	if b.host, err = withTypes(ctx, l, b.host, filepath.Join(b.dir, "host"), kernels.Version); err != nil {
 		return b, err
 	}
+	if err := b.nextDrivers(ctx); err != nil {
+		return b, err
+	}
 	if b.patterns, err = writePatterns(b.dir, kernels.Version); err != nil {
 		return b, err
 	}
@@ -90,6 +99,36 @@ func setUp(ctx context.Context, l *lab.Lab) (b *bench, err error) {
 	b.url = b.relay.url() + "/coreos/linux.git"
 	// The first to read should have no worse a disk than the others.
 	return b, errors.Join(warm(kernels.Dir), warm(b.driver.Folder), warm(b.driver.Run))
+}
+
+// nextDrivers makes two more versions of the driver.
+func (b *bench) nextDrivers(ctx context.Context) error {
+	dir := filepath.Join(b.dir, "next")
+	for _, version := range []string{"535.274.02", "535.288.01"} {
+		driver, err := b.driver.As(dir, version)
+		if err != nil {
+			return err
+		}
+		b.nextOnes = append(b.nextOnes, driver)
+	}
+	b.digests = map[string]string{}
+	sum, _, err := publish.DigestFile(b.driver.Run)
+	if err != nil {
+		return err
+	}
+	b.digests[b.driver.Version] = sum
+	for _, driver := range b.nextOnes {
+		pkg, err := cuda.Find(ctx, dir, kernel.X86_64, driver.Version)
+		if err != nil {
+			return err
+		}
+		digest, err := pkg.Digest(ctx)
+		if err != nil {
+			return err
+		}
+		b.digests[driver.Version] = strings.TrimPrefix(digest, "sha256:")
+	}
+	return nil
 }
 
 func (b *bench) close() {

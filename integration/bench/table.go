@@ -51,6 +51,8 @@ var targets = []target{
 	{"peak memory of builder in the job", jobMemory, "", "", megabytes, 150e6, false, ""},
 	{"rerun, nothing changed, digests verified", rerunTime, "whole job, cold", jobTime, seconds, 0.01, false, ""},
 	{"source stage of a second release, in every turn", secondTime, "of the first", sourceTime, seconds, 0.45, true, ""},
+	{"build stage of the line's next driver, on the same share", nextStageTime, "of the first", stageTime, seconds, 0.65, false, ""},
+	{"a cell of a matrix of 2 kernels and 3 drivers, measured once", cellTime, "whole job, cold", jobTime, seconds, 0.60, false, ""},
 	{"node with a registry hit: start to published and checked", pullTime, "its own build", jobTime, seconds, 0.05, false, ""},
 	{"the same, with the driver's user space already there", pullKernelTime, "its own build", jobTime, seconds, 0.02, false, ""},
 	{"bytes pulled: modules, firmware, compute user space", pullBytes, "the same files by `docker save` and gzip", savedBytes, megabytes, 0.75, false, ""},

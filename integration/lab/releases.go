@@ -70,6 +70,28 @@ func (h Host) As(dir, version string) (Host, error) {
 	return updated, os.WriteFile(config, compress(content), 0o644)
 }
 
+// As makes, in the folder dir, the package as the next version of its line: the same
+// sources that say another version of themselves, as NVIDIA's do that fix something in
+// their core objects.
+func (d Driver) As(dir, version string) (Driver, error) {
+	folder := filepath.Join(dir, "NVIDIA-Linux-x86_64-"+version)
+	if err := os.CopyFS(folder, os.DirFS(d.Folder)); err != nil {
+		return Driver{}, err
+	}
+	edits := map[string]string{".manifest": "\n%s\n"}
+	for _, kbuild := range []string{"kernel/Kbuild", "kernel-open/Kbuild"} {
+		if _, err := os.Lstat(filepath.Join(folder, kbuild)); err == nil {
+			edits[kbuild] = `-DNV_VERSION_STRING=\"%s\"`
+		}
+	}
+	for name, words := range edits {
+		if err := editFile(filepath.Join(folder, name), fmt.Sprintf(words, d.Version), fmt.Sprintf(words, version)); err != nil {
+			return Driver{}, err
+		}
+	}
+	return Driver{Version: version, Folder: folder}, nil
+}
+
 // editFile replaces words that a file must have.
 func editFile(path, old, new string) error {
 	content, err := os.ReadFile(path)
