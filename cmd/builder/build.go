@@ -12,12 +12,10 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/k8sp/cuda/pkg/cuda"
-	"github.com/k8sp/cuda/pkg/cuda/breaks"
 	"github.com/k8sp/cuda/pkg/cuda/fabric"
 	"github.com/k8sp/cuda/pkg/cuda/userspace"
 	"github.com/k8sp/cuda/pkg/job"
 	"github.com/k8sp/cuda/pkg/kernel/flatcar"
-	"github.com/k8sp/cuda/pkg/kernel/prepare"
 	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/modules/signature"
 	"github.com/k8sp/cuda/pkg/share"
@@ -37,35 +35,13 @@ of a failure.
 
 `
 
-// check is a check as help tells of it.
-type check struct {
-	name, doc string
-	kind      modules.Kind
-}
-
-// checks are all that a build makes, those of the driver and the source before those of
-// modules, in the order in which they are made.
-func checks() []check {
-	list := []check{
-		{cuda.DigestCheck, "somebody vouches for the digest of a downloaded driver", modules.PolicyCheck},
-		{cuda.UnservedCheck, "the driver runs one of the GPUs of the host that it is built for", modules.PolicyCheck},
-		{breaks.Check, "the driver is not known to fail to compile against the kernel", modules.PolicyCheck},
-		{job.SourceCheck, "of a distribution that patches its kernels: the source is its own", modules.PolicyCheck},
-		{prepare.DriftCheck, "kbuild leaves the host's config as it is", modules.PolicyCheck},
-	}
-	for _, r := range modules.Rules() {
-		list = append(list, check{r.Name, r.Doc, r.Kind})
-	}
-	return list
-}
-
 // checksHelp lists the checks, whose names --allow takes.
 func checksHelp() string {
 	var b strings.Builder
 	b.WriteString("The checks, by the names that --allow takes; those marked kernel are what the\nkernel itself enforces when it loads a module:\n\n")
 	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	for _, c := range checks() {
-		fmt.Fprintf(table, "  %s\t%s\t%s\n", c.name, c.kind, c.doc)
+	for _, c := range job.Checks() {
+		fmt.Fprintf(table, "  %s\t%s\t%s\n", c.Name, c.Kind, c.Doc)
 	}
 	_ = table.Flush() // a strings.Builder takes everything
 	return strings.TrimRight(b.String(), "\n")
@@ -164,6 +140,7 @@ func whatFlags(flags *pflag.FlagSet, o *job.Options) {
 	flags.StringSliceVar(&o.Modules, "modules", nil, "`modules` to build, with those that they need, such as nvidia,nvidia-uvm for a node that only computes (default: all)")
 	flags.StringSliceVar(&o.Exclude, "exclude-modules", nil, "`modules` to do without, such as nvidia-drm,nvidia-peermem")
 	sourceFlags(flags, o)
+	registryFlags(flags, o)
 	flags.StringVar(&o.Signing.Key, "signing-key", "", "`file` with the private key to sign the modules with, RSA or ECDSA in PEM")
 	flags.StringVar(&o.Signing.Certificate, "signing-cert", "", "`file` with the key's certificate")
 	signManifestFlags(flags, &o.SignManifest)
@@ -171,7 +148,7 @@ func whatFlags(flags *pflag.FlagSet, o *job.Options) {
 	flags.StringVar(&o.FabricManager, "fabric-manager", job.FabricAuto, "lay out NVIDIA's fabric manager beside the driver's libraries: `when` is auto (the host has NVSwitches, or its archive is in SHARE/cuda), always, or never")
 	flags.StringVar(&o.RedistBaseURL, "redist-base-url", fabric.Server, "`URL` of NVIDIA's redistributables, where the fabric manager comes from that SHARE/cuda does not have: a mirror of it")
 	flags.BoolVar(&o.Debug, "debug-info", false, "keep debugging information: modules seventeen times the size")
-	flags.IntVar(&o.Jobs, "jobs", 0, "`number` of compilers that run at once (default: one a CPU that the container may use)")
+	flags.IntVar(&o.Jobs, "jobs", 0, "`number` of compilers that run at once (default: one a CPU that the container may use, and fewer where its memory would not do for them)")
 	flags.DurationVar(&o.BuildTimeout, "build-timeout", cuda.DefaultTimeout, "`time` after which a hanging installer is stopped")
 	waitFlags(flags, &o.NoWait, &o.Wait)
 	flags.BoolVar(&o.Rebuild, "rebuild", false, "build although what is published already would serve")
@@ -191,6 +168,12 @@ func sourceFlags(flags *pflag.FlagSet, o *job.Options) {
 	flags.StringVar(&o.Source.Commit, "source-commit", "", "`commit` that the kernel source must be")
 	flags.StringVar(&o.SourcePatches, "source-patches", "", "`folder` with patches for the kernel's source, *.patch and *.diff, applied in the order of their names: those that the kernel's distribution has on the tag")
 	flags.BoolVar(&o.Source.Full, "full-source", false, "check out the whole kernel source, not only what a build needs")
+	offlineFlag(flags, &o.Offline)
+	flags.DurationVar(&o.Pause, "retry-pause", time.Second, "`time` before the second try of what the network failed at for the moment; it doubles with each")
+}
+
+// registryFlags are about what was built elsewhere, or is to be.
+func registryFlags(flags *pflag.FlagSet, o *job.Options) {
 	flags.StringVar(&o.Registry.Repository, "registry", "", "`repository` of a registry, HOST/PATH, where what was built elsewhere is looked for before it is built")
 	flags.BoolVar(&o.Push, "push", false, "leave what is built in that registry")
 	flags.StringVar(&o.Cluster.Template, "build-job", "", "`file` with the manifest of a Kubernetes Job that is to build what the registry has not, in place of this host")
@@ -198,8 +181,6 @@ func sourceFlags(flags *pflag.FlagSet, o *job.Options) {
 	mirrorFlag(flags, &o.Registry)
 	reachFlags(flags, &o.Registry)
 	trustFlag(flags, &o.Trust)
-	offlineFlag(flags, &o.Offline)
-	flags.DurationVar(&o.Pause, "retry-pause", time.Second, "`time` before the second try of what the network failed at for the moment; it doubles with each")
 }
 
 func waitFlags(flags *pflag.FlagSet, not *bool, limit *time.Duration) {

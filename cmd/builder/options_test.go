@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/k8sp/cuda/internal/docs"
+	"github.com/k8sp/cuda/pkg/job"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -80,8 +81,8 @@ func TestChecksPage(t *testing.T) {
 	t.Parallel()
 	var b strings.Builder
 	b.WriteString("| check | kind | passes where |\n|---|---|---|\n")
-	for _, c := range checks() {
-		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", c.name, c.kind, forTable(c.doc))
+	for _, c := range job.Checks() {
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", c.Name, c.Kind, forTable(c.Doc))
 	}
 	docs.Section(t, "docs/checks.md", "checks", b.String())
 }

@@ -96,6 +96,7 @@ func (p project) compile(ctx context.Context, in prepared, known conftest.Set) (
 	if err != nil {
 		return compiled{}, err
 	}
+	p.sayJobs(ctx)
 	answers := conftest.Answers{Known: known}
 	built, err := cuda.Build(ctx, in.driver, cuda.BuildOptions{
 		Runner: p.Runner, Scratch: p.scratch, LogFile: p.logFile(installerTool),
@@ -104,7 +105,7 @@ func (p project) compile(ctx context.Context, in prepared, known conftest.Set) (
 		// Where only the exports of loaded modules are known, drm's may not
 		// be among them.
 		AllowUndefined: !p.target.Exports.Complete, Debug: p.Debug,
-		Jobs: p.Jobs, Timeout: p.BuildTimeout, StateDir: p.StateDir,
+		Jobs: p.jobs(), Timeout: p.BuildTimeout, StateDir: p.StateDir,
 		Pair: pair, Newer: nearest(p.setting, pair), Patched: len(p.patches) > 0,
 		Answers: &answers,
 	})

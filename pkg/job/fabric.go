@@ -10,6 +10,8 @@ import (
 
 	"github.com/k8sp/cuda/pkg/cuda/fabric"
 	"github.com/k8sp/cuda/pkg/cuda/userspace"
+	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/registry"
 	"github.com/k8sp/cuda/pkg/share/publish"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -104,4 +106,19 @@ func (p project) unpackFabric(ctx context.Context) ([]fabric.File, error) {
 		return nil, nil
 	}
 	return fabric.Unpack(ctx, p.fabric.file, filepath.Join(p.scratch, "fabricmanager"), p.target.Arch, p.pkg.Version)
+}
+
+// fabricServes refuses what an artefact has of a driver's user-space side where it is without
+// the fabric manager that was asked for, and warns where this host needs one.
+func (s site) fabricServes(ctx context.Context, a registry.Artefact, t kernel.Target, m userspace.Manifest) error {
+	const again = "build with --fabric-manager always where it is pushed from"
+	switch switches := fabric.Of(nil, t.PCI); {
+	case m.Fabric != "" || s.FabricManager == FabricNever:
+	case s.FabricManager == FabricAlways:
+		return stage.New(stage.Publish, a.Reference+" is without NVIDIA's fabric manager, which --fabric-manager always asks for", again)
+	case switches.Managed():
+		zerolog.Ctx(ctx).Warn().Str("from", a.Reference).Str("next", again).
+			Msgf("this host has %s, and CUDA fails there with error 802 unless NVIDIA's fabric manager runs, which is not in the artefact", switches)
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package job
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -9,9 +10,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/rs/zerolog"
+
 	"github.com/k8sp/cuda/pkg/cuda/fabric"
 	"github.com/k8sp/cuda/pkg/cuda/fabric/fabrictest"
 	"github.com/k8sp/cuda/pkg/cuda/userspace"
+	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/registry"
 	"github.com/k8sp/cuda/pkg/stage"
 )
 
@@ -104,6 +109,37 @@ func TestFabricManagerThatCannotBeHad(t *testing.T) {
 		}
 		if got := stage.ExitCode(o.err); got != tt.exit || !strings.Contains(log, tt.says) {
 			t.Errorf("%s, offline %t: exit code %d, want %d and %q\n%s", tt.when, tt.offline, got, tt.exit, tt.says, log)
+		}
+	}
+}
+
+// TestFabricManagerInARegistry: an artefact without it does not serve who wants it in any
+// case, and is told of on a host that has NVSwitches.
+func TestFabricManagerInARegistry(t *testing.T) {
+	t.Parallel()
+	switches := kernel.Target{PCI: []kernel.PCIDevice{{Vendor: 0x10de, Device: 0x22a3, Class: 0x068000}}}
+	for _, tt := range []struct {
+		name, when, has string
+		target          kernel.Target
+		fails           bool
+		says            string
+	}{
+		{"a host without switches", FabricAuto, "", kernel.Target{}, false, ""},
+		{"one with switches", FabricAuto, "", switches, false, "CUDA fails there with error 802"},
+		{"a pull there, which has no such option", "", "", switches, false, "CUDA fails there with error 802"},
+		{"what is wanted is there", FabricAlways, "sha256:1", switches, false, ""},
+		{"it is not there", FabricAlways, "", kernel.Target{}, true, "is without NVIDIA's fabric manager"},
+		{"nobody wants it", FabricNever, "", switches, false, ""},
+	} {
+		var log bytes.Buffer
+		s := site{Options: Options{FabricManager: tt.when}}
+		err := s.fabricServes(zerolog.New(&log).WithContext(t.Context()), registry.Artefact{Reference: "registry.example.com/cuda:1"}, tt.target, userspace.Manifest{Fabric: tt.has})
+		said := log.String()
+		if err != nil {
+			said += err.Error()
+		}
+		if (err != nil) != tt.fails || (tt.says == "") != (said == "") || !strings.Contains(said, tt.says) {
+			t.Errorf("%s: %v\n%s", tt.name, err, said)
 		}
 	}
 }

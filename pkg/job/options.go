@@ -10,11 +10,8 @@ import (
 	"github.com/k8sp/cuda/internal/download"
 	"github.com/k8sp/cuda/pkg/cluster"
 	"github.com/k8sp/cuda/pkg/cuda"
-	"github.com/k8sp/cuda/pkg/cuda/breaks"
 	"github.com/k8sp/cuda/pkg/cuda/userspace"
-	"github.com/k8sp/cuda/pkg/kernel/prepare"
 	"github.com/k8sp/cuda/pkg/kernel/source"
-	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/modules/signature"
 	"github.com/k8sp/cuda/pkg/registry"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -94,7 +91,7 @@ type Options struct {
 	RedistBaseURL string
 	// Debug keeps debugging information in the modules.
 	Debug bool
-	// Jobs is how many compilers run at once; 0 is one a CPU of the
+	// Jobs is how many compilers run at once; 0 is one for which there is memory a CPU of the
 	// container's quota.
 	Jobs int
 	// BuildTimeout is how long the installer may run; 0 is an hour.
@@ -141,9 +138,9 @@ func (o Options) withDefaults() Options {
 // Check refuses what no build could make sense of, before any work. Its errors are of
 // the stage usage, or of one that a file is for which the options name.
 func (o Options) Check() error {
-	rules := []string{cuda.DigestCheck, cuda.UnservedCheck, breaks.Check, SourceCheck, prepare.DriftCheck}
-	for _, rule := range modules.Rules() {
-		rules = append(rules, rule.Name)
+	var rules []string
+	for _, c := range Checks() {
+		rules = append(rules, c.Name)
 	}
 	for _, check := range []struct {
 		what  string

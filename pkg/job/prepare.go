@@ -44,7 +44,7 @@ func (p project) prepare(ctx context.Context, s sourced) (prepared, error) {
 		return prepared{}, err
 	}
 	tree, err := prepare.Prepare(ctx, p.target, s.source, prepare.Options{
-		Runner: p.Runner, Dir: p.share.Prepared(), Compiler: p.compiler.Command, Jobs: p.Jobs,
+		Runner: p.Runner, Dir: p.share.Prepared(), Compiler: p.compiler.Command, Jobs: p.jobs(),
 		LogFile: p.logFile(prepareTool), AllowDrift: slices.Contains(p.Allow, prepare.DriftCheck),
 	})
 	if err != nil {

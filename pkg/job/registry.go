@@ -410,7 +410,7 @@ func (s site) pullFrom(ctx context.Context, t kernel.Target) (Result, error) {
 	}
 	libraries := ""
 	if s.UserSpace != userspace.None && a.Index(userSpaceIn(version)) != "" {
-		if libraries, err = s.pullUserSpace(ctx, a, verify); err != nil {
+		if libraries, err = s.pullUserSpace(ctx, a, t, verify); err != nil {
 			return Result{}, err
 		}
 	}
@@ -544,17 +544,28 @@ func (s site) proven(ctx context.Context, dir string, t kernel.Target, trust pub
 }
 
 // pullUserSpace has the driver's user-space side in the share, and returns its manifest.
-func (s site) pullUserSpace(ctx context.Context, a registry.Artefact, trust publish.Trust) (string, error) {
+func (s site) pullUserSpace(ctx context.Context, a registry.Artefact, t kernel.Target, trust publish.Trust) (string, error) {
 	version := s.DriverVersion
 	kind := userSpaceIn(version)
 	path := filepath.Join(s.share.Driver(version), kind.Index)
-	if root, _, err := userspace.Published(s.share, version, trust); err == nil {
+	if root, m, err := userspace.Published(s.share, version, trust); err == nil {
 		if dir, err := publish.Led(root.Dir); err == nil && same(a, kind, dir) {
-			return path, nil
+			return path, s.fabricServes(ctx, a, t, m)
 		}
 	}
 	dir, err := s.pullTo(ctx, a, kind)
 	if err != nil {
+		return "", err
+	}
+	text, err := os.ReadFile(filepath.Join(dir, kind.Index))
+	if err != nil {
+		return "", stage.Wrap(stage.Publish, s.share.Explain(stage.Publish, err), "what was pulled cannot be read", "let the share's owner read it")
+	}
+	m, err := userspace.ParseManifest(bytes.NewReader(text))
+	if err != nil {
+		return "", stage.Wrap(stage.Publish, err, a.Reference+" has a damaged manifest of the driver's libraries", "push it again")
+	}
+	if err := s.fabricServes(ctx, a, t, m); err != nil {
 		return "", err
 	}
 	// Each file was compared with the manifest as it came.

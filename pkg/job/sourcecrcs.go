@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"github.com/rs/zerolog"
@@ -59,7 +58,7 @@ func (p project) sourceCRCs(ctx context.Context, in compiled, mods []modules.Mod
 	dir := filepath.Join(p.scratch, "crcs")
 	defer beneath.RemoveAll(dir)
 	prepared, err := prepare.Prepare(ctx, p.target, tree, prepare.Options{
-		Runner: p.Runner, Dir: dir, Compiler: p.compiler.Command, Jobs: p.Jobs, LogFile: p.logFile(checksumTool), AllowDrift: true,
+		Runner: p.Runner, Dir: dir, Compiler: p.compiler.Command, Jobs: p.jobs(), LogFile: p.logFile(checksumTool), AllowDrift: true,
 	})
 	if err != nil {
 		return nil, "", p.share.Explain(stage.Check, err)
@@ -83,14 +82,6 @@ func (p project) sourceCRCs(ctx context.Context, in compiled, mods []modules.Mod
 		return nil, "", stage.Wrap(stage.Check, err, "the checksums of the source cannot be computed", "look at the cause, or leave out --source-crcs")
 	}
 	return sums, "", nil
-}
-
-// jobs is how many compilers run at once.
-func (o Options) jobs() int {
-	if o.Jobs > 0 {
-		return o.Jobs
-	}
-	return runtime.GOMAXPROCS(0)
 }
 
 // about is a time for people, in seconds, as nobody should take it for exact.

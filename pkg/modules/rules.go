@@ -107,7 +107,7 @@ func Rules() []Rule {
 		},
 		{
 			Name: "compiler", Kind: PolicyCheck, run: checkCompiler,
-			Doc: "the compiler is the kernel's by major version, or a newer one; an older one is told",
+			Doc: "the compiler is the kernel's by major version, or a newer one; an older one is not checkable",
 		},
 		{
 			Name: "firmware", Kind: PolicyCheck, run: checkFirmware,
