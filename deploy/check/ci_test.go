@@ -20,24 +20,33 @@ type ciStep struct {
 }
 
 // run runs it where there is nothing else, and returns what the program was called with,
-// and what the step left for later ones in $GITHUB_OUTPUT.
-func (s ciStep) run(t *testing.T, environ ...string) (args []string, output string) {
+// what the step left for later ones in $GITHUB_OUTPUT, and what was in the temporary
+// folder that it had at that time.
+func (s ciStep) run(t *testing.T, environ ...string) (args []string, output, keys string) {
 	t.Helper()
 	dir := t.TempDir()
-	standIn := "#!/bin/sh\nprintf '%s\\n' \"$@\" >'" + dir + "/args'\necho /opt/share/modules/REL/VER/manifest.json\n"
+	standIn := "#!/bin/sh\ncat '" + dir + "'/tmp/* >'" + dir + "/keys' 2>/dev/null\nprintf '%s\\n' \"$@\" >'" + dir + "/args'\necho /opt/share/modules/REL/VER/manifest.json\n"
 	if err := os.MkdirAll(filepath.Join(dir, "bin"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for name, text := range map[string]string{"bin/" + s.program: standIn, "step": s.text, "output": ""} {
+	for name, text := range map[string]string{"bin/" + s.program: standIn, "step": s.text, "output": "", "keys": ""} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
 	cmd := exec.Command(s.shell[0], append(s.shell[1:], filepath.Join(dir, "step"))...)
 	cmd.Dir = dir
+	// A temporary folder has one name here.
+	mktemp := "#!/bin/sh\nmkdir '" + dir + "/tmp' && echo '" + dir + "/tmp'\n"
+	if err := os.WriteFile(filepath.Join(dir, "bin/mktemp"), []byte(mktemp), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	cmd.Env = append([]string{"PATH=" + dir + "/bin:" + os.Getenv("PATH"), "HOME=" + dir, "GITHUB_OUTPUT=" + dir + "/output"}, environ...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
+	}
+	if _, err := os.Lstat(filepath.Join(dir, "tmp")); err == nil {
+		t.Error("the step leaves its temporary folder, with the key, behind")
 	}
 	said := func(name string) string {
 		text, err := os.ReadFile(filepath.Join(dir, name))
@@ -46,7 +55,7 @@ func (s ciStep) run(t *testing.T, environ ...string) (args []string, output stri
 		}
 		return strings.ReplaceAll(string(text), dir, "$DIR")
 	}
-	return strings.Split(strings.TrimSuffix(said("args"), "\n"), "\n"), said("output")
+	return strings.Split(strings.TrimSuffix(said("args"), "\n"), "\n"), said("output"), said("keys")
 }
 
 // wantTaken asks the builder of this checkout whether it takes a command line.
@@ -94,16 +103,19 @@ func TestGitHubAction(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		inputs map[string]string
-		want   string // what follows docker run's first options
+		mounts []string // and other options of docker's, beside the first
+		want   string   // what follows the image
 		output string
 	}{
-		{"a release", map[string]string{"flatcar": "4593.2.5", "driver-version": "580.126.09", "module-type": "open", "registry": "registry.example.com/cuda", "push": "true", "options": "--strict  --debug"},
-			"build --module-type open --flatcar 4593.2.5 --driver-version 580.126.09 --registry registry.example.com/cuda --push --strict --debug",
+		{"a release", map[string]string{"flatcar": "4593.2.5", "driver-version": "580.126.09", "module-type": "open", "registry": "registry.example.com/MyOrg/cuda", "push": "true", "options": "--strict  --debug"}, nil,
+			"build --module-type open --flatcar 4593.2.5 --driver-version 580.126.09 --registry registry.example.com/myorg/cuda --push --strict --debug",
 			"manifest=cuda-share/modules/REL/VER/manifest.json\n"},
-		{"a capture", map[string]string{"host-root": "hosts/node 1.tar", "driver-version": "580"},
+		{"a capture", map[string]string{"host-root": "hosts/node 1.tar", "driver-version": "580"}, nil,
 			"build --module-type auto --host-root /workspace/hosts/node 1.tar --driver-version 580", "manifest=cuda-share/modules/REL/VER/manifest.json\n"},
-		{"a matrix", map[string]string{"matrix": "matrix.yaml"},
+		{"a matrix", map[string]string{"matrix": "matrix.yaml"}, nil,
 			"matrix /workspace/matrix.yaml --module-type auto --html /opt/share/matrix.html --json /opt/share/matrix.json", "table=cuda-share/matrix.html\n"},
+		{"signed", map[string]string{"flatcar": "stable", "sign-key": "a secret\nof two lines"}, []string{"-e", "COSIGN_PASSWORD", "-v", "$DIR/tmp:/keys:ro"},
+			"build --module-type auto --flatcar stable --sign-manifest /keys/sign.key", "manifest=cuda-share/modules/REL/VER/manifest.json\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var environ []string
@@ -118,13 +130,20 @@ func TestGitHubAction(t *testing.T) {
 				}
 				environ = append(environ, name+"="+given)
 			}
-			args, output := ciStep{[]string{"bash", "--noprofile", "--norc", "-eo", "pipefail"}, "docker", step.Run}.run(t, environ...)
+			args, output, keys := ciStep{[]string{"bash", "--noprofile", "--norc", "-eo", "pipefail"}, "docker", step.Run}.run(t, environ...)
 			at := slices.Index(args, action.Inputs["image"].Default)
 			if at < 0 {
 				t.Fatalf("%q", args)
 			}
-			if diff := cmp.Diff([]string{"run", "--rm", "-v", "$DIR/cuda-share:/opt/share", "-v", "$DIR:/workspace:ro"}, args[:at]); diff != "" {
+			options := append([]string{"run", "--rm", "-e", "BUILDER_GITHUB_TOKEN", "-v", "$DIR/cuda-share:/opt/share", "-v", "$DIR:/workspace:ro"}, c.mounts...)
+			if diff := cmp.Diff(options, args[:at]); diff != "" {
 				t.Error(diff)
+			}
+			if keys != "" != (c.mounts != nil) || c.mounts != nil && keys != c.inputs["sign-key"]+"\n" {
+				t.Errorf("the mounted key is %q", keys)
+			}
+			if slices.Contains(args, "secret") || strings.Contains(strings.Join(args, " "), "two lines") {
+				t.Errorf("the key is on the command line: %q", args)
 			}
 			if got := strings.Join(args[at+1:], " "); got != c.want || output != c.output {
 				t.Errorf("%s, and want %s; output %q", got, c.want, output)
@@ -148,15 +167,27 @@ func TestGitLab(t *testing.T) {
 	if want := "ghcr.io/k8sp/cuda:" + strings.TrimSpace(read(t, "../../cmd/builder/VERSION")); job.Image.Name != want {
 		t.Errorf("the template runs %s, and this is %s", job.Image.Name, want)
 	}
-	job.Variables["CUDA_FLATCAR"], job.Variables["CUDA_DRIVER_VERSION"], job.Variables["CUDA_REGISTRY"], job.Variables["CUDA_PUSH"] = "stable", "580", "registry.example.com/cuda", "true"
-	var environ []string
-	for name, value := range job.Variables {
-		environ = append(environ, name+"="+value)
+	builder := buildBuilder(t)
+	for _, c := range []struct {
+		given map[string]string
+		want  string
+	}{
+		{map[string]string{"CUDA_FLATCAR": "stable", "CUDA_DRIVER_VERSION": "580", "CUDA_REGISTRY": "registry.example.com/cuda", "CUDA_PUSH": "true"},
+			"build --share $DIR/cuda-share --module-type auto --flatcar stable --driver-version 580 --registry registry.example.com/cuda --push"},
+		{map[string]string{"CUDA_MATRIX": "kernels/matrix.yaml"},
+			"matrix kernels/matrix.yaml --html cuda-share/matrix.html --json cuda-share/matrix.json --share $DIR/cuda-share --module-type auto"},
+	} {
+		environ := []string{`DOCKER_AUTH_CONFIG={"auths": {}}`}
+		for name, value := range job.Variables {
+			if given, there := c.given[name]; there {
+				value = given
+			}
+			environ = append(environ, name+"="+value)
+		}
+		args, _, _ := ciStep{[]string{"sh", "-e"}, "builder", strings.Join(job.Script, "\n")}.run(t, environ...)
+		if got := strings.Join(args, " "); got != c.want {
+			t.Errorf("%s, and want %s", got, c.want)
+		}
+		wantTaken(t, builder, args)
 	}
-	args, _ := ciStep{[]string{"sh", "-e"}, "builder", strings.Join(job.Script, "\n")}.run(t, append(environ, `DOCKER_AUTH_CONFIG={"auths": {}}`)...)
-	want := "build --share $DIR/cuda-share --module-type auto --flatcar stable --driver-version 580 --registry registry.example.com/cuda --push"
-	if got := strings.Join(args, " "); got != want {
-		t.Errorf("%s, and want %s", got, want)
-	}
-	wantTaken(t, buildBuilder(t), args)
 }
