@@ -58,6 +58,7 @@ var notTheShare = map[string]string{
 	"pkg/cluster/cluster.go":              "a manifest that the user names",
 	"pkg/registry/remote.go":              "certificates that the user names",
 	"pkg/registry/runtime.go":             "what the image has to run",
+	"pkg/job/jobs.go":                     "/sys/fs/cgroup of the container",
 	"pkg/sysext":                          "builder's own file, in the image",
 	"pkg/nextkernel":                      "captures are in the container's /tmp, or in a folder that two containers of a pod share",
 	"pkg/node/access.go":                  "the host's folders",

@@ -326,6 +326,9 @@ func TestRegistry(t *testing.T) {
 	if secret == nil || !*secret.Optional || len(secret.Items) != 1 || secret.Items[0].Key != corev1.DockerConfigJsonKey || secret.Items[0].Path != "config.json" {
 		t.Fatalf("the pull secret is %+v", secret)
 	}
+	if len(pod.ImagePullSecrets) != 1 || pod.ImagePullSecrets[0].Name != secret.SecretName {
+		t.Errorf("the pods' image is pulled by %v", pod.ImagePullSecrets)
+	}
 	at := ""
 	for _, m := range build.VolumeMounts[len(before.InitContainers[0].VolumeMounts):] {
 		if !m.ReadOnly || m.RecursiveReadOnly == nil {

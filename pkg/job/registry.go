@@ -557,7 +557,7 @@ func (s site) pullUserSpace(ctx context.Context, a registry.Artefact, t kernel.T
 	if err != nil {
 		return "", err
 	}
-	text, err := os.ReadFile(filepath.Join(dir, kind.Index))
+	text, err := beneath.ReadFile(filepath.Join(dir, kind.Index))
 	if err != nil {
 		return "", stage.Wrap(stage.Publish, s.share.Explain(stage.Publish, err), "what was pulled cannot be read", "let the share's owner read it")
 	}
