@@ -225,7 +225,7 @@ func (p optionPage) row(command string, flag *pflag.Flag) string {
 	if flag.Shorthand != "" {
 		name += ", `-" + flag.Shorthand + "`"
 	}
-	standard := ""
+	var standard string
 	if says := saysDefault.FindStringSubmatch(usage); says != nil {
 		standard, usage = says[1], strings.TrimSuffix(usage, says[0])
 	} else {

@@ -12,6 +12,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -81,7 +82,7 @@ func (i *installer) run(args []string) int {
 	}
 	i.header(args)
 	if err := i.install(); err != nil {
-		if err != errReported {
+		if !errors.Is(err, errReported) {
 			i.error(err.Error())
 		}
 		i.error(fmt.Sprintf("Installation has failed.  Please see the file '%s' for details.  (This is a stand-in for tests.)",

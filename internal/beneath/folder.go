@@ -61,7 +61,7 @@ func Remove(path string) error {
 
 func remove(dir int, name string) error {
 	err := unix.Unlinkat(dir, name, 0)
-	if err == nil || err == unix.ENOENT {
+	if err == nil || errors.Is(err, unix.ENOENT) {
 		return err
 	}
 	switch folder := unix.Unlinkat(dir, name, unix.AT_REMOVEDIR); folder {
@@ -91,12 +91,12 @@ func RemoveAll(path string) error {
 
 func removeAll(dir int, name, path string) error {
 	err := remove(dir, name)
-	if err == nil || err == unix.ENOENT {
+	if err == nil || errors.Is(err, unix.ENOENT) {
 		return nil
 	}
 	fd, openErr := openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	switch {
-	case openErr == unix.ENOENT:
+	case errors.Is(openErr, unix.ENOENT):
 		return nil
 	case openErr != nil:
 		return &fs.PathError{Op: "remove", Path: path, Err: err}

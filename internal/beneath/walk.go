@@ -107,7 +107,7 @@ func upTo(path string, n int) string {
 // openFolder opens a folder for what is in it, no more.
 func openFolder(at int, name string) (int, error) {
 	fd, err := openat(at, name, unix.O_PATH|unix.O_DIRECTORY, 0)
-	if err == unix.ENOTDIR && isLink(at, name) {
+	if errors.Is(err, unix.ENOTDIR) && isLink(at, name) {
 		return -1, ErrLink
 	}
 	return fd, err

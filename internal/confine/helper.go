@@ -186,12 +186,12 @@ func (h *helper) rules(got *held) (*ruleset, error) {
 		return nil, nil
 	}
 	abi, err := landlockABI()
-	switch err {
-	case nil:
-	case unix.ENOSYS:
+	switch {
+	case err == nil:
+	case errors.Is(err, unix.ENOSYS):
 		got.NoLandlock = "the kernel does not have it"
 		return nil, nil
-	case unix.EOPNOTSUPP:
+	case errors.Is(err, unix.EOPNOTSUPP):
 		got.NoLandlock = "it is off in the kernel"
 		return nil, nil
 	default:

@@ -59,7 +59,7 @@ func (p *parser) symbolTable() ([]elf.Symbol, error) {
 	}
 	symbols, err := p.f.Symbols()
 	if err != nil && !errors.Is(err, elf.ErrNoSymbols) {
-		return nil, fmt.Errorf("has a damaged symbol table: %v", err)
+		return nil, fmt.Errorf("has a damaged symbol table: %w", err)
 	}
 	return symbols, nil
 }

@@ -6,6 +6,7 @@ package spill
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"math"
 	"os"
@@ -30,7 +31,7 @@ func Read(r io.Reader, limit int64) (Data, error) {
 	r = io.LimitReader(r, limit)
 	var head bytes.Buffer
 	n, err := io.CopyN(&head, r, inMemory)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = nil
 	}
 	if err != nil || n < inMemory {

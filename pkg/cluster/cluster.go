@@ -21,6 +21,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -216,8 +217,7 @@ func (w waiting) wait(ctx context.Context, ready func(context.Context) (bool, er
 // tolerated is how often in a row an error of the API server's is waited out: it restarts, or
 // has too much to do.
 func tolerated(err error) int {
-	_, answered := err.(apierrors.APIStatus)
-	_, ours := err.(*stage.Error)
+	answered, ours := errors.As(err, new(apierrors.APIStatus)), errors.As(err, new(*stage.Error))
 	switch {
 	case ours:
 		return 0
@@ -238,7 +238,7 @@ func overQuota(err error) bool {
 
 // explain is what an error of the API server's means to people.
 func (w waiting) explain(err error) error {
-	if failure, ok := err.(*stage.Error); ok {
+	if failure := (*stage.Error)(nil); errors.As(err, &failure) {
 		return failure
 	}
 	hint := "look at the cluster's state, and at the manifest that --build-job names"

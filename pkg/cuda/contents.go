@@ -61,13 +61,13 @@ func inspect(ctx context.Context, p Package, scratch string) (c Contents, err er
 	}
 	root := beneath.Dir(dir)
 	if c.Manifest, err = readManifest(root); err == nil && p.Kind == Folder {
-		c.Sizes, err = folderSizes(p, c.Manifest)
+		c.Sizes = folderSizes(p, c.Manifest)
 	}
 	return c, err
 }
 
 // folderSizes are the sizes of what the manifest lists and the folder has.
-func folderSizes(p Package, m Manifest) (map[string]int64, error) {
+func folderSizes(p Package, m Manifest) map[string]int64 {
 	root := beneath.Dir(p.Path)
 	sizes := map[string]int64{}
 	for _, f := range m.Files {
@@ -75,7 +75,7 @@ func folderSizes(p Package, m Manifest) (map[string]int64, error) {
 			sizes[f.Path] = info.Size()
 		}
 	}
-	return sizes, nil
+	return sizes
 }
 
 // Members copies files of a package, by their paths in it, into the folder dst,

@@ -65,7 +65,7 @@ func unpack(ctx context.Context, p Package, dst string) (Driver, error) {
 	}
 	root := beneath.Dir(dst)
 	if d.Manifest, err = checkContents(root, p); err == nil && p.Kind == Folder {
-		d.Sizes, err = folderSizes(p, d.Manifest)
+		d.Sizes = folderSizes(p, d.Manifest)
 	}
 	return d, err
 }

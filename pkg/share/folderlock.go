@@ -1,7 +1,6 @@
 package share
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -29,8 +28,8 @@ const (
 )
 
 // tryFolderLock takes the lock folder or returns an errHeld.
-func (s *Share) tryFolderLock(ctx context.Context) (*Lock, error) {
-	mine, err := s.newLockFolder(ctx)
+func (s *Share) tryFolderLock() (*Lock, error) {
+	mine, err := s.newLockFolder()
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +62,7 @@ type lockFolder struct {
 
 // newLockFolder makes a folder with a holder's file in it, under a name of its
 // own; that name is its token.
-func (s *Share) newLockFolder(ctx context.Context) (string, error) {
+func (s *Share) newLockFolder() (string, error) {
 	dir, err := beneath.MkdirTemp(s.Private(), minePrefix)
 	if err != nil {
 		return "", err

@@ -113,12 +113,12 @@ func (s *Share) tryLock(ctx context.Context) (*Lock, error) {
 	case noLocks(err):
 		_ = f.Close()
 		zerolog.Ctx(ctx).Debug().Err(err).Msg("the share has no file locks; using a folder with a heartbeat")
-		return s.tryFolderLock(ctx)
+		return s.tryFolderLock()
 	case err != nil:
 		_ = f.Close()
 		return nil, err
 	}
-	ranged, held, err := s.lockRange(ctx)
+	ranged, held, err := s.lockRange()
 	if held || err != nil {
 		defer f.Close()
 		if held {
@@ -136,7 +136,7 @@ func (s *Share) tryLock(ctx context.Context) (*Lock, error) {
 // its bytes, until it is closed. An NFS client has the server lock that way
 // whatever it was asked for, and on the server itself that and flock do not
 // know of each other (flock(2)).
-func (s *Share) lockRange(ctx context.Context) (f *os.File, held bool, err error) {
+func (s *Share) lockRange() (f *os.File, held bool, err error) {
 	f, err = beneath.OpenLock(s.rangeFile())
 	if err != nil {
 		return nil, false, err

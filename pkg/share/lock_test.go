@@ -260,7 +260,7 @@ func TestFolderLockSlowJudgeLoses(t *testing.T) {
 		t.Fatal(err)
 	}
 	ageFolderLock(t, s)
-	mine, err := s.newLockFolder(t.Context())
+	mine, err := s.newLockFolder()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package conftest
 
 import (
+	"errors"
 	"io"
 	"maps"
 	"regexp"
@@ -65,7 +66,7 @@ func (a *Answers) Learn(notes string) error {
 	}
 	defer f.Close()
 	names, err := f.Readdirnames(most)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
 	a.Used, a.Learned = Set{}, Set{}

@@ -76,9 +76,7 @@ func (o Options) publish(ctx context.Context) (Root, error) {
 		}
 		m.Files = append(m.Files, described)
 	}
-	if m.Links, err = withSonames(ctx, m.Links, o.Choice.Files, paths); err != nil {
-		return Root{}, err
-	}
+	m.Links = withSonames(ctx, m.Links, o.Choice.Files, paths)
 	folder := publish.Folder{Share: o.Share, Scratch: o.Scratch, Link: link, Index: ManifestFile, Sign: o.Sign}
 	if folder.Text, err = m.Encode(); err != nil {
 		return Root{}, err
@@ -136,7 +134,7 @@ func describe(f fabric.File) (File, error) {
 
 // withSonames adds links by which the loader finds the libraries, where the
 // package does not list them: it leaves that to ldconfig.
-func withSonames(ctx context.Context, links []Link, files []Chosen, from map[string]string) ([]Link, error) {
+func withSonames(ctx context.Context, links []Link, files []Chosen, from map[string]string) []Link {
 	taken := map[string]bool{}
 	for _, l := range links {
 		taken[l.Path] = true
@@ -161,7 +159,7 @@ func withSonames(ctx context.Context, links []Link, files []Chosen, from map[str
 		links = append(links, Link{Path: to, Target: path.Base(f.Path)})
 	}
 	slices.SortFunc(links, func(a, b Link) int { return cmp.Compare(a.Path, b.Path) })
-	return links, nil
+	return links
 }
 
 func soname(file string) (string, error) {

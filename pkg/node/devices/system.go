@@ -1,6 +1,7 @@
 package devices
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 
@@ -62,7 +63,7 @@ func openDir(at int, name string, flags int) (int, error) {
 // retry repeats what a signal interrupted, as a network file system lets happen.
 func retry(f func() (int, error)) (int, error) {
 	for {
-		if fd, err := f(); err != unix.EINTR {
+		if fd, err := f(); !errors.Is(err, unix.EINTR) {
 			return fd, err
 		}
 	}

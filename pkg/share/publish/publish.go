@@ -66,7 +66,7 @@ func (f Folder) Publish(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := f.point(ctx, name); err != nil {
+	if err := f.point(name); err != nil {
 		return err
 	}
 	f.sweep(ctx)
@@ -250,7 +250,7 @@ func settle(dir string, folders []string) error {
 }
 
 // point makes the link name the content folder.
-func (f Folder) point(ctx context.Context, name string) error {
+func (f Folder) point(name string) error {
 	if now, err := beneath.Readlink(f.Link); err == nil && now == name {
 		return nil
 	}
