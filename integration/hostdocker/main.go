@@ -118,8 +118,8 @@ func (h host) option(args []string) (option, rest []string, err error) {
 		return args[:1], args[1:], nil
 	case name == "--mount" || strings.HasPrefix(name, "-v") && name != "-v":
 		return nil, nil, fmt.Errorf("%s: mounts are written as -v HERE:THERE", args[0])
-	case !joined && len(args) < 2:
-		return args, nil, nil
+	case !joined && (len(args) < 2 || strings.HasPrefix(args[1], "-")):
+		return args[:1], args[1:], nil // it has no value, and may be no option of docker's
 	case !joined:
 		value, rest = args[1], args[2:]
 	default:

@@ -28,6 +28,7 @@ func TestArgv(t *testing.T) {
 			want: begins + "--rm -it --cap-drop ALL --cap-add=SYSLOG -v ROOT/boot:/host/boot:ro --volume ROOT/lib/modules:/host/lib/modules:ro -v ROOT/proc/keys:/host/proc/keys:ro cuda:test capture --rm -v x"},
 		{args: "run --name cuda -v HOME/keys/x:/keys:ro cuda verify cuda", want: begins + "--name cuda -v HOME/keys/x:/keys:ro cuda:test verify cuda"},
 		{args: "run --no-such-option x cuda", want: begins + "--no-such-option x cuda:test"}, // docker's to refuse
+		{args: "run --no-such-option -v HOME/share:/opt/share cuda", want: begins + "--no-such-option -v HOME/share:/opt/share cuda:test"},
 		{args: "build -t other .", says: "does not build the image cuda"},
 		{args: "build -t cuda HOME", says: "does not build the image cuda"},
 		{args: "build --pull -t cuda .", says: "does not build the image cuda"},
