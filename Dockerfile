@@ -5,8 +5,11 @@
 #
 #     docker build -t cuda --build-arg BASE=debian:forky-slim --build-arg COMPILERS=15 .
 #
+#     docker build -t cuda:arm64 --build-arg CROSS=arm64 .
+#
 # The second has the compilers of older kernels, bullseye's gcc 10 and 9 instead
-# of trixie's, and the third that of the newest. (Which lines builder takes is OldestTried of pkg/kernel.) Written for Docker's legacy builder: no heredocs, no RUN --mount.
+# of trixie's, and the third that of the newest. (Which lines builder takes is OldestTried of pkg/kernel.)
+# The fourth has beside its own the same compilers for arm64. Written for Docker's legacy builder: no heredocs, no RUN --mount.
 
 # What the tools run on; its Debian release decides which compilers there are:
 # trixie has gcc 12 to 14, bookworm 11 and 12, bullseye 9 and 10.
@@ -39,6 +42,9 @@ FROM ${BASE}
 # Major versions of gcc, the first of them the image's default. A kernel's
 # modules are built with the compiler that built the kernel where it is here.
 ARG COMPILERS="14 13 12"
+# Another architecture, by Debian's name (arm64, and amd64 on an arm64 machine), for whose
+# kernels there are the same compilers. Those that kbuild runs for itself stay this one's.
+ARG CROSS=
 # What the packages have beyond what kbuild uses is not unpacked, which halves
 # the image: gcc's link-time optimizer (kernels are built with it by clang
 # only), its sanitizers' and coverage's programs and libraries (a kernel has its
@@ -76,6 +82,17 @@ RUN printf 'path-exclude=%s\n' \
 RUN pahole=pahole \
     && if grep -q bullseye /etc/os-release; then pahole=dwarves; fi \
     && compilers=$(printf 'gcc-%s ' ${COMPILERS}) \
+    && case "${CROSS}" in \
+        "") cross= ;; \
+        arm64) cross=aarch64-linux-gnu ;; \
+        amd64) cross=x86_64-linux-gnu ;; \
+        *) echo "CROSS has to be arm64 or amd64, and is ${CROSS}" >&2; exit 1 ;; \
+    esac \
+    && if [ -n "${cross}" ]; then \
+        compilers="$compilers $(printf "gcc-%s-$(echo "${cross}" | tr _ -) " ${COMPILERS})" \
+        && printf 'path-exclude=%s\n' '/usr/lib*/gcc-cross/*/lto1' '/usr/*-linux-gnu/lib/lib*san.so*' '/usr/*-linux-gnu/lib/libgomp*' \
+            >>/etc/dpkg/dpkg.cfg.d/cuda; \
+    fi \
     && apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
         bc \
@@ -101,6 +118,7 @@ RUN pahole=pahole \
     && find / -xdev -perm /6000 -type f -exec chmod ug-s '{}' + \
     && ln -s gcc-${COMPILERS%% *} /usr/bin/gcc \
     && ln -s gcc /usr/bin/cc \
+    && if [ -n "${cross}" ]; then ln -s "${cross}-gcc-${COMPILERS%% *}" "/usr/bin/${cross}-gcc"; fi \
     && rm -rf /var/cache/apt/* /var/lib/apt/lists/* /var/log/apt /var/log/dpkg.log
 # What runs in an image that builder pushes, for others than builder (see its push --help):
 # a shell for them, the C library for nvidia-smi and the fabric manager, and the script

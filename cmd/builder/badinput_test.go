@@ -117,7 +117,7 @@ var badHosts = []badInput{
 	{"a kernel of another architecture", func(t *testing.T, f *fixture) []string {
 		replace(t, filepath.Join(f.host, "boot/config-"+fixtureRelease), "CONFIG_X86_64", "CONFIG_ARM64")
 		return nil
-	}, 10, []string{"aarch64"}},
+	}, 10, []string{"aarch64", "--build-arg CROSS=arm64"}},
 }
 
 // needSource takes away the tree that the first build left, and asks for

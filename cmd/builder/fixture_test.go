@@ -250,6 +250,9 @@ func (r tools) lookPath(name string) (string, error) {
 			return path, nil
 		}
 	}
+	if strings.Contains(name, "-linux-gnu-") {
+		return "", exec.ErrNotFound // a cross compiler that this machine may have is none of the image's
+	}
 	return exec.LookPath(name)
 }
 

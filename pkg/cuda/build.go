@@ -53,6 +53,11 @@ type BuildOptions struct {
 	Reads []string
 	// Compiler is the C compiler, "gcc-12"; empty means cc.
 	Compiler string
+	// CrossCompile and Arch are kbuild's variables of these names where the kernel and the
+	// driver are of another architecture than this machine: "aarch64-linux-gnu-", "arm64".
+	// Kbuild is then run without the package's installer, which is a program for the other.
+	// Both are empty otherwise.
+	CrossCompile, Arch string
 	// ModuleType is [Proprietary] or [Open], whichever the package has;
 	// [Preference.Resolve] chooses. Required.
 	ModuleType string
@@ -107,6 +112,8 @@ type Built struct {
 	// InstallerFlags are the installer's arguments without the values that
 	// belong to this machine, such as paths.
 	InstallerFlags []string
+	// WithoutInstaller says why the installer did not run; empty where it did.
+	WithoutInstaller string
 	// Undefined are the symbols that modpost found nowhere, sorted.
 	Undefined []string
 }
@@ -114,19 +121,22 @@ type Built struct {
 // writableHint is for what fails in the scratch folder.
 const writableHint = "let the share's owner, as whom builder works there, read and write it, and run again"
 
-// Build runs the package's nvidia-installer in its kernel-modules-only mode
-// and returns the modules that came out. Success is judged by them: the
-// installer's exit status can be 0 with one missing. The error of a build that
-// failed is a *stage.Error with the compiler's first error.
+// Build runs the package's nvidia-installer in its kernel-modules-only mode, or
+// kbuild as that does where it cannot run here, and returns the modules that came out.
+// Success is judged by them: the installer's exit status can be 0 with one missing. The
+// error of a build that failed is a *stage.Error with the compiler's first error.
 //
-// The folder d.Dir is spent afterwards, since the installer compiles in it.
+// The folder d.Dir is spent afterwards, since the modules are compiled in it.
 func Build(ctx context.Context, d Driver, o BuildOptions) (Built, error) {
 	limit := cmp.Or(o.Timeout, DefaultTimeout)
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w: %s", errTimeout, limit))
 	defer cancel()
-	known, err := queryOptions(ctx, d, o.Runner)
-	if err != nil {
-		return Built{}, err
+	var known options
+	var err error
+	if !o.cross() {
+		if known, err = queryOptions(ctx, d, o.Runner); err != nil {
+			return Built{}, err
+		}
 	}
 	place, err := makeFolders(o)
 	if err == nil {
@@ -136,29 +146,28 @@ func Build(ctx context.Context, d Driver, o BuildOptions) (Built, error) {
 	if err != nil {
 		return Built{}, stage.Wrap(stage.Build, err, "the build's folders cannot be made", writableHint)
 	}
-	args, err := compose(known, d, o, place)
-	if err != nil {
-		return Built{}, err
+	w := o.byKbuild(d, place)
+	if !o.cross() {
+		if w, err = o.byInstaller(known, d, place); err != nil {
+			return Built{}, err
+		}
 	}
 
-	printed, runErr := o.run(ctx, d, place, installerArgs(known, d, o, args))
+	printed, runErr := o.run(ctx, d, place, w)
 	if files := (*command.FilesError)(nil); errors.As(runErr, &files) {
 		return Built{}, stage.Wrap(stage.Build, files.Err,
 			"the record of an installed driver, which nvidia-installer insists on, cannot be written", "run builder as root")
 	}
 	if err := command.CopyLeft(place.log(), o.LogFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return Built{}, stage.Wrap(stage.Build, err, "nvidia-installer's log cannot be kept", writableHint)
+		return Built{}, stage.Wrap(stage.Build, err, "the log of "+o.tool()+" cannot be kept", writableHint)
 	}
 	if errors.Is(runErr, context.Canceled) {
 		return Built{}, runErr
 	}
 	o.learn(ctx, place)
-	b := Built{}
-	for _, a := range args {
-		b.InstallerFlags = append(b.InstallerFlags, a.record())
-	}
+	b := Built{InstallerFlags: w.flags, WithoutInstaller: w.why}
 	if b.Dir, err = beneath.MkdirTemp(o.Scratch, "modules-"); err == nil {
-		b.Files, err = gatherModules(place.modules(), b.Dir)
+		b.Files, err = gatherModules(w.leaves, b.Dir)
 	}
 	if err != nil {
 		return Built{}, stage.Wrap(stage.Build, err, "the built modules cannot be gathered", writableHint)
@@ -168,7 +177,7 @@ func Build(ctx context.Context, d Driver, o BuildOptions) (Built, error) {
 	}
 	log, err := readLog(o.LogFile)
 	if err != nil {
-		return Built{}, stage.Wrap(stage.Build, err, "nvidia-installer's log cannot be read", writableHint)
+		return Built{}, stage.Wrap(stage.Build, err, "the log of "+o.tool()+" cannot be read", writableHint)
 	}
 	b.Undefined = log.Undefined
 	missing := missingModules(d.Modules(o.ModuleType), o.Exclude, b.Files)
@@ -176,6 +185,36 @@ func Build(ctx context.Context, d Driver, o BuildOptions) (Built, error) {
 		return b, nil
 	}
 	return Built{}, o.failure(d, runErr, missing, log, printed)
+}
+
+// work is what compiles the modules.
+type work struct {
+	// argv is its command, run in the folder dir.
+	argv []string
+	dir  string
+	// files are those that it insists on, by their paths.
+	files map[string][]byte
+	// leaves is the folder in which, or below which, it leaves the modules.
+	leaves string
+	// flags and why are Built.InstallerFlags and Built.WithoutInstaller.
+	flags []string
+	why   string
+}
+
+// byInstaller is the work of the package's installer, which knows the options known.
+func (o BuildOptions) byInstaller(known options, d Driver, place workplace) (work, error) {
+	args, err := compose(known, d, o, place)
+	if err != nil {
+		return work{}, err
+	}
+	w := work{
+		argv: installerArgs(known, d, o, args), dir: d.Dir, leaves: place.modules(),
+		files: map[string][]byte{filepath.Join(o.stateDir(), "log"): installedRecord(d)},
+	}
+	for _, a := range args {
+		w.flags = append(w.flags, a.record())
+	}
+	return w, nil
 }
 
 // queryOptions asks the installer which options it knows.
@@ -331,7 +370,7 @@ func (o BuildOptions) makeFlags() string {
 	if o.Compiler == "" {
 		return ""
 	}
-	return "-- CC=" + o.Compiler
+	return strings.Join(append([]string{"-- CC=" + o.Compiler}, o.crossVariables()...), " ")
 }
 
 // errTimeout is the cause of a build's end by its own limit.
@@ -344,17 +383,21 @@ func (o BuildOptions) reads() []string {
 	return slices.Concat(trees, o.Reads, []string{o.makefile()}, o.standin.reads)
 }
 
-// run runs the installer, and reports its progress from the log meanwhile. It
-// returns the last lines that the installer printed, which are its errors.
-func (o BuildOptions) run(ctx context.Context, d Driver, place workplace, argv []string) (printed string, err error) {
+// run runs what compiles, and reports its progress from the log meanwhile. It
+// returns the last lines that it printed, which are its errors.
+func (o BuildOptions) run(ctx context.Context, d Driver, place workplace, w work) (printed string, err error) {
 	var out tail
+	output, err := o.output(place, w, &out)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, output.Close()) }()
 	done := make(chan error, 1)
-	zerolog.Ctx(ctx).Debug().Str("command", strings.Join(argv, " ")).Strs("environment", o.environment(d)).Msg("running nvidia-installer")
+	zerolog.Ctx(ctx).Debug().Str("command", strings.Join(w.argv, " ")).Strs("environment", o.environment(d)).Msg("running " + o.tool())
 	go func() {
 		done <- o.Runner.Run(ctx, command.Command{
-			Args: argv, Dir: d.Dir, Env: append(o.environment(d), "TMPDIR="+place.temp()), Output: &out,
-			Reads: o.reads(), Writes: []string{d.Dir, string(place)},
-			Files: map[string][]byte{filepath.Join(o.stateDir(), "log"): installedRecord(d)},
+			Args: w.argv, Dir: w.dir, Env: append(o.environment(d), "TMPDIR="+place.temp()), Output: output,
+			Reads: o.reads(), Writes: []string{d.Dir, string(place)}, Files: w.files,
 		})
 	}()
 	left := o.steps(ctx, d)
@@ -391,7 +434,7 @@ func (o BuildOptions) steps(ctx context.Context, d Driver) steps {
 	var out tail
 	err := o.Runner.Run(ctx, command.Command{
 		Args: []string{"make", "--silent", "--file=count-lines.mk", "count", "SYSSRC=" + o.SourceDir, "SYSOUT=" + o.OutputDir,
-			"NV_EXCLUDE_KERNEL_MODULES=" + strings.Join(slices.DeleteFunc(slices.Clone(o.Exclude), compiledAnyway), " ")},
+			"NV_EXCLUDE_KERNEL_MODULES=" + o.excluded()},
 		Dir: dir, Env: o.environment(d), Reads: append(o.reads(), d.Dir), Output: &out,
 	})
 	count := counted.FindStringSubmatch(out.String())
@@ -442,21 +485,22 @@ func (o BuildOptions) explainCause(e *stage.Error, d Driver, cause string) {
 // failure is the error of a build that failed, or that left modules out.
 func (o BuildOptions) failure(d Driver, runErr error, missing []string, log findings, printed string) error {
 	e := &stage.Error{Stage: stage.Build, Hint: "see " + o.LogFile}
+	who := o.tool() + " " + d.Version
 	why := cmp.Or(log.Cause, log.Complaint, printed)
 	switch {
 	case errors.Is(runErr, errTimeout):
-		e.Reason = fmt.Sprintf("nvidia-installer %s did not end by itself and was stopped (%v)", d.Version, runErr)
+		e.Reason = fmt.Sprintf("%s did not end by itself and was stopped (%v)", who, runErr)
 		e.Hint += ", or give it longer with --build-timeout"
 		why = "its last words were: " + cmp.Or(lastLogLines(o.LogFile, 3), printed, "none")
 	case strings.Contains(log.Cause, noSpace):
-		e.Reason = fmt.Sprintf("nvidia-installer %s ran out of disk space", d.Version)
+		e.Reason = who + " ran out of disk space"
 		e.Err, why = unix.ENOSPC, ""
 	case killed.MatchString(log.Cause):
 		e.Kind = noMemoryKind
 		e.Reason = fmt.Sprintf("a compiler of driver %s was killed, as the kernel does where memory runs out", d.Version)
 		e.Hint = "give the container more memory, or run fewer compilers at once with --jobs 1; " + e.Hint
 	case runErr == nil:
-		e.Reason = fmt.Sprintf("nvidia-installer %s reported success, but did not build %s", d.Version, strings.Join(missing, ", "))
+		e.Reason = fmt.Sprintf("%s reported success, but did not build %s", who, strings.Join(missing, ", "))
 	case log.Cause != "":
 		o.explainCause(e, d, log.Cause)
 	case hostModprobe.MatchString(log.Complaint):
@@ -464,7 +508,7 @@ func (o BuildOptions) failure(d Driver, runErr error, missing []string, log find
 		e.Reason = fmt.Sprintf("nvidia-installer %s insists that this machine's modprobe, %s, is in this container too", d.Version, path)
 		e.Hint, why = fmt.Sprintf("mount it, -v %[1]s:%[1]s:ro: it is only looked at", path), ""
 	default:
-		e.Reason = fmt.Sprintf("nvidia-installer %s failed", d.Version)
+		e.Reason = who + " failed"
 		e.Err = runErr
 	}
 	if why != "" {

@@ -349,7 +349,7 @@ func TestBuildWithALogThatCannotBeRead(t *testing.T) {
 		}
 	}
 	_, err := Build(t.Context(), driver("535.261.03", Proprietary), o)
-	const want = "build: nvidia-installer's log cannot be read: "
+	const want = "build: the log of nvidia-installer cannot be read: "
 	if stage.ExitCode(err) != 14 || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("error %v, want exit code 14 and %q", err, want)
 	}

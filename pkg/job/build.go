@@ -22,6 +22,7 @@ import (
 const (
 	prepareTool   = "prepare"
 	installerTool = "nvidia-installer"
+	kbuildTool    = "kbuild" // in the installer's place
 )
 
 // Result is what a build left behind.

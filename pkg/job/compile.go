@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -22,6 +23,7 @@ import (
 	"github.com/k8sp/cuda/pkg/cuda/conftest"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/kernel/loader"
+	"github.com/k8sp/cuda/pkg/kernel/prepare"
 	"github.com/k8sp/cuda/pkg/share"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -42,6 +44,10 @@ func (p project) compiling() step[prepared, compiled] {
 	return step[prepared, compiled]{
 		stage: stage.Build,
 		plan: func(ctx context.Context) ([]string, error) {
+			if p.cross() {
+				return []string{fmt.Sprintf("kbuild with %s in %s, whose nvidia-installer does not run here, %s modules%s%s",
+					p.compiler.Command, p.pkg.Name(), p.preference.Type, p.without(), p.signs())}, nil
+			}
 			does := fmt.Sprintf("nvidia-installer --kernel-module-only of %s, %s modules%s%s", p.pkg.Name(), p.preference.Type, p.without(), p.signs())
 			return []string{does}, p.installable(ctx)
 		},
@@ -49,9 +55,20 @@ func (p project) compiling() step[prepared, compiled] {
 			compile := func(ctx context.Context, _ sourced) (compiled, error) {
 				return p.compile(ctx, in, p.known(ctx, in.tree))
 			}
-			return completing(ctx, p, in.sourced, installerTool, compile, p.compileAnew)
+			return completing(ctx, p, in.sourced, p.buildTool(), compile, p.compileAnew)
 		},
 	}
+}
+
+// cross says whether modules are compiled for another architecture than this machine's.
+func (p project) cross() bool { return kernel.ArchOf(runtime.GOARCH) != p.target.Arch }
+
+// buildTool is what compiles them, by the name of its log.
+func (p project) buildTool() string {
+	if p.cross() {
+		return kbuildTool
+	}
+	return installerTool
 }
 
 // compileAnew prepares a tree of the whole source, and compiles with the driver as
@@ -99,9 +116,9 @@ func (p project) compile(ctx context.Context, in prepared, known conftest.Set) (
 	p.sayJobs(ctx)
 	answers := conftest.Answers{Known: known}
 	built, err := cuda.Build(ctx, in.driver, cuda.BuildOptions{
-		Runner: p.Runner, Scratch: p.scratch, LogFile: p.logFile(installerTool),
+		Runner: p.Runner, Scratch: p.scratch, LogFile: p.logFile(p.buildTool()),
 		Release: p.target.Release.Full, SourceDir: in.tree.Source, OutputDir: in.tree.Output, Linked: p.target.Tree.Folders(), Reads: p.target.Tree.Loader.Folders(),
-		Compiler: in.tree.Compiler, ModuleType: in.moduleType, Exclude: p.exclude,
+		Compiler: in.tree.Compiler, CrossCompile: in.tree.CrossCompile(), Arch: prepare.KbuildArch(p.target.Arch), ModuleType: in.moduleType, Exclude: p.exclude,
 		// Where only the exports of loaded modules are known, drm's may not
 		// be among them.
 		AllowUndefined: !p.target.Exports.Complete, Debug: p.Debug,
@@ -118,7 +135,7 @@ func (p project) compile(ctx context.Context, in prepared, known conftest.Set) (
 			Msg("symbols that no loaded module exports; taken to be those of in-tree modules that are not loaded yet, such as drm")
 	}
 	if !p.Debug {
-		if err := p.strip(ctx, built.Files); err != nil {
+		if err := p.strip(ctx, in.tree, built.Files); err != nil {
 			return compiled{}, err
 		}
 	}
@@ -185,13 +202,13 @@ func (c compiled) relocated() string {
 
 // strip takes the debugging information out of modules whose ready-made core
 // objects brought it along: what is compiled here has none.
-func (p project) strip(ctx context.Context, files []string) error {
+func (p project) strip(ctx context.Context, tree prepare.Tree, files []string) error {
 	for _, path := range files {
 		m, err := readModule(path)
 		if err != nil || len(m.Debug) == 0 {
 			continue // the check stage tells a file that is no module
 		}
-		if err := p.stripFile(ctx, path); err != nil {
+		if err := p.stripFile(ctx, tree.CrossCompile()+"strip", path); err != nil {
 			return stage.Wrap(stage.Build, err, "the debugging information cannot be taken out of the modules", "keep it with --debug-info")
 		}
 		zerolog.Ctx(ctx).Debug().Str("module", path).Msg("debugging information taken out")
@@ -210,7 +227,7 @@ func readModule(path string) (ko.File, error) {
 
 // stripFile puts what strip leaves into the place of a module. strip itself is the
 // image's, but what it reads is not.
-func (p project) stripFile(ctx context.Context, path string) error {
+func (p project) stripFile(ctx context.Context, strip, path string) error {
 	dir, err := beneath.MkdirTemp(p.scratch, "strip-")
 	if err != nil {
 		return err
@@ -219,7 +236,7 @@ func (p project) stripFile(ctx context.Context, path string) error {
 	left := filepath.Join(dir, filepath.Base(path))
 	var output bytes.Buffer
 	err = p.Runner.Run(ctx, command.Command{
-		Args: []string{"strip", "--strip-debug", "-o", left, path}, Env: []string{"LC_ALL=C", "TMPDIR=" + dir},
+		Args: []string{strip, "--strip-debug", "-o", left, path}, Env: []string{"LC_ALL=C", "TMPDIR=" + dir},
 		Reads: []string{path}, Writes: []string{dir}, Output: &output,
 	})
 	if err != nil {

@@ -32,7 +32,7 @@ func (s site) detect(ctx context.Context) (setting, error) {
 	if what.target, err = s.Host.detect(ctx, s.exportsCache(), cuda.MayUse); err != nil {
 		return setting{}, err
 	}
-	if err := kernel.CheckArch(what.target, runtime.GOARCH); err != nil {
+	if err := prepare.CheckArch(what.target, runtime.GOARCH, s.lookPath()); err != nil {
 		return setting{}, err
 	}
 	if s.Signing != (signature.Options{}) {
@@ -43,7 +43,7 @@ func (s site) detect(ctx context.Context) (setting, error) {
 	if err := s.acceptable(what); err != nil {
 		return setting{}, err
 	}
-	if what.compiler, err = prepare.ChooseCompiler(what.target, s.lookPath()); err != nil {
+	if what.compiler, err = prepare.ChooseCompiler(what.target, kernel.ArchOf(runtime.GOARCH), s.lookPath()); err != nil {
 		return setting{}, err
 	}
 	what.compilerVersion, err = prepare.CompilerVersion(ctx, s.Runner, what.compiler.Command)

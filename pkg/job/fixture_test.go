@@ -265,11 +265,15 @@ func (r *tools) Run(_ context.Context, c command.Command) error {
 	if err := r.fail[name]; err != nil {
 		return err
 	}
+	_, name = splitTool(name)
 	switch name {
 	case "gcc-12":
 		_, err := fmt.Fprintln(c.Output, r.gcc)
 		return err
 	case "make":
+		if slices.Contains(c.Args, "modules") {
+			return r.leave(c.Dir)
+		}
 		out := argument(c.Args, "O=")
 		if err := beneath.MkdirAll(filepath.Join(out, "include/config"), 0o755); err != nil {
 			return err
@@ -299,14 +303,27 @@ func (r *tools) install(c command.Command) error {
 	if err := beneath.WriteFile(argument(c.Args, "--log-file-name="), []byte("-> Building kernel modules\n"), 0o644); err != nil {
 		return err
 	}
+	return r.leave(argument(c.Args, "--kernel-install-path="))
+}
+
+// leave leaves modules in a folder.
+func (r *tools) leave(dir string) error {
 	recorded, err := filepath.Glob("../modules/testdata/ko/*.ko")
 	if r.debug {
 		recorded = append(recorded, "../modules/testdata/debug/nvidia.ko")
 	}
 	for _, from := range recorded {
-		err = errors.Join(err, copyFile(filepath.Join(argument(c.Args, "--kernel-install-path="), filepath.Base(from)), from))
+		err = errors.Join(err, copyFile(filepath.Join(dir, filepath.Base(from)), from))
 	}
 	return err
+}
+
+// splitTool takes from a program's name what says that it is for another architecture.
+func splitTool(name string) (prefix, program string) {
+	if before, after, found := strings.Cut(name, "-linux-gnu-"); found {
+		return before + "-linux-gnu-", after
+	}
+	return "", name
 }
 
 func copyFile(to, from string) error {

@@ -48,6 +48,9 @@ func provenanceOf(m modules.Manifest) provenance {
 		ExternalParameters: map[string]string{"release": m.Target.Release, "architecture": string(m.Target.Arch), "driver": m.Driver.Version, "moduleType": m.Driver.ModuleType},
 		InternalParameters: map[string]any{"compiler": m.Build.Compiler, "installerFlags": m.Build.InstallerFlags},
 	}}
+	if m.Build.WithoutInstaller != "" {
+		p.BuildDefinition.InternalParameters["withoutInstaller"] = m.Build.WithoutInstaller
+	}
 	maps.Copy(p.BuildDefinition.ExternalParameters, m.Inputs)
 	add := func(uri, name, algorithm, digest string) {
 		d := dependency{URI: uri, Name: name}

@@ -109,7 +109,8 @@ func (p project) describe(in checked) (modules.Manifest, error) {
 		Source: sourceInfo(in.source),
 		Driver: modules.DriverInfo{Version: in.driver.Version, ModuleType: in.moduleType, Digest: in.driver.Digest, Chosen: p.chosen, Patches: p.describePatches()},
 		Build: modules.BuildInfo{
-			Builder: p.Builder, Compiler: in.tree.CompilerVersion, InstallerFlags: in.built.InstallerFlags, SignedBy: p.signedBy(),
+			Builder: p.Builder, Compiler: in.tree.CompilerVersion, InstallerFlags: in.built.InstallerFlags,
+			WithoutInstaller: in.built.WithoutInstaller, SignedBy: p.signedBy(),
 			Relocations: in.relocated(), Loader: in.loader,
 		},
 		Modules: entries, InTree: modules.InTreeOf(entries, p.target), Checks: in.checks, Overridden: modules.Overridden(in.checks, p.policy()),

@@ -240,7 +240,11 @@ func (s site) beside(f modules.Found) (list []registry.Attachment, err error) {
 	if m.Types != nil {
 		files = append(files, struct{ path, name, kind string }{filepath.Join(f.Dir, m.Types.Name), m.Types.Name, recordType})
 	}
-	for _, tool := range []string{prepareTool, installerTool} {
+	compiled := installerTool
+	if m.Build.WithoutInstaller != "" {
+		compiled = kbuildTool
+	}
+	for _, tool := range []string{prepareTool, compiled} {
 		files = append(files, struct{ path, name, kind string }{s.share.Log(tool, m.Target.Release, m.Driver.Version), tool + ".log", logType})
 	}
 	for _, file := range files {

@@ -102,17 +102,6 @@ func ArchOf(goarch string) Arch {
 	return map[string]Arch{"amd64": X86_64, "arm64": AArch64}[goarch]
 }
 
-// CheckArch refuses a kernel of another architecture than goarch, the image's
-// own (runtime.GOARCH): its compilers make code for that one only.
-func CheckArch(t Target, goarch string) error {
-	if image := ArchOf(goarch); image != "" && t.Arch == image {
-		return nil
-	}
-	return stage.New(stage.Detect,
-		fmt.Sprintf("the host's kernel is for %s and this image is for %s", t.Arch, goarch),
-		fmt.Sprintf("build the image on a machine of the host's architecture, %s", t.Arch))
-}
-
 // configFiles are where a host keeps its kernel's config, the kernel's own copy
 // first.
 func configFiles(r Release) []string {

@@ -231,17 +231,6 @@ func TestContainerWithoutMount(t *testing.T) {
 	}
 }
 
-func TestCheckArch(t *testing.T) {
-	t.Parallel()
-	for goarch, arch := range map[string]Arch{"amd64": X86_64, "arm64": AArch64} {
-		if err := CheckArch(Target{Arch: arch}, goarch); err != nil {
-			t.Error(err)
-		}
-	}
-	wantError(t, CheckArch(Target{Arch: AArch64}, "amd64"),
-		"detect: the host's kernel is for aarch64 and this image is for amd64. Build the image on a machine of the host's architecture, aarch64.")
-}
-
 func TestDetectLogsWhatItFound(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer

@@ -145,6 +145,9 @@ type BuildInfo struct {
 	Builder        string   `json:"builder"`  // builder's version
 	Compiler       string   `json:"compiler"` // "gcc-13"
 	InstallerFlags []string `json:"installer_flags"`
+	// WithoutInstaller says why the driver's installer did not run, and what was done in
+	// its place; empty where it did.
+	WithoutInstaller string `json:"without_installer,omitempty"`
 	// SignedBy is the hash and the identifier of the key that the modules
 	// are signed with, "sha256:HEX"; empty where they are not.
 	SignedBy string `json:"signed_by"`

@@ -108,6 +108,8 @@ var image = map[string]bool{
 	// Of a patch that Debian and Flatcar carry and kernel.org does not, "efi:
 	// lock down the kernel if booted in secure boot mode": it acts at boot.
 	"LOCK_DOWN_IN_EFI_SECURE_BOOT": true,
+	// arm64's vDSO for programs of 32 bits, which takes a compiler of its own to make.
+	"COMPAT_VDSO": true, "GENERIC_COMPAT_VDSO": true, "THUMB2_COMPAT_VDSO": true,
 	// Follows MODVERSIONS, where that is compared.
 	"ASM_MODVERSIONS": true,
 }

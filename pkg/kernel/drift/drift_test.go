@@ -63,6 +63,11 @@ func TestCompare(t *testing.T) {
 			want: []string{"MODVERSIONS is y on the host and n in the tree"},
 		},
 		{
+			name: "arm64's vDSO of 32 bits, and what it is for",
+			host: "CONFIG_COMPAT=y\nCONFIG_COMPAT_VDSO=y\nCONFIG_GENERIC_COMPAT_VDSO=y\nCONFIG_THUMB2_COMPAT_VDSO=y\n", tree: "",
+			want: []string{"COMPAT is y on the host and n in the tree"},
+		},
+		{
 			name: "what a published config leaves out, and the release",
 			host: "CONFIG_LOCALVERSION=\"-other\"\n",
 			tree: "CONFIG_BUILD_SALT=\"\"\nCONFIG_LOCALVERSION=\"-coreos\"\nCONFIG_MODULE_SIG_KEY=\"certs/signing_key.pem\"\nCONFIG_MODULE_SIG_ALL=y\nCONFIG_CRYPTO_FIPS_NAME=\"\"\n",

@@ -18,7 +18,8 @@ const newestMajor, oldestMajor = 30, 5
 
 // Compiler is the compiler that a target's modules are built with.
 type Compiler struct {
-	// Command is the program, "gcc-12".
+	// Command is the program, "gcc-12", or "aarch64-linux-gnu-gcc-12" for a kernel of
+	// another architecture.
 	Command string
 	// Warning says why it is not the one that built the kernel; empty when
 	// it is.
@@ -30,22 +31,24 @@ type Compiler struct {
 // and config are made for what its compiler could do and newer ones can do
 // all of it, else the nearest older one: what that cannot do that the kernel's config
 // asks for, preparing finds as drift of the config, or by a trial where the tree is the
-// host's own. A kernel whose config ties modules to
+// host's own. Image is the architecture of the image: for a kernel of another it has to
+// have cross compilers, of which the same is asked. A kernel whose config ties modules to
 // its compiler is refused. lookPath is exec.LookPath, or a test's. Its error is a
 // *stage.Error of the stage prepare.
-func ChooseCompiler(t kernel.Target, lookPath func(string) (string, error)) (Compiler, error) {
+func ChooseCompiler(t kernel.Target, image kernel.Arch, lookPath func(string) (string, error)) (Compiler, error) {
 	if err := refuse(t); err != nil {
 		return Compiler{}, err
 	}
 	if err := refuseOld(t, lookPath); err != nil {
 		return Compiler{}, err
 	}
-	built := t.Compiler
+	built, prefix := t.Compiler, prefixFor(t.Arch, image)
 	if built.Major == 0 {
-		return defaultCompiler(lookPath)
+		return defaultCompiler(prefix, lookPath)
 	}
+	hint := anotherImage(built.Major, t.Arch, prefix)
 	for _, major := range nearest(built.Major) {
-		name := commandOf(major)
+		name := prefix + commandOf(major)
 		if _, err := lookPath(name); err != nil {
 			continue
 		}
@@ -55,14 +58,13 @@ func ChooseCompiler(t kernel.Target, lookPath func(string) (string, error)) (Com
 		if option := needsSameMajor(t.Config); option != "" {
 			return Compiler{}, stage.New(stage.Prepare,
 				fmt.Sprintf("the kernel has CONFIG_%s and was built by gcc %s, and %s, the nearest that this image has, would not fit it", option, built.Version, name),
-				anotherImage(built.Major))
+				hint)
 		}
 		return Compiler{Command: name, Warning: fmt.Sprintf(
-			"the kernel was built by gcc %s, which this image does not have: %s is the nearest (%s)", built.Version, name, anotherImage(built.Major))}, nil
+			"the kernel was built by gcc %s, which this image does not have: %s is the nearest (%s)", built.Version, name, hint)}, nil
 	}
 	return Compiler{}, stage.New(stage.Prepare,
-		fmt.Sprintf("the kernel was built by gcc %s, and this image has no gcc by its number", built.Version),
-		anotherImage(built.Major))
+		fmt.Sprintf("the kernel was built by gcc %s, and this image has no gcc by its number", built.Version), hint)
 }
 
 // nearest are the major versions of compilers in the order in which they are tried.
@@ -82,9 +84,9 @@ func commandOf(major int) string { return "gcc-" + strconv.Itoa(major) }
 // An image is what one on a release of Debian is built by.
 type image struct{ tag, base, compilers string }
 
-// builtBy is the command that builds it.
-func (i image) builtBy() string {
-	return fmt.Sprintf(`docker build -t cuda:%s --build-arg BASE=debian:%s-slim --build-arg COMPILERS="%s" .`, i.tag, i.base, i.compilers)
+// builtBy is the command that builds it, with more arguments.
+func (i image) builtBy(more string) string {
+	return fmt.Sprintf(`docker build -t cuda:%s --build-arg BASE=debian:%s-slim --build-arg COMPILERS="%s"%s .`, i.tag, i.base, i.compilers, more)
 }
 
 // oldImage has the oldest compilers and C library that a Debian release to be had has.
@@ -98,13 +100,18 @@ var images = map[int]image{
 	15: {"forky", "forky", "15"},
 }
 
-// anotherImage says how to have a compiler, or that there is none to be had.
-func anotherImage(major int) string {
+// anotherImage says how to have a compiler for an architecture, a cross compiler where its
+// name has a prefix, or that there is none to be had.
+func anotherImage(major int, arch kernel.Arch, prefix string) string {
 	i, ok := images[major]
 	if !ok {
 		return fmt.Sprintf("no release of Debian that can be had has gcc %d", major)
 	}
-	return "to have it, build the image " + i.builtBy()
+	cross := ""
+	if prefix != "" {
+		cross = " --build-arg CROSS=" + crossArg[arch]
+	}
+	return "to have it, build the image " + i.builtBy(cross)
 }
 
 // newestForOld is the newest compiler that lines before 5.10 were built with here, of
@@ -125,16 +132,17 @@ func refuseOld(t kernel.Target, lookPath func(string) (string, error)) error {
 	}
 	return &stage.Error{Stage: stage.Detect, Kind: "old-kernel",
 		Reason: fmt.Sprintf("kernel %s is of a line before 5.10, whose own programs do not compile with this image's compilers and C library, all newer than Debian bullseye's", t.Release),
-		Hint:   "build the image for old kernels, " + oldImage.builtBy() + ", and run cuda:" + oldImage.tag + " in the place of cuda"}
+		Hint:   "build the image for old kernels, " + oldImage.builtBy("") + ", and run cuda:" + oldImage.tag + " in the place of cuda"}
 }
 
 // defaultCompiler serves a kernel that does not say what built it.
-func defaultCompiler(lookPath func(string) (string, error)) (Compiler, error) {
-	if _, err := lookPath("gcc"); err != nil {
-		return Compiler{}, stage.Wrap(stage.Prepare, err, "there is no gcc to build modules with",
+func defaultCompiler(prefix string, lookPath func(string) (string, error)) (Compiler, error) {
+	name := prefix + "gcc"
+	if _, err := lookPath(name); err != nil {
+		return Compiler{}, stage.Wrap(stage.Prepare, err, "there is no "+name+" to build modules with",
 			"run builder in its own image, which has kbuild's tools")
 	}
-	return Compiler{Command: "gcc", Warning: "nothing says which compiler built the kernel: gcc is this image's default"}, nil
+	return Compiler{Command: name, Warning: "nothing says which compiler built the kernel: " + name + " is this image's default"}, nil
 }
 
 // CompilerVersion is the first line of what the compiler says of itself,

@@ -102,7 +102,7 @@ func TestChooseCompiler(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := ChooseCompiler(kernel.Target{Compiler: test.built, Config: kernel.Config{Text: []byte(test.config)}}, has(test.image))
+			got, err := ChooseCompiler(kernel.Target{Compiler: test.built, Config: kernel.Config{Text: []byte(test.config)}}, kernel.X86_64, has(test.image))
 			if want := (Compiler{Command: test.want, Warning: test.warning}); got != want {
 				t.Errorf("got %+v, want %+v", got, want)
 			}
@@ -137,7 +137,7 @@ func TestOldKernelsWantTheirImage(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = ChooseCompiler(kernel.Target{Release: release, Compiler: kernel.Compiler{Name: "gcc", Major: 8, Version: "8.3.0"}}, has(test.image))
+		_, err = ChooseCompiler(kernel.Target{Release: release, Compiler: kernel.Compiler{Name: "gcc", Major: 8, Version: "8.3.0"}}, kernel.X86_64, has(test.image))
 		if !test.refused {
 			if err != nil {
 				t.Errorf("%s with %q: %v", test.release, test.image, err)

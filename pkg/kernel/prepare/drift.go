@@ -33,7 +33,7 @@ func (o Options) judge(ctx context.Context, found findings, t kernel.Target, src
 	unknown := unknownTo(src.Dir, changes)
 	var said []string
 	for _, c := range changes[:min(len(changes), maxChanges)] {
-		said = append(said, fmt.Sprintf("%s (%s)", c, found.reason(c, t, o.Compiler, unknown[c.Name])))
+		said = append(said, fmt.Sprintf("%s (%s)", c, found.reason(c, t, o, unknown[c.Name])))
 	}
 	if more := len(changes) - len(said); more > 0 {
 		said = append(said, fmt.Sprintf("and %d more", more))
@@ -57,7 +57,7 @@ func (o Options) judge(ctx context.Context, found findings, t kernel.Target, src
 }
 
 // reason is the likeliest reason for a change.
-func (f findings) reason(c drift.Change, t kernel.Target, compiler string, unknown bool) string {
+func (f findings) reason(c drift.Change, t kernel.Target, o Options, unknown bool) string {
 	switch {
 	case unknown:
 		return "the source does not know it and is of another version, or lacks a patch of the distribution's"
@@ -65,8 +65,8 @@ func (f findings) reason(c drift.Change, t kernel.Target, compiler string, unkno
 		return "pahole is missing, or too old or new for this kernel"
 	case f.WithoutRust && c.Is == "n":
 		return "perhaps it needs Rust, which the kernel has (CONFIG_RUST=y) and this image has not"
-	case t.Compiler.Major > 0 && compiler != fmt.Sprintf("gcc-%d", t.Compiler.Major):
-		return fmt.Sprintf("%s in the place of %s %s", compiler, t.Compiler.Name, t.Compiler.Version)
+	case t.Compiler.Major > 0 && !o.compilesAs(t.Compiler):
+		return fmt.Sprintf("%s in the place of %s %s", o.Compiler, t.Compiler.Name, t.Compiler.Version)
 	default:
 		return "other build tools than the kernel's, or a source that is not quite its own"
 	}

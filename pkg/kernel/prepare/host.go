@@ -50,9 +50,10 @@ func (in inputs) hostHeaders(t kernel.Target) (string, error) {
 // tryCompiler has another compiler than the kernel's compile for the tree, which was
 // configured for what the kernel's can do: a tree that is prepared here asks its own.
 func (o Options) tryCompiler(ctx context.Context, t kernel.Target, tree Tree) error {
-	if t.Compiler.Major == 0 || o.Compiler == commandOf(t.Compiler.Major) {
+	if t.Compiler.Major == 0 || o.compilesAs(t.Compiler) {
 		return nil
 	}
+	prefix, _ := splitCross(o.Compiler)
 	dir := filepath.Join(tree.Output, ".trial")
 	var said cause.Finder
 	err := tree.Compile(ctx, t, o.Runner, Unit{
@@ -71,7 +72,7 @@ func (o Options) tryCompiler(ctx context.Context, t kernel.Target, tree Tree) er
 	}
 	return stage.New(stage.Prepare,
 		fmt.Sprintf("the kernel was built by gcc %s, and %s, the nearest that this image has, does not compile for its tree: %s", t.Compiler.Version, o.Compiler, why),
-		anotherImage(t.Compiler.Major))
+		anotherImage(t.Compiler.Major, t.Arch, prefix))
 }
 
 // fromHostSource prepares the tree from the sources of the host's own, which

@@ -93,6 +93,7 @@ func newKbuild(t kernel.Target, src source.Tree, out string, o Options) (*kbuild
 	if !ok {
 		return nil, stage.New(stage.Prepare, fmt.Sprintf("kbuild's name for the architecture %q is not known", t.Arch), "build for a kernel of x86_64 or aarch64")
 	}
+	_, native := splitCross(o.Compiler)
 	once, err := askonce.Makefile(src.Dir, changing...)
 	if err == nil {
 		err = beneath.WriteFile(filepath.Join(out, onceFile), append(once, notMade...), 0o644)
@@ -108,12 +109,12 @@ func newKbuild(t kernel.Target, src source.Tree, out string, o Options) (*kbuild
 		runner: o.Runner,
 		args: append([]string{
 			"make", "-C", src.Dir, "O=" + out, "ARCH=" + arch,
-			"CC=" + o.Compiler, "HOSTCC=" + o.Compiler,
+			"CC=" + o.Compiler, "HOSTCC=" + native,
 			// Set and empty keeps setlocalversion from looking at git's
 			// state and adding a "+" to the release.
 			"LOCALVERSION=",
 			"-j" + strconv.Itoa(o.Jobs),
-		}, withoutPrograms(t.Release)...),
+		}, append(crossArguments(o.Compiler), withoutPrograms(t.Release)...)...),
 		// Questions to the compiler are answered in TMPDIR, and an answer
 		// that cannot be had is no flag at all.
 		env:    append(environment[:len(environment):len(environment)], "MAKEFILES="+filepath.Join(out, onceFile), "TMPDIR="+out),

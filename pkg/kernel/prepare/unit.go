@@ -78,7 +78,7 @@ func (t Tree) Make(ctx context.Context, target kernel.Target, r command.Runner, 
 
 // make is the command for some goals in the tree.
 func (t Tree) make(target kernel.Target, args ...string) []string {
-	argv := []string{"make", "-C", t.Source, "ARCH=" + kbuildArch[target.Arch], "CC=" + t.Compiler}
+	argv := append([]string{"make", "-C", t.Source, "ARCH=" + kbuildArch[target.Arch], "CC=" + t.Compiler}, crossArguments(t.Compiler)...)
 	if t.Output != t.Source {
 		argv = append(argv, "O="+t.Output)
 	}

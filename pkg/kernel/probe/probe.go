@@ -176,7 +176,7 @@ func (o Options) read(ctx context.Context, dir string) (*types.Record, error) {
 	err := o.Runner.Run(ctx, command.Command{
 		Args: []string{"pahole", "-J", object},
 		// Before 1.21 it has objcopy put the section in, and asks for LLVM's.
-		Env:    []string{"LC_ALL=C", "LLVM_OBJCOPY=objcopy", "TMPDIR=" + dir},
+		Env:    []string{"LC_ALL=C", "LLVM_OBJCOPY=" + o.Tree.CrossCompile() + "objcopy", "TMPDIR=" + dir},
 		Writes: []string{dir}, Output: &said,
 	})
 	if err != nil {
