@@ -178,6 +178,7 @@ func registryFlags(flags *pflag.FlagSet, o *job.Options) {
 	flags.BoolVar(&o.Push, "push", false, "leave what is built in that registry")
 	flags.StringVar(&o.Cluster.Template, "build-job", "", "`file` with the manifest of a Kubernetes Job that is to build what the registry has not, in place of this host")
 	flags.DurationVar(&o.Cluster.Wait, "build-job-wait", time.Hour, "`time` to wait for that Job")
+	flags.BoolVar(&o.NoCompile, "no-compile", false, "build nothing here: end with exit code 16 where neither the registry nor the share has what serves")
 	mirrorFlag(flags, &o.Registry)
 	reachFlags(flags, &o.Registry)
 	trustFlag(flags, &o.Trust)

@@ -21,7 +21,7 @@ var flagGroups = []struct {
 	{"The kernel's source", []string{
 		"github-repository", "github-api-url", "github-token", "clone-url", "source", "source-sha256", "source-ref", "source-commit", "source-patches", "full-source",
 	}},
-	{"The registry", []string{"registry", "registry-mirror", "push", "build-job", "build-job-wait", "host-capture", "registry-ca", "registry-plain-http"}},
+	{"The registry", []string{"registry", "registry-mirror", "no-compile", "push", "build-job", "build-job-wait", "host-capture", "registry-ca", "registry-plain-http"}},
 	{"Signatures", []string{"signing-key", "signing-cert", "sign-manifest", "sign-manifest-cert", "trust"}},
 	{"What may fail", []string{"source-crcs", "strict", "allow"}},
 	{"The run", []string{"dry-run", "rebuild", "jobs", "build-timeout", "offline", "retry-pause", "no-wait", "wait"}},

@@ -285,6 +285,7 @@ var optionNotes = map[string]string{
 	"build --source-patches":      "[CoreOS's](kernels.md#coreos-container-linux-and-kernels-before-510), for example",
 	"build --full-source":         "A build needs an eighth of the files",
 	"build --registry":            "[Artefacts](artefact.md)",
+	"build --no-compile":          "A node then waits for CI, in place of compiling for itself. The registry is asked first; where it does not answer, what is published in the share for this kernel and driver serves",
 	"build --push":                "That is what did not come from there",
 	"build --build-job":           "[In a cluster](../deploy/kubernetes/README.md)",
 	"build --trust":               "[A signed result](signing.md)",

@@ -309,6 +309,47 @@ func (f *fixture) emptyShare(t *testing.T) {
 	}
 }
 
+// TestNoCompile has a build bring or find what serves, and make nothing, whatever the
+// registry has.
+func TestNoCompile(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.build(t)
+	repository := aRegistry(t, nil)
+	if o := f.run(t, "push", repository); o.code != 0 {
+		t.Fatal(o.stderr)
+	}
+	drivers := filepath.Join(f.share, "cuda")
+	f.emptyShare(t)
+	if err := os.CopyFS(filepath.Join(f.share, "cuda"), os.DirFS(drivers)); err != nil {
+		t.Fatal(err) // a build could be made, but for the option
+	}
+	for _, tt := range []struct {
+		name string
+		args []string
+		code int
+		says string
+	}{
+		{"a line of drivers", []string{"--registry", repository, "--driver-version", "535"}, 2, "is known by the driver's version"},
+		{"nothing in either", []string{"--registry", repository + "/other", "--driver-version", fixtureDriver}, 16, "is not to be built here (--no-compile)"},
+		{"a registry that nobody reaches", []string{"--registry", "127.0.0.1:9/cuda", "--driver-version", fixtureDriver}, 16, "cannot be pulled: Get"},
+		{"what is to be done", []string{"--registry", repository, "--driver-version", fixtureDriver, "--dry-run"}, 0, ""},
+		{"it is in the registry", []string{"--registry", repository, "--driver-version", fixtureDriver}, 0, "what was built elsewhere serves"},
+		{"it is in the share, and the registry is gone", []string{"--registry", "127.0.0.1:9/cuda", "--driver-version", fixtureDriver}, 0, "what is published serves, and nothing is built here"},
+		{"no registry at all", []string{"--driver-version", fixtureDriver}, 0, "what is published serves, and nothing is built here"},
+	} {
+		o := f.run(t, append(tt.args, "--share", f.share, "--no-compile")...)
+		if o.code != tt.code || !strings.Contains(o.stderr, tt.says) {
+			t.Errorf("%s: exit code %d, want %d and %q\n%s", tt.name, o.code, tt.code, tt.says, o.stderr)
+		}
+		for _, stage := range []string{"driver", "source", "prepare", "build"} {
+			if strings.Contains(o.stderr, `"stage":"`+stage+`"`) {
+				t.Errorf("%s: it came to the stage %s\n%s", tt.name, stage, o.stderr)
+			}
+		}
+	}
+}
+
 // TestBuildAsksTheRegistry has a build make nothing that a registry has, and make what that
 // has not, or has damaged.
 func TestBuildAsksTheRegistry(t *testing.T) {

@@ -114,7 +114,7 @@ func TestGitHubAction(t *testing.T) {
 			"build --module-type auto --host-root /workspace/hosts/node 1.tar --driver-version 580", "manifest=cuda-share/modules/REL/VER/manifest.json\n"},
 		{"a matrix", map[string]string{"matrix": "matrix.yaml"}, nil,
 			"matrix /workspace/matrix.yaml --module-type auto --html /opt/share/matrix.html --json /opt/share/matrix.json", "table=cuda-share/matrix.html\n"},
-		{"signed", map[string]string{"flatcar": "stable", "sign-key": "a secret\nof two lines"}, []string{"-e", "COSIGN_PASSWORD", "-v", "$DIR/tmp:/keys:ro"},
+		{"signed", map[string]string{"flatcar": "stable", "sign-key": "a secret\nof two lines", "signed": "true"}, []string{"-e", "COSIGN_PASSWORD", "-v", "$DIR/tmp:/keys:ro"},
 			"build --module-type auto --flatcar stable --sign-manifest /keys/sign.key", "manifest=cuda-share/modules/REL/VER/manifest.json\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -151,6 +151,27 @@ func TestGitHubAction(t *testing.T) {
 			wantTaken(t, builder, args[at+1:])
 		})
 	}
+}
+
+// TestUnsigned: what was to be signed is not built with a key that is not there.
+func TestUnsigned(t *testing.T) {
+	var action struct{ Runs struct{ Steps []struct{ ID, Run string } } }
+	if err := yaml.Unmarshal([]byte(read(t, "../../.github/actions/modules/action.yml")), &action); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range action.Runs.Steps {
+		if step.ID != "build" {
+			continue
+		}
+		cmd := exec.Command("bash", "-euo", "pipefail", "-c", step.Run)
+		cmd.Dir, cmd.Env = t.TempDir(), []string{"PATH=/nowhere", "SIGNED=true", "SIGN_KEY="}
+		out, err := cmd.CombinedOutput()
+		if cmd.ProcessState.ExitCode() != 2 || !strings.HasPrefix(string(out), "::error::sign-key is empty") {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
+	t.Error("the action has no such step")
 }
 
 // TestGitLab runs the template's script as a job that extends it, with builder's stand-in.

@@ -177,6 +177,11 @@ func walk(ctx context.Context, o Options, dry bool) (said []Step, result Result,
 			return missed
 		}
 		var more []Step
+		if s.NoCompile {
+			more, result, err = s.published(ctx, b, what.target, missed)
+			said = append(said, more...)
+			return err
+		}
 		more, result, err = s.build(ctx, b, what)
 		said = append(said, more...)
 		if err != nil || !s.Push {

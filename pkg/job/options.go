@@ -108,6 +108,9 @@ type Options struct {
 	Strict bool
 	// Rebuild builds although what was published before would serve.
 	Rebuild bool
+	// NoCompile has nothing be built here: what the registry has serves, or what an earlier
+	// run has published, of the driver DriverVersion, or it is a failure.
+	NoCompile bool
 	// Allow names checks whose failure is recorded but does not stop the job.
 	Allow []string
 	// Builder is this program's version, for the manifest.
@@ -173,6 +176,9 @@ func (o Options) Check() error {
 		if needs.given != "" && o.Registry.Repository == "" {
 			return stage.New(stage.Usage, needs.flag+" is about what a registry has, and none is named", "name its repository with --registry")
 		}
+	}
+	if o.NoCompile && !cuda.IsVersion(o.DriverVersion) {
+		return stage.New(stage.Usage, "what is not to be built here is known by the driver's version, which --driver-version does not name", "name it, or leave out --no-compile")
 	}
 	if err := o.Host.check(); err != nil {
 		return err

@@ -608,6 +608,43 @@ func (s site) fromRegistry(ctx context.Context, b *brackets, t kernel.Target) (s
 	return nil, Result{}, err
 }
 
+// published is what an earlier run has published of the driver for this very kernel, where
+// nothing is to be built and the registry has nothing that serves, for the reason missed.
+func (s site) published(ctx context.Context, b *brackets, t kernel.Target, missed error) ([]Step, Result, error) {
+	ctx = b.enter(ctx, stage.Publish)
+	defer b.leave()
+	if s.dry {
+		return []Step{{stage.Publish, "what is published already and serves, and nothing else, as --no-compile says"}}, Result{}, nil
+	}
+	trust, err := s.pullTrust()
+	if err != nil {
+		return nil, Result{}, err
+	}
+	verify := publish.Trust(nil)
+	if trust != nil {
+		verify = trust.Verify
+	}
+	found, err := modules.Find(s.share, t.Release.Full, s.DriverVersion, verify)
+	if err == nil {
+		err = s.proven(ctx, found.Dir, t, verify)
+	}
+	if err != nil {
+		zerolog.Ctx(ctx).Info().Err(err).Msg("the share has nothing that serves either")
+		if !errors.Is(missed, registry.ErrNone) {
+			return nil, Result{}, missed
+		}
+		return nil, Result{}, stage.OfKind(notPushedKind, stage.Wrap(stage.Publish, missed,
+			fmt.Sprintf("driver %s for %s is not to be built here (--no-compile), and nothing that serves is published", s.DriverVersion, t.Release.Full),
+			"build it elsewhere and push it (builder build --push), and run again"))
+	}
+	result := resultOf(found.Path(), found.Manifest, true)
+	if _, _, err := userspace.Published(s.share, s.DriverVersion, verify); err == nil {
+		result.UserSpace = filepath.Join(s.share.Driver(s.DriverVersion), userspace.ManifestFile)
+	}
+	zerolog.Ctx(ctx).Info().Str("manifest", result.Manifest).Msg("what is published serves, and nothing is built here")
+	return nil, result, nil
+}
+
 // ownWishes says why no artefact is what was asked for; "" where one may be.
 func (s site) ownWishes() string {
 	switch {
