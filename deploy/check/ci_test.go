@@ -155,7 +155,9 @@ func TestGitHubAction(t *testing.T) {
 
 // TestUnsigned: what was to be signed is not built with a key that is not there.
 func TestUnsigned(t *testing.T) {
-	var action struct{ Runs struct{ Steps []struct{ ID, Run string } } }
+	var action struct {
+		Runs struct{ Steps []struct{ ID, Run string } }
+	}
 	if err := yaml.Unmarshal([]byte(read(t, "../../.github/actions/modules/action.yml")), &action); err != nil {
 		t.Fatal(err)
 	}
