@@ -197,7 +197,7 @@ func (b *bench) matrix(ctx context.Context, share string, m measurements) error 
 	}
 	file.WriteString("drivers:\n")
 	for _, driver := range drivers {
-		fmt.Fprintf(&file, "- {driver-version: %s, driver-sha256: %s, module-type: proprietary}\n", driver.Version, b.digests[driver.Version])
+		fmt.Fprintf(&file, "- {driver-version: %q, driver-sha256: %q, module-type: proprietary}\n", driver.Version, b.digests[driver.Version])
 	}
 	if err := os.WriteFile(filepath.Join(share, "matrix.yaml"), []byte(file.String()), 0o644); err != nil {
 		return err
