@@ -69,8 +69,8 @@ type File struct {
 	// WithoutAddends are the loaded sections whose relocations have no
 	// addends beside them (SHT_REL), Occupied those that have something other
 	// than zero where a relocation goes, and Low those whose code or data
-	// wants addresses of the module's own in the lower 4 GiB (R_X86_64_32),
-	// as without -mcmodel=kernel. The latter two are of x86-64 alone.
+	// wants addresses of the module's own in the lower 4 GiB (R_X86_64_32, as
+	// without -mcmodel=kernel; R_AARCH64_ABS32). Occupied are of x86-64 alone.
 	WithoutAddends, Occupied, Low []string
 	// Compilers are the banners in .comment, each once.
 	Compilers []string

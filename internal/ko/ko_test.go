@@ -334,11 +334,20 @@ func TestParseOddities(t *testing.T) {
 			},
 			File{},
 		},
-		"an address of 32 bits":        {kind(elf.R_X86_64_32), File{Low: []string{".text"}}},
-		"a signed address of 32 bits":  {kind(elf.R_X86_64_32S), File{}},
-		"an address of another's":      {func(b []byte) { kind(elf.R_X86_64_32)(b); _, s := symbol(b); le.PutUint16(s[6:], 0) }, File{}},
-		"an absolute one of 32 bits":   {func(b []byte) { kind(elf.R_X86_64_32)(b); _, s := symbol(b); le.PutUint16(s[6:], 0xfff1) }, File{}},
-		"a value on another machine":   {func(b []byte) { kind(elf.R_X86_64_32)(b); le.PutUint16(b[18:], uint16(elf.EM_AARCH64)) }, File{}},
+		"an address of 32 bits":       {kind(elf.R_X86_64_32), File{Low: []string{".text"}}},
+		"a signed address of 32 bits": {kind(elf.R_X86_64_32S), File{}},
+		"an address of another's":     {func(b []byte) { kind(elf.R_X86_64_32)(b); _, s := symbol(b); le.PutUint16(s[6:], 0) }, File{}},
+		"an absolute one of 32 bits":  {func(b []byte) { kind(elf.R_X86_64_32)(b); _, s := symbol(b); le.PutUint16(s[6:], 0xfff1) }, File{}},
+		"a value on another machine":  {func(b []byte) { kind(elf.R_X86_64_32)(b); le.PutUint16(b[18:], uint16(elf.EM_AARCH64)) }, File{}},
+		"32 bits of arm64's": {func(b []byte) {
+			kind(elf.R_X86_64(elf.R_AARCH64_ABS32))(b)
+			le.PutUint16(b[18:], uint16(elf.EM_AARCH64))
+		}, File{Low: []string{".text"}}},
+		"32 bits of arm64's, relative": {func(b []byte) {
+			kind(elf.R_X86_64(elf.R_AARCH64_PREL32))(b)
+			le.PutUint16(b[18:], uint16(elf.EM_AARCH64))
+		}, File{}},
+		"32 bits of neither machine's": {func(b []byte) { kind(elf.R_X86_64_32)(b); le.PutUint16(b[18:], uint16(elf.EM_RISCV)) }, File{}},
 		"an address of 32 bits, below": {func(b []byte) { kind(elf.R_X86_64_32)(b); _, at := find(b, ".rela.text"); le.PutUint64(b[at:], 1<<63) }, File{Low: []string{".text"}}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -99,18 +99,29 @@ func (p *parser) eachRelocation(s *elf.Section, entry uint64, found func(relocat
 	}
 }
 
-// place is a section that relocations are written into, on x86-64.
+// place is a section that relocations are written into, on x86-64 and arm64.
 type place struct {
-	content       window // nothing of another machine, or where it is all zeros
+	content       window // of x86-64; nothing where it is all zeros
 	own           func(symbol uint32) bool
+	short         []uint32 // the types that hold less than an address
 	occupied, low bool
 }
 
+// The types for addresses of less than 64 bits, which their loaders hold to be unsigned.
+var (
+	shortX86 = []uint32{uint32(elf.R_X86_64_32)}
+	shortARM = []uint32{uint32(elf.R_AARCH64_ABS32), uint32(elf.R_AARCH64_ABS16)}
+)
+
 func (p *parser) place(machine elf.Machine, s *elf.Section) (place, error) {
-	if machine != elf.EM_X86_64 {
+	switch machine {
+	case elf.EM_AARCH64: // whose loader writes over what is there
+		return place{own: p.own, short: shortARM}, nil
+	case elf.EM_X86_64:
+	default:
 		return place{}, nil
 	}
-	to := place{own: p.own}
+	to := place{own: p.own, short: shortX86}
 	if s.Type == elf.SHT_NOBITS || s.Type == elf.SHT_NULL {
 		return to, nil
 	}
@@ -176,7 +187,7 @@ func (to *place) add(r relocation) {
 		return
 	}
 	kind := elf.R_X86_64(r.kind)
-	to.low = to.low || kind == elf.R_X86_64_32 && to.own(r.symbol)
+	to.low = to.low || slices.Contains(to.short, r.kind) && to.own(r.symbol)
 	if size := to.content.size; !to.occupied && to.content.err == nil && width(kind) > 0 && r.at <= size && width(kind) <= size-r.at {
 		to.occupied = slices.ContainsFunc(to.content.at(r.at, width(kind)), func(b byte) bool { return b != 0 })
 	}

@@ -214,7 +214,11 @@ func checkRelocations(g gate) []Check {
 		case len(m.ELF.Occupied) > 0 && (g.expect.Loader == nil || g.expect.Loader.WantsZeros):
 			return Failed, fmt.Sprintf("%s has something other than zero where a relocation goes, which the loader refuses to write over, in %s", m.File, some(m.ELF.Occupied))
 		case len(m.ELF.Low) > 0:
-			return Failed, fmt.Sprintf("%s wants its addresses in 32 bits (R_X86_64_32), and kernels load modules higher: it was not compiled with -mcmodel=kernel; in %s", m.File, some(m.ELF.Low))
+			how := "R_X86_64_32), and kernels load modules higher: it was not compiled with -mcmodel=kernel"
+			if g.target.Arch == kernel.AArch64 {
+				how = "R_AARCH64_ABS32), and kernels load modules higher"
+			}
+			return Failed, fmt.Sprintf("%s wants its addresses in 32 bits (%s; in %s", m.File, how, some(m.ELF.Low))
 		case len(young) > 0:
 			return NotCheckable, fmt.Sprintf("only the source of a kernel before 5.4 says whether its loader knows %s, and it is not at hand", some(young))
 		}

@@ -607,6 +607,13 @@ func TestRulesFind(t *testing.T) {
 				func(s *scene) { s.mods[0].ELF.Low = []string{".text"} },
 				[]string{"relocations nvidia failed (nvidia.ko wants its addresses in 32 bits (R_X86_64_32), and kernels load modules higher: it was not compiled with -mcmodel=kernel; in .text)"},
 			},
+			"for the lower 4 GiB, of the other architecture": {
+				func(s *scene) {
+					s.target.Arch, s.mods = kernel.AArch64, s.mods[:1]
+					s.mods[0].ELF.Relocations, s.mods[0].ELF.Low = nil, []string{".data"}
+				},
+				[]string{"relocations nvidia failed (nvidia.ko wants its addresses in 32 bits (R_AARCH64_ABS32), and kernels load modules higher; in .data)"},
+			},
 			"of the other architecture": {
 				func(s *scene) {
 					s.target.Arch = kernel.AArch64
