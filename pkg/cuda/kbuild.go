@@ -47,8 +47,11 @@ func (o BuildOptions) byKbuild(d Driver, place workplace) work {
 	}
 }
 
-// excluded are the modules that an installer has kbuild leave out.
+// excluded are the modules that kbuild leaves out: by an installer not all that could be.
 func (o BuildOptions) excluded() string {
+	if o.cross() {
+		return strings.Join(o.Exclude, " ")
+	}
 	return strings.Join(slices.DeleteFunc(slices.Clone(o.Exclude), compiledAnyway), " ")
 }
 

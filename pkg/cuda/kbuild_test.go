@@ -59,17 +59,17 @@ func crossOptions(t *testing.T, f *fakeMake) (Driver, BuildOptions) {
 // An installer for another architecture is not run: kbuild is, as it would run it.
 func TestBuildWithoutInstaller(t *testing.T) {
 	t.Parallel()
-	f := &fakeMake{modules: []string{"nvidia", "nvidia-modeset", "nvidia-drm", "nvidia-peermem"},
+	f := &fakeMake{modules: []string{"nvidia", "nvidia-peermem"},
 		prints: []string{"  CC [M]  /x.o\nWARNING: modpost: \"drm_", "open\" [x.ko] undefined!\n"}}
 	d, o := crossOptions(t, f)
-	o.Exclude = []string{"nvidia-modeset", "nvidia-uvm"}
+	o.Exclude = []string{"nvidia-drm", "nvidia-modeset", "nvidia-uvm"}
 	b, err := Build(t.Context(), d, o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := Built{
 		Dir:              b.Dir,
-		Files:            []string{b.Dir + "/nvidia-drm.ko", b.Dir + "/nvidia-peermem.ko", b.Dir + "/nvidia.ko"},
+		Files:            []string{b.Dir + "/nvidia-peermem.ko", b.Dir + "/nvidia.ko"},
 		Undefined:        []string{"drm_open"},
 		WithoutInstaller: "the package's nvidia-installer is a program for aarch64, and did not run: kbuild was called in kernel as it does",
 	}
@@ -80,7 +80,7 @@ func TestBuildWithoutInstaller(t *testing.T) {
 		t.Fatalf("it ran %d programs", len(f.calls))
 	}
 	call := f.calls[0]
-	argv := []string{"make", "-k", "-j2", "modules", "NV_EXCLUDE_KERNEL_MODULES=nvidia-uvm", "SYSSRC=/share/linux", "SYSOUT=/share/prepared"}
+	argv := []string{"make", "-k", "-j2", "modules", "NV_EXCLUDE_KERNEL_MODULES=nvidia-drm nvidia-modeset nvidia-uvm", "SYSSRC=/share/linux", "SYSOUT=/share/prepared"}
 	if diff := cmp.Diff(argv, call.Args); diff != "" || call.Dir != filepath.Join(d.Dir, "kernel") {
 		t.Errorf("ran in %s (-want +got):\n%s", call.Dir, diff)
 	}
