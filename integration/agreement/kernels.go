@@ -14,7 +14,7 @@ import (
 // kernels are those to be asked: a small one as CoreOS built its own, without
 // symbol versions and with its signing key at hand, also where it wants
 // signatures; the newest and 6.18, with modules that need no driver that compiles
-// for them; and Debian's of three lines. They differ in what they look at.
+// for them; one of arm64; and Debian's of three lines. They differ in what they look at.
 func kernels(ctx context.Context, l *lab.Lab, image string) ([]Subject, error) {
 	parts, err := l.Make(ctx)
 	if err != nil {
@@ -59,6 +59,11 @@ func kernels(ctx context.Context, l *lab.Lab, image string) ([]Subject, error) {
 		}
 		list = append(list, newSubject(host, dir))
 	}
+	arm64, err := arm64(ctx, l, server)
+	if err != nil {
+		return nil, err
+	}
+	list = append(list, arm64)
 	if err := l.MakeOldImage(ctx); err != nil {
 		return nil, err
 	}
@@ -82,6 +87,29 @@ func subject(ctx context.Context, l *lab.Lab, driver lab.Driver, host lab.Host, 
 		return Subject{}, fmt.Errorf("modules for %s: %w", host.Release, err)
 	}
 	return newSubject(host, dir), nil
+}
+
+// arm64 is the kernel of an arm64 host, with those of the driver's modules that compile
+// quickly.
+func arm64(ctx context.Context, l *lab.Lab, server *lab.Server) (Subject, error) {
+	host, err := l.Arm64Host(ctx)
+	if err != nil {
+		return Subject{}, err
+	}
+	driver, err := l.Arm64Driver(ctx)
+	if err != nil {
+		return Subject{}, err
+	}
+	if err := l.MakeCrossImage(ctx); err != nil {
+		return Subject{}, err
+	}
+	s, err := subject(ctx, l, driver, host, lab.Builder{
+		Image: lab.CrossImage, Environ: server.Environ(), HostRoot: host.Dir, Args: []string{"--modules=" + variants.NVIDIA + "," + variants.Peermem},
+	})
+	s.Name += ", arm64"
+	delete(s.Modules, variants.Modeset)
+	delete(s.Modules, variants.UVM)
+	return s, err
 }
 
 // newSubject is a host's kernel and the modules in a folder.

@@ -36,7 +36,8 @@ type Subject struct {
 	Host lab.Host
 	// Append are words for the command line.
 	Append string
-	// Modules are the files of [variants.Bases].
+	// Modules are the files of [variants.Bases], or of some of them: then variants of the
+	// others are left out.
 	Modules map[string]string
 	// Key is the file of a private key, and its certificate, that the kernel
 	// holds; empty where none is to be had.
@@ -87,7 +88,7 @@ func (s Subject) askIn(ctx context.Context, l *lab.Lab, dir string) (Section, er
 	if err != nil {
 		return Section{}, err
 	}
-	list = slices.DeleteFunc(list, func(v variants.Variant) bool { return !strings.HasPrefix(v.Done, s.About) })
+	list = slices.DeleteFunc(list, func(v variants.Variant) bool { return !strings.HasPrefix(v.Done, s.About) || !s.has(v) })
 	all, err := s.make(filepath.Join(dir, "variants"), list, target)
 	if err != nil {
 		return Section{}, err
@@ -121,6 +122,11 @@ func (s Subject) askIn(ctx context.Context, l *lab.Lab, dir string) (Section, er
 		section.Rows = append(section.Rows, row)
 	}
 	return section, nil
+}
+
+// has says whether there is all that a variant is made from.
+func (s Subject) has(v variants.Variant) bool {
+	return !slices.ContainsFunc(v.Parts, func(p variants.Part) bool { return p.Base != variants.Stub && s.Modules[p.Base] == "" })
 }
 
 func (s Subject) detect(ctx context.Context, dir, image string) (kernel.Target, error) {
@@ -215,7 +221,7 @@ func (s Subject) boot(ctx context.Context, l *lab.Lab, list []made) (lab.Outcome
 	for _, name := range recorded {
 		steps[0].Read = append(steps[0].Read, "/"+name)
 	}
-	machine := lab.Machine{Kernel: s.Host.Image(), Append: s.Append, Limit: 10 * time.Minute}
+	machine := lab.Machine{Kernel: s.Host.Image(), Arch: s.Host.Arch, Append: s.Append, Limit: 10 * time.Minute}
 	for _, m := range list {
 		first := slices.DeleteFunc(slices.Clone(s.First), func(file string) bool { return slices.Contains(m.before, file) })
 		step := plan.Step{Unload: true, Load: machine.Install(append(first, m.before...))}

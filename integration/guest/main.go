@@ -8,15 +8,21 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/k8sp/cuda/integration/guest/plan"
 )
 
-// results is the serial port that the lab reads the results from; the first
-// one is the kernel's console.
-const results = "/dev/ttyS1"
+// results is the serial port that the lab reads the results from: the second of a PC,
+// whose first one is the kernel's console. An arm64 machine's console is of another kind.
+func results() string {
+	if runtime.GOARCH == "arm64" {
+		return "/dev/ttyS0"
+	}
+	return "/dev/ttyS1"
+}
 
 func main() {
 	if len(os.Args) > 2 && os.Args[1] == confineWord {
@@ -49,7 +55,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	port, err := openPort(results)
+	port, err := openPort(results())
 	if err != nil {
 		return err
 	}

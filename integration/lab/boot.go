@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -24,6 +25,8 @@ var bootScript string
 type Machine struct {
 	// Kernel is the kernel's image on this machine.
 	Kernel string
+	// Arch is the machine's, by Go's name, amd64 or arm64; empty is amd64.
+	Arch string
 	// Files are the files of this machine that the virtual one has, by their
 	// absolute paths there. Modules that are compressed are unpacked; their
 	// paths there should end in ".ko".
@@ -83,6 +86,11 @@ type Outcome struct {
 // steps after it. An error is that the machine did not run, or too long; the
 // outcome is then what there is.
 func (l *Lab) Boot(ctx context.Context, m Machine, steps plan.Plan) (Outcome, error) {
+	if m.Arch == Arm64 {
+		if err := l.arm64Image(ctx); err != nil {
+			return Outcome{}, err
+		}
+	}
 	files, err := l.initramfs(ctx, m)
 	if err != nil {
 		return Outcome{}, err
@@ -105,7 +113,7 @@ func (l *Lab) Boot(ctx context.Context, m Machine, steps plan.Plan) (Outcome, er
 }
 
 func (l *Lab) initramfs(ctx context.Context, m Machine) (initramfs, error) {
-	guest, err := l.program(ctx, "guest")
+	guest, err := l.programFor(ctx, "guest", m.Arch)
 	if err != nil {
 		return nil, err
 	}
@@ -171,9 +179,13 @@ func (m Machine) qemu(ctx context.Context, dir string) error {
 	if m.Disk != "" {
 		mounts = append(mounts, m.Disk+":/disk")
 	}
+	image := Image
+	if m.Arch == Arm64 {
+		image = Arm64Image
+	}
 	err := container{
-		image:  Image,
-		script: fmt.Sprintf("memory=%d\n", memory) + bootScript,
+		image:  image,
+		script: fmt.Sprintf("memory=%d\narch=%s\n", memory, cmp.Or(m.Arch, "amd64")) + bootScript,
 		out:    dir,
 		mounts: mounts,
 	}.run(ctx)

@@ -26,6 +26,8 @@ type Host struct {
 	Dir string
 	// Release is its kernel's, "6.1.176-coreos-r1".
 	Release string
+	// Arch is its machine's, by Go's name; empty is amd64.
+	Arch string
 }
 
 // Debian makes the root of a host that runs the distribution's own kernel, of
@@ -89,7 +91,7 @@ func (l *Lab) record(ctx context.Context, host Host, names ...string) error {
 	if err != nil {
 		return err
 	}
-	machine := Machine{Kernel: host.Image(), Append: "quiet"}
+	machine := Machine{Kernel: host.Image(), Arch: host.Arch, Append: "quiet"}
 	load := machine.Install(files)
 	outcome, err := l.Boot(ctx, machine, plan.Plan{{Load: load, Read: recorded}})
 	if err != nil {

@@ -24,7 +24,7 @@ var (
 // Driver is a driver package, in the two forms that users have.
 type Driver struct {
 	Version string
-	// Folder is NVIDIA-Linux-x86_64-VERSION, Run the self-extracting
+	// Folder is NVIDIA-Linux-ARCH-VERSION, Run the self-extracting
 	// archive of the same content.
 	Folder, Run string
 	// Real says that Run is NVIDIA's own file; Folder is empty then.
@@ -36,14 +36,19 @@ type Driver struct {
 // and programs are NVIDIA's, as Debian packages them, and the installer is the
 // tests' own.
 func (l *Lab) driver(ctx context.Context, from packages) (Driver, error) {
-	installer, err := l.program(ctx, "nvidia-installer")
+	return l.driverFor(ctx, from, "driver", "", "x86_64")
+}
+
+// driverFor makes the part of that name for an architecture by Go's name and by NVIDIA's.
+func (l *Lab) driverFor(ctx context.Context, from packages, part, goarch, arch string) (Driver, error) {
+	installer, err := l.programFor(ctx, "nvidia-installer", goarch)
 	if err != nil {
 		return Driver{}, err
 	}
 	version, _, _ := strings.Cut(from.Driver, "-")
-	name := "NVIDIA-Linux-x86_64-" + version
+	name := "NVIDIA-Linux-" + arch + "-" + version
 	recipe := from.recipe() + driverScript + driverSource + runSource + filepath.Base(filepath.Dir(installer))
-	dir, err := l.part(ctx, "driver", recipe, func(dir string) error {
+	dir, err := l.part(ctx, part, recipe, func(dir string) error {
 		folder := filepath.Join(dir, name)
 		if err := os.Mkdir(folder, 0o755); err != nil {
 			return err
@@ -57,13 +62,13 @@ func (l *Lab) driver(ctx context.Context, from packages) (Driver, error) {
 		if err := unpack.run(ctx); err != nil {
 			return err
 		}
-		if err := writeManifest(folder, version); err != nil {
+		if err := writeManifest(folder, version, arch); err != nil {
 			return err
 		}
 		if err := os.WriteFile(filepath.Join(dir, "README"), []byte(driverReadme), 0o644); err != nil {
 			return err
 		}
-		return packRun(folder, filepath.Join(dir, name+".run"), version)
+		return packRun(folder, filepath.Join(dir, name+".run"), version, arch)
 	})
 	return Driver{Version: version, Folder: filepath.Join(dir, name), Run: filepath.Join(dir, name+".run")}, err
 }
@@ -109,9 +114,9 @@ var group = map[string]string{
 
 // writeManifest writes the package's .manifest, in the shape of NVIDIA's: eight
 // lines about the package, then one a file.
-func writeManifest(folder, version string) error {
+func writeManifest(folder, version, arch string) error {
 	var out bytes.Buffer
-	fmt.Fprintf(&out, "NVIDIA Accelerated Graphics Driver for Linux-x86_64\n%s\n \n", version)
+	fmt.Fprintf(&out, "NVIDIA Accelerated Graphics Driver for Linux-%s\n%s\n \n", arch, version)
 	fmt.Fprint(&out, "nvidia nvidia-uvm nvidia-modeset nvidia-drm nvidia-peermem \n \n \n./kernel/\n./kernel/precompiled/\n")
 	fmt.Fprint(&out, "LICENSE 0444 DOCUMENTATION NVIDIA_GLX-1.0/ MODULE:installer\n")
 	fmt.Fprint(&out, "nvidia-installer 0755 INSTALLER_BINARY MODULE:installer\n")

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"os"
@@ -53,7 +54,10 @@ func (l *Lab) labtool(ctx context.Context) (string, error) {
 
 // Program builds builder itself as a static binary, as the image has it, and
 // returns its file.
-func (l *Lab) Program(ctx context.Context) (string, error) {
+func (l *Lab) Program(ctx context.Context) (string, error) { return l.ProgramFor(ctx, "") }
+
+// ProgramFor is Program for another architecture, by Go's name for it.
+func (l *Lab) ProgramFor(ctx context.Context, arch string) (string, error) {
 	var sources string
 	for _, folder := range []string{"cmd", "internal", "pkg"} {
 		digest, err := l.sourceDigest(folder)
@@ -62,7 +66,7 @@ func (l *Lab) Program(ctx context.Context) (string, error) {
 		}
 		sources += digest
 	}
-	return l.binary(ctx, "builder", "cmd/builder", sources)
+	return l.binary(ctx, "builder", "cmd/builder", sources, arch)
 }
 
 // FabricManager builds what stands in for NVIDIA's fabric manager.
@@ -72,19 +76,28 @@ func (l *Lab) FabricManager(ctx context.Context) (string, error) {
 
 // program builds a static binary of a command below integration/.
 func (l *Lab) program(ctx context.Context, name string) (string, error) {
+	return l.programFor(ctx, name, "")
+}
+
+// programFor is program for an architecture, by Go's name for it; empty is amd64.
+func (l *Lab) programFor(ctx context.Context, name, arch string) (string, error) {
 	folder := filepath.Join("integration", name)
 	sources, err := l.sourceDigest(folder)
 	if err != nil {
 		return "", err
 	}
-	return l.binary(ctx, name, folder, sources)
+	return l.binary(ctx, name, folder, sources, arch)
 }
 
-func (l *Lab) binary(ctx context.Context, name, folder, sources string) (string, error) {
-	dir, err := l.part(ctx, name, sources, func(dir string) error {
+func (l *Lab) binary(ctx context.Context, name, folder, sources, arch string) (string, error) {
+	part := name
+	if arch != "" {
+		part += "-" + arch
+	}
+	dir, err := l.part(ctx, part, sources, func(dir string) error {
 		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", filepath.Join(dir, name), "./"+filepath.ToSlash(folder))
 		cmd.Dir = l.Checkout
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+cmp.Or(arch, "amd64"))
 		out, err := cmd.CombinedOutput()
 		return withOutput(err, out)
 	})

@@ -23,13 +23,13 @@ import (
 // them be filled in last.
 const (
 	runSums   = "#!/bin/sh\nCRCsum=%010d\nMD5=%032x\n"
-	runHeader = `label="NVIDIA Accelerated Graphics Driver for Linux-x86_64 %[1]s"
+	runHeader = `label="NVIDIA Accelerated Graphics Driver for Linux-%[6]s %[1]s"
 version_string=%[1]s
 pkg_version_string=%[1]s
 script=./nvidia-installer
-targetdir=NVIDIA-Linux-x86_64-%[1]s
+targetdir=NVIDIA-Linux-%[6]s-%[1]s
 TARGET_OS="Linux"
-TARGET_ARCH="x86_64"
+TARGET_ARCH="%[6]s"
 skip_decompress=%[2]d
 size_decompress=%[3]d
 skip=%[4]d
@@ -42,7 +42,7 @@ exit 1
 
 // packRun packs a folder as NVIDIA packs its driver: a header, an embedded
 // decompressor, and a zstd'ed tar whose members begin with "./".
-func packRun(folder, path, version string) error {
+func packRun(folder, path, version, arch string) error {
 	file, err := os.Create(path)
 	if err != nil {
 		return err
@@ -54,7 +54,7 @@ func packRun(folder, path, version string) error {
 	sum := md5.New()
 	fmt.Fprintf(file, runSums, 0, make([]byte, md5.Size))
 	out := io.MultiWriter(file, &crc, sum)
-	if _, err := fmt.Fprintf(out, runHeader+"%[5]s", version, first, len(decompressor), skip, decompressor); err != nil {
+	if _, err := fmt.Fprintf(out, runHeader+"%[5]s", version, first, len(decompressor), skip, decompressor, arch); err != nil {
 		return err
 	}
 	if err := packTar(out, folder); err != nil {

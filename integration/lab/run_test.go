@@ -30,10 +30,10 @@ func TestPackRun(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := writeManifest(folder, "535.261.03"); err != nil {
+	if err := writeManifest(folder, "535.261.03", "x86_64"); err != nil {
 		t.Fatal(err)
 	}
-	if err := packRun(folder, folder+".run", "535.261.03"); err != nil {
+	if err := packRun(folder, folder+".run", "535.261.03", "x86_64"); err != nil {
 		t.Fatal(err)
 	}
 

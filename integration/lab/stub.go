@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/k8sp/cuda/internal/ko"
 )
@@ -51,7 +52,7 @@ func (s Stub) Build(ctx context.Context, dir string) (string, error) {
 	}
 	build := container{
 		image:  s.By.image(),
-		script: fmt.Sprintf("make -C /opt/share/.builder/prepared/%s-* M=/out CC=%s modules 2>&1\n", s.Release, s.Compiler),
+		script: fmt.Sprintf("make -C /opt/share/.builder/prepared/%s-* M=/out CC=%s %s modules 2>&1\n", s.Release, s.Compiler, s.cross()),
 		out:    dir,
 		mounts: mounts,
 	}
@@ -60,6 +61,15 @@ func (s Stub) Build(ctx context.Context, dir string) (string, error) {
 	}
 	stub := filepath.Join(dir, "nvidia_stub.ko")
 	return stub, setCRCs(stub, module.Exports)
+}
+
+// cross are make's arguments for a cross compiler of arm64's.
+func (s Stub) cross() string {
+	prefix, _, found := strings.Cut(s.Compiler, "gcc-")
+	if !found || prefix == "" {
+		return ""
+	}
+	return "ARCH=" + Arm64 + " CROSS_COMPILE=" + prefix
 }
 
 // stubExports is C that exports the module's symbols, each by its class.

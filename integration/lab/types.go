@@ -13,7 +13,7 @@ func (l *Lab) TypesOf(ctx context.Context) (string, error) {
 		}
 		recipe += digest
 	}
-	return l.binary(ctx, "typesof", "integration/types/typesof", recipe)
+	return l.binary(ctx, "typesof", "integration/types/typesof", recipe, "")
 }
 
 // InCUDAImage runs a bash script in the image under test, in the folder out, which is

@@ -35,7 +35,7 @@ func (m *maker) files() []Variant {
 	nowhere := elf.Sym64{Info: elf.ST_INFO(elf.STB_LOCAL, elf.STT_OBJECT), Shndx: 0x7f00}
 	list := []Variant{
 		peermem("ELF: of type ET_EXEC", header(func(h *elf.Header64) { h.Type = uint16(elf.ET_EXEC) })),
-		peermem("ELF: for another machine", header(func(h *elf.Header64) { h.Machine = uint16(elf.EM_AARCH64) })),
+		peermem("ELF: for another machine", header(func(h *elf.Header64) { h.Machine = uint16(m.types().stranger) })),
 		peermemFile("ELF: of the 32-bit class, header and all", elf32),
 		peermem("ELF: the class byte says 32-bit, and no more", ident(elf.EI_CLASS, byte(elf.ELFCLASS32))),
 		peermem("ELF: the byte order's byte is wrong", ident(elf.EI_DATA, byte(elf.ELFDATA2MSB))),
@@ -207,23 +207,46 @@ func (m *maker) exports() []Variant {
 	}
 }
 
-func (m *maker) relocations() []Variant {
-	kind := func(t elf.R_X86_64) func(*elf.Rela64) {
-		return func(r *elf.Rela64) { r.Info = elf.R_INFO(elf.R_SYM64(r.Info), uint32(t)) }
-	}
+// types are what an architecture's files have of its own.
+type types struct {
+	stranger elf.Machine // another machine's
+	// Types of relocation: one that no loader knows, one of nothing, and one of 32 bits.
+	unknown, none, low uint32
+	// call is what means the same as plainCall for a call, by the name of which.
+	plainCall, call uint32
+	callName        string
+}
 
+func (m *maker) types() types {
+	if m.Target.Arch == kernel.AArch64 {
+		return types{
+			elf.EM_X86_64, uint32(elf.R_AARCH64_ADR_GOT_PAGE), uint32(elf.R_AARCH64_NULL), uint32(elf.R_AARCH64_ABS32),
+			uint32(elf.R_AARCH64_CALL26), uint32(elf.R_AARCH64_JUMP26), "as jumps (R_AARCH64_JUMP26)",
+		}
+	}
+	return types{
+		elf.EM_AARCH64, uint32(elf.R_X86_64_GOTPCRELX), uint32(elf.R_X86_64_NONE), uint32(elf.R_X86_64_32),
+		uint32(elf.R_X86_64_PC32), uint32(elf.R_X86_64_PLT32), "as assemblers write them since 2018 (R_X86_64_PLT32)",
+	}
+}
+
+func (m *maker) relocations() []Variant {
+	kind := func(t uint32) func(*elf.Rela64) {
+		return func(r *elf.Rela64) { r.Info = elf.R_INFO(elf.R_SYM64(r.Info), t) }
+	}
+	types := m.types()
 	return []Variant{
-		peermem("relocation: of a type that no loader knows", firstRelocation(thisModule, kind(elf.R_X86_64_GOTPCRELX))),
-		peermem("relocation: of type NONE", firstRelocation(thisModule, kind(elf.R_X86_64_NONE))),
-		peermem("relocation: of code for the lower 4 GiB", firstRelocation(thisModule, kind(elf.R_X86_64_32))),
+		peermem("relocation: of a type that no loader knows", firstRelocation(thisModule, kind(types.unknown))),
+		peermem("relocation: of type NONE", firstRelocation(thisModule, kind(types.none))),
+		peermem("relocation: of code for the lower 4 GiB", firstRelocation(thisModule, kind(types.low))),
 		peermem("relocation: of a place that is not zero", nonzeroTarget(thisModule)),
 		peermem("relocation: without addends (SHT_REL)", inSection(".rela"+thisModule, func(s *section) { s.Type = uint32(elf.SHT_REL) })),
-		peermem("relocation: calls as assemblers write them since 2018 (R_X86_64_PLT32)", relocations(func(r *elf.Rela64) {
-			if elf.R_TYPE64(r.Info) == uint32(elf.R_X86_64_PC32) {
-				kind(elf.R_X86_64_PLT32)(r)
+		peermem("relocation: calls "+types.callName, relocations(func(r *elf.Rela64) {
+			if elf.R_TYPE64(r.Info) == types.plainCall {
+				kind(types.call)(r)
 			}
 		})),
-		peermem("relocation: of an unknown type, in what is not loaded", addDebug, relocateDebug),
+		peermem("relocation: of an unknown type, in what is not loaded", addDebug, relocateDebug(types.unknown)),
 	}
 }
 

@@ -372,14 +372,16 @@ func stripped(o *object) error {
 }
 
 // relocateDebug adds a relocation of it, of a type that no loader knows.
-func relocateDebug(o *object) error {
-	table := slices.IndexFunc(o.sections, func(s *section) bool { return elf.SectionType(s.Type) == elf.SHT_SYMTAB })
-	of := slices.IndexFunc(o.sections, func(s *section) bool { return s.name == debug })
-	data, err := binary.Append(nil, binary.LittleEndian, elf.Rela64{Info: elf.R_INFO(0, uint32(elf.R_X86_64_GOTPCRELX))})
-	o.add(section{name: ".rela" + debug, data: data, Section64: elf.Section64{
-		Type: uint32(elf.SHT_RELA), Link: uint32(table), Info: uint32(of), Entsize: 24, Addralign: 8,
-	}})
-	return err
+func relocateDebug(unknown uint32) edit {
+	return func(o *object) error {
+		table := slices.IndexFunc(o.sections, func(s *section) bool { return elf.SectionType(s.Type) == elf.SHT_SYMTAB })
+		of := slices.IndexFunc(o.sections, func(s *section) bool { return s.name == debug })
+		data, err := binary.Append(nil, binary.LittleEndian, elf.Rela64{Info: elf.R_INFO(0, unknown)})
+		o.add(section{name: ".rela" + debug, data: data, Section64: elf.Section64{
+			Type: uint32(elf.SHT_RELA), Link: uint32(table), Info: uint32(of), Entsize: 24, Addralign: 8,
+		}})
+		return err
+	}
 }
 
 // elf32 writes the file's header as a 32-bit one of the same machine, as of an

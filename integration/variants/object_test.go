@@ -68,7 +68,7 @@ func TestEdits(t *testing.T) {
 			m.HasVersions, m.Versions = true, []ko.Version{{Name: "a", CRC: 3}, {Name: "b", CRC: 2}}
 		}},
 		"dropVersion": {all(setVersion("a", 1), dropVersion("a")), func(m *ko.File) { m.HasVersions = true }},
-		"addDebug":    {all(addDebug, relocateDebug), func(m *ko.File) { m.Debug = []string{debug} }},
+		"addDebug":    {all(addDebug, relocateDebug(uint32(elf.R_X86_64_GOTPCRELX))), func(m *ko.File) { m.Debug = []string{debug} }},
 		"header":      {header(func(h *elf.Header64) { h.Type = uint16(elf.ET_DYN) }), func(m *ko.File) { m.Type = elf.ET_DYN }},
 	} {
 		t.Run(name, func(t *testing.T) {
