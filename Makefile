@@ -105,11 +105,12 @@ gpu-binaries: build ## Build what test-gpu runs, for a machine with a GPU and wi
 	CGO_ENABLED=0 go test -c -trimpath -tags gpu -o .builder/bin/gpu.test ./integration/gpu
 
 .PHONY: lint
-lint: ## Check format, vet, staticcheck, that each go.mod is tidy, and the workflows
+lint: ## Check format, vet (for arm64, too), staticcheck, that each go.mod is tidy, and the workflows
 	@unformatted=$$(gofmt -l cmd internal pkg integration deploy); \
 	if [ -n "$$unformatted" ]; then echo "not gofmt'ed: $$unformatted"; exit 1; fi
 	go vet ./...
 	go vet -tags integration,gpu,cluster ./...
+	GOARCH=arm64 CGO_ENABLED=0 go vet ./cmd/... ./pkg/... ./internal/...
 	$(STATICCHECK) -tags integration,gpu,cluster ./...
 	go mod tidy -diff
 	cd deploy/check && go vet ./... && $(STATICCHECK) ./... && go mod tidy -diff
