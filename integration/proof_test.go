@@ -201,9 +201,11 @@ const excludeBars = `--- a/kernel-open/nvidia/nv-pci.c
 `
 
 // newShare is a share with nothing in it but the driver's package.
-func newShare(t *testing.T) string {
+func newShare(t *testing.T) string { return newShareOf(t, needDriver(t)) }
+
+// newShareOf is one with another driver's.
+func newShareOf(t *testing.T, driver lab.Driver) string {
 	t.Helper()
-	driver := needDriver(t)
 	dir := t.TempDir()
 	name := filepath.Join(dir, "cuda", filepath.Base(driver.Run))
 	if err := os.Mkdir(filepath.Dir(name), 0o755); err != nil {
@@ -255,10 +257,23 @@ func capture(t *testing.T, host lab.Host) string {
 // binary is builder's own, as the image has it.
 func binary(t *testing.T) string { return fromImage(t, "/usr/local/bin/builder") }
 
+// binaryFor is builder's own for a host: for another architecture the image has none.
+func binaryFor(t *testing.T, host lab.Host) string {
+	t.Helper()
+	if host.Arch == "" {
+		return binary(t)
+	}
+	program, err := shared.Lab(t).ProgramFor(t.Context(), host.Arch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return program
+}
+
 // node is a machine that runs a host's kernel and has its modules, builder's binary
 // and what was published for it.
 func node(t *testing.T, host lab.Host, made built) lab.Machine {
-	machine := lab.Machine{Kernel: host.Image(), Memory: 2048, Files: map[string]string{"/builder": binary(t)}}
+	machine := lab.Machine{Kernel: host.Image(), Arch: host.Arch, Memory: 2048, Files: map[string]string{"/builder": binaryFor(t, host)}}
 	published, err := filepath.EvalSymlinks(made.dir)
 	if err != nil {
 		t.Fatal(err)
@@ -372,7 +387,7 @@ func prove(t *testing.T, host lab.Host, made built) {
 			t.Fatal(err)
 		}
 	}
-	machine := lab.Machine{Kernel: host.Image()}
+	machine := lab.Machine{Kernel: host.Image(), Arch: host.Arch}
 	steps := plan.Plan{
 		{Load: machine.Install(inTree(t, host, made.manifest))},
 		{Load: machine.Install([]string{filepath.Join(made.dir, "nvidia.ko")})},

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/k8sp/cuda/integration/lab"
+	"github.com/k8sp/cuda/pkg/kernel"
 )
 
 // proofs are what this run has seen built, checked and mostly loaded, as lines of the
@@ -34,6 +35,9 @@ func proved(host lab.Host, made built, seen string) {
 	if id, version, _ := strings.Cut(m.Target.Distribution, " "); id == "debian" {
 		system += " " + version
 	}
+	if m.Target.Arch == kernel.AArch64 {
+		system = "arm64 (Debian 12's kernel, by CoreOS's name)"
+	}
 	line := strings.Join(strings.SplitN(strings.SplitN(host.Release, "-", 2)[0], ".", 3)[:2], ".")
 	form := m.Driver.ModuleType
 	if len(m.Driver.Patches) > 0 {
@@ -41,12 +45,16 @@ func proved(host lab.Host, made built, seen string) {
 	}
 	compiler, _, _ := strings.Cut(m.Build.Compiler, " ")
 	kernels, _, _ := strings.Cut(strings.Replace(m.Target.Compiler, " ", "-", 1), ".")
-	if kernels != compiler {
+	if !strings.HasSuffix(compiler, kernels) {
 		compiler += " (the kernel " + kernels + ")"
 	}
 	branch, _, _ := strings.Cut(m.Driver.Version, ".")
-	if len(m.Modules) == 1 {
-		form += ", " + m.Modules[0].Name + " alone"
+	if len(m.Modules) < 5 {
+		var names []string
+		for _, module := range m.Modules {
+			names = append(names, module.Name)
+		}
+		form += ", " + strings.Join(names, " and ") + " alone"
 	}
 	row := fmt.Sprintf("| %s | %s | %s, %s | %s | %s | %s |", system, line, branch, form, compiler, m.Source.Rung, seen)
 	proofs.Lock()
