@@ -56,7 +56,7 @@ type BuildOptions struct {
 	// CrossCompile and Arch are kbuild's variables of these names where the kernel and the
 	// driver are of another architecture than this machine: "aarch64-linux-gnu-", "arm64".
 	// Kbuild is then run without the package's installer, which is a program for the other.
-	// Both are empty otherwise.
+	// Elsewhere CrossCompile is empty, and Arch is not looked at.
 	CrossCompile, Arch string
 	// ModuleType is [Proprietary] or [Open], whichever the package has;
 	// [Preference.Resolve] chooses. Required.
@@ -146,7 +146,7 @@ func Build(ctx context.Context, d Driver, o BuildOptions) (Built, error) {
 	if err != nil {
 		return Built{}, stage.Wrap(stage.Build, err, "the build's folders cannot be made", writableHint)
 	}
-	w := o.byKbuild(d, place)
+	w := o.byKbuild(d)
 	if !o.cross() {
 		if w, err = o.byInstaller(known, d, place); err != nil {
 			return Built{}, err

@@ -34,7 +34,7 @@ func (o BuildOptions) crossVariables() []string {
 // byKbuild is the work of kbuild, called as an installer calls it: make in the folder of
 // the modules' sources, which goes on after an error to say them all. (NVIDIA publishes that
 // of its nvidia-installer, run_make of kernel.c.)
-func (o BuildOptions) byKbuild(d Driver, place workplace) work {
+func (o BuildOptions) byKbuild(d Driver) work {
 	folder := d.SourceDir(o.ModuleType)
 	return work{
 		argv: []string{

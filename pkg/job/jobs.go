@@ -21,19 +21,22 @@ const (
 	memoryOfCompiler = 150e6
 )
 
+// cgroups is where a container sees its own.
+const cgroups = "/sys/fs/cgroup"
+
 // jobs is how many compilers run at once: as many as the user says; or one a CPU that the
 // container may use, and fewer where its memory would not do for these.
 func (o Options) jobs() int {
 	if o.Jobs > 0 {
 		return o.Jobs
 	}
-	return min(runtime.GOMAXPROCS(0), jobsIn(memoryLimit("/sys/fs/cgroup")))
+	return min(runtime.GOMAXPROCS(0), jobsIn(memoryLimit(cgroups)))
 }
 
 // sayJobs logs that memory, and not the CPUs, limits the compilers.
 func (o Options) sayJobs(ctx context.Context) {
-	if cpus := runtime.GOMAXPROCS(0); o.Jobs == 0 && o.jobs() < cpus {
-		zerolog.Ctx(ctx).Info().Int("jobs", o.jobs()).Int("cpus", cpus).Str("memory", progress.Size(memoryLimit("/sys/fs/cgroup"))).
+	if jobs, cpus := o.jobs(), runtime.GOMAXPROCS(0); o.Jobs == 0 && jobs < cpus {
+		zerolog.Ctx(ctx).Info().Int("jobs", jobs).Int("cpus", cpus).Str("memory", progress.Size(memoryLimit(cgroups))).
 			Msg("fewer compilers than CPUs, as this container's memory would not do for all; --jobs has others")
 	}
 }

@@ -91,8 +91,8 @@ type Options struct {
 	RedistBaseURL string
 	// Debug keeps debugging information in the modules.
 	Debug bool
-	// Jobs is how many compilers run at once; 0 is one for which there is memory a CPU of the
-	// container's quota.
+	// Jobs is how many compilers run at once; 0 is one a CPU of the container's quota, and
+	// fewer where its memory would not do for these.
 	Jobs int
 	// BuildTimeout is how long the installer may run; 0 is an hour.
 	BuildTimeout time.Duration

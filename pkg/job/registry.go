@@ -404,10 +404,7 @@ func (s site) pullFrom(ctx context.Context, t kernel.Target) (Result, error) {
 	if err := s.trusted(ctx, a, trust); err != nil {
 		return Result{}, err
 	}
-	verify := publish.Trust(nil)
-	if trust != nil {
-		verify = trust.Verify
-	}
+	verify := verifier(trust)
 	there, dir, err := s.pullModules(ctx, a, t, verify)
 	if err != nil {
 		return Result{}, err
@@ -475,6 +472,14 @@ func (s site) pullTrust() (*signature.Trust, error) {
 		return nil, stage.OfKind(untrustedKind, stage.Wrap(stage.Publish, err, "nobody is trusted", "name valid certificates, or public keys, with --trust"))
 	}
 	return t, err
+}
+
+// verifier is how those who are trusted verify a manifest; nil is not at all.
+func verifier(trust *signature.Trust) publish.Trust {
+	if trust == nil {
+		return nil
+	}
+	return trust.Verify
 }
 
 // trusted says whether an artefact of a registry is signed by who is trusted, before anything
@@ -620,10 +625,7 @@ func (s site) published(ctx context.Context, b *brackets, t kernel.Target, misse
 	if err != nil {
 		return nil, Result{}, err
 	}
-	verify := publish.Trust(nil)
-	if trust != nil {
-		verify = trust.Verify
-	}
+	verify := verifier(trust)
 	found, err := modules.Find(s.share, t.Release.Full, s.DriverVersion, verify)
 	if err == nil {
 		err = s.proven(ctx, found.Dir, t, verify)
