@@ -299,6 +299,18 @@ func TestWhatBelongsToAnArtefact(t *testing.T) {
 	}
 }
 
+// pushed is a fixture that has built, and a registry with what it has.
+func pushed(t *testing.T) (f *fixture, repository string) {
+	t.Helper()
+	f = newFixture(t)
+	f.build(t)
+	repository = aRegistry(t, nil)
+	if o := f.run(t, "push", repository); o.code != 0 {
+		t.Fatal(o.stderr)
+	}
+	return f, repository
+}
+
 // emptyShare has the fixture go on with another share, in which there is nothing, not even
 // a driver.
 func (f *fixture) emptyShare(t *testing.T) {
@@ -313,12 +325,7 @@ func (f *fixture) emptyShare(t *testing.T) {
 // registry has.
 func TestNoCompile(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t)
-	f.build(t)
-	repository := aRegistry(t, nil)
-	if o := f.run(t, "push", repository); o.code != 0 {
-		t.Fatal(o.stderr)
-	}
+	f, repository := pushed(t)
 	drivers := filepath.Join(f.share, "cuda")
 	f.emptyShare(t)
 	if err := os.CopyFS(filepath.Join(f.share, "cuda"), os.DirFS(drivers)); err != nil {
@@ -490,12 +497,7 @@ func TestPullGoesOn(t *testing.T) {
 // TestPullForAnotherKernel finds nothing where a kernel of the same release is another.
 func TestPullForAnotherKernel(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t)
-	f.build(t)
-	repository := aRegistry(t, nil)
-	if o := f.run(t, "push", repository); o.code != 0 {
-		t.Fatal(o.stderr)
-	}
+	f, repository := pushed(t)
 	f.emptyShare(t)
 	symbols := filepath.Join(f.host, "proc/kallsyms")
 	write(t, symbols, 0o644, strings.ReplaceAll(read(t, symbols), "device_add", "device_del"))
