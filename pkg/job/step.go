@@ -2,6 +2,9 @@ package job
 
 import (
 	"context"
+	"errors"
+	"io/fs"
+	"os"
 
 	"github.com/rs/zerolog"
 
@@ -36,7 +39,7 @@ type steps[In, Out any] struct {
 func begin[In, Out any](s step[In, Out]) steps[In, Out] {
 	return steps[In, Out]{
 		plan: s.says,
-		do:   func(ctx context.Context, b *brackets, in In) (Out, error) { return s.do(b.enter(ctx, s.stage), in) },
+		do:   s.done,
 	}
 }
 
@@ -56,7 +59,7 @@ func then[In, Between, Out any](before steps[In, Between], s step[Between, Out])
 			if err != nil {
 				return *new(Out), err
 			}
-			return s.do(b.enter(ctx, s.stage), between)
+			return s.done(ctx, b, between)
 		},
 	}
 }
@@ -68,7 +71,23 @@ func (s step[In, Out]) says(ctx context.Context) ([]Step, error) {
 	for _, sentence := range does {
 		list = append(list, Step{s.stage, sentence})
 	}
-	return list, err
+	return list, filesError(s.stage, err)
+}
+
+// done is the step, done in its stage.
+func (s step[In, Out]) done(ctx context.Context, b *brackets, in In) (Out, error) {
+	out, err := s.do(b.enter(ctx, s.stage), in)
+	return out, filesError(s.stage, err)
+}
+
+// filesError makes an error of the file system that nobody has explained one of its stage.
+// Whoever else may write to a share can cause one at any moment, so it is no bug.
+func filesError(name stage.Name, err error) error {
+	if errors.As(err, new(*stage.Error)) || !errors.As(err, new(*fs.PathError)) && !errors.As(err, new(*os.LinkError)) {
+		return err
+	}
+	return stage.Wrap(name, err, "a file or folder that builder works with failed it",
+		"look at it, have nobody else write to the share during a run, and run again")
 }
 
 func withStage(ctx context.Context, name stage.Name) context.Context {

@@ -135,8 +135,8 @@ func (s *Share) probe() error {
 }
 
 // Explain turns an error of the file system that has a plain cause (full, over
-// quota, read-only, files of somebody else's) into a [stage.Error] that says so and what to do; any
-// other error is returned as it is.
+// quota, read-only, files of somebody else's, a link where none is followed) into a
+// [stage.Error] that says so and what to do; any other error is returned as it is.
 func (s *Share) Explain(name stage.Name, err error) error {
 	switch {
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
@@ -148,6 +148,9 @@ func (s *Share) Explain(name stage.Name, err error) error {
 	case errors.Is(err, unix.EROFS):
 		return stage.Wrap(name, err, fmt.Sprintf("the share %s is read-only, so modules could not be left there", s.dir),
 			"mount it without :ro, and check that its file system did not go read-only after an error")
+	case errors.Is(err, unix.ELOOP):
+		return stage.Wrap(name, err, fmt.Sprintf("in the share %s there is a link where builder has a file or folder of its own", s.dir),
+			"remove the link, have nobody else write there during a run, and run again")
 	}
 	return err
 }

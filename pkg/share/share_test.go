@@ -192,6 +192,7 @@ func TestExplainLeavesOtherErrors(t *testing.T) {
 		t.Errorf("Explain = %v", got)
 	}
 	failure(t, s.Explain(stage.Source, &os.PathError{Op: "write", Path: "x", Err: unix.ENOSPC}), 12, "is full")
+	failure(t, s.Explain(stage.Publish, &os.PathError{Op: "remove", Path: "x", Err: unix.ELOOP}), 16, "there is a link where builder has", "Remove the link")
 }
 
 func TestNeed(t *testing.T) {

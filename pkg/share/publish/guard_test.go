@@ -285,6 +285,13 @@ func TestReady(t *testing.T) {
 	if err := Ready(f.Share, filepath.Join(f.Scratch, "absent"), f.Link); stage.ExitCode(err) != 16 || !strings.Contains(err.Error(), "has no symbolic links") {
 		t.Errorf("error %v", err)
 	}
+	away := filepath.Join(filepath.Dir(f.Scratch), "away")
+	if err := os.Symlink(f.Scratch, away); err != nil {
+		t.Fatal(err)
+	}
+	if err := Ready(f.Share, away, f.Link); stage.ExitCode(err) != 16 || !strings.Contains(err.Error(), "there is a link where builder has") {
+		t.Errorf("in place of the scratch a link: %v", err)
+	}
 	if err := os.MkdirAll(f.Link, 0o755); err != nil {
 		t.Fatal(err)
 	}

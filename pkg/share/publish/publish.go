@@ -92,14 +92,19 @@ func Linkable(link string) error {
 // the place is free or a link, and the share's file system has symbolic links.
 func Ready(s *share.Share, scratch, link string) error {
 	if err := Linkable(link); err != nil {
-		return err
+		return placeless(s, err)
 	}
 	probe := filepath.Join(scratch, "link")
 	if err := atomicfile.Symlink(".", probe); err != nil {
 		return explain(s, err, fmt.Sprintf("the share %s has no symbolic links, by which results are published whole", s.Dir()),
 			"share the folder over NFS, or from a Linux file system")
 	}
-	return beneath.Remove(probe)
+	return placeless(s, beneath.Remove(probe))
+}
+
+// placeless explains an error of looking whether there is a place for a result.
+func placeless(s *share.Share, err error) error {
+	return Explain(context.Background(), s, err, "there is no place for a result in the share "+s.Dir(), "let the share's owner, as whom builder works there, write to it")
 }
 
 // Explain makes an error of [Folder.Publish], or of what led to it, one of the
