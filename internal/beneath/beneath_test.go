@@ -72,15 +72,16 @@ var all = map[string]func(path string) error{
 		}
 		return err
 	},
-	"Symlink":   func(p string) error { return Symlink("x", p) },
-	"Link":      func(p string) error { return Link(p, p+".linked") },
-	"Rename":    func(p string) error { return Rename(p, p+".renamed") },
-	"Mkdir":     func(p string) error { return Mkdir(p, 0o755) },
-	"MkdirAll":  func(p string) error { return MkdirAll(filepath.Join(p, "a", "b"), 0o755) },
-	"Remove":    Remove,
-	"RemoveAll": RemoveAll,
-	"ReadDir":   func(p string) error { _, err := ReadDir(p); return err },
-	"WalkDir":   func(p string) error { return WalkDir(p, func(_ string, _ fs.DirEntry, err error) error { return err }) },
+	"Symlink":    func(p string) error { return Symlink("x", p) },
+	"Link":       func(p string) error { return Link(p, p+".linked") },
+	"LinkOrCopy": func(p string) error { return LinkOrCopy(p, p+".linked") },
+	"Rename":     func(p string) error { return Rename(p, p+".renamed") },
+	"Mkdir":      func(p string) error { return Mkdir(p, 0o755) },
+	"MkdirAll":   func(p string) error { return MkdirAll(filepath.Join(p, "a", "b"), 0o755) },
+	"Remove":     Remove,
+	"RemoveAll":  RemoveAll,
+	"ReadDir":    func(p string) error { _, err := ReadDir(p); return err },
+	"WalkDir":    func(p string) error { return WalkDir(p, func(_ string, _ fs.DirEntry, err error) error { return err }) },
 }
 
 func closed(f *os.File, err error) error {
@@ -313,6 +314,33 @@ func TestOfManyNames(t *testing.T) {
 	must(t, WriteFile(file, []byte("new"), 0o600)) // is another file from now on
 	if text, err := ReadFile(filepath.Join(share, "other")); err != nil || string(text) != "text" {
 		t.Errorf("the other name has %q, %v", text, err)
+	}
+}
+
+// TestLinkOrCopy: within a file system it is the same file, and else a copy.
+func TestLinkOrCopy(t *testing.T) {
+	share := hold(t)
+	file, to := filepath.Join(share, "file"), filepath.Join(share, "to")
+	must(t, WriteFile(file, []byte("text"), 0o640), LinkOrCopy(file, to))
+	var a, b unix.Stat_t
+	must(t, LstatSys(file, &a), LstatSys(to, &b))
+	if a.Ino != b.Ino {
+		t.Error("it is another file")
+	}
+	if err := LinkOrCopy(file, to); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("over one that is there: %v", err)
+	}
+	if err := LinkOrCopy(file+".absent", to+".absent"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("of one that is not there: %v", err)
+	}
+	copied := filepath.Join(share, "version")
+	must(t, LinkOrCopy("/proc/version", copied))
+	want, err := os.ReadFile("/proc/version")
+	text, readErr := ReadFile(copied)
+	info, statErr := Lstat(copied)
+	must(t, err, readErr, statErr)
+	if string(text) != string(want) || info.Mode() != 0o444 {
+		t.Errorf("%v %q", info.Mode(), text)
 	}
 }
 

@@ -252,6 +252,30 @@ func Link(from, to string) error {
 	})
 }
 
+// LinkOrCopy has a file be at another path, too: the same file where the file system can
+// have it twice, else a copy with the same permissions.
+func LinkOrCopy(from, to string) error {
+	err := Link(from, to)
+	if err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	in, err := Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	info, err := in.Stat()
+	if err != nil {
+		return err
+	}
+	out, err := CreateNew(to, info.Mode().Perm())
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
+}
+
 // Rename gives what is at a path another, in the place of a file or an empty folder
 // there.
 func Rename(from, to string) error {

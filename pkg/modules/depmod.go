@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -94,12 +93,7 @@ func (o IndexOptions) rooted(base string) (string, error) {
 		return "", err
 	}
 	for _, e := range o.Modules {
-		from, to := filepath.Join(o.Dir, e.File), filepath.Join(dir, e.File)
-		err := beneath.Link(from, to)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) { // a file system without
-			err = command.CopyLeft(from, to)
-		}
-		if err != nil {
+		if err := beneath.LinkOrCopy(filepath.Join(o.Dir, e.File), filepath.Join(dir, e.File)); err != nil {
 			return "", err
 		}
 	}

@@ -20,7 +20,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -185,7 +184,7 @@ func (t tree) folder(f Folder) error {
 			if err := beneath.Symlink(file.Target, t.path(at)); err != nil {
 				return err
 			}
-		} else if err := t.link(filepath.Join(f.Dir, filepath.FromSlash(file.Name)), at); err != nil {
+		} else if err := beneath.LinkOrCopy(filepath.Join(f.Dir, filepath.FromSlash(file.Name)), t.path(at)); err != nil {
 			return err
 		}
 		if err := t.lead(file.Name, at); err != nil {
@@ -195,23 +194,18 @@ func (t tree) folder(f Folder) error {
 	return nil
 }
 
-// link has a file there without a second copy, where the file system can.
-func (t tree) link(from, at string) error {
-	err := beneath.Link(from, t.path(at))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		in, err := beneath.Open(from)
-		if err != nil {
-			return err
-		}
-		defer in.Close()
-		return t.write(in, at)
+// copy has a file of the image's there.
+func (t tree) copy(from, at string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
 	}
-	return err
-}
-
-func (t tree) write(in *os.File, at string) error {
+	defer in.Close()
 	info, err := in.Stat()
 	if err != nil {
+		return err
+	}
+	if err := t.parent(at); err != nil {
 		return err
 	}
 	out, err := beneath.CreateNew(t.path(at), info.Mode().Perm())
@@ -220,19 +214,6 @@ func (t tree) write(in *os.File, at string) error {
 	}
 	_, err = io.Copy(out, in)
 	return errors.Join(err, out.Close())
-}
-
-// copy has a file of the image's there.
-func (t tree) copy(from, at string) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	if err := t.parent(at); err != nil {
-		return err
-	}
-	return t.write(in, at)
 }
 
 // lead has a link lead to a program or a library from where a host looks for it. Libraries
