@@ -31,7 +31,8 @@ What is already there and serves this kernel is reused: a second run with the sa
 kernel and driver ends in about a second. Two runs on one share take turns.
 
 On stdout: the path of manifest.json, or with --output json the result, also that
-of a failure.
+of a failure, or with --output env lines NAME=VALUE for CI: manifest, release, driver,
+module_type, reused (nothing was built), and artefact, which the registry has of it.
 
 `
 
@@ -76,16 +77,12 @@ func newBuildCommand(io streams, d defaults) *cobra.Command {
 				return printFailure(io, err, format)
 			}
 			tellResult(zerolog.Ctx(cmd.Context()), result)
-			if format == "json" {
-				return printJSON(io, result)
-			}
-			_, err = fmt.Fprintln(io.out, result.Manifest)
-			return err
+			return printResult(io, result, format)
 		},
 	}
 	buildFlags(cmd.Flags(), &options)
 	d.events.flag(cmd.Flags())
-	cmd.Flags().Var(&format, "output", "`format` of the result on stdout: text or json")
+	resultFlag(cmd.Flags(), &format)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "show what each stage would do, and from where, and do nothing")
 	return cmd
 }

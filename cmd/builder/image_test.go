@@ -88,6 +88,32 @@ func TestBuildFromAKernelImage(t *testing.T) {
 	}
 }
 
+// TestPullForTheNextKernel brings, before an update, what was built for the kernel that it
+// brings, by that kernel's image: the host runs another one.
+func TestPullForTheNextKernel(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	file, archive := filepath.Join(t.TempDir(), "flatcar_production_pxe.vmlinuz"), filepath.Join(t.TempDir(), "cuda.tar")
+	write(t, file, 0o644, fixtureImage(t))
+	built := f.run(t, "--kernel-image", file, "--host-root", t.TempDir())
+	if built.code != 0 {
+		t.Fatalf("exit code %d\n%s", built.code, built.stderr)
+	}
+	if o := f.run(t, "export", "tar", "-f", archive); o.code != 0 {
+		t.Fatalf("exit code %d\n%s", o.code, o.stderr)
+	}
+	write(t, filepath.Join(f.host, "proc/sys/kernel/osrelease"), 0o644, "6.6.1-flatcar\n")
+	f.emptyShare(t)
+	pull := []string{"pull", "--from", archive, "--driver-version", fixtureDriver, "--share", f.share}
+	if o := f.run(t, pull...); o.code == 0 {
+		t.Errorf("for the kernel that runs it brought %s", o.stdout)
+	}
+	os.Remove(filepath.Join(f.host, "proc/sys/kernel/osrelease"))
+	if o := f.run(t, append(pull, "--kernel-image", file)...); o.code != 0 || o.stdout != filepath.Join(f.share, "modules", fixtureRelease, fixtureDriver, "manifest.json")+"\n" {
+		t.Errorf("exit code %d\n%s%s", o.code, o.stdout, o.stderr)
+	}
+}
+
 // TestOfflineImage builds from an image that an earlier run fetched against the
 // same digest, and from no other that it might be.
 func TestOfflineImage(t *testing.T) {

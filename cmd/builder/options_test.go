@@ -287,6 +287,7 @@ var optionNotes = map[string]string{
 	"build --registry":            "[Artefacts](artefact.md)",
 	"build --no-compile":          "A node then waits for CI, in place of compiling for itself. The registry is asked first; where it does not answer, what is published in the share for this kernel and driver serves",
 	"build --push":                "That is what did not come from there",
+	"build --output":              "`env` has lines for CI: `manifest`, `release`, `driver`, `module_type`, `reused` and `artefact`; nothing after a failure",
 	"build --build-job":           "[In a cluster](../deploy/kubernetes/README.md)",
 	"build --trust":               "[A signed result](signing.md)",
 	"build --signing-key":         "This is done as the kernel's own sign-file does it",

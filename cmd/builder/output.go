@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/spf13/pflag"
+
+	"github.com/k8sp/cuda/pkg/job"
 	"github.com/k8sp/cuda/pkg/node"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -26,6 +29,43 @@ func (o *output) Set(text string) error {
 }
 func (o *output) String() string { return string(*o) }
 func (o *output) Type() string   { return "format" }
+
+// resultOutput is the output of what makes a result, which other programs may also take as
+// lines NAME=VALUE.
+type resultOutput struct{ *output }
+
+// env is that form.
+const env = output("env")
+
+// Set implements what a flag asks for.
+func (o resultOutput) Set(text string) error {
+	if output(text) == env {
+		*o.output = env
+		return nil
+	}
+	if o.output.Set(text) != nil {
+		return fmt.Errorf("%q is none of text, json and env", text)
+	}
+	return nil
+}
+
+func resultFlag(flags *pflag.FlagSet, format *output) {
+	flags.Var(resultOutput{format}, "output", "`format` of the result on stdout: text, json, or env, lines NAME=VALUE")
+}
+
+// printResult prints what a build or a pull has come to.
+func printResult(io streams, r job.Result, format output) (err error) {
+	switch format {
+	case "json":
+		return printJSON(io, r)
+	case env:
+		_, err = fmt.Fprintf(io.out, "manifest=%s\nrelease=%s\ndriver=%s\nmodule_type=%s\nreused=%t\nartefact=%s\n",
+			r.Manifest, r.Release, r.Driver, r.ModuleType, r.Reused, r.Artefact)
+	default:
+		_, err = fmt.Fprintln(io.out, r.Manifest)
+	}
+	return err
+}
 
 func printJSON(io streams, value any) error {
 	encoder := json.NewEncoder(io.out)

@@ -203,11 +203,7 @@ func newPullCommand(io streams, options job.Options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if format == "json" {
-				return printJSON(io, result)
-			}
-			_, err = fmt.Fprintln(io.out, result.Manifest)
-			return err
+			return printResult(io, result, format)
 		},
 	}
 	flags := cmd.Flags()
@@ -224,7 +220,7 @@ func newPullCommand(io streams, options job.Options) *cobra.Command {
 	flags.BoolVar(&options.Strict, "strict", false, "make a failure of each check that cannot be made here")
 	flags.StringSliceVar(&options.Allow, "allow", nil, "`checks` whose failure is recorded and does not stop the pull")
 	waitFlags(flags, &options.NoWait, &options.Wait)
-	flags.Var(&format, "output", "`format` of the result on stdout: text or json")
+	resultFlag(flags, &format)
 	return cmd
 }
 

@@ -394,7 +394,7 @@ func TestBuildAsksTheRegistry(t *testing.T) {
 	if o := f.run(t, "--push"); o.code != 2 || !strings.Contains(o.stderr, "no registry is named") {
 		t.Errorf("%d\n%s", o.code, o.stderr)
 	}
-	if o := f.run(t, "--registry", repository+"/pushed", "--push"); o.code != 0 || !strings.Contains(o.stderr, "the registry is not asked: it knows drivers by their version") || !strings.Contains(o.stderr, repository+"/pushed:"+fixtureDriver) {
+	if o := f.run(t, "--registry", repository+"/pushed", "--push"); o.code != 0 || !strings.Contains(o.stderr, "the registry is not asked: it knows drivers by their version, and --driver-version names none") || !strings.Contains(o.stderr, repository+"/pushed:"+fixtureDriver) {
 		t.Errorf("%d\n%s", o.code, o.stderr)
 	}
 	if o := f.run(t, "--registry", repository+"/pushed", "--push", "--dry-run"); o.code != 0 || !strings.Contains(o.stdout, "a push to "+repository+"/pushed") {
@@ -432,6 +432,84 @@ func TestBuildAsksTheRegistry(t *testing.T) {
 		if o := f.run(t, args(tt.args)...); !strings.Contains(o.stderr, tt.says) {
 			t.Errorf("%s: %d\n%s", tt.args, o.code, o.stderr)
 		}
+	}
+}
+
+// TestSigningBuildAsksTheRegistry: a build that signs takes of a registry what the same key
+// has signed, and nothing else.
+func TestSigningBuildAsksTheRegistry(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	repository := aRegistry(t, nil)
+	sign, _ := signManifest("p256")
+	otherSign, _ := signManifest("rsa")
+	drivers := filepath.Join(f.share, "cuda")
+	for _, tt := range []struct {
+		name  string
+		sign  []string
+		built bool
+	}{
+		{"nothing is there", nil, true},
+		{"nobody has signed it", sign, true},
+		{"it has", sign, false},
+		{"another key has", otherSign, true},
+	} {
+		f.emptyShare(t)
+		if err := os.CopyFS(filepath.Join(f.share, "cuda"), os.DirFS(drivers)); err != nil {
+			t.Fatal(err)
+		}
+		o := f.run(t, append([]string{"--registry", repository, "--push", "--driver-version", fixtureDriver, "--share", f.share, "--output", "env"}, tt.sign...)...)
+		if o.code != 0 || strings.Contains(o.stderr, `"stage":"build"`) != tt.built || strings.Contains(o.stderr, "what was built elsewhere serves") == tt.built {
+			t.Errorf("%s: %d\n%s", tt.name, o.code, o.stderr)
+		}
+		artefact := strings.TrimSuffix(o.stdout[strings.LastIndex(o.stdout, "=")+1:], "\n")
+		want := "manifest=" + filepath.Join(f.share, "modules", fixtureRelease, fixtureDriver, "manifest.json") + "\nrelease=" + fixtureRelease + "\ndriver=" + fixtureDriver +
+			"\nmodule_type=proprietary\nreused=" + strconv.FormatBool(!tt.built) + "\nartefact=" + artefact + "\n"
+		if o.stdout != want {
+			t.Errorf("%s: it printed\n%s, and want\n%s", tt.name, o.stdout, want)
+		}
+		digest, err := name.NewDigest(artefact)
+		if err == nil {
+			_, err = remote.Index(digest)
+		}
+		if err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+	if o := f.run(t, "--output", "xml"); o.code != 2 || !strings.Contains(o.stderr, "is none of text, json and env") {
+		t.Errorf("%d\n%s", o.code, o.stderr)
+	}
+}
+
+// TestLineAsksTheRegistry: where a line of drivers is asked for, its newest is chosen, and the
+// registry has that.
+func TestLineAsksTheRegistry(t *testing.T) {
+	t.Parallel()
+	list := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"535": {"type": "lts branch", "driver_info": [{"release_version": "`+fixtureDriver+`", "architectures": ["x86_64"], "runfile_url": {"x86_64": "https://x"}}]}}`)
+	}))
+	t.Cleanup(list.Close)
+	f, repository := pushed(t)
+	drivers := filepath.Join(f.share, "cuda")
+	f.emptyShare(t)
+	if err := os.CopyFS(filepath.Join(f.share, "cuda"), os.DirFS(drivers)); err != nil {
+		t.Fatal(err)
+	}
+	line := []string{"--registry", repository, "--driver-version", "535", "--driver-releases", list.URL + "/releases.json", "--share", f.share}
+	if o := f.run(t, append(line, "--dry-run")...); !strings.Contains(o.stdout, "driver "+fixtureDriver+" for "+fixtureRelease+", where "+repository+" has it") {
+		t.Errorf("%d\n%s%s", o.code, o.stdout, o.stderr)
+	}
+	o := f.run(t, line...)
+	if o.code != 0 || !strings.Contains(o.stderr, "what was built elsewhere serves") || strings.Contains(o.stderr, `"stage":"build"`) || strings.Count(o.stderr, `"message":"driver version"`) != 1 {
+		t.Errorf("%d\n%s", o.code, o.stderr)
+	}
+	// What the registry has not is built, of the version that was chosen before.
+	line[1] += "/other"
+	if o := f.run(t, append(line, "--rebuild")...); o.code != 0 || !strings.Contains(o.stderr, `"stage":"build"`) {
+		t.Errorf("%d\n%s", o.code, o.stderr)
+	}
+	if o := f.run(t, line...); o.code != 0 || !strings.Contains(o.stderr, "the registry has no such modules") || strings.Count(o.stderr, `"message":"driver version"`) != 1 {
+		t.Errorf("%d\n%s", o.code, o.stderr)
 	}
 }
 

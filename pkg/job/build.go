@@ -42,6 +42,9 @@ type Result struct {
 	// UserSpace is the path of the manifest of the driver's user-space side,
 	// which is in a folder of its own; empty where none was asked for.
 	UserSpace string `json:"user_space"`
+	// Artefact is the repository and the digest, REPOSITORY@sha256:HEX, of what a registry has of
+	// it: of where it was pulled from, or pushed to. Empty where it is neither.
+	Artefact string `json:"artefact,omitempty"`
 
 	// unsigned is what serves once it is signed; nil where nothing is to be.
 	unsigned *modules.Found
@@ -160,14 +163,17 @@ func walk(ctx context.Context, o Options, dry bool) (said []Step, result Result,
 	if err := s.sayConfined(ctx); err != nil {
 		return nil, Result{}, err
 	}
+	if what, err = s.chooseFirst(ctx, b, what); err != nil {
+		return nil, Result{}, err
+	}
 	b.leave() // to wait for another run is no part of it
-	elsewhere, err := s.fromCluster(ctx, b, what.target)
+	elsewhere, err := what.named(s).fromCluster(ctx, b, what.target)
 	if err != nil {
 		return nil, Result{}, err
 	}
 	err = s.locked(ctx, func(s site) error {
 		var missed error
-		if said, result, missed = s.fromRegistry(ctx, b, what.target); missed == nil {
+		if said, result, missed = what.named(s).fromRegistry(ctx, b, what.target); missed == nil {
 			return nil
 		}
 		if elsewhere {
@@ -187,7 +193,7 @@ func walk(ctx context.Context, o Options, dry bool) (said []Step, result Result,
 		if err != nil || !s.Push {
 			return err
 		}
-		more, err = s.pushing(ctx, b, result)
+		more, result.Artefact, err = s.pushing(ctx, b, result)
 		said = append(said, more...)
 		return err
 	})

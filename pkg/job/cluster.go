@@ -25,7 +25,8 @@ import (
 // for, and returns once it is there; elsewhere says that it is the cluster, and not this host,
 // which builds. The share is not held meanwhile.
 func (s site) fromCluster(ctx context.Context, b *brackets, t kernel.Target) (elsewhere bool, err error) {
-	if s.Cluster.Template == "" || s.dry || s.ownWishes() != "" {
+	// What a Job makes, this host's key has not signed.
+	if s.Cluster.Template == "" || s.dry || s.ownWishes() != "" || s.notary != nil {
 		return false, nil
 	}
 	ctx = b.enter(ctx, stage.Publish)

@@ -23,6 +23,9 @@ type setting struct {
 	compilerVersion string
 	// signer signs the modules; nil where they are not to be signed.
 	signer *signature.Signer
+	// wished is the driver that was chosen where a line of them or the like is asked for; nil
+	// where that is still to be done, or nothing of the kind is asked for.
+	wished *choice
 }
 
 // detect finds out what to build for, and whether this image can.

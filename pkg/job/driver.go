@@ -128,6 +128,9 @@ func (s site) suits(what setting, c *choice) (err error) {
 // do in the form that is preferred, it is the newest that will in the other. It is what
 // the user says where that is a version or nothing.
 func (s site) chooseVersion(ctx context.Context, what setting) (choice, error) {
+	if what.wished != nil {
+		return *what.wished, nil
+	}
 	wish, is := cuda.ParseWish(s.DriverVersion)
 	if !is {
 		return choice{pkg: cuda.Package{Version: s.DriverVersion}}, nil
@@ -156,6 +159,25 @@ func (s site) chooseVersion(ctx context.Context, what setting) (choice, error) {
 	}
 	zerolog.Ctx(ctx).Info().Str("asked", s.DriverVersion).Str("version", c.pkg.Version).Str("type", c.preference.Type).Str("why", c.chosen).Msg("driver version")
 	return c, nil
+}
+
+// chooseFirst chooses the version before anything is built, where a line of drivers or the
+// like is asked for and a registry is to be: that knows them by their version.
+func (s site) chooseFirst(ctx context.Context, b *brackets, what setting) (setting, error) {
+	if _, is := cuda.ParseWish(s.DriverVersion); !is || s.Registry.Repository == "" || s.Offline {
+		return what, nil
+	}
+	c, err := s.chooseVersion(b.enter(ctx, stage.Driver), what)
+	what.wished = &c
+	return what, err
+}
+
+// named is the site as if the driver that was chosen had been asked for.
+func (w setting) named(s site) site {
+	if w.wished != nil {
+		s.DriverVersion, s.ModuleType = w.wished.pkg.Version, w.wished.preference.Type
+	}
+	return s
 }
 
 // releases are the drivers to choose from, and whose list that is.

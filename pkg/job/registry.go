@@ -260,14 +260,17 @@ func (s site) beside(f modules.Found) (list []registry.Attachment, err error) {
 }
 
 // pushing is the push at the end of a build.
-func (s site) pushing(ctx context.Context, b *brackets, r Result) ([]Step, error) {
+func (s site) pushing(ctx context.Context, b *brackets, r Result) (said []Step, artefact string, err error) {
 	if s.dry {
-		return []Step{{stage.Publish, "a push to " + s.Registry.Repository}}, nil
+		return []Step{{stage.Publish, "a push to " + s.Registry.Repository}}, "", nil
 	}
 	ctx = b.enter(ctx, stage.Publish)
 	defer b.leave()
-	_, err := s.push(ctx, Selection{Release: r.Release, Version: r.Driver}, s.Registry)
-	return nil, err
+	pushed, err := s.push(ctx, Selection{Release: r.Release, Version: r.Driver}, s.Registry)
+	if err == nil {
+		artefact = pushed[0].Artefact() // there is one of a release and a version
+	}
+	return nil, artefact, err
 }
 
 // built is what a share has of what was asked for.
@@ -428,6 +431,9 @@ func (s site) pullFrom(ctx context.Context, t kernel.Target) (Result, error) {
 	}
 	result := resultOf(filepath.Join(s.share.Result(t.Release.Full, version), modules.ManifestFile), m, true)
 	result.UserSpace = libraries
+	if s.From == "" {
+		result.Artefact = a.Reference
+	}
 	zerolog.Ctx(ctx).Info().Str("manifest", result.Manifest).Str("from", a.Reference).Msg("what was built elsewhere serves")
 	return result, nil
 }
@@ -462,8 +468,12 @@ func (s site) findArtefact(ctx context.Context, k registry.Key) (a registry.Arte
 	return a, func() { _ = file.Close() }, nil
 }
 
-// pullTrust is who is trusted to have signed what is pulled; nil is anybody.
+// pullTrust is who is trusted to have signed what is pulled; nil is anybody. A build that
+// signs what it makes takes in its place only what the same key has signed.
 func (s site) pullTrust() (*signature.Trust, error) {
+	if s.notary != nil {
+		return signature.TrustIn(s.notary.Certificate()), nil
+	}
 	if len(s.Trust) == 0 {
 		return nil, nil
 	}
@@ -655,10 +665,10 @@ func (s site) ownWishes() string {
 	case s.Rebuild:
 		return "--rebuild asks for another build"
 	case !cuda.IsVersion(s.DriverVersion):
-		return "it knows drivers by their version, which --driver-version does not name"
+		return "it knows drivers by their version, and --driver-version names none"
 	case s.DriverPatches != "" || s.SourcePatches != "" || len(s.Modules) > 0 || len(s.Exclude) > 0 || s.Debug:
 		return "these modules are to be other ones than a plain build's"
-	case s.Signing != (signature.Options{}) || s.SignManifest != (signature.Options{}):
+	case s.Signing != (signature.Options{}):
 		return "they are to be signed with a key of this host's"
 	}
 	return ""

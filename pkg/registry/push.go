@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -61,6 +62,12 @@ type Pushed struct {
 	Aliases []string `json:"aliases,omitempty"`
 	// Bytes is how much its layers are, compressed.
 	Bytes int64 `json:"bytes"`
+}
+
+// Artefact is its repository and digest, as [Artefact].Reference has them.
+func (p Pushed) Artefact() string {
+	at := strings.LastIndexByte(p.Reference, ':') // of its tag
+	return p.Reference[:at] + "@" + p.Digest
 }
 
 // Push leaves an artefact in a registry, in the place of one of the same key, and what
