@@ -16,20 +16,25 @@ import (
 type ciStep struct {
 	shell   []string
 	program string // in whose place a stand-in notes its arguments
+	output  string // the file with what the step leaves for later ones
 	text    string
 }
 
 // run runs it where there is nothing else, and returns what the program was called with,
-// what the step left for later ones in $GITHUB_OUTPUT, and what was in the temporary
+// what the step left for later ones, and what was in the temporary
 // folder that it had at that time.
 func (s ciStep) run(t *testing.T, environ ...string) (args []string, output, keys string) {
 	t.Helper()
 	dir := t.TempDir()
-	standIn := "#!/bin/sh\ncat '" + dir + "'/tmp/* >'" + dir + "/keys' 2>/dev/null\nprintf '%s\\n' \"$@\" >'" + dir + "/args'\necho /opt/share/modules/REL/VER/manifest.json\n"
+	standIn := "#!/bin/sh\ncat '" + dir + "'/tmp/* >'" + dir + "/keys' 2>/dev/null\nprintf '%s\\n' \"$@\" >'" + dir + `/args'
+share=/opt/share
+while [ $# -gt 0 ]; do if [ "$1" = --share ]; then share=$2; fi; shift; done
+printf '%s\n' "manifest=$share/modules/REL/VER/manifest.json" reused=false
+`
 	if err := os.MkdirAll(filepath.Join(dir, "bin"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for name, text := range map[string]string{"bin/" + s.program: standIn, "step": s.text, "output": "", "keys": ""} {
+	for name, text := range map[string]string{"bin/" + s.program: standIn, "step": s.text, s.output: "", "keys": ""} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -41,7 +46,7 @@ func (s ciStep) run(t *testing.T, environ ...string) (args []string, output, key
 	if err := os.WriteFile(filepath.Join(dir, "bin/mktemp"), []byte(mktemp), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	cmd.Env = append([]string{"PATH=" + dir + "/bin:" + os.Getenv("PATH"), "HOME=" + dir, "GITHUB_OUTPUT=" + dir + "/output"}, environ...)
+	cmd.Env = append([]string{"PATH=" + dir + "/bin:" + os.Getenv("PATH"), "HOME=" + dir, "GITHUB_OUTPUT=" + filepath.Join(dir, s.output)}, environ...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -55,7 +60,7 @@ func (s ciStep) run(t *testing.T, environ ...string) (args []string, output, key
 		}
 		return strings.ReplaceAll(string(text), dir, "$DIR")
 	}
-	return strings.Split(strings.TrimSuffix(said("args"), "\n"), "\n"), said("output"), said("keys")
+	return strings.Split(strings.TrimSuffix(said("args"), "\n"), "\n"), said(s.output), said("keys")
 }
 
 // wantTaken asks the builder of this checkout whether it takes a command line.
@@ -100,6 +105,7 @@ func TestGitHubAction(t *testing.T) {
 	}) bool {
 		return s.ID == "build"
 	})]
+	const built = "manifest=cuda-share/modules/REL/VER/manifest.json\nreused=false\n"
 	for _, c := range []struct {
 		name   string
 		inputs map[string]string
@@ -108,14 +114,14 @@ func TestGitHubAction(t *testing.T) {
 		output string
 	}{
 		{"a release", map[string]string{"flatcar": "4593.2.5", "driver-version": "580.126.09", "module-type": "open", "registry": "registry.example.com/MyOrg/cuda", "push": "true", "options": "--strict  --debug"}, nil,
-			"build --module-type open --flatcar 4593.2.5 --driver-version 580.126.09 --registry registry.example.com/myorg/cuda --push --strict --debug",
-			"manifest=cuda-share/modules/REL/VER/manifest.json\n"},
+			"build --module-type open --flatcar 4593.2.5 --driver-version 580.126.09 --registry registry.example.com/myorg/cuda --push --output env --strict --debug",
+			built},
 		{"a capture", map[string]string{"host-root": "hosts/node 1.tar", "driver-version": "580"}, nil,
-			"build --module-type auto --host-root /workspace/hosts/node 1.tar --driver-version 580", "manifest=cuda-share/modules/REL/VER/manifest.json\n"},
+			"build --module-type auto --host-root /workspace/hosts/node 1.tar --driver-version 580 --output env", built},
 		{"a matrix", map[string]string{"matrix": "matrix.yaml"}, nil,
 			"matrix /workspace/matrix.yaml --module-type auto --html /opt/share/matrix.html --json /opt/share/matrix.json", "table=cuda-share/matrix.html\n"},
 		{"signed", map[string]string{"flatcar": "stable", "sign-key": "a secret\nof two lines", "signed": "true"}, []string{"-e", "COSIGN_PASSWORD", "-v", "$DIR/tmp:/keys:ro"},
-			"build --module-type auto --flatcar stable --sign-manifest /keys/sign.key", "manifest=cuda-share/modules/REL/VER/manifest.json\n"},
+			"build --module-type auto --flatcar stable --sign-manifest /keys/sign.key --output env", built},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var environ []string
@@ -130,7 +136,7 @@ func TestGitHubAction(t *testing.T) {
 				}
 				environ = append(environ, name+"="+given)
 			}
-			args, output, keys := ciStep{[]string{"bash", "--noprofile", "--norc", "-eo", "pipefail"}, "docker", step.Run}.run(t, environ...)
+			args, output, keys := ciStep{[]string{"bash", "--noprofile", "--norc", "-eo", "pipefail"}, "docker", "output", step.Run}.run(t, environ...)
 			at := slices.Index(args, action.Inputs["image"].Default)
 			if at < 0 {
 				t.Fatalf("%q", args)
@@ -161,19 +167,26 @@ func TestUnsigned(t *testing.T) {
 	if err := yaml.Unmarshal([]byte(read(t, "../../.github/actions/modules/action.yml")), &action); err != nil {
 		t.Fatal(err)
 	}
-	for _, step := range action.Runs.Steps {
-		if step.ID != "build" {
-			continue
-		}
-		cmd := exec.Command("bash", "-euo", "pipefail", "-c", step.Run)
-		cmd.Dir, cmd.Env = t.TempDir(), []string{"PATH=/nowhere", "SIGNED=true", "SIGN_KEY="}
-		out, err := cmd.CombinedOutput()
-		if cmd.ProcessState.ExitCode() != 2 || !strings.HasPrefix(string(out), "::error::sign-key is empty") {
-			t.Errorf("%v\n%s", err, out)
-		}
-		return
+	var template map[string]struct{ Script []string }
+	if err := yaml.Unmarshal([]byte(read(t, "../ci/gitlab.yml")), &template); err != nil {
+		t.Fatal(err)
 	}
-	t.Error("the action has no such step")
+	steps := map[string]*exec.Cmd{"BUILDER_SIGN_MANIFEST names no file": exec.Command("sh", "-ec", strings.Join(template[".cuda-modules"].Script, "\n"))}
+	for _, step := range action.Runs.Steps {
+		if step.ID == "build" {
+			steps["::error::sign-key is empty"] = exec.Command("bash", "-euo", "pipefail", "-c", step.Run)
+		}
+	}
+	if len(steps) != 2 {
+		t.Error("the action has no such step")
+	}
+	for says, cmd := range steps {
+		cmd.Dir, cmd.Env = t.TempDir(), []string{"PATH=/nowhere", "SIGNED=true", "SIGN_KEY=", "CUDA_SIGNED=true"}
+		out, err := cmd.CombinedOutput()
+		if cmd.ProcessState.ExitCode() != 2 || !strings.HasPrefix(string(out), says) {
+			t.Errorf("%s: %v\n%s", says, err, out)
+		}
+	}
 }
 
 // TestGitLab runs the template's script as a job that extends it, with builder's stand-in.
@@ -192,13 +205,15 @@ func TestGitLab(t *testing.T) {
 	}
 	builder := buildBuilder(t)
 	for _, c := range []struct {
-		given map[string]string
-		want  string
+		given  map[string]string
+		want   string
+		output string
 	}{
 		{map[string]string{"CUDA_FLATCAR": "stable", "CUDA_DRIVER_VERSION": "580", "CUDA_REGISTRY": "registry.example.com/cuda", "CUDA_PUSH": "true"},
-			"build --share $DIR/cuda-share --module-type auto --flatcar stable --driver-version 580 --registry registry.example.com/cuda --push"},
+			"build --share $DIR/cuda-share --module-type auto --flatcar stable --driver-version 580 --registry registry.example.com/cuda --push --output env",
+			"CUDA_BUILT_manifest=cuda-share/modules/REL/VER/manifest.json\nCUDA_BUILT_reused=false\n"},
 		{map[string]string{"CUDA_MATRIX": "kernels/matrix.yaml"},
-			"matrix kernels/matrix.yaml --html cuda-share/matrix.html --json cuda-share/matrix.json --share $DIR/cuda-share --module-type auto"},
+			"matrix kernels/matrix.yaml --html cuda-share/matrix.html --json cuda-share/matrix.json --share $DIR/cuda-share --module-type auto", ""},
 	} {
 		environ := []string{`DOCKER_AUTH_CONFIG={"auths": {}}`}
 		for name, value := range job.Variables {
@@ -207,9 +222,9 @@ func TestGitLab(t *testing.T) {
 			}
 			environ = append(environ, name+"="+value)
 		}
-		args, _, _ := ciStep{[]string{"sh", "-e"}, "builder", strings.Join(job.Script, "\n")}.run(t, environ...)
-		if got := strings.Join(args, " "); got != c.want {
-			t.Errorf("%s, and want %s", got, c.want)
+		args, output, _ := ciStep{[]string{"sh", "-e"}, "builder", "cuda.env", strings.Join(job.Script, "\n")}.run(t, environ...)
+		if got := strings.Join(args, " "); got != c.want || output != c.output {
+			t.Errorf("%s, and want %s; output %q", got, c.want, output)
 		}
 		wantTaken(t, builder, args)
 	}
