@@ -82,10 +82,13 @@ is_coreos() { grep -q '^DISTRIBUTION = "coreos"' Vagrantfile 2>/dev/null; }
 check_machine() {
     case $(uname -m) in
     x86_64 | amd64) ;;
-    *) die "this machine is $(uname -m), and the VM that it would boot is for amd64. On such a machine, build for a node by its capture, or boot Flatcar's arm64 image in QEMU: see docs/laptop.md." ;;
+    *) die "this machine is $(uname -m), and the VM that it would boot is for amd64. Docker alone builds for a release of Flatcar, or for a node by its capture: see docs/laptop.md." ;;
     esac
-    [ "${VAGRANT_DEFAULT_PROVIDER:-virtualbox}" = virtualbox ] || return 0
-    command -v VBoxManage >/dev/null || die "VirtualBox is needed and is not installed. Install it from https://www.virtualbox.org, or name another provider of Vagrant's in VAGRANT_DEFAULT_PROVIDER."
+    if [ "${VAGRANT_DEFAULT_PROVIDER:-virtualbox}" = virtualbox ]; then
+        command -v VBoxManage >/dev/null || die "VirtualBox is needed and is not installed. Install it from https://www.virtualbox.org, or go without: docs/laptop.md has Docker alone, and QEMU."
+    fi
+    # It also finds out whether there is an NFS server, as macOS has.
+    vagrant validate || die "Vagrant cannot use this machine, see above. It shares this folder by the machine's own NFS server, which Linux has to have installed (Debian and Ubuntu: nfs-kernel-server). docs/laptop.md has ways without Vagrant."
 }
 
 # get_toolkit leaves the toolkit, and the driver that is inside, in ./cuda.

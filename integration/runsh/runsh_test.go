@@ -332,6 +332,18 @@ func TestMachinesThatCannot(t *testing.T) {
 	}
 }
 
+// TestVagrantRefusesTheMachine, as it does without an NFS server, before anything is downloaded.
+func TestVagrantRefusesTheMachine(t *testing.T) {
+	t.Parallel()
+	s := serve(t, toolkitName, nil, nil)
+	l := newLaptop(t, s)
+	l.Env["VAGRANT_FAIL"] = "validate"
+	expect(t, l.run(t), 1, "run.sh: Vagrant cannot use this machine, see above.", "nfs-kernel-server")
+	if got := s.Requests(); len(got) != 0 {
+		t.Errorf("downloads: %q, want none", got)
+	}
+}
+
 // TestBrokenArchive has an archive that its digest names and that does not
 // unpack: what was there stays, what was half unpacked does not.
 func TestBrokenArchive(t *testing.T) {
