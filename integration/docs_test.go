@@ -63,6 +63,7 @@ func TestDocs(t *testing.T) {
 		{"docs/artefact.md", "push", atTheCheckout, wantsPushed},
 		{"docs/artefact.md", "pull", withNothing, wantsPulled},
 		{"docs/fleet.md", "build", inCI, wantsPulled},
+		{"docs/fleet.md", "export", afterCI, wantsArchiveOfCI},
 	} {
 		t.Run(tt.file+" "+tt.block, func(t *testing.T) {
 			text := docs.Block(t, tt.file, tt.block)
@@ -118,6 +119,7 @@ type reader struct {
 	network  string // of containers: the machine's, or the registry's
 	// What stands for folders of the documents', empty where one has no such.
 	share, srv, keys string
+	ci               string // where CI has built
 	archive          string // what was exported
 	docker           string // the real client
 }
@@ -366,7 +368,23 @@ func inCI(t *testing.T, r *reader) string {
 	if err := os.Mkdir(r.share, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	r.ci = dir
 	return dir
+}
+
+// afterCI is where that was.
+func afterCI(t *testing.T, r *reader) string {
+	if r.ci == "" {
+		t.Fatal("CI has built nothing before")
+	}
+	r.share = filepath.Join(r.ci, "share")
+	return r.ci
+}
+
+func wantsArchiveOfCI(t *testing.T, r *reader, _ outcome) {
+	if names := tarred(t, filepath.Join(r.share, "cuda.tar")); !slices.Contains(names, "index.json") {
+		t.Errorf("cuda.tar is no image layout: %q", names)
+	}
 }
 
 // withTheArchive is such a host, to which the archive was carried.

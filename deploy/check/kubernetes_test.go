@@ -571,7 +571,7 @@ func TestOverlay(t *testing.T) {
 	pod := find[*appsv1.DaemonSet](t, objects).Spec.Template.Spec
 	options := find[*corev1.ConfigMap](t, objects)
 	for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
-		if !strings.HasPrefix(c.Image, "registry.example.com/cuda:") {
+		if !strings.HasPrefix(c.Image, "registry.example.com/cuda-builder:") {
 			t.Errorf("%s has the image %s, not the overlay's", c.Name, c.Image)
 		}
 		if got := c.EnvFrom[0].ConfigMapRef.Name; got != options.Name {

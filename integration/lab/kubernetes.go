@@ -21,7 +21,7 @@ func (l *Lab) MakeEtcdImage(ctx context.Context) error {
 }
 
 // Kubernetes is the folder with the programs of a control plane, kube-apiserver and
-// kube-controller-manager, built from Kubernetes' own module as integration/cluster/kube
+// kube-controller-manager, and with kubectl, built from Kubernetes' own module as integration/cluster/kube
 // names it. That takes ten minutes and some gigabytes of Go's cache.
 func (l *Lab) Kubernetes(ctx context.Context) (string, error) {
 	module := filepath.Join(l.Checkout, "integration/cluster/kube")
@@ -39,7 +39,7 @@ func (l *Lab) Kubernetes(ctx context.Context) (string, error) {
 			return fmt.Errorf("go list: %w", err)
 		}
 		cmd := exec.CommandContext(ctx, "go", "build", "-C", module, "-p", "2", "-trimpath", "-ldflags", "-s -w -X k8s.io/component-base/version.gitVersion="+string(version[:len(version)-1]),
-			"-o", dir+"/", "k8s.io/kubernetes/cmd/kube-apiserver", "k8s.io/kubernetes/cmd/kube-controller-manager")
+			"-o", dir+"/", "k8s.io/kubernetes/cmd/kube-apiserver", "k8s.io/kubernetes/cmd/kube-controller-manager", "k8s.io/kubernetes/cmd/kubectl")
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("go build: %w\n%s", err, out)

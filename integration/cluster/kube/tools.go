@@ -1,10 +1,11 @@
 //go:build tools
 
-// Package kube names the programs of a Kubernetes control plane, which the lab builds from
+// Package kube names the programs of a Kubernetes control plane, and kubectl, which the lab builds from
 // their module.
 package kube
 
 import (
 	_ "k8s.io/kubernetes/cmd/kube-apiserver"
 	_ "k8s.io/kubernetes/cmd/kube-controller-manager"
+	_ "k8s.io/kubernetes/cmd/kubectl"
 )
