@@ -25,6 +25,7 @@ rm /usr/local/bin/docker
 cat >/usr/bin/docker <<'END'
 #!/bin/bash
 [ "$1" = run ] || exit 0
+for word; do if [ "$word" = /usr/src:/host/usr/src:ro ]; then echo "$4" >>/recorded/options; fi; done
 echo "$4: begins" >>/recorded/record
 if [ "$4" = cuda-next-kernel ] && [ ! -e /run/second ]; then touch /run/second; exec sleep infinity; fi
 echo "$4: ends" >>/recorded/record
@@ -35,6 +36,7 @@ note() {
 }
 note docker; note kubelet
 if [ -e /recorded/hold ]; then echo CUDA_HOLD_UPDATES=yes >>/etc/cuda-driver.env; fi
+sed -i 's|^CUDA_DOCKER_OPTIONS=$|CUDA_DOCKER_OPTIONS=--security-opt apparmor=unconfined --volume /usr/src:/host/usr/src:ro|' /etc/cuda-driver.env
 systemctl enable cuda-driver.service cuda-hold-updates.service cuda-next-kernel.path 2>/dev/null
 systemctl add-wants multi-user.target kubelet.service 2>/dev/null
 exec /lib/systemd/systemd`
@@ -140,6 +142,11 @@ func TestLife(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, h.record()); diff != "" {
 		t.Errorf("the host's life (-want +got):\n%s", diff)
+	}
+	// Each word of CUDA_DOCKER_OPTIONS is one of docker's.
+	options, err := os.ReadFile(filepath.Join(h.dir, "recorded/options"))
+	if diff := cmp.Diff("cuda-modules\ncuda-driver\n", string(options)); diff != "" || err != nil {
+		t.Errorf("who has the options of cuda-driver.env (-want +got): %v\n%s", err, diff)
 	}
 }
 

@@ -57,7 +57,7 @@ func madeElsewhere(t kernel.Target, why string) error {
 	return stage.New(stage.Source,
 		fmt.Sprintf("kernel %s is its distribution's own build of %s, which no tag holds, and the tree that the distribution made for building modules does not serve: %s",
 			t.Release, made, why),
-		"install the distribution's kernel headers on the host and mount them, -v /lib/modules:/host/lib/modules:ro -v /usr/src:/host/usr/src:ro")
+		"install the distribution's kernel headers on the host and mount them, -v /lib/modules:/host/lib/modules:ro -v /usr/src:/host/usr/src:ro (Debian's also -v /usr/lib:/host/usr/lib:ro)")
 }
 
 // notUpstreams is the error for a kernel of a distribution that patches its kernels, where
@@ -71,5 +71,5 @@ func (l *ladder) notUpstreams(t kernel.Target, why string) error {
 	}
 	return stage.New(stage.Source,
 		fmt.Sprintf("kernel %s is %s's, which carries patches of its own, and the tree that it made for building modules does not serve: %s", t.Release, patched.By, why),
-		fmt.Sprintf("install %s on the host and mount it, -v /lib/modules:/host/lib/modules:ro -v /usr/src:/host/usr/src:ro; or name the distribution's own source with --source", patched.Headers))
+		fmt.Sprintf("install %s on the host and mount it, -v /lib/modules:/host/lib/modules:ro -v /usr/src:/host/usr/src:ro (Debian's also -v /usr/lib:/host/usr/lib:ro); or name the distribution's own source with --source", patched.Headers))
 }
