@@ -62,6 +62,7 @@ func (s *scene) versions() {
 
 // Every rule has cases here, and finds exactly what is broken in each.
 func TestRulesFind(t *testing.T) {
+	have := map[string]bool{}
 	for rule, cases := range map[string]map[string]struct {
 		scene func(*scene)
 		want  []string
@@ -847,6 +848,7 @@ func TestRulesFind(t *testing.T) {
 		},
 		"signature": signatureCases,
 	} {
+		have[rule] = true
 		for name, c := range cases {
 			t.Run(rule+"/"+name, func(t *testing.T) {
 				s := &scene{t, driver(t), target(t), expected(t)}
@@ -864,6 +866,11 @@ func TestRulesFind(t *testing.T) {
 					t.Error(diff)
 				}
 			})
+		}
+	}
+	for _, rule := range Rules() {
+		if !have[rule.Name] {
+			t.Errorf("the rule %s has no case here", rule.Name)
 		}
 	}
 }
