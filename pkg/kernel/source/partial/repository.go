@@ -310,30 +310,12 @@ func borrow(from, dir string) error {
 		stem := strings.TrimSuffix(idx, ".idx")
 		for _, name := range []string{stem + ".pack", stem + ".promisor", idx} {
 			to := filepath.Join(dir, dot, "objects", "pack", filepath.Base(name))
-			if err := linkOrCopy(name, to); err != nil && !(errors.Is(err, os.ErrNotExist) && name == stem+".promisor") {
+			if err := beneath.LinkOrCopy(name, to); err != nil && !(errors.Is(err, os.ErrNotExist) && name == stem+".promisor") {
 				return err
 			}
 		}
 	}
 	return nil
-}
-
-func linkOrCopy(from, to string) error {
-	err := beneath.Link(from, to)
-	if err == nil || errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	in, err := beneath.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := beneath.CreateNew(to, 0o444)
-	if err != nil {
-		return err
-	}
-	_, err = out.ReadFrom(in)
-	return errors.Join(err, out.Close())
 }
 
 // foldsCase says whether dir is on a file system that folds case.
