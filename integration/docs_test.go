@@ -363,13 +363,12 @@ func withNothing(t *testing.T, r *reader) string {
 
 // inCI is a machine whose share is a folder share where it stands.
 func inCI(t *testing.T, r *reader) string {
-	dir := withNothing(t, r)
-	r.share = filepath.Join(dir, "share")
-	if err := os.Mkdir(r.share, 0o755); err != nil {
+	r.ci = filepath.Join(r.home, "ci")
+	r.share = filepath.Join(r.ci, "share")
+	if err := os.MkdirAll(r.share, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	r.ci = dir
-	return dir
+	return r.ci
 }
 
 // afterCI is where that was.
