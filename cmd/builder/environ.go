@@ -33,6 +33,9 @@ func flagsFromEnviron(flags *pflag.FlagSet, environ []string) error {
 		if !set || flag.Changed || err != nil {
 			return
 		}
+		if of, ok := flag.Value.(*output); ok && output(value) == env {
+			value = of.String() // it is meant for the commands that have that form
+		}
 		if setErr := flags.Set(flag.Name, value); setErr != nil {
 			err = fmt.Errorf("invalid value for %s: %w", name, setErr)
 		}

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -475,6 +476,25 @@ func TestSigningBuildAsksTheRegistry(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v", tt.name, err)
 		}
+	}
+	// Its manifest is by this key, and it is not as a whole: what else is in it anybody may have put there.
+	built := f.share
+	if o := f.run(t, append([]string{"push", repository + "/unsigned"}, "--share", built)...); o.code != 0 {
+		t.Fatal(o.stderr)
+	}
+	f.emptyShare(t)
+	if err := os.CopyFS(filepath.Join(f.share, "cuda"), os.DirFS(drivers)); err != nil {
+		t.Fatal(err)
+	}
+	o := f.run(t, append([]string{"--registry", repository + "/unsigned", "--push", "--driver-version", fixtureDriver, "--share", f.share}, otherSign...)...)
+	if o.code != 0 || !strings.Contains(o.stderr, "is not signed as a whole by the key that signs here") || !strings.Contains(o.stderr, `"stage":"build"`) {
+		t.Errorf("%d\n%s", o.code, o.stderr)
+	}
+	// Where one environment serves several commands, this form is of those that have it.
+	others := *f
+	others.environ = append(slices.Clone(f.environ), "BUILDER_OUTPUT=env")
+	if o := others.run(t, "prune", "--share", f.share); o.code != 0 {
+		t.Errorf("%d\n%s", o.code, o.stderr)
 	}
 	if o := f.run(t, "--output", "xml"); o.code != 2 || !strings.Contains(o.stderr, "is none of text, json and env") {
 		t.Errorf("%d\n%s", o.code, o.stderr)

@@ -217,21 +217,25 @@ func (s site) build(ctx context.Context, b *brackets, what setting) ([]Step, Res
 		if err := s.lock.Check(); err != nil {
 			return nil, Result{}, err // the scratch is another run's by now
 		}
-		if err := s.emptyScratch(); err != nil {
-			return nil, Result{}, stage.Wrap(stage.Detect, s.share.Explain(stage.Detect, err), "this run's scratch folder cannot be emptied", "let the share's owner, as whom builder works there, write to it")
+		if err := s.emptyScratch(stage.Detect); err != nil {
+			return nil, Result{}, err
 		}
 	}
 	return s.buildFor(ctx, b, what)
 }
 
 // emptyScratch removes what a walk has left: another begins where it did, with as much
-// room, and under the same paths, which compilers write into what they make.
-func (s site) emptyScratch() error {
+// room, and under the same paths, which compilers write into what they make. Errors are of
+// the stage.
+func (s site) emptyScratch(name stage.Name) error {
 	entries, err := beneath.ReadDir(s.scratch)
 	for _, e := range entries {
 		err = errors.Join(err, beneath.RemoveAll(filepath.Join(s.scratch, e.Name())))
 	}
-	return err
+	if err == nil {
+		return nil
+	}
+	return stage.Wrap(name, s.share.Explain(name, err), "this run's scratch folder cannot be emptied", "let the share's owner, as whom builder works there, write to it")
 }
 
 func (s site) buildFor(ctx context.Context, b *brackets, what setting) ([]Step, Result, error) {

@@ -163,7 +163,7 @@ func (s site) eachBuilt(ctx context.Context, what Selection, do func(modules.Fou
 		return err
 	}
 	for _, f := range found {
-		if err := s.emptyScratch(); err != nil {
+		if err := s.emptyScratch(stage.Publish); err != nil {
 			return err
 		}
 		recipe, err := s.recipe(ctx, f)
@@ -378,7 +378,7 @@ func (s site) pull(ctx context.Context, t kernel.Target) (Result, error) {
 			return result, err
 		}
 		zerolog.Ctx(ctx).Info().Err(err).Str("mirror", mirror).Msg("this mirror is passed over")
-		if err := s.emptyScratch(); err != nil {
+		if err := s.emptyScratch(stage.Publish); err != nil {
 			return Result{}, err
 		}
 	}
@@ -504,6 +504,10 @@ func (s site) trusted(ctx context.Context, a registry.Artefact, trust *signature
 	case err == nil:
 		zerolog.Ctx(ctx).Info().Str("from", a.Reference).Msg("its signature and its provenance are by who is trusted")
 		return nil
+	case errors.Is(err, registry.ErrUnsigned) && s.notary != nil:
+		// What this run answers for is the artefact: it goes on under its digest, and who runs
+		// it gets more than what its manifests list.
+		return stage.OfKind(untrustedKind, stage.Wrap(stage.Check, err, a.Reference+" is not signed as a whole by the key that signs here", "let it be built, which signs it"))
 	case errors.Is(err, registry.ErrUnsigned):
 		zerolog.Ctx(ctx).Info().Str("from", a.Reference).Msg("nobody has signed it as a whole: the signatures of its manifests decide")
 		return nil
@@ -617,7 +621,7 @@ func (s site) fromRegistry(ctx context.Context, b *brackets, t kernel.Target) (s
 	default:
 		log.Warn().Err(err).Str("registry", s.Registry.Repository).Msg("what the registry has does not serve")
 	}
-	if err := s.emptyScratch(); err != nil {
+	if err := s.emptyScratch(stage.Publish); err != nil {
 		log.Warn().Err(err).Msg("what was pulled is left until this run ends")
 	}
 	return nil, Result{}, err
