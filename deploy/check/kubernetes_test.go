@@ -341,6 +341,13 @@ func TestRegistry(t *testing.T) {
 	if env := build.Env[len(before.InitContainers[0].Env):]; len(env) != 1 || env[0].Name != "DOCKER_CONFIG" || env[0].Value != at {
 		t.Errorf("its variables are %+v, and the secret is at %q", env, at)
 	}
+	// Of what loads, only that it does not go without options that somebody has pruned.
+	for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
+		if from := c.EnvFrom[0].ConfigMapRef; *from.Optional {
+			t.Errorf("%s goes on without the options %s", c.Name, from.Name)
+		}
+	}
+	*before.Containers[0].EnvFrom[0].ConfigMapRef.Optional = false
 	if diff := cmp.Diff(before.Containers, pod.Containers); diff != "" {
 		t.Errorf("what loads is another (-base +component):\n%s", diff)
 	}

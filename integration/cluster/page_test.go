@@ -117,7 +117,7 @@ func TestPages(t *testing.T) {
 			return err == nil && strings.Contains(status(got), "not-pushed")
 		})
 		out := r.types(t, docs.Block(t, fleetPage, "failed"), strings.NewReplacer("POD", pod))
-		for _, want := range []string{pod + " ", "cannot be pulled (not-pushed): there is no such artefact", "gpu-1"} {
+		for _, want := range []string{pod + " ", "Init:CrashLoopBackOff", "cannot be pulled (not-pushed): there is no such artefact"} {
 			if !strings.Contains(out, want) {
 				t.Errorf("it does not say %q:\n%s", want, out)
 			}

@@ -145,7 +145,7 @@ func TestLife(t *testing.T) {
 	}
 	// Each word of CUDA_DOCKER_OPTIONS is one of docker's.
 	options, err := os.ReadFile(filepath.Join(h.dir, "recorded/options"))
-	if diff := cmp.Diff("cuda-modules\ncuda-driver\n", string(options)); diff != "" || err != nil {
+	if diff := cmp.Diff("cuda-modules\ncuda-driver\ncuda-next-kernel\ncuda-next-kernel\n", string(options)); diff != "" || err != nil {
 		t.Errorf("who has the options of cuda-driver.env (-want +got): %v\n%s", err, diff)
 	}
 }

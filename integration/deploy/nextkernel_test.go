@@ -70,7 +70,7 @@ func ran(image, options, device, kernel, release string) []string {
 			" --memory 2g --pids-limit 2048 --cpu-shares 128" +
 			" --volume /home/core/share:/opt/share --volume /run/cuda-next-kernel:/host:ro" +
 			" --volume /sys/bus/pci:/host/sys/bus/pci:ro --volume /sys/devices:/host/sys/devices:ro" +
-			" --volume " + image + ":/host/boot/vmlinuz:ro" +
+			" --volume " + image + ":/host/boot/vmlinuz:ro --volume /etc/cuda-trust:/trust:ro" +
 			" cuda build --host-root /host --kernel-image /host/boot/vmlinuz --wait 10m",
 		"host: ./boot", "host: ./boot/vmlinuz", "host: ./lib",
 		"host: ./sys", "host: ./sys/bus", "host: ./sys/bus/pci", "host: ./sys/devices", "host: ./usr", "host: ./usr/lib",
