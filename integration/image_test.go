@@ -3,6 +3,9 @@
 package integration
 
 import (
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -74,4 +77,20 @@ func number(t *testing.T, text string) float64 {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// TestMakeOfTheImage has the image's make take what saves it looks at a driver's tests: this
+// machine's may be too old for it.
+func TestMakeOfTheImage(t *testing.T) {
+	test := filepath.Join(t.TempDir(), "conftest.test")
+	build := exec.CommandContext(t.Context(), "go", "test", "-c", "-o", test, "../pkg/cuda/conftest")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	out, err := exec.CommandContext(t.Context(), "docker", "run", "--rm", "--volume", test+":/conftest.test:ro", "--entrypoint", "/conftest.test",
+		needImage(t), "-test.run", "^TestLookOnce$", "-test.v").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "by a make that knows it: true") {
+		t.Errorf("%v\n%s", err, out)
+	}
 }

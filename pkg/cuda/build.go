@@ -359,7 +359,7 @@ func (o BuildOptions) writeMakefile() error {
 	if err != nil {
 		return err
 	}
-	return beneath.WriteFile(o.makefile(), append(once, o.standin.makefile...), 0o644)
+	return beneath.WriteFile(o.makefile(), slices.Concat(once, []byte(conftest.LookOnce), o.standin.makefile), 0o644)
 }
 
 // makeFlags are what make takes as if it had been called with it. The flags of a

@@ -10,6 +10,21 @@ import (
 	"github.com/k8sp/cuda/pkg/cuda/conftest/standin"
 )
 
+// LookOnce is a makefile to read before a driver's Kbuild, by which make looks at what
+// conftest.sh makes once. Of a kernel before 6.2, kbuild says `.SECONDARY:` of all files, to
+// keep those that are made on the way, and GNU make looks at what such a file is made from
+// again wherever it is named. NVIDIA's hundreds of tests each wait for one header that is
+// made from a hundred files, and hundreds of objects for all of these: nine million looks,
+// nine seconds of one CPU while nothing else runs, at the start of each build. The files
+// that all of it goes through are said to be none on the way, as newer kernels say of all
+// files. Make before 4.4 takes the name for a target that nobody asks for.
+//
+// Source: GNU make, src/remake.c (check_dep) and src/file.c (snap_file); Linux,
+// scripts/Kbuild.include, before and after 6.2.
+const LookOnce = `
+.NOTINTERMEDIATE: $(addprefix $(obj)/conftest/,uts_release headers.h functions.h symbols.h types.h generic.h macros.h patches.h)
+`
+
 // Call is how the stand-in is called.
 type Call struct {
 	// Program is a program that is the stand-in: builder itself.

@@ -1,6 +1,9 @@
 package conftest
 
 import (
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -74,4 +77,60 @@ func TestNoMakefile(t *testing.T) {
 			t.Errorf("%s: error %v, want one that says %q\n%s", tt.name, err, tt.says, got)
 		}
 	}
+}
+
+// TestLookOnce has make build as much of a driver as takes it long: objects wait for headers,
+// each of many tests, which all wait for one header of many parts.
+func TestLookOnce(t *testing.T) {
+	const kbuild = `
+.SECONDARY:
+tests := $(addprefix $(obj)/conftest/compile-tests/,$(addsuffix .h,1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20))
+parts := $(addprefix $(obj)/conftest/header_presence/,$(addsuffix .part,1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20))
+$(obj)/all: $(addprefix $(obj)/,1.o 2.o 3.o 4.o 5.o)
+	touch $@
+$(obj)/%.o: | $(obj)/conftest/functions.h $(obj)/conftest/types.h
+	touch $@
+$(obj)/conftest/functions.h $(obj)/conftest/types.h: $(tests)
+	touch $@
+$(obj)/conftest/compile-tests/%.h: $(obj)/conftest/headers.h
+	touch $@
+$(obj)/conftest/headers.h: $(parts)
+	touch $@
+$(parts): $(obj)/conftest/uts_release
+	touch $@
+$(obj)/conftest/uts_release:
+	touch $@
+`
+	looks := func(name, first string) (n int, features string) {
+		dir := t.TempDir()
+		for _, folder := range []string{"conftest/compile-tests", "conftest/header_presence"} {
+			if err := os.MkdirAll(filepath.Join(dir, folder), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for file, text := range map[string]string{"first": first, "Kbuild": kbuild + "\n$(info $(.FEATURES))\n"} {
+			if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cmd := exec.CommandContext(t.Context(), "make", "-rRd", "-j2", "-f", filepath.Join(dir, "Kbuild"), "obj="+dir)
+		cmd.Env = append(os.Environ(), "MAKEFILES="+filepath.Join(dir, "first"), "LC_ALL=C", "MAKEFLAGS=")
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", name, err, out)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "all")); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		// As make has it since 4.4, and before.
+		return strings.Count(string(out), "Pruning file") + strings.Count(string(out), " was considered already."), string(out)
+	}
+	without, features := looks("as it is", "")
+	with, _ := looks("with it", LookOnce)
+	// The make of Debian 12 does not know it, and is none the worse; the image's does
+	// (TestMakeOfTheImage).
+	if strings.Contains(features, "notintermediate") && with*5 > without {
+		t.Errorf("make looks %d times, and without it %d times", with, without)
+	}
+	t.Logf("%d looks, and %d without, by a make that knows it: %t", with, without, strings.Contains(features, "notintermediate"))
 }
