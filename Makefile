@@ -64,7 +64,8 @@ deploy: ## Hold deploy/ against butane, kustomize and Kubernetes' own types
 	cd deploy/check && $(GOTESTSUM) --format pkgname --jsonfile ../../$(RESULTS)/deploy.json -- -count 1 ./...
 
 # Two packages at a time, as much of it waits for one process or a virtual machine of one
-# CPU; the longest first, or one of them is left to run alone at the end. The agreement comes after them: it takes the modules that the job's tests have built.
+# CPU; the longest first, or one of them is left to run alone at the end. The agreement
+# comes after them: it takes the modules that the job's tests have built.
 .PHONY: integration
 integration: INTEGRATION = $(RACE) -p 2 -count 1 -tags integration -timeout 75m
 integration: ## Run the tests that use Docker, real kernel sources and QEMU

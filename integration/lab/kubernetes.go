@@ -21,8 +21,9 @@ func (l *Lab) MakeEtcdImage(ctx context.Context) error {
 }
 
 // Kubernetes is the folder with the programs of a control plane, kube-apiserver and
-// kube-controller-manager, and with kubectl, built from Kubernetes' own module as integration/cluster/kube
-// names it. That takes ten minutes and some gigabytes of Go's cache.
+// kube-controller-manager, and with kubectl, built from Kubernetes' own module as
+// integration/cluster/kube names it. That takes ten minutes and some gigabytes of Go's
+// cache.
 func (l *Lab) Kubernetes(ctx context.Context) (string, error) {
 	module := filepath.Join(l.Checkout, "integration/cluster/kube")
 	recipe := "1"

@@ -264,6 +264,11 @@ func LinkOrCopy(from, to string) error {
 		return err
 	}
 	defer in.Close()
+	return Copy(in, to)
+}
+
+// Copy copies a file to a new one with the same permissions.
+func Copy(in *os.File, to string) error {
 	info, err := in.Stat()
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -93,7 +94,12 @@ func (o IndexOptions) rooted(base string) (string, error) {
 		return "", err
 	}
 	for _, e := range o.Modules {
-		if err := beneath.LinkOrCopy(filepath.Join(o.Dir, e.File), filepath.Join(dir, e.File)); err != nil {
+		from, to := filepath.Join(o.Dir, e.File), filepath.Join(dir, e.File)
+		err := beneath.Link(from, to)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // a file system without
+			err = command.CopyLeft(from, to)
+		}
+		if err != nil {
 			return "", err
 		}
 	}

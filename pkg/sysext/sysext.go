@@ -201,19 +201,10 @@ func (t tree) copy(from, at string) error {
 		return err
 	}
 	defer in.Close()
-	info, err := in.Stat()
-	if err != nil {
-		return err
-	}
 	if err := t.parent(at); err != nil {
 		return err
 	}
-	out, err := beneath.CreateNew(t.path(at), info.Mode().Perm())
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Close())
+	return beneath.Copy(in, t.path(at))
 }
 
 // lead has a link lead to a program or a library from where a host looks for it. Libraries

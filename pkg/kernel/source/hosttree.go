@@ -44,6 +44,9 @@ func (l *ladder) hostTree(ctx context.Context, t kernel.Target) (Tree, string) {
 	return tree, "is this kernel's own"
 }
 
+// headerMounts show a build the tree that a distribution's headers are.
+const headerMounts = "-v /lib/modules:/host/lib/modules:ro -v /usr/src:/host/usr/src:ro (Debian's also -v /usr/lib:/host/usr/lib:ro)"
+
 // madeElsewhere is the error for a kernel of a distribution that keeps its
 // release at x.y.0 while it follows the stable updates: no tag has its source,
 // and what is prepared from the one it looks like, or from the one it was made
@@ -57,7 +60,7 @@ func madeElsewhere(t kernel.Target, why string) error {
 	return stage.New(stage.Source,
 		fmt.Sprintf("kernel %s is its distribution's own build of %s, which no tag holds, and the tree that the distribution made for building modules does not serve: %s",
 			t.Release, made, why),
-		"install the distribution's kernel headers on the host and mount them, -v /lib/modules:/host/lib/modules:ro -v /usr/src:/host/usr/src:ro (Debian's also -v /usr/lib:/host/usr/lib:ro)")
+		"install the distribution's kernel headers on the host and mount them, "+headerMounts)
 }
 
 // notUpstreams is the error for a kernel of a distribution that patches its kernels, where
@@ -71,5 +74,5 @@ func (l *ladder) notUpstreams(t kernel.Target, why string) error {
 	}
 	return stage.New(stage.Source,
 		fmt.Sprintf("kernel %s is %s's, which carries patches of its own, and the tree that it made for building modules does not serve: %s", t.Release, patched.By, why),
-		fmt.Sprintf("install %s on the host and mount it, -v /lib/modules:/host/lib/modules:ro -v /usr/src:/host/usr/src:ro (Debian's also -v /usr/lib:/host/usr/lib:ro); or name the distribution's own source with --source", patched.Headers))
+		fmt.Sprintf("install %s on the host and mount it, %s; or name the distribution's own source with --source", patched.Headers, headerMounts))
 }
