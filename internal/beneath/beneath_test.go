@@ -81,7 +81,31 @@ var all = map[string]func(path string) error{
 	"Remove":     Remove,
 	"RemoveAll":  RemoveAll,
 	"ReadDir":    func(p string) error { _, err := ReadDir(p); return err },
-	"WalkDir":    func(p string) error { return WalkDir(p, func(_ string, _ fs.DirEntry, err error) error { return err }) },
+	"OpenFD":     in(func(f Folder, name string) error { return closedFD(f.OpenFD(name, new(unix.Stat_t))) }),
+	"CreateFD":   in(func(f Folder, name string) error { return closedFD(f.CreateFD(name, 0o644)) }),
+	"Folder.Link": in(func(f Folder, name string) error {
+		to, err := MkdirTemp(f.path, "x-")
+		if err != nil {
+			return err
+		}
+		defer RemoveAll(to)
+		return In(to, func(to Folder) error { return f.Link(name, to, new(unix.Stat_t)) })
+	}),
+	"WalkDir": func(p string) error { return WalkDir(p, func(_ string, _ fs.DirEntry, err error) error { return err }) },
+}
+
+// in does something with the name of a path in the folder that it is in.
+func in(do func(f Folder, name string) error) func(path string) error {
+	return func(path string) error {
+		return In(filepath.Dir(path), func(f Folder) error { return do(f, filepath.Base(path)) })
+	}
+}
+
+func closedFD(fd int, err error) error {
+	if err == nil {
+		err = unix.Close(fd)
+	}
+	return err
 }
 
 func closed(f *os.File, err error) error {

@@ -36,19 +36,25 @@ func OpenRW(path string) (*os.File, error) {
 
 func open(op, path string, flags int) (f *os.File, err error) {
 	err = act(op, path, func(dir int, name string) error {
-		// Opening a pipe would wait for who writes to it.
-		fd, err := openat(dir, name, flags|unix.O_NONBLOCK, 0)
-		if err != nil {
-			return err
-		}
-		f = os.NewFile(uintptr(fd), path)
-		if _, err := plain(f); err != nil {
-			return errors.Join(err, f.Close())
-		}
-		return nil
+		f, err = openIn(dir, name, path, flags)
+		return err
 	})
 	if err != nil {
 		return nil, err
+	}
+	return f, nil
+}
+
+// openIn opens the file or folder of that name in a folder, which path names.
+func openIn(dir int, name, path string, flags int) (*os.File, error) {
+	// Opening a pipe would wait for who writes to it.
+	fd, err := openat(dir, name, flags|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), path)
+	if _, err := plain(f); err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
 }
@@ -72,28 +78,26 @@ func OpenLock(path string) (*os.File, error) {
 }
 
 // CreateNew makes a file, to read and to write; what is there already is an error.
-func CreateNew(path string, perm fs.FileMode) (*os.File, error) {
-	fd, err := CreateFD(path, perm)
-	if err != nil {
-		return nil, err
-	}
-	return os.NewFile(uintptr(fd), path), nil
+func CreateNew(path string, perm fs.FileMode) (f *os.File, err error) {
+	err = act("create", path, func(dir int, name string) error {
+		fd, err := create(dir, name, perm)
+		if err == nil {
+			f = os.NewFile(uintptr(fd), path)
+		}
+		return err
+	})
+	return f, err
 }
 
-// CreateFD is [CreateNew] for those who have thousands of files to make: it is the
-// bare descriptor, to be closed with [unix.Close].
-func CreateFD(path string, perm fs.FileMode) (fd int, err error) {
-	err = act("create", path, func(dir int, name string) error {
-		fd, err = openat(dir, name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, uint32(perm.Perm()))
-		if err != nil {
-			return err
-		}
-		if err := setMode(fd, perm); err != nil {
-			return errors.Join(err, unix.Close(fd))
-		}
-		return nil
-	})
-	return fd, err
+func create(dir int, name string, perm fs.FileMode) (fd int, err error) {
+	fd, err = openat(dir, name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, uint32(perm.Perm()))
+	if err != nil {
+		return -1, err
+	}
+	if err := setMode(fd, perm); err != nil {
+		return -1, errors.Join(err, unix.Close(fd))
+	}
+	return fd, nil
 }
 
 // Create makes a file in the place of the one, or the link, that is there.
@@ -194,18 +198,17 @@ func Readlink(path string) (target string, err error) {
 }
 
 // Lstat describes what a path names. A link is described itself.
-func Lstat(path string) (info fs.FileInfo, err error) {
-	err = act("lstat", path, func(dir int, name string) error {
-		fd, err := unix.Openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return err
-		}
-		f := os.NewFile(uintptr(fd), path)
-		defer f.Close()
-		info, err = f.Stat()
+func Lstat(path string) (fs.FileInfo, error) {
+	var is *info
+	err := act("lstat", path, func(dir int, name string) (err error) {
+		is, err = look(dir, name)
 		return err
 	})
-	return info, err
+	if err != nil {
+		return nil, err
+	}
+	is.name = filepath.Base(path)
+	return is, nil
 }
 
 // LstatSys is [Lstat] as the system has it.

@@ -13,17 +13,19 @@ import (
 
 // Mkdir makes a folder.
 func Mkdir(path string, perm fs.FileMode) error {
-	return act("mkdir", path, func(dir int, name string) error {
-		if err := unix.Mkdirat(dir, name, uint32(perm.Perm())); err != nil {
-			return err
-		}
-		fd, err := openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		return setMode(fd, perm)
-	})
+	return act("mkdir", path, func(dir int, name string) error { return mkdir(dir, name, perm) })
+}
+
+func mkdir(dir int, name string, perm fs.FileMode) error {
+	if err := unix.Mkdirat(dir, name, uint32(perm.Perm())); err != nil {
+		return err
+	}
+	fd, err := openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return setMode(fd, perm)
 }
 
 // MkdirAll makes a folder and those that it is in. What is there already has to be
@@ -54,100 +56,41 @@ func isFolder(path string) error {
 	})
 }
 
-// Remove removes a file, a link or an empty folder.
-func Remove(path string) error {
-	return act("remove", path, remove)
-}
-
-func remove(dir int, name string) error {
-	err := unix.Unlinkat(dir, name, 0)
-	if err == nil || errors.Is(err, unix.ENOENT) {
+// ReadDir lists a folder by name. Each entry is looked at when it is listed, which is one
+// system call for it then and seven later.
+func ReadDir(path string) (list []fs.DirEntry, err error) {
+	err = act("open", path, func(dir int, name string) error {
+		f, err := openIn(dir, name, path, unix.O_RDONLY)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		list, err = f.ReadDir(-1)
+		for i, e := range list {
+			of := &entry{DirEntry: e}
+			of.info, of.err = look(int(f.Fd()), e.Name())
+			list[i] = of
+		}
 		return err
-	}
-	switch folder := unix.Unlinkat(dir, name, unix.AT_REMOVEDIR); folder {
-	case nil:
-		return nil
-	case unix.ENOTDIR: // then the first is what is wrong
-		return err
-	default:
-		return folder
-	}
-}
-
-// unlink removes a file or a link.
-func unlink(path string) error {
-	return act("remove", path, func(dir int, name string) error { return unix.Unlinkat(dir, name, 0) })
-}
-
-// RemoveAll removes what is at a path and all that is in it; what is not there is
-// no error.
-func RemoveAll(path string) error {
-	err := act("remove", path, func(dir int, name string) error { return removeAll(dir, name, path) })
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
-}
-
-func removeAll(dir int, name, path string) error {
-	err := remove(dir, name)
-	if err == nil || errors.Is(err, unix.ENOENT) {
-		return nil
-	}
-	fd, openErr := openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
-	switch {
-	case errors.Is(openErr, unix.ENOENT):
-		return nil
-	case openErr != nil:
-		return &fs.PathError{Op: "remove", Path: path, Err: err}
-	}
-	f := os.NewFile(uintptr(fd), path)
-	defer f.Close()
-	// Some file systems forget where a listing was when names go meanwhile.
-	for {
-		names, listErr := f.Readdirnames(1024)
-		for _, inside := range names {
-			if err := removeAll(fd, inside, filepath.Join(path, inside)); err != nil {
-				return err
-			}
-		}
-		if len(names) == 0 && listErr != nil {
-			break
-		}
-		if _, err := f.Seek(0, 0); err != nil {
-			return &fs.PathError{Op: "remove", Path: path, Err: err}
-		}
-	}
-	if err := unix.Unlinkat(dir, name, unix.AT_REMOVEDIR); err != nil && err != unix.ENOENT {
-		return &fs.PathError{Op: "remove", Path: path, Err: err}
-	}
-	return nil
-}
-
-// ReadDir lists a folder by name. Each entry is looked at again where it is asked
-// for its Info.
-func ReadDir(path string) ([]fs.DirEntry, error) {
-	f, err := Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	list, err := f.ReadDir(-1)
-	for i, e := range list {
-		list[i] = entry{e, filepath.Join(path, e.Name())}
-	}
+	})
 	slices.SortFunc(list, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
 	return list, err
 }
 
-// entry is one whose Info follows no link either.
+// entry is one with what it was when its folder was listed.
 type entry struct {
 	fs.DirEntry
-	path string
+	info *info
+	err  error
 }
 
 // Info implements [fs.DirEntry].
-func (e entry) Info() (fs.FileInfo, error) { return Lstat(e.path) }
+func (e *entry) Info() (fs.FileInfo, error) {
+	if e.err != nil {
+		return nil, &fs.PathError{Op: "lstat", Path: e.Name(), Err: e.err}
+	}
+	return e.info, nil
+}
 
 // Glob lists the paths, sorted, of what is in a folder and matches a pattern as
 // [filepath.Match] has it. A folder that cannot be read has nothing in it.

@@ -26,7 +26,7 @@ func (u *Usage) Add(path string) (bytes uint64, err error) {
 	err = beneath.WalkDir(path, func(name string, d fs.DirEntry, err error) error {
 		if err == nil {
 			var info fs.FileInfo
-			if info, err = beneath.Lstat(name); err == nil {
+			if info, err = d.Info(); err == nil {
 				bytes += u.freed(info)
 			}
 		}

@@ -136,7 +136,10 @@ func (l *ladder) fetchOptions() partial.Options {
 
 // cannot is the error for a ref that exists and could not be used.
 func (l *ladder) cannot(do string, f found, err error) error {
-	hint := retry.Hint(err, "check the network and the URL, and run again: nothing half done is kept")
+	hint := "look at what is there, and run again: nothing half done is kept"
+	if isURL(l.clone) {
+		hint = retry.Hint(err, "check the network and the URL, and run again: nothing half done is kept")
+	}
 	switch {
 	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
 		hint = fmt.Sprintf("free %.1f GB on the disk that holds %s and run again", float64(l.size())/1e9, l.dir)

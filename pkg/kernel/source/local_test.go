@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -88,6 +89,29 @@ func TestTarball(t *testing.T) {
 		if len(r.requests()) != asked {
 			t.Errorf("the git server was asked")
 		}
+	}
+}
+
+// TestTarballOfACheckout takes what an earlier run has checked out, and somebody has carried
+// elsewhere, with its repository in it.
+func TestTarballOfACheckout(t *testing.T) {
+	t.Parallel()
+	r := newRepository(t)
+	first := r.options(t)
+	tree, err := Checkout(t.Context(), target(t, "4.7.3"), first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := r.options(t)
+	o.APIURL, o.CloneURL, o.From, o.Offline = "", "", filepath.Join(t.TempDir(), "linux.tar"), true
+	if out, err := exec.Command("tar", "-cf", o.From, "-C", filepath.Dir(tree.Dir), filepath.Base(tree.Dir)).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if _, err := Checkout(t.Context(), target(t, "4.7.3"), o); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(snapshot(t, tree.Dir), snapshot(t, o.Dir)); diff != "" {
+		t.Errorf("files (-carried +got):\n%s", diff)
 	}
 }
 

@@ -358,7 +358,7 @@ func TestBadAPIAndNoGitServer(t *testing.T) {
 			}
 			before := snapshot(t, filepath.Dir(o.Dir))
 
-			o = badOptions(t, o, test.handler)
+			o = badOptions(t, o, name, test.handler)
 			o.CloneURL = unreachable(t)
 			_, err := Checkout(t.Context(), target(t, "4.8.1-coreos"), o)
 			wantError(t, err, stage.Source, append(test.sentences,
@@ -380,7 +380,7 @@ func TestBadAPIAndAGitServer(t *testing.T) {
 	r := newRepository(t)
 	for name, test := range badAPIs {
 		t.Run(name, func(t *testing.T) {
-			o := badOptions(t, r.options(t), test.handler)
+			o := badOptions(t, r.options(t), name, test.handler)
 			var log bytes.Buffer
 			ctx := zerolog.New(&log).WithContext(t.Context())
 			got, err := Checkout(ctx, target(t, "4.8.1-coreos"), o)
@@ -400,15 +400,18 @@ func TestBadAPIAndAGitServer(t *testing.T) {
 	}
 }
 
-// badOptions are o with an API that misbehaves, a token, and a client that
-// does not wait for long.
-func badOptions(t *testing.T, o Options, handler http.HandlerFunc) Options {
+// badOptions are o with an API that misbehaves in a way of [badAPIs], a token, and a client
+// that does not wait long for one that never answers.
+func badOptions(t *testing.T, o Options, way string, handler http.HandlerFunc) Options {
 	t.Helper()
 	api := httptest.NewServer(handler)
 	t.Cleanup(api.Close)
 	o.APIURL = api.URL + "/api/v3/"
 	o.Token = "ghp_secret"
-	o.HTTPClient = &http.Client{Timeout: 500 * time.Millisecond}
+	o.HTTPClient = &http.Client{Timeout: time.Minute}
+	if way == "slow" {
+		o.HTTPClient.Timeout = 100 * time.Millisecond
+	}
 	return o
 }
 

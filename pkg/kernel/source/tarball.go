@@ -96,7 +96,8 @@ func (l *ladder) unpackFrom(ctx context.Context, r io.Reader, to string) (dir, d
 		if top == "" {
 			top = folder
 		}
-		if !below || folder != top {
+		// A tar of a checkout has its repository, which is none of the source.
+		if !below || folder != top || name == ".git" || strings.HasPrefix(name, ".git/") {
 			return false
 		}
 		wanted := l.wants(name)

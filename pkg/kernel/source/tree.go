@@ -135,14 +135,14 @@ func (l *ladder) reuse() (Tree, string) {
 	case l.Commit != "" && l.Commit != r.Commit:
 		return Tree{}, fmt.Sprintf("it is commit %s and not, as --source-commit asks for, %s", r.Commit, l.Commit)
 	}
-	lacks, err := l.firstLacking()
+	idx, err := partial.ReadIndex(l.dir)
 	if err != nil {
 		return Tree{}, "its index cannot be read: " + err.Error()
 	}
-	if lacks != "" {
+	there, changed, err := compare(l.dir, idx)
+	if lacks := l.firstLacking(idx, there); lacks != "" {
 		return Tree{}, "it lacks " + lacks
 	}
-	changed, err := firstChange(l.dir)
 	if err != nil {
 		return Tree{}, "it cannot be told from one with changes: " + err.Error()
 	}
@@ -175,22 +175,23 @@ func (r record) head() (string, error) {
 }
 
 // firstLacking names a file that is needed and not there, because it was not
-// checked out or is gone since, or is "".
-func (l *ladder) firstLacking() (string, error) {
-	idx, err := partial.ReadIndex(l.dir)
-	if err != nil {
-		return "", err
-	}
+// checked out or is gone since, or is "". There are files that were seen already.
+func (l *ladder) firstLacking(idx *index.Index, there map[string]bool) string {
 	for _, e := range idx.Entries {
 		if !l.wants(e.Name) || l.needs.Spare(e.Name) {
 			continue
 		}
-		_, err := beneath.Lstat(filepath.Join(l.dir, filepath.FromSlash(e.Name)))
-		if e.SkipWorktree || errors.Is(err, fs.ErrNotExist) {
-			return e.Name, nil
+		if e.SkipWorktree {
+			return e.Name
+		}
+		if there[e.Name] {
+			continue
+		}
+		if _, err := beneath.Lstat(filepath.Join(l.dir, filepath.FromSlash(e.Name))); errors.Is(err, fs.ErrNotExist) {
+			return e.Name
 		}
 	}
-	return "", nil
+	return ""
 }
 
 // checkVacant returns an error unless the place is free: nothing there, an
@@ -310,22 +311,31 @@ func (r record) othersCommits() string {
 }
 
 // firstChange names a file of the tree that is new or not as it was checked
-// out, or is "". It compares with git's index as git does, and reads a file
-// only where its time differs, but it also counts what git is told to ignore;
-// what macOS leaves in folders that it shows does not count.
+// out, or is "".
 func firstChange(dir string) (string, error) {
 	idx, err := partial.ReadIndex(dir)
 	if err != nil {
 		return "", err
 	}
+	_, changed, err := compare(dir, idx)
+	return changed, err
+}
+
+// compare looks at the files of a tree until one is new or not as it was checked out, and
+// names that, and those before it. It compares with git's index as git does, and reads a file
+// only where its time differs, but it also counts what git is told to ignore;
+// what macOS leaves in folders that it shows does not count.
+func compare(dir string, idx *index.Index) (there map[string]bool, changed string, err error) {
 	// Where the file system folds case, one file of such a pair stands for
 	// both and fits either.
-	entries := make(map[string][]*index.Entry, len(idx.Entries))
+	entries := make(map[string][]*index.Entry)
 	for _, e := range idx.Entries {
-		name := strings.ToLower(e.Name)
-		entries[name] = append(entries[name], e)
+		if !e.SkipWorktree {
+			name := strings.ToLower(e.Name)
+			entries[name] = append(entries[name], e)
+		}
 	}
-	var changed string
+	there = make(map[string]bool, len(entries))
 	err = beneath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -351,9 +361,10 @@ func firstChange(dir string) (string, error) {
 			changed = name
 			return fs.SkipAll
 		}
+		there[name] = true
 		return nil
 	})
-	return changed, err
+	return there, changed, err
 }
 
 func unchanged(e *index.Entry, path string, info fs.FileInfo) bool {

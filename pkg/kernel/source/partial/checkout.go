@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"path"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
@@ -107,6 +109,8 @@ type checkout struct {
 	task    *progress.Task // counts files
 	objects *objects
 	folds   bool
+	// borrowed says that the packs are there that the earlier files came in.
+	borrowed bool
 	// whole says that the server was, or has to be, asked for all contents.
 	whole   bool
 	commit  plumbing.Hash
@@ -122,7 +126,7 @@ func (c *checkout) begin() error {
 	if c.folds, err = foldsCase(c.o.Dir); err != nil || c.o.Earlier == "" {
 		return err
 	}
-	if err := borrow(c.o.Earlier, c.o.Dir); err != nil {
+	if c.borrowed, err = borrow(c.o.Earlier, c.o.Dir); err != nil {
 		return err
 	}
 	return c.objects.changed()
@@ -174,8 +178,7 @@ func (c *checkout) try(ctx context.Context) error {
 			return err
 		}
 	}
-	w := newWriter(ctx, c.o.Dir, c.task)
-	c.share(w)
+	w := newWriter(ctx, c.o.Dir, c.task, c.folders())
 	// Whatever has arrived is written, also where the rest has not.
 	return errors.Join(c.fill(ctx, server, w), w.close())
 }
@@ -233,15 +236,30 @@ func (c *checkout) choose(ctx context.Context) error {
 	return nil
 }
 
+// folders are those that lack a file.
+func (c *checkout) folders() map[string]bool {
+	all := map[string]bool{}
+	for _, f := range c.files {
+		if f.wanted && f.info == nil {
+			all[path.Dir(f.path)] = true
+		}
+	}
+	return all
+}
+
 // fill writes the wanted files, from what is there and what the server has.
 func (c *checkout) fill(ctx context.Context, server *link, w *writer) error {
-	left := map[plumbing.Hash][]*file{}
+	if !c.borrowed {
+		c.share(w, func(*file) bool { return true })
+	}
+	left, lacking := map[plumbing.Hash][]*file{}, map[plumbing.Hash]bool{}
 	var wants []plumbing.Hash
 	for _, f := range c.files {
 		if !f.wanted || f.info != nil {
 			continue
 		}
 		if left[f.hash] == nil && !c.whole && !c.objects.has(f.hash) {
+			lacking[f.hash] = true
 			wants = append(wants, f.hash)
 		}
 		left[f.hash] = append(left[f.hash], f)
@@ -254,10 +272,22 @@ func (c *checkout) fill(ctx context.Context, server *link, w *writer) error {
 		delete(left, o.Hash)
 		return w.write(job{files, o.Content})
 	}
+	var sharing sync.WaitGroup
+	if c.borrowed { // while the server thinks: what it is not asked for
+		sharing.Go(func() { c.share(w, func(f *file) bool { return !lacking[f.hash] }) })
+	}
+	var err error
 	if len(wants) > 0 {
-		err := server.fetch(ctx, c.packs(), request{wants: wants, salvage: true, each: put})
-		if err := errors.Join(err, c.objects.changed()); err != nil {
-			return err
+		err = server.fetch(ctx, c.packs(), request{wants: wants, salvage: true, each: put})
+		err = errors.Join(err, c.objects.changed())
+	}
+	sharing.Wait()
+	if err != nil {
+		return err
+	}
+	for hash, files := range left {
+		if left[hash] = slices.DeleteFunc(files, func(f *file) bool { return f.info != nil }); len(left[hash]) == 0 {
+			delete(left, hash)
 		}
 	}
 	return c.fillFromStore(left, put)

@@ -4,16 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
@@ -220,102 +215,6 @@ func stat(e *index.Entry, info *unix.Stat_t) {
 	e.Size = uint32(info.Size)
 	e.ModifiedAt, e.CreatedAt = time.Unix(info.Mtim.Unix()), time.Unix(info.Ctim.Unix())
 	e.Dev, e.Inode, e.UID, e.GID = uint32(info.Dev), uint32(info.Ino), info.Uid, info.Gid
-}
-
-// share links the files of the earlier checkout that the new one has, too, so
-// that they need not be written again. What cannot be linked is written.
-func (c *checkout) share(w *writer) {
-	if c.o.Earlier == "" {
-		return
-	}
-	var files []*file
-	for _, f := range c.files {
-		if f.wanted && f.info == nil && f.mode != filemode.Symlink {
-			files = append(files, f)
-		}
-	}
-	held := make([]bool, len(files))
-	inParallel(len(files), func(i int) bool {
-		held[i] = c.holds(files[i])
-		return true
-	})
-	for i, f := range files {
-		if held[i] && w.folder(path.Dir(f.path)) != nil {
-			return
-		}
-	}
-	inParallel(len(files), func(i int) bool { return !held[i] || c.shareFile(w, files[i]) == nil })
-}
-
-// inParallel does n things, a share of them on each CPU, until one says that there is no
-// point in going on.
-func inParallel(n int, do func(i int) bool) {
-	var next atomic.Int64
-	var all sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) {
-		all.Go(func() {
-			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
-				if !do(i) {
-					next.Store(int64(n))
-					return
-				}
-			}
-		})
-	}
-	all.Wait()
-}
-
-// holds says whether the earlier checkout has the very file. Its content is
-// read: whoever changed it may have kept its time.
-func (c *checkout) holds(f *file) bool {
-	in, err := beneath.Open(filepath.Join(c.o.Earlier, f.path))
-	if err != nil {
-		return false
-	}
-	defer in.Close()
-	info, err := in.Stat()
-	if err != nil || !info.Mode().IsRegular() || (info.Mode()&0o100 != 0) != (f.mode == filemode.Executable) {
-		return false
-	}
-	hash := plumbing.NewHasher(plumbing.BlobObject, info.Size())
-	n, err := io.Copy(hash, in)
-	return err == nil && n == info.Size() && hash.Sum() == f.hash
-}
-
-// shareFile links one, into a folder that is there.
-func (c *checkout) shareFile(w *writer, f *file) error {
-	to := filepath.Join(c.o.Dir, f.path)
-	if err := beneath.Link(filepath.Join(c.o.Earlier, f.path), to); err != nil {
-		return err
-	}
-	info, err := lstat(to)
-	if err != nil {
-		return err
-	}
-	w.wrote(f, info)
-	return nil
-}
-
-// maxBorrowed bounds how many packs are taken over: each release adds two.
-const maxBorrowed = 16
-
-// borrow gives dir the packs of an earlier checkout: by hard links, or as
-// copies where those cannot be.
-func borrow(from, dir string) error {
-	packs, err := beneath.Glob(filepath.Join(from, dot, "objects", "pack"), "pack-*.idx")
-	if err != nil || len(packs) > maxBorrowed {
-		return err
-	}
-	for _, idx := range packs {
-		stem := strings.TrimSuffix(idx, ".idx")
-		for _, name := range []string{stem + ".pack", stem + ".promisor", idx} {
-			to := filepath.Join(dir, dot, "objects", "pack", filepath.Base(name))
-			if err := beneath.LinkOrCopy(name, to); err != nil && !(errors.Is(err, os.ErrNotExist) && name == stem+".promisor") {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // foldsCase says whether dir is on a file system that folds case.

@@ -25,16 +25,16 @@ const maxLink = 4095
 // writer writes files in parallel. Links come last, when nothing can be
 // written through them any more.
 type writer struct {
-	dir    string
-	task   *progress.Task
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	jobs   chan []job
-	wg     sync.WaitGroup
-	batch  []job // not yet in jobs
-	size   int   // of the batch's contents, in bytes
-	links  []job
-	made   map[string]bool // folders
+	dir     string
+	task    *progress.Task
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	folders chan struct{} // closed once they are there, or cannot be
+	jobs    chan []job
+	wg      sync.WaitGroup
+	batch   []job // not yet in jobs
+	size    int   // of the batch's contents, in bytes
+	links   []job
 }
 
 // How much is handed to a goroutine at once: waking one for each of the small
@@ -49,19 +49,26 @@ type job struct {
 	content []byte
 }
 
-// newWriter writes below dir, which exists and nobody else writes to. The task
-// counts files.
-func newWriter(ctx context.Context, dir string, task *progress.Task) *writer {
-	w := &writer{dir: dir, task: task, jobs: make(chan []job), made: map[string]bool{".": true}}
+// newWriter writes below dir, which exists and nobody else writes to, to folders that it
+// makes meanwhile. The task counts files.
+func newWriter(ctx context.Context, dir string, task *progress.Task, folders map[string]bool) *writer {
+	w := &writer{dir: dir, task: task, folders: make(chan struct{}), jobs: make(chan []job)}
 	w.ctx, w.cancel = context.WithCancelCause(ctx)
+	w.wg.Go(func() {
+		defer close(w.folders)
+		if err := w.makeFolders(folders); err != nil {
+			w.cancel(err)
+		}
+	})
 	// Each waits for the disk, or for a server of files, most of its time.
 	for range 2 * runtime.GOMAXPROCS(0) {
 		w.wg.Go(func() {
 			for batch := range w.jobs {
-				for _, j := range batch {
-					if err := w.put(j); err != nil {
-						w.cancel(err)
-					}
+				if !w.ready() {
+					continue
+				}
+				if err := w.put(batch); err != nil {
+					w.cancel(err)
 				}
 			}
 		})
@@ -69,13 +76,60 @@ func newWriter(ctx context.Context, dir string, task *progress.Task) *writer {
 	return w
 }
 
+// ready waits for the folders, and says whether there is still something to write.
+func (w *writer) ready() bool {
+	<-w.folders
+	return w.ctx.Err() == nil
+}
+
+// makeFolders makes folders and those above them, each level of the tree after the one
+// above it, and there those of several folders at once.
+func (w *writer) makeFolders(wanted map[string]bool) error {
+	// By how deep they are, the folders that others are made in.
+	var levels [][]string
+	in, made := map[string][]string{}, map[string]bool{".": true}
+	for name := range wanted {
+		for ; !made[name]; name = path.Dir(name) {
+			made[name] = true
+			level := strings.Count(name, "/")
+			for len(levels) <= level {
+				levels = append(levels, nil)
+			}
+			parent := path.Dir(name)
+			if in[parent] == nil {
+				levels[level] = append(levels[level], parent)
+			}
+			in[parent] = append(in[parent], path.Base(name))
+		}
+	}
+	for _, parents := range levels {
+		errs := make([]error, len(parents))
+		inParallel(len(parents), func(i int) bool {
+			errs[i] = w.makeIn(parents[i], in[parents[i]])
+			return errs[i] == nil && w.ctx.Err() == nil
+		})
+		if err := errors.Join(errs...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *writer) makeIn(parent string, names []string) error {
+	return beneath.In(filepath.Join(w.dir, parent), func(in beneath.Folder) error {
+		for _, name := range names {
+			if err := in.Mkdir(name, 0o755); err != nil {
+				return fmt.Errorf("the folder %s: %w", path.Join(parent, name), err)
+			}
+		}
+		return nil
+	})
+}
+
 // write has the content written to each of the files, soon.
 func (w *writer) write(j job) error {
 	var plain, links []*file
 	for _, f := range j.files {
-		if err := w.folder(path.Dir(f.path)); err != nil {
-			return err
-		}
 		if f.mode == filemode.Symlink {
 			links = append(links, f)
 		} else {
@@ -125,50 +179,46 @@ func (w *writer) close() error {
 	return err
 }
 
-// folder makes a folder and those above it. One that is there must be one, and
-// no link to one.
-func (w *writer) folder(name string) error {
-	if w.made[name] {
-		return nil
+// put writes the files of a batch, folder by folder: those of one mostly arrive together.
+func (w *writer) put(batch []job) error {
+	type content struct {
+		*file
+		of []byte
 	}
-	if err := w.folder(path.Dir(name)); err != nil {
-		return err
-	}
-	where := filepath.Join(w.dir, name)
-	err := beneath.Mkdir(where, 0o755)
-	if errors.Is(err, os.ErrExist) {
-		info, statErr := beneath.Lstat(where)
-		if err = statErr; err == nil && !info.IsDir() {
-			err = fmt.Errorf("%s is in the place of a folder", name)
+	in := map[string][]content{}
+	for _, j := range batch {
+		for _, f := range j.files {
+			folder := path.Dir(f.path)
+			in[folder] = append(in[folder], content{f, j.content})
 		}
 	}
-	if err == nil {
-		w.made[name] = true
-	}
-	return err
-}
-
-func (w *writer) put(j job) error {
-	for _, f := range j.files {
-		if w.ctx.Err() != nil {
+	for folder, files := range in {
+		err := beneath.In(filepath.Join(w.dir, folder), func(folder beneath.Folder) error {
+			for _, f := range files {
+				if w.ctx.Err() != nil {
+					return nil
+				}
+				if err := w.file(folder, f.file, f.of); err != nil {
+					return err
+				}
+			}
 			return nil
-		}
-		if err := w.file(f, j.content); err != nil {
+		})
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (w *writer) file(f *file, content []byte) error {
+func (w *writer) file(folder beneath.Folder, f *file, content []byte) error {
 	mode := fs.FileMode(0o644)
 	if f.mode == filemode.Executable {
 		mode = 0o755
 	}
-	name := filepath.Join(w.dir, f.path)
 	// Not an os.File: what that does for pipes and sockets is more work than
 	// writing a small file is.
-	fd, err := beneath.CreateFD(name, mode)
+	fd, err := folder.CreateFD(path.Base(f.path), mode)
 	if err != nil {
 		return err
 	}
@@ -178,6 +228,7 @@ func (w *writer) file(f *file, content []byte) error {
 		err = unix.Fstat(fd, &info)
 	}
 	if err := errors.Join(err, unix.Close(fd)); err != nil {
+		name := filepath.Join(w.dir, f.path)
 		_ = beneath.Remove(name)
 		return &os.PathError{Op: "write", Path: name, Err: err}
 	}
