@@ -11,6 +11,8 @@ import (
 	"hash"
 	"io"
 	"path"
+	"regexp"
+	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -203,7 +205,28 @@ func findArchived(from io.ReaderAt, size int64, k Key) (Artefact, error) {
 		}
 		return Artefact{}, fmt.Errorf("it has no image for %s", platform.Architecture)
 	}
-	return Artefact{}, ErrNone
+	return Artefact{}, fmt.Errorf("%w as %s; the archive has %s (the last digits are of the kernel's build)", ErrNone, k.Tag(), a.tags())
+}
+
+// ofKey is the end of a key's tag, which the aliases have not.
+var ofKey = regexp.MustCompile(`-[0-9a-f]{12}$`)
+
+// tags names the first few of the keys that an archive has.
+func (a archived) tags() string {
+	var tags []string
+	for _, d := range a.list.Manifests {
+		if tag := d.Annotations[refName]; ofKey.MatchString(tag) && !slices.Contains(tags, tag) {
+			tags = append(tags, tag)
+		}
+	}
+	const shown = 6
+	switch n := len(tags) - shown; {
+	case len(tags) == 0:
+		return "none"
+	case n > 0:
+		return strings.Join(tags[:shown], ", ") + fmt.Sprintf(" and %d more", n)
+	}
+	return strings.Join(tags, ", ")
 }
 
 // readArchive finds out where each blob is.

@@ -95,7 +95,7 @@ func Find(ctx context.Context, o Options, k Key) (Artefact, error) {
 	what := fmt.Sprintf("%s cannot be pulled", tag)
 	index, err := remote.Index(tag, options...)
 	if missing(err) {
-		return Artefact{}, ErrNone
+		return Artefact{}, fmt.Errorf("%w as %s", ErrNone, tag)
 	}
 	if err != nil {
 		return Artefact{}, o.explain(err, what)

@@ -3,16 +3,19 @@ package registry
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"strconv"
 	"strings"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/rs/zerolog"
 
@@ -68,6 +71,35 @@ type Pushed struct {
 func (p Pushed) Artefact() string {
 	at := strings.LastIndexByte(p.Reference, ':') // of its tag
 	return p.Reference[:at] + "@" + p.Digest
+}
+
+// MayPush asks a registry whether this run may push, so that who may not learns it before
+// there is something to push. Errors are of the usage or the publish stage; of those
+// [Unavailable] may pass.
+func MayPush(ctx context.Context, o Options) error {
+	repository, err := o.repository()
+	if err != nil {
+		return err
+	}
+	base, err := o.base()
+	if err != nil {
+		return err
+	}
+	asked := transport.NewUserAgent(within{ctx, base}, userAgent)
+	if err := remote.CheckPushPermission(repository.Tag("latest"), authn.DefaultKeychain, asked); err != nil {
+		return o.explain(err, repository.String()+" cannot be pushed to")
+	}
+	return nil
+}
+
+// within is a transport whose requests end with a context that is not theirs.
+type within struct {
+	ctx  context.Context
+	base http.RoundTripper
+}
+
+func (w within) RoundTrip(request *http.Request) (*http.Response, error) {
+	return w.base.RoundTrip(request.WithContext(w.ctx))
 }
 
 // Push leaves an artefact in a registry, in the place of one of the same key, and what

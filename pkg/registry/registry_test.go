@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -15,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
@@ -25,6 +27,7 @@ import (
 
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/share/publish"
+	"github.com/k8sp/cuda/pkg/stage"
 )
 
 // TestTag tells kernels of one release apart, and is what a tag may be.
@@ -282,6 +285,26 @@ func TestLayersOfAnySize(t *testing.T) {
 		m := v1.Manifest{Layers: []v1.Descriptor{{Size: size, Annotations: map[string]string{LayerAnnotation: "modules"}}}}
 		if _, err := layersOf(m, func(v1.Descriptor) (source, error) { return nil, nil }); err == nil {
 			t.Errorf("a layer of %d bytes is taken", size)
+		}
+	}
+}
+
+// TestBrokenConfig has Docker's config be what people put in its place.
+func TestBrokenConfig(t *testing.T) {
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	defer server.Close()
+	dir := t.TempDir()
+	t.Setenv("DOCKER_CONFIG", dir)
+	o := Options{Repository: strings.TrimPrefix(server.URL, "http://") + "/cuda", Pause: time.Nanosecond}
+	for config, says := range map[string]string{
+		"dXNlcjpwYXNz\n": "it is JSON", "/builds/project.tmp/DOCKER_AUTH_CONFIG": "it is JSON", "{}": "",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(config), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		err := MayPush(t.Context(), o)
+		if failure := (*stage.Error)(nil); says != "" && (!errors.As(err, &failure) || failure.Kind != FailedKind || !strings.Contains(failure.Hint, says)) || says == "" && err != nil {
+			t.Errorf("%s: %v", config, err)
 		}
 	}
 }

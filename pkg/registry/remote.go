@@ -5,12 +5,14 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
-	"sync"
+	"strings"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -67,6 +69,10 @@ func (o Options) repository() (name.Repository, error) {
 	if o.PlainHTTP {
 		options = append(options, name.Insecure)
 	}
+	if at, digest, found := strings.Cut(o.Repository, "@"); found && strings.HasPrefix(digest, "sha256:") {
+		return name.Repository{}, stage.New(stage.Usage, o.Repository+" is an artefact, and builder finds those by the kernel and the driver",
+			"name the repository alone, "+at+"; who is to take only what you have built names its signer with --trust")
+	}
 	r, err := name.NewRepository(o.Repository, options...)
 	return r, stage.Wrap(stage.Usage, err, fmt.Sprintf("%q is no repository of a registry", o.Repository),
 		"name one as HOST[:PORT]/PATH, such as registry.example.com/cuda")
@@ -97,22 +103,10 @@ func (o Options) transport(ctx context.Context, repository name.Repository) (htt
 	return transport.NewWithContext(ctx, repository.Registry, auth, transport.NewUserAgent(base, userAgent), []string{repository.Scope(transport.PullScope)})
 }
 
-// silence is how long a registry may say nothing after it was asked: it may have to digest
-// what was pushed.
-const silence = 2 * time.Minute
-
-// plainBase is for all registries that the system's certificates vouch for, so that who
-// looks again and again does so over connections that are there.
-var plainBase = sync.OnceValue(func() *http.Transport {
-	base := remote.DefaultTransport.(*http.Transport).Clone()
-	base.ResponseHeaderTimeout = silence
-	return base
-})
-
 // base speaks TLS with a registry, which is vouched for by those who are trusted to.
 func (o Options) base() (http.RoundTripper, error) {
 	if o.CA == "" {
-		return plainBase(), nil
+		return o.guarded(remote.DefaultTransport), nil // whose connections serve who looks again and again
 	}
 	text, err := os.ReadFile(o.CA)
 	if err != nil {
@@ -125,19 +119,44 @@ func (o Options) base() (http.RoundTripper, error) {
 	if !pool.AppendCertsFromPEM(text) {
 		return nil, stage.New(stage.Usage, o.CA+" has no certificates in PEM", "correct --registry-ca")
 	}
-	base := plainBase().Clone()
+	base := remote.DefaultTransport.(*http.Transport).Clone()
 	base.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
-	return base, nil
+	return o.guarded(base), nil
+}
+
+func (o Options) guarded(base http.RoundTripper) http.RoundTripper {
+	if o.PlainHTTP {
+		return patient{base}
+	}
+	return encrypted{patient{base}}
+}
+
+// errPlain is the end of what would have gone over a network as it is, with who asks.
+var errPlain = errors.New("it is spoken with without TLS, which --registry-plain-http allows")
+
+// encrypted is a transport that speaks HTTP without TLS on loopback only. By itself
+// go-containerregistry does so with private addresses, too, where TLS does not answer at once.
+type encrypted struct{ base http.RoundTripper }
+
+func (e encrypted) RoundTrip(request *http.Request) (*http.Response, error) {
+	host := request.URL.Hostname()
+	if request.URL.Scheme != "https" && host != "localhost" && !net.ParseIP(host).IsLoopback() {
+		return nil, errPlain
+	}
+	return e.base.RoundTrip(request)
 }
 
 // explain is what a registry's failure means to people.
 func (o Options) explain(err error, what string) error {
 	var answer *transport.Error
 	hint := "check the network and its proxy, and run again"
+	if strings.Contains(err.Error(), "config file") && errors.As(err, new(*json.SyntaxError)) {
+		return stage.OfKind(FailedKind, stage.Wrap(stage.Publish, err, what, `correct Docker's config.json: it is JSON, such as {"auths": {"HOST": {"auth": "…"}}}, as docker login leaves it`))
+	}
 	if errors.As(err, &answer) {
 		switch answer.StatusCode {
 		case http.StatusUnauthorized, http.StatusForbidden:
-			hint = "have Docker's config say who you are there (docker login), and mount it: -v $HOME/.docker/config.json:/root/.docker/config.json:ro"
+			hint = "have Docker's config, ~/.docker/config.json or that in the folder DOCKER_CONFIG, say who you are there (docker login); a container needs it mounted: -v $HOME/.docker/config.json:/root/.docker/config.json:ro"
 		case http.StatusNotFound:
 			hint = "look whether the registry has the repository " + o.Repository
 		case http.StatusRequestEntityTooLarge, http.StatusInsufficientStorage:
@@ -156,8 +175,16 @@ func missing(err error) bool {
 }
 
 // Unavailable says whether an error is that a registry does not answer, or cannot for the
-// moment: looking again may have another answer.
+// moment: looking again may have another answer. Whom nobody vouches for stays so.
 func Unavailable(err error) bool {
+	plain := errors.Is(err, errPlain)
+	// Of an address that may be without TLS, both ways were tried: the one with it counts.
+	if tried := (*url.Error)(nil); plain && errors.As(err, &tried) {
+		plain = errors.Is(tried.Err, errPlain) || errors.Is(tried.Err, http.ErrSchemeMismatch)
+	}
+	if errors.As(err, new(*tls.CertificateVerificationError)) || plain || errors.Is(err, context.Canceled) {
+		return false
+	}
 	var answer *transport.Error
 	if errors.As(err, &answer) {
 		return answer.Temporary() || answer.StatusCode == http.StatusTooManyRequests || answer.StatusCode >= http.StatusInternalServerError
