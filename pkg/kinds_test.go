@@ -27,6 +27,14 @@ var passedOn = []string{
 	"stage.KindOf(failure)",
 }
 
+// sameKind are the words that are given by more than one name, and mean one thing to who
+// reads them.
+var sameKind = map[string][]string{
+	"check":     {"a refusal", "a stage"}, // the gate's, before a load and after a build
+	"signature": {"a refusal", "modules.SignatureCheck"},
+	"untrusted": {"a refusal", "modules.UntrustedKind"},
+}
+
 // TestKindsAreDocumented: docs/kinds.md has each kind of failure that the program knows, and
 // no other.
 func TestKindsAreDocumented(t *testing.T) {
@@ -59,6 +67,28 @@ func TestKindsAreDocumented(t *testing.T) {
 	}
 }
 
+// TestKindsAreTold: no two failures are given one word, by which programs tell them apart. A
+// constant is one failure wherever it is given, and so is a word that is written out in one
+// package.
+func TestKindsAreTold(t *testing.T) {
+	t.Parallel()
+	names := map[string][]string{}
+	for name, kind := range kindsInCode(t) {
+		names[kind] = append(names[kind], name)
+	}
+	for _, name := range stage.Names() {
+		names[string(name)] = append(names[string(name)], "a stage")
+	}
+	for _, r := range node.Refusals() {
+		names[r.Name] = append(names[r.Name], "a refusal")
+	}
+	for kind, of := range names {
+		if slices.Sort(of); len(of) > 1 && !slices.Equal(of, sameKind[kind]) {
+			t.Errorf("the kind %s is of %q", kind, of)
+		}
+	}
+}
+
 // TestRefusalsPage has the page's table of a load's refusals be the program's sentences, in
 // their order.
 func TestRefusalsPage(t *testing.T) {
@@ -72,9 +102,11 @@ func TestRefusalsPage(t *testing.T) {
 }
 
 // kindsInCode are the kinds that failures are given: by a literal of stage.Error, by
-// stage.OfKind, or later.
-func kindsInCode(t *testing.T) (kinds []string) {
+// stage.OfKind, or later. They are under their constants' names, "breaks.Check", or their
+// package's where they are written out: `modules "sysext"`.
+func kindsInCode(t *testing.T) map[string]string {
 	t.Helper()
+	kinds := map[string]string{}
 	files := map[string]*ast.File{}
 	constants := map[string]string{} // "breaks.Check": "known-break"
 	for _, name := range sources(t) {
@@ -94,15 +126,18 @@ func kindsInCode(t *testing.T) (kinds []string) {
 		ast.Inspect(file, func(n ast.Node) bool {
 			for _, expression := range kindsGiven(n) {
 				said := source(expression)
+				named := said
 				kind, ok := constants[said]
 				if literal, is := expression.(*ast.BasicLit); is {
+					named = pkg + " " + said
 					kind, _ = strconv.Unquote(literal.Value)
 				} else if !ok {
-					kind = constants[pkg+"."+said]
+					named = pkg + "." + said
+					kind = constants[named]
 				}
 				switch {
 				case kind != "":
-					kinds = append(kinds, kind)
+					kinds[named] = kind
 				case !slices.Contains(passedOn, said):
 					t.Errorf("%s: the kind %s is not known to this test", name, said)
 				}

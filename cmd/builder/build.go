@@ -89,7 +89,8 @@ func newBuildCommand(io streams, d defaults) *cobra.Command {
 
 // loadCommand is what loads the result on the host that it is for, where SHARE is the
 // share's folder on it.
-const loadCommand = "docker run --rm --privileged -v SHARE:/opt/share -v /lib/modules:/host/lib/modules:ro -v /dev:/dev -v /etc/cdi:/etc/cdi -v /run/cuda:/run/cuda cuda load --host-share SHARE"
+const loadCommand = "docker run --rm --privileged -v SHARE:/opt/share -v /lib/modules:/host/lib/modules:ro -v /etc/modprobe.d:/host/etc/modprobe.d:ro -v /opt/nvidia:/host/opt/nvidia:ro " +
+	"-v /dev:/dev -v /etc/cdi:/etc/cdi -v /run/cuda:/run/cuda cuda load --host-share SHARE"
 
 // tellResult says what a build has come to: what the gate found, by what would show
 // what could not be checked, what was written, and what comes next.
@@ -207,8 +208,12 @@ func printPlan(io streams, plan []job.Step, format output) error {
 	if format == "json" {
 		return printJSON(io, plan)
 	}
+	out := io.out
+	if format == "env" {
+		out = io.err // a plan is no result
+	}
 	for _, step := range plan {
-		if _, err := fmt.Fprintf(io.out, "%-8s %s\n", step.Stage, step.Does); err != nil {
+		if _, err := fmt.Fprintf(out, "%-8s %s\n", step.Stage, step.Does); err != nil {
 			return err
 		}
 	}

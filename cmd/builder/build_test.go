@@ -250,6 +250,9 @@ func TestModules(t *testing.T) {
 func TestDryRunSaysWhatEachStageWouldDoAndDoesNothing(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
+	if o := f.run(t, "--dry-run", "--output", "env"); o.code != 0 || o.stdout != "" || !strings.Contains(o.stderr, "nvidia-installer --kernel-module-only") {
+		t.Errorf("CI would read: %d\n%s%s", o.code, o.stdout, o.stderr)
+	}
 	o := f.run(t, "--dry-run")
 	if o.code != 0 {
 		t.Fatalf("exit code %d\n%s", o.code, o.stderr)

@@ -145,6 +145,8 @@ func TestDownload(t *testing.T) {
 	for _, more := range []string{"--jobs=3", "--offline", "--dry-run"} {
 		if o := f.run(t, append(args, more)...); o.code != 0 || !strings.Contains(o.stdout+o.stderr, "nothing to build") && !strings.Contains(o.stdout, "nothing: ") {
 			t.Errorf("%s, without the package: exit code %d\n%s%s", more, o.code, o.stdout, o.stderr)
+		} else if more == "--dry-run" && (strings.Contains(o.stdout, "downloaded") || !strings.Contains(o.stdout, "whose package is not there, and not needed")) {
+			t.Errorf("%s, without the package:\n%s", more, o.stdout)
 		}
 	}
 	for _, more := range [][]string{{"--offline"}, {"--offline", "--dry-run"}} {
@@ -255,9 +257,18 @@ func TestDamagedDownload(t *testing.T) {
 }
 
 var badDownloads = []badInput{
-	{"one of no known digest", func(t *testing.T, f *fixture) []string {
+	{"one that there is not", func(t *testing.T, f *fixture) []string {
 		return newShelf(t, f).args("--driver-version=999.1")
-	}, 11, []string{"no NVIDIA driver package is in", "driver 999.1 is not downloaded unseen", "--driver-sha256", "--allow driver-digest"}},
+	}, 11, []string{"no NVIDIA driver package is in", "driver 999.1 for x86_64 is not to be had", "404", "check the version at https://www.nvidia.com"}},
+	{"one of no known digest", func(t *testing.T, f *fixture) []string {
+		s := newShelf(t, f)
+		t.Cleanup(func() {
+			if f.downloads(t) != "" {
+				t.Errorf("the share has %s", f.downloads(t))
+			}
+		})
+		return s.args()
+	}, 11, []string{"no NVIDIA driver package is in", "driver " + fixtureDriver + " is not downloaded unseen", "--driver-sha256", "--allow driver-digest"}},
 	{"one that --offline forbids", func(t *testing.T, f *fixture) []string {
 		s := newShelf(t, f)
 		return s.args("--offline", "--driver-sha256", s.sha256())

@@ -21,8 +21,9 @@ for CUDA programs: its modules in order, each verified against the manifest and
 held against this kernel first; the kernel's own modules that they need; where
 the kernel finds the GPU's firmware; and its device files.
 
-    docker run --privileged -v /home/core/share:/opt/share -v /dev:/dev \
-        -v /run/cuda:/run/cuda cuda load
+    docker run --rm --privileged -v /home/core/share:/opt/share -v /lib/modules:/host/lib/modules:ro \
+        -v /etc/modprobe.d:/host/etc/modprobe.d:ro -v /opt/nvidia:/host/opt/nvidia:ro \
+        -v /dev:/dev -v /etc/cdi:/etc/cdi -v /run/cuda:/run/cuda cuda load --host-share /home/core/share
 
 Where that driver is loaded already there is nothing to do but what is missing.
 A driver that is not the share's is left alone where the share has none for

@@ -345,6 +345,8 @@ func TestNoCompile(t *testing.T) {
 		{"it is in the registry", []string{"--registry", repository, "--driver-version", fixtureDriver}, 0, "what was built elsewhere serves"},
 		{"it is in the share, and the registry is gone", []string{"--registry", "127.0.0.1:9/cuda", "--driver-version", fixtureDriver}, 0, "what is published serves, and nothing is built here"},
 		{"no registry at all", []string{"--driver-version", fixtureDriver}, 0, "what is published serves, and nothing is built here"},
+		{"the share has the other form", []string{"--registry", repository, "--driver-version", fixtureDriver, "--module-type", "open"}, 16, "its modules are the proprietary ones, and open ones are asked for"},
+		{"the registry has it, and is not to be asked", []string{"--registry", repository, "--driver-version", fixtureDriver, "--module-type", "open", "--offline"}, 16, "have the registry asked: --offline asks the network for nothing"},
 	} {
 		o := f.run(t, append(tt.args, "--share", f.share, "--no-compile")...)
 		if o.code != tt.code || !strings.Contains(o.stderr, tt.says) {
@@ -409,7 +411,7 @@ func TestBuildAsksTheRegistry(t *testing.T) {
 		t.Fatalf("%d\n%s", o.code, o.stderr)
 	}
 	for _, tt := range []struct{ broken, says string }{
-		{"gone", "what the registry has does not serve"}, {"lies", "what the registry has does not serve"}, {"cut", "what the registry has does not serve"},
+		{"gone", "the registry does not give what it has"}, {"lies", "what the registry has does not serve"}, {"cut", "what the registry has does not serve"},
 	} {
 		broken = tt.broken
 		f.emptyShare(t)
@@ -433,6 +435,39 @@ func TestBuildAsksTheRegistry(t *testing.T) {
 		if o := f.run(t, args(tt.args)...); !strings.Contains(o.stderr, tt.says) {
 			t.Errorf("%s: %d\n%s", tt.args, o.code, o.stderr)
 		}
+	}
+}
+
+// TestBuildThatMayNotPush ends before anything is made where it is certain that what it makes
+// cannot be pushed.
+func TestBuildThatMayNotPush(t *testing.T) {
+	t.Parallel()
+	status := 0
+	repository := aRegistry(t, func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if status != 0 && r.Method != http.MethodGet && r.Method != http.MethodHead {
+				w.WriteHeader(status)
+				return
+			}
+			h.ServeHTTP(w, r)
+		})
+	})
+	f := newFixture(t)
+	args := []string{"--registry", repository, "--push", "--driver-version", fixtureDriver}
+	for _, status = range []int{http.StatusUnauthorized, http.StatusForbidden} {
+		o := f.run(t, args...)
+		if o.code != 16 || !strings.Contains(lastLine(o.stderr), "cannot be pushed to") || !strings.Contains(lastLine(o.stderr), "docker login") || strings.Contains(o.stderr, `"stage":"driver"`) {
+			t.Errorf("%d: exit code %d\n%s", status, o.code, o.stderr)
+		}
+	}
+	// It may be back when there is something to push: then that is what fails.
+	status = http.StatusServiceUnavailable
+	if o := f.run(t, append(args, "--retry-pause=1ms")...); o.code != 16 || !strings.Contains(o.stderr, "cannot be asked for now whether this run may push") || !strings.Contains(o.stderr, `"stage":"build"`) {
+		t.Errorf("%d: exit code %d\n%s", status, o.code, o.stderr)
+	}
+	status = 0
+	if o := f.run(t, args...); o.code != 0 || !strings.Contains(o.stderr, `"message":"pushed"`) {
+		t.Errorf("exit code %d\n%s", o.code, o.stderr)
 	}
 }
 
@@ -600,7 +635,7 @@ func TestPullForAnotherKernel(t *testing.T) {
 	symbols := filepath.Join(f.host, "proc/kallsyms")
 	write(t, symbols, 0o644, strings.ReplaceAll(read(t, symbols), "device_add", "device_del"))
 	o := f.run(t, "pull", repository, "--driver-version", fixtureDriver, "--share", f.share)
-	if o.code != 16 || !strings.Contains(o.stderr, "there is no such artefact") || !strings.Contains(o.stderr, "and push or export it") {
+	if o.code != 16 || !strings.Contains(o.stderr, "there is no such artefact as "+repository+":"+fixtureDriver+"-") || !strings.Contains(o.stderr, "and push it") {
 		t.Errorf("%d\n%s", o.code, o.stderr)
 	}
 	for _, args := range [][]string{{"pull", repository}, {"pull"}, {"push"}, {"pull", "not/a registry", "--driver-version", fixtureDriver}} {
@@ -634,7 +669,7 @@ func TestPullWithTrust(t *testing.T) {
 	push()
 	f.emptyShare(t)
 	empty := f.results(t)
-	if o := pull(cert); o.code != 15 || !strings.Contains(o.stderr, "there is no manifest.json.p7s beside it") || f.results(t) != empty {
+	if o := pull(cert); o.code != 15 || !strings.Contains(o.stderr, "there is no manifest.json.p7s beside it") || !strings.Contains(lastLine(o.stderr), `"kind":"untrusted"`) || f.results(t) != empty {
 		t.Errorf("%d\n%s", o.code, o.stderr)
 	}
 	if o := f.run(t, append([]string{"--share", built}, sign...)...); o.code != 0 {
@@ -812,6 +847,10 @@ func TestExportAndPull(t *testing.T) {
 	symbols := filepath.Join(f.host, "proc/kallsyms")
 	write(t, symbols, 0o644, strings.ReplaceAll(read(t, symbols), "device_add", "device_del"))
 	if o := pull(file); o.code != 16 || !strings.Contains(o.stderr, "there is no such artefact") {
+		t.Errorf("%d\n%s", o.code, o.stderr)
+	}
+	if o := f.run(t, "pull", "--from", file, "--driver-version", fixtureDriver, "--module-type", "open", "--share", f.share); o.code != 16 ||
+		!strings.Contains(o.stderr, "there is no such artefact as "+fixtureDriver+"-open-") || !strings.Contains(o.stderr, "; the archive has "+fixtureDriver+"-proprietary-") {
 		t.Errorf("%d\n%s", o.code, o.stderr)
 	}
 	for _, args := range [][]string{{"export"}, {"export", "zip"}, {"pull", "--from", file, "localhost/cuda"}, {"export", "tar", "more"}} {

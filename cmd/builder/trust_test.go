@@ -35,6 +35,9 @@ func (f *fixture) trusted(t *testing.T, cert string, want bool, why string) {
 		if fields := strings.Fields(first); v.code != code || len(fields) < 2 || fields[0] != verdict || fields[1] != "trusted" || !strings.Contains(first, why) {
 			t.Errorf("verify --trust %s %s: exit code %d, want %d, %q\n%s%s", cert, dir, v.code, code, why, v.stdout, v.stderr)
 		}
+		if !want && !strings.Contains(lastLine(v.stderr), `"kind":"untrusted"`) {
+			t.Errorf("verify --trust %s %s:\n%s", cert, dir, v.stderr)
+		}
 	}
 }
 

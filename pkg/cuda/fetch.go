@@ -40,6 +40,8 @@ type FetchOptions struct {
 	// SHA256 is what the package's digest must be, in hexadecimal; empty takes
 	// whatever the server has.
 	SHA256 string
+	// Known says that SHA256 is what builder itself knows of this driver.
+	Known bool
 	// Served is what a server says of it, where SHA256 is only that.
 	Served Served
 	// Pause and Space are download.Options's.
@@ -90,9 +92,33 @@ func Fetch(ctx context.Context, arch kernel.Arch, version string, o FetchOptions
 		}
 		refused = append(refused, err.Error())
 	}
-	return Package{}, "", stage.New(stage.Driver,
-		fmt.Sprintf("driver %s for %s is not to be had: %s", version, arch, strings.Join(refused, ", ")),
+	return Package{}, "", nowhere(arch, version, refused)
+}
+
+// nowhere is the error for a driver that a server has at none of its places, by what it
+// answered for each.
+func nowhere(arch kernel.Arch, version string, refused []string) error {
+	return stage.New(stage.Driver, fmt.Sprintf("driver %s for %s is not to be had: %s", version, arch, strings.Join(refused, ", ")),
 		"check the version at https://www.nvidia.com/en-us/drivers/unix/, or name another server with --driver-base-url")
+}
+
+// Offered asks where [Fetch] would look whether the package is there, and downloads nothing.
+// That it is not is the error that Fetch has for that; a server that does not say is taken
+// to have it.
+func Offered(ctx context.Context, arch kernel.Arch, version string, o FetchOptions) error {
+	addresses, err := o.addresses(arch, version)
+	if err != nil {
+		return err
+	}
+	var refused []string
+	for _, address := range addresses {
+		err := download.Exists(ctx, download.Options{URL: address, Pause: o.Pause})
+		if !isAbsent(err) {
+			return ctx.Err()
+		}
+		refused = append(refused, err.Error())
+	}
+	return nowhere(arch, version, refused)
 }
 
 // Served is what a server says that the digest of a driver's package is.
@@ -273,12 +299,19 @@ func (o FetchOptions) explain(version string, err error) error {
 		return err
 	case errors.As(err, &other):
 		reason = fmt.Sprintf("what the server has as driver %s is not what it should be, and was removed", version)
-		hint = "run again, as it may have been damaged on its way; or correct --driver-sha256, or give the one that you trust with it"
+		hint = "run again, as it may have been damaged on its way; or correct --driver-sha256"
+		if o.Known {
+			hint = "run again, as it may have been damaged on its way; builder knows this driver by that digest, so name NVIDIA's own server with --driver-base-url, or give the digest that you trust with --driver-sha256"
+		}
 		if o.Served.SHA256 != "" {
 			hint = fmt.Sprintf("run again: %s%s, which says what it should be, is then asked for anew; if that does not help, give the digest that you trust with --driver-sha256, or name another server with --driver-base-url", o.Served.From, SumsSuffix)
 		}
 	case errors.As(err, &size):
 		hint = "check --driver-base-url: no driver package is that large"
 	}
-	return stage.Wrap(stage.Driver, err, reason, hint)
+	err = stage.Wrap(stage.Driver, err, reason, hint)
+	if other != nil {
+		err = stage.OfKind(DigestCheck, err)
+	}
+	return err
 }

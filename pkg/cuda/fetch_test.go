@@ -152,6 +152,7 @@ func TestFetchErrors(t *testing.T) {
 		name   string
 		answer func(w http.ResponseWriter)
 		sha256 string
+		known  bool
 		asked  int
 		reason string // with the server's address as SERVER
 		cause  string
@@ -172,7 +173,12 @@ func TestFetchErrors(t *testing.T) {
 		{
 			name: "another file", answer: func(w http.ResponseWriter) { fmt.Fprint(w, "a package") }, sha256: strings.Repeat("0", 64), asked: 1,
 			reason: "what the server has as driver 1.2 is not what it should be, and was removed", cause: "not " + strings.Repeat("0", 64),
-			hint: "run again, as it may have been damaged on its way; or correct --driver-sha256, or give the one that you trust with it",
+			hint: "run again, as it may have been damaged on its way; or correct --driver-sha256",
+		},
+		{
+			name: "another file than is known", answer: func(w http.ResponseWriter) { fmt.Fprint(w, "a package") }, sha256: strings.Repeat("0", 64), known: true, asked: 1,
+			reason: "what the server has as driver 1.2 is not what it should be, and was removed", cause: "not " + strings.Repeat("0", 64),
+			hint: "run again, as it may have been damaged on its way; builder knows this driver by that digest, so name NVIDIA's own server with --driver-base-url, or give the digest that you trust with --driver-sha256",
 		},
 		{
 			name: "a large file", answer: func(w http.ResponseWriter) { w.Header().Set("Content-Length", fmt.Sprint(maxPackage+1)) }, asked: 1,
@@ -189,7 +195,7 @@ func TestFetchErrors(t *testing.T) {
 			}))
 			defer server.Close()
 			dir := t.TempDir()
-			p, digest, err := Fetch(t.Context(), kernel.X86_64, "1.2", FetchOptions{Dir: dir, BaseURL: server.URL, SHA256: tt.sha256, Pause: time.Nanosecond})
+			p, digest, err := Fetch(t.Context(), kernel.X86_64, "1.2", FetchOptions{Dir: dir, BaseURL: server.URL, SHA256: tt.sha256, Known: tt.known, Pause: time.Nanosecond})
 			checkError(t, err, strings.ReplaceAll(tt.reason, "SERVER", server.URL), tt.hint)
 			if p != (Package{}) || digest != "" || !strings.Contains(err.Error(), tt.cause) {
 				t.Errorf("%+v, %s, error %v, want %q", p, digest, err, tt.cause)

@@ -188,6 +188,9 @@ func walk(ctx context.Context, o Options, dry bool) (said []Step, result Result,
 			said = append(said, more...)
 			return err
 		}
+		if err := s.mayPush(ctx); err != nil {
+			return err
+		}
 		more, result, err = s.build(ctx, b, what)
 		said = append(said, more...)
 		if err != nil || !s.Push {
@@ -274,7 +277,8 @@ func (s site) buildFor(ctx context.Context, b *brackets, what setting) ([]Step, 
 		return nil, Result{}, err
 	}
 	b.leave()
-	return append([]Step{pkg.says(s)}, said...), result, nil
+	needed := !served.Reused || !p.libraries.done
+	return append([]Step{pkg.says(s, needed)}, said...), result, nil
 }
 
 // make does what is left to do beside what serves.

@@ -50,6 +50,10 @@ func (s site) fromCluster(ctx context.Context, b *brackets, t kernel.Target) (el
 	request := cluster.Request{Name: jobName(key), Key: s.Registry.Repository + ":" + key.Tag(), Args: []string{
 		"build", "--registry=" + s.Registry.Repository, "--push", "--host-capture=" + capture, "--driver-version=" + s.DriverVersion, "--module-type=" + key.Form,
 	}}
+	if s.FabricManager != "" && s.FabricManager != FabricAuto {
+		// A node that wants it takes no artefact without it.
+		request.Args = append(request.Args, "--fabric-manager="+s.FabricManager)
+	}
 	return true, cluster.Build(ctx, s.Cluster, request, func(ctx context.Context) (bool, error) {
 		_, err := registry.Find(ctx, s.Registry, key)
 		switch {

@@ -58,8 +58,12 @@ type choice struct {
 }
 
 // says is what a plan has of it.
-func (c choice) says(s site) Step {
-	return Step{stage.Driver, fmt.Sprintf("driver %s from %s; %s modules: %s", c.pkg.Version, s.whence(c), c.preference.Type, c.preference.Why)}
+func (c choice) says(s site, needed bool) Step {
+	from := "from " + s.whence(c)
+	if c.absent != nil && !needed {
+		from = "whose package is not there, and not needed"
+	}
+	return Step{stage.Driver, fmt.Sprintf("driver %s %s; %s modules: %s", c.pkg.Version, from, c.preference.Type, c.preference.Why)}
 }
 
 // whence says where the driver package is, or is to come from.
@@ -274,7 +278,7 @@ func (s site) vouchedFor(ctx context.Context, c choice) (choice, error) {
 		return c, nil
 	}
 	pkg := c.pkg
-	switch from := (cuda.FetchOptions{Dir: s.share.Downloads(), BaseURL: s.DriverBaseURL, Pause: s.Pause}); {
+	switch from := s.from(); {
 	case slices.Contains(s.Allow, cuda.DigestCheck):
 		return c, nil
 	case s.Offline:
@@ -282,10 +286,7 @@ func (s site) vouchedFor(ctx context.Context, c choice) (choice, error) {
 	default:
 		var err error
 		if c.served, err = cuda.ServedDigest(ctx, pkg.Arch, pkg.Version, from, !s.dry); err != nil {
-			if failure := (*stage.Error)(nil); errors.As(err, &failure) && failure.Stage == stage.Driver {
-				return choice{}, notDownloaded(c.absent, failure.Sentence(), failure.Hint)
-			}
-			return choice{}, s.share.Explain(stage.Driver, err)
+			return choice{}, s.notServed(c, err)
 		}
 	}
 	if c.served.SHA256 == "" {
@@ -295,10 +296,36 @@ func (s site) vouchedFor(ctx context.Context, c choice) (choice, error) {
 		}
 	}
 	if c.served.SHA256 == "" {
+		// A version that there is not is no matter of trust.
+		if err := s.offered(ctx, pkg); err != nil {
+			return choice{}, s.notServed(c, err)
+		}
 		return choice{}, notDownloaded(c.absent, fmt.Sprintf("driver %s is not downloaded unseen, as no digest of it is known, nor does the server name one", pkg.Version),
 			fmt.Sprintf("check the version; give its digest with --driver-sha256, or put the package there, or take what the server has, on record, with --allow %s", cuda.DigestCheck))
 	}
 	return c, nil
+}
+
+// from is where this run's server of packages is, and where what comes of it goes.
+func (s site) from() cuda.FetchOptions {
+	return cuda.FetchOptions{Dir: s.share.Downloads(), BaseURL: s.DriverBaseURL, Pause: s.Pause}
+}
+
+// offered asks the server whether it has a package, where anybody may be asked.
+func (s site) offered(ctx context.Context, pkg cuda.Package) error {
+	if s.Offline {
+		return nil
+	}
+	return cuda.Offered(ctx, pkg.Arch, pkg.Version, s.from())
+}
+
+// notServed is the error of a server that was asked about a package, beside that the user
+// has none.
+func (s site) notServed(c choice, err error) error {
+	if failure := (*stage.Error)(nil); errors.As(err, &failure) && failure.Stage == stage.Driver {
+		return notDownloaded(c.absent, failure.Sentence(), failure.Hint)
+	}
+	return s.share.Explain(stage.Driver, err)
 }
 
 // keptOf is what another server than this run's said of a package that was downloaded
@@ -359,7 +386,7 @@ func (s site) fetch(ctx context.Context, c choice) (choice, error) {
 		served = cuda.Served{} // somebody else says more
 	}
 	pkg, digest, err := cuda.Fetch(ctx, c.pkg.Arch, c.pkg.Version, cuda.FetchOptions{
-		Dir: s.share.Downloads(), BaseURL: s.DriverBaseURL, SHA256: strings.TrimPrefix(want, "sha256:"), Served: served, Pause: s.Pause,
+		Dir: s.share.Downloads(), BaseURL: s.DriverBaseURL, SHA256: strings.TrimPrefix(want, "sha256:"), Known: s.DriverSHA256 == "" && want == asDigest(cuda.KnownDigest(c.pkg.Arch, c.pkg.Version)), Served: served, Pause: s.Pause,
 		Space: func(bytes int64) error {
 			return s.needSpace(ctx, stage.Driver, share.Space{Bytes: uint64(bytes), Files: 3}, share.Space{})
 		},

@@ -143,3 +143,22 @@ func TestFabricManagerInARegistry(t *testing.T) {
 		}
 	}
 }
+
+// TestFabricManagerOfACapture: a capture has the host's switches, so a build of it elsewhere
+// lays the manager out as one on the host does.
+func TestFabricManagerOfACapture(t *testing.T) {
+	t.Parallel()
+	content := fabrictest.Archive(t, testDriver, fabrictest.Whole)
+	sum := sha256.Sum256(content)
+	server := fabrictest.Serve(t, testDriver, content, hex.EncodeToString(sum[:]))
+	f := newFixture(t)
+	f.options.RedistBaseURL = server.URL + "/redist"
+	f.withSwitches(t)
+	capture := filepath.Join(t.TempDir(), "host.tar")
+	if err := CaptureFile(t.Context(), f.host, capture); err != nil {
+		t.Fatal(err)
+	}
+	if there, _ := managers(t, f.mustBuild(t, func(o *Options) { o.Host.Root = capture })); !there {
+		t.Error("a build of the capture lays no fabric manager out")
+	}
+}

@@ -18,6 +18,7 @@ import (
 	"github.com/k8sp/cuda/internal/atomicfile"
 	"github.com/k8sp/cuda/internal/beneath"
 	"github.com/k8sp/cuda/pkg/cuda"
+	"github.com/k8sp/cuda/pkg/cuda/fabric"
 	"github.com/k8sp/cuda/pkg/cuda/userspace"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/modules"
@@ -144,6 +145,10 @@ func (h Host) detectAll(ctx context.Context, cache string, err error) (t kernel.
 	return t, true, err
 }
 
+// Looks says whether builds look for a device on a host, so that a capture has to have it:
+// a GPU of NVIDIA's, or an NVSwitch.
+func Looks(d kernel.PCIDevice) bool { return cuda.IsGPU(d) || fabric.IsSwitch(d) }
+
 // Capture writes what builds and checks read of a host root to w, as a tar.
 func Capture(ctx context.Context, hostRoot string, w io.Writer) error {
 	return Host{Root: hostRoot}.capture(ctx, w)
@@ -151,7 +156,7 @@ func Capture(ctx context.Context, hostRoot string, w io.Writer) error {
 
 func (h Host) capture(ctx context.Context, w io.Writer) error {
 	return h.open(ctx, func(root *kernel.Root, imageFile string) error {
-		return kernel.Capture(ctx, root, w, kernel.CaptureOptions{Image: imageFile, Keep: cuda.IsGPU})
+		return kernel.Capture(ctx, root, w, kernel.CaptureOptions{Image: imageFile, Keep: Looks})
 	})
 }
 

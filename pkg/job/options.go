@@ -178,7 +178,11 @@ func (o Options) Check() error {
 		}
 	}
 	if o.NoCompile && !cuda.IsVersion(o.DriverVersion) {
-		return stage.New(stage.Usage, "what is not to be built here is known by the driver's version, which --driver-version does not name", "name it, or leave out --no-compile")
+		reason := "what is not to be built here is known by the driver's version, which --driver-version does not name"
+		if o.DriverVersion != "" {
+			reason = fmt.Sprintf("what is not to be built here is known by the driver's version, and %q is a line of drivers", o.DriverVersion)
+		}
+		return stage.New(stage.Usage, reason, "name a whole version with --driver-version, or leave out --no-compile")
 	}
 	if err := o.Host.check(); err != nil {
 		return err

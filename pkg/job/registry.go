@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -259,6 +260,20 @@ func (s site) beside(f modules.Found) (list []registry.Attachment, err error) {
 	return list, nil
 }
 
+// mayPush is an error where it is certain that a push at the end of this build would fail. A
+// registry that is not there for the moment may be by then.
+func (s site) mayPush(ctx context.Context) error {
+	if !s.Push || s.dry {
+		return nil
+	}
+	err := registry.MayPush(ctx, s.Registry)
+	if name := (*net.DNSError)(nil); registry.Unavailable(err) && !(errors.As(err, &name) && name.IsNotFound) {
+		zerolog.Ctx(ctx).Warn().Err(err).Msg("the registry cannot be asked for now whether this run may push")
+		return nil
+	}
+	return err
+}
+
 // pushing is the push at the end of a build.
 func (s site) pushing(ctx context.Context, b *brackets, r Result) (said []Step, artefact string, err error) {
 	if s.dry {
@@ -275,28 +290,26 @@ func (s site) pushing(ctx context.Context, b *brackets, r Result) (said []Step, 
 
 // built is what a share has of what was asked for.
 func (s site) built(o Selection) (list []modules.Found, err error) {
-	releases, err := modules.Releases(s.share)
+	all, err := modules.Drivers(s.share)
 	if err != nil {
 		return nil, stage.Wrap(stage.Publish, err, "the share's modules cannot be listed", "look at the cause, and run again")
 	}
-	for _, release := range releases {
-		versions, err := modules.Versions(s.share, release)
+	wanted := modules.Driver{Release: o.Release, Version: o.Version}
+	var others []string
+	for _, d := range all {
+		if !wanted.Selects(d) {
+			others = append(others, d.Version+" for "+d.Release)
+			continue
+		}
+		f, err := modules.Find(s.share, d.Release, d.Version, nil)
 		if err != nil {
-			return nil, stage.Wrap(stage.Publish, err, "the share's modules cannot be listed", "look at the cause, and run again")
+			return nil, stage.Wrap(stage.Publish, err, fmt.Sprintf("the modules of %s for %s are not whole, so they are not passed on", d.Version, d.Release), "build them again (--rebuild)")
 		}
-		for _, version := range versions {
-			if cmp.Or(o.Release, release) != release || cmp.Or(o.Version, version) != version {
-				continue
-			}
-			f, err := modules.Find(s.share, release, version, nil)
-			if err != nil {
-				return nil, stage.Wrap(stage.Publish, err, fmt.Sprintf("the modules of %s for %s are not whole, so they are not passed on", version, release), "build them again (--rebuild)")
-			}
-			list = append(list, f)
-		}
+		list = append(list, f)
 	}
 	if len(list) == 0 {
-		return nil, stage.New(stage.Publish, fmt.Sprintf("%s has no such modules, so there is nothing to pass on", s.share.Modules()), "build first, or name others with --release and --driver-version")
+		has := cmp.Or(strings.Join(others, ", "), "none at all")
+		return nil, stage.New(stage.Publish, fmt.Sprintf("%s has no such modules, so there is nothing to pass on; it has %s", s.share.Modules(), has), "build first, or name others with --release and --driver-version")
 	}
 	return list, nil
 }
@@ -320,12 +333,8 @@ func (s site) wantedKey(t kernel.Target) (registry.Key, error) {
 	return keyFor(t, s.DriverVersion, form.Type), err
 }
 
-// Kinds of failures of a pull: that the registry has no such artefact, and that nobody who is
-// trusted has signed it, as of what is loaded.
-const (
-	notPushedKind = "not-pushed"
-	untrustedKind = "untrusted"
-)
+// notPushedKind is the kind of failure that a registry has no such artefact.
+const notPushedKind = "not-pushed"
 
 // Pull brings what was built elsewhere for the host's kernel from [Options.Registry], or the
 // archive [Options.From], to the share. Of the options it takes these, Trust, Share, Host, DriverVersion, ModuleType,
@@ -334,7 +343,11 @@ const (
 // nothing is [registry.ErrNone], of the publish stage.
 func Pull(ctx context.Context, o Options) (result Result, err error) {
 	if !cuda.IsVersion(o.DriverVersion) {
-		return Result{}, stage.New(stage.Usage, "a pull has to know the driver's version", "name it with --driver-version")
+		reason := "a pull has to know the driver's version"
+		if o.DriverVersion != "" {
+			reason = fmt.Sprintf("a pull has to know the driver's version, and %q is a line of drivers", o.DriverVersion)
+		}
+		return Result{}, stage.New(stage.Usage, reason, "name it whole with --driver-version, such as 580.126.09")
 	}
 	s, err := newSite(o, false)
 	if err != nil {
@@ -356,7 +369,11 @@ func Pull(ctx context.Context, o Options) (result Result, err error) {
 		return err
 	})
 	if errors.Is(err, registry.ErrNone) {
-		err = stage.OfKind(notPushedKind, stage.Wrap(stage.Publish, err, fmt.Sprintf("driver %s for %s cannot be pulled", o.DriverVersion, t.Release.Full), "build it (builder build), and push or export it"))
+		hint := "build it (builder build), and push it; or name the form that was pushed with --module-type"
+		if o.From != "" {
+			hint = "name what the archive has with --driver-version and --module-type, or the kernel that it has it for with --host-root or --kernel-image; or build it (builder build), and export that"
+		}
+		err = stage.OfKind(notPushedKind, stage.Wrap(stage.Publish, err, fmt.Sprintf("driver %s for %s cannot be pulled", o.DriverVersion, t.Release.Full), hint))
 	}
 	if err == nil {
 		b.leave()
@@ -479,7 +496,7 @@ func (s site) pullTrust() (*signature.Trust, error) {
 	}
 	t, err := signature.ReadTrust(s.Trust, s.share.Dir())
 	if errors.As(err, new(*publish.UntrustedError)) {
-		return nil, stage.OfKind(untrustedKind, stage.Wrap(stage.Publish, err, "nobody is trusted", "name valid certificates, or public keys, with --trust"))
+		return nil, stage.OfKind(modules.UntrustedKind, stage.Wrap(stage.Publish, err, "nobody is trusted", "name valid certificates, or public keys, with --trust"))
 	}
 	return t, err
 }
@@ -507,14 +524,14 @@ func (s site) trusted(ctx context.Context, a registry.Artefact, trust *signature
 	case errors.Is(err, registry.ErrUnsigned) && s.notary != nil:
 		// What this run answers for is the artefact: it goes on under its digest, and who runs
 		// it gets more than what its manifests list.
-		return stage.OfKind(untrustedKind, stage.Wrap(stage.Check, err, a.Reference+" is not signed as a whole by the key that signs here", "let it be built, which signs it"))
+		return stage.OfKind(modules.UntrustedKind, stage.Wrap(stage.Check, err, a.Reference+" is not signed as a whole by the key that signs here", "let it be built, which signs it"))
 	case errors.Is(err, registry.ErrUnsigned):
 		zerolog.Ctx(ctx).Info().Str("from", a.Reference).Msg("nobody has signed it as a whole: the signatures of its manifests decide")
 		return nil
 	case errors.As(err, &failure), ctx.Err() != nil:
 		return err
 	}
-	return stage.OfKind(untrustedKind, stage.Wrap(stage.Check, err, a.Reference+" is not signed by who is trusted", "push it again with --sign-manifest and a key that --trust names, and find out who writes to the registry"))
+	return stage.OfKind(modules.UntrustedKind, stage.Wrap(stage.Check, err, a.Reference+" is not signed by who is trusted", "push it again with --sign-manifest and a key that --trust names, and find out who writes to the registry"))
 }
 
 // pullModules has the modules in the folder dir of scratch; "" where those that are
@@ -561,9 +578,28 @@ func (s site) proven(ctx context.Context, dir string, t kernel.Target, trust pub
 	if err != nil {
 		return err
 	}
+	for _, c := range checks {
+		if c.Name == modules.TrustedCheck && c.Verdict == modules.Failed {
+			return stage.OfKind(modules.UntrustedKind, stage.New(stage.Check, "what was pulled is not signed by who is trusted: "+c.Detail, "have it signed with a key that --trust names (build --sign-manifest), and find out who made this"))
+		}
+	}
 	policy := s.policy()
 	policy.Published = true
-	return modules.Judge(checks, policy)
+	if err := modules.Judge(checks, policy); err != nil {
+		return err
+	}
+	passed := 0
+	for _, c := range checks {
+		if c.Verdict == modules.Passed {
+			passed++
+		}
+	}
+	told := zerolog.Ctx(ctx).Info().Int("passed", passed)
+	if trust != nil {
+		told = told.Bool("signed", true)
+	}
+	told.Msg("these modules are proven for this kernel")
+	return nil
 }
 
 // pullUserSpace has the driver's user-space side in the share, and returns its manifest.
@@ -618,6 +654,8 @@ func (s site) fromRegistry(ctx context.Context, b *brackets, t kernel.Target) (s
 		return nil, result, nil
 	case errors.Is(err, registry.ErrNone):
 		log.Info().Str("registry", s.Registry.Repository).Msg("the registry has no such modules")
+	case failedAt(err):
+		log.Warn().Err(err).Str("registry", s.Registry.Repository).Msg("the registry does not give what it has")
 	default:
 		log.Warn().Err(err).Str("registry", s.Registry.Repository).Msg("what the registry has does not serve")
 	}
@@ -625,6 +663,12 @@ func (s site) fromRegistry(ctx context.Context, b *brackets, t kernel.Target) (s
 		log.Warn().Err(err).Msg("what was pulled is left until this run ends")
 	}
 	return nil, Result{}, err
+}
+
+// failedAt says whether an error is the registry's own, which could not be asked.
+func failedAt(err error) bool {
+	var failure *stage.Error
+	return errors.As(err, &failure) && failure.Kind == registry.FailedKind
 }
 
 // published is what an earlier run has published of the driver for this very kernel, where
@@ -641,6 +685,9 @@ func (s site) published(ctx context.Context, b *brackets, t kernel.Target, misse
 	}
 	verify := verifier(trust)
 	found, err := modules.Find(s.share, t.Release.Full, s.DriverVersion, verify)
+	if form := found.Manifest.Driver.ModuleType; err == nil && !slices.Contains([]string{"", "auto", form}, s.ModuleType) {
+		err = fmt.Errorf("its modules are the %s ones, and %s ones are asked for", form, s.ModuleType)
+	}
 	if err == nil {
 		err = s.proven(ctx, found.Dir, t, verify)
 	}
@@ -649,9 +696,12 @@ func (s site) published(ctx context.Context, b *brackets, t kernel.Target, misse
 		if !errors.Is(missed, registry.ErrNone) {
 			return nil, Result{}, missed
 		}
+		hint := "build it elsewhere and push it (builder build --push), and run again"
+		if why := s.ownWishes(); why != "" && s.Registry.Repository != "" {
+			hint = "have the registry asked: " + why + "; or " + hint
+		}
 		return nil, Result{}, stage.OfKind(notPushedKind, stage.Wrap(stage.Publish, missed,
-			fmt.Sprintf("driver %s for %s is not to be built here (--no-compile), and nothing that serves is published", s.DriverVersion, t.Release.Full),
-			"build it elsewhere and push it (builder build --push), and run again"))
+			fmt.Sprintf("driver %s for %s is not to be built here (--no-compile), and nothing that serves is published", s.DriverVersion, t.Release.Full), hint))
 	}
 	result := resultOf(found.Path(), found.Manifest, true)
 	if _, _, err := userspace.Published(s.share, s.DriverVersion, verify); err == nil {

@@ -24,7 +24,12 @@ func OpenRootArchive(ctx context.Context, path, scratch string) (*Root, error) {
 	if err != nil {
 		return nil, fmt.Errorf("unpack %s: %w", path, err)
 	}
-	return OpenRoot(dir)
+	root, err := OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	root.captured = true
+	return root, nil
 }
 
 func unpackRoot(ctx context.Context, path, scratch string) (dir string, err error) {

@@ -87,7 +87,24 @@ func Capture(ctx context.Context, root *Root, w io.Writer, o CaptureOptions) err
 			return stage.Wrap(stage.Detect, err, "cannot capture the host", "let builder read the host root, and write the whole of the capture: free some space where it goes")
 		}
 	}
+	c.tell(ctx)
 	return c.archive.Close()
+}
+
+// tell says what the capture has, and what it has not that builds and checks would use.
+func (c *recorder) tell(ctx context.Context) {
+	log := zerolog.Ctx(ctx)
+	image := c.held[c.imageName]
+	exports := c.held[inTreeSymvers(c.release, true)] || c.held[inTreeSymvers(c.release, false)]
+	log.Info().Str("release", c.release.Full).Bool("image", image).Bool("symbols", c.held[kallsymsFile]).Bool("exports_of_modules", exports).Int("devices", len(c.devices)).Msg("captured")
+	if !image {
+		log.Warn().Str("next", "mount the host's /boot at /host/boot, once `ls /boot` has shown it there, and capture again").
+			Msg("the capture has no image of this kernel: what only that tells cannot be checked")
+	}
+	if !exports {
+		log.Warn().Str("next", "mount the host's /lib/modules at /host/lib/modules, and capture again").
+			Msg("the capture has no list of what the kernel's own modules export: what uses one of them is held against those that are loaded")
+	}
 }
 
 // suffices is an error, before a byte is written, where a capture would be of no use to
@@ -104,6 +121,7 @@ type recorder struct {
 	root    *Root
 	release Release
 	archive *tar.Writer
+	held    map[string]bool // files that are in it
 	// banner is the kernel's line of proc/version.
 	banner banner
 	// devices are those that are told of, of the host devicesOf.
@@ -123,7 +141,7 @@ type recorder struct {
 }
 
 func newRecorder(ctx context.Context, root *Root, o CaptureOptions) (*recorder, error) {
-	c := &recorder{root: root, devicesOf: root}
+	c := &recorder{root: root, devicesOf: root, held: map[string]bool{}}
 	if o.Devices != nil {
 		c.devicesOf = o.Devices
 	}
@@ -241,6 +259,7 @@ func (c *recorder) add(ctx context.Context, name string) error {
 	if err := c.archive.WriteHeader(header); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
+	c.held[name] = true
 	_, err = c.archive.Write(data)
 	return err
 }

@@ -79,6 +79,11 @@ func TestCaptureInAContainer(t *testing.T) {
 	if !strings.Contains(log.String(), "-v /proc/keys:/host/proc/keys:ro") {
 		t.Errorf("it does not say what to mount:\n%s", log.String())
 	}
+	for _, want := range []string{`"exports_of_modules":true`, "mount the host's /boot at /host/boot"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("it does not say %q:\n%s", want, log.String())
+		}
+	}
 	if want := capture(t, recorded(t, "debian")); !bytes.Equal(archive.Bytes(), want) {
 		t.Error("the capture is not whole")
 	}
@@ -155,6 +160,7 @@ func TestCaptureIsTheHost(t *testing.T) {
 				t.Fatal(err)
 			}
 			want.Types.Modules, got.Types.Modules = nil, nil // files of this machine
+			want.Captured = true
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("-host +capture:\n%s", diff)
 			}

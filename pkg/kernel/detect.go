@@ -48,7 +48,7 @@ func detect(ctx context.Context, root *Root, o DetectOptions, oldest string) (Ta
 	if err != nil {
 		return Target{}, err
 	}
-	t := Target{Release: s.release}
+	t := Target{Release: s.release, Captured: root != nil && root.captured}
 	if err := checkLine(t.Release, oldest); err != nil {
 		return Target{}, err
 	}
@@ -93,6 +93,10 @@ func detect(ctx context.Context, root *Root, o DetectOptions, oldest string) (Ta
 		Str("exports", t.Exports.From).
 		Str("in_tree", t.Exports.InTree).
 		Msg("kernel detected")
+	if s.root.Exists("boot") && len(s.root.List("boot")) == 0 && s.kernelImage(ctx).from == "" {
+		zerolog.Ctx(ctx).Warn().Str("next", "where it is an automount, as on Flatcar, run `ls /boot` on the host, and this again").
+			Msg("the host's /boot has nothing in it here, so what only the kernel's image tells cannot be checked")
+	}
 	return t, nil
 }
 

@@ -246,6 +246,14 @@ func TestDetectLogsWhatItFound(t *testing.T) {
 	if diff := cmp.Diff(want, log.String()); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
+	// An automount that nobody has looked into yet.
+	log.Reset()
+	if err := os.Mkdir(filepath.Join(root.Dir(), "boot"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Detect(ctx, root, DetectOptions{}); err != nil || !strings.Contains(log.String(), "run `ls /boot` on the host") {
+		t.Errorf("%v\n%s", err, log.String())
+	}
 }
 
 // recorded opens one of the hosts under testdata.

@@ -360,6 +360,7 @@ func TestCaptureOfAnImage(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := mustDetect(t, captured, DetectOptions{})
+			want.Captured = true
 			for _, target := range []*Target{&want, &got} { // where it was read is another matter
 				target.Compiler.From, target.Config.From, target.Exports.From, target.BuildID.From, target.StructModule.From, target.Types.From = "", "", "", "", "", ""
 				target.Types.Modules = nil

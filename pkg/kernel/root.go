@@ -35,6 +35,8 @@ type Root struct {
 	// kernelOnly is a container's own root: proc and sys are the host
 	// kernel's, everything else is the image's and says nothing of the host.
 	kernelOnly bool
+	// captured says that it is a capture, of a host that is elsewhere.
+	captured bool
 	// otherKernel is a host seen as one that runs another kernel than it
 	// does: what proc and sys say of the kernel is not that one's.
 	// otherSystem says that it runs one at all: its os-release is then of

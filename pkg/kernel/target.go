@@ -43,6 +43,8 @@ type Target struct {
 	// InTree are the modules that came with the kernel; none where its modules.dep was
 	// not to be seen. What of them a driver needs is in its manifest.
 	InTree Dependencies `json:"-"`
+	// Captured says that a capture told all this: what it does not tell, no mount shows.
+	Captured bool `json:"-"`
 }
 
 // BuildID identifies a build of a kernel: every other, of the same source too,

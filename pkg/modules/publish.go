@@ -178,10 +178,14 @@ func (o PublishOptions) twins(name string) []string {
 // component is what a release or driver version may be as a file's name.
 var component = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.+~-]*$`)
 
+// IsName says whether a release or a driver's version can be the name of a folder of published
+// modules: a path is none.
+func IsName(part string) bool { return component.MatchString(part) }
+
 // location is the path of the link that publishes a driver for a release.
 func location(s *share.Share, release, version string) (string, error) {
 	for _, part := range []string{release, version} {
-		if !component.MatchString(part) {
+		if !IsName(part) {
 			return "", stage.New(stage.Publish, fmt.Sprintf("%q cannot be the name of a folder, so the modules have no place", part),
 				"report this as a bug, with the kernel's release and the driver's version")
 		}

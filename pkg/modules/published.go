@@ -2,6 +2,7 @@ package modules
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
@@ -80,10 +81,37 @@ func Releases(s *share.Share) ([]string, error) { return folders(s.Modules()) }
 // Versions are the drivers that a share has modules of for a kernel, sorted by
 // name.
 func Versions(s *share.Share, release string) ([]string, error) {
-	if !component.MatchString(release) {
+	if !IsName(release) {
 		return nil, nil
 	}
 	return folders(s.Release(release))
+}
+
+// Driver is a driver's version for a kernel's release.
+type Driver struct{ Release, Version string }
+
+// Selects says whether a driver is one of those that are meant: by one that has no release,
+// those for all kernels, and by one that has no version, all for a kernel.
+func (d Driver) Selects(other Driver) bool {
+	return cmp.Or(d.Release, other.Release) == other.Release && cmp.Or(d.Version, other.Version) == other.Version
+}
+
+// Drivers are those that a share has modules of, sorted by release and version.
+func Drivers(s *share.Share) (list []Driver, err error) {
+	releases, err := Releases(s)
+	if err != nil {
+		return nil, err
+	}
+	for _, release := range releases {
+		versions, err := Versions(s, release)
+		if err != nil {
+			return nil, err
+		}
+		for _, version := range versions {
+			list = append(list, Driver{release, version})
+		}
+	}
+	return list, nil
 }
 
 // folders are the names of those entries of a folder that can hold published
@@ -95,7 +123,7 @@ func folders(dir string) ([]string, error) {
 	}
 	var names []string
 	for _, e := range entries {
-		if !component.MatchString(e.Name()) {
+		if !IsName(e.Name()) {
 			continue // a folder named after its content, which a link leads to
 		}
 		folder, err := publish.Led(filepath.Join(dir, e.Name()))
@@ -171,6 +199,9 @@ func Verify(dir string, target kernel.Target, cert *x509.Certificate, trust publ
 	}
 	return append(checks, findings...), err
 }
+
+// UntrustedKind is the kind of failure that nobody who is trusted has signed something.
+const UntrustedKind = "untrusted"
 
 // TrustedCheck is the name of the check whether somebody who is trusted has signed a
 // manifest.

@@ -417,6 +417,14 @@ func TestRulesFind(t *testing.T) {
 				func(s *scene) { s.versions(); s.target.Exports = kernel.Exports{}; s.mods = s.mods[:1] },
 				[]string{"crcs nvidia not-checkable (the symbols that the kernel exports are not known: mount the host's /boot at /host/boot, or name a kernel image)"},
 			},
+			"nobody's known, by a capture": {
+				func(s *scene) {
+					s.versions()
+					s.target.Exports, s.target.Captured = kernel.Exports{}, true
+					s.mods = s.mods[:1]
+				},
+				[]string{"crcs nvidia not-checkable (the symbols that the kernel exports are not known: capture the host again with -v /boot:/host/boot:ro, or name a kernel image)"},
+			},
 			"the kernel's not known": {
 				func(s *scene) { s.versions(); s.symbol("pci_enable_device").CRCKnown = false },
 				[]string{"crcs nvidia not-checkable (the versions of pci_enable_device are not known: mount the host's /boot at /host/boot, so that its kernel image can be read, or name a kernel image)"},

@@ -131,7 +131,7 @@ func (m *machine) start() (a *Agent, stop func()) {
 func (m *machine) becomes(a *Agent, want State) Status {
 	m.Helper()
 	var s Status
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		ctx, cancel := context.WithDeadline(m.Context(), deadline)
 		s = a.Answer(ctx)
 		cancel()
@@ -331,7 +331,7 @@ func TestFailureIsTriedAgain(t *testing.T) {
 	go func() { _ = Watch(t.Context(), m.watch) }()
 	go a.Run(t.Context())
 	m.becomes(a, Failed)
-	for deadline := time.Now().Add(20 * time.Second); m.builds() < 3 && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); m.builds() < 3 && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}
 	if m.builds() < 3 {

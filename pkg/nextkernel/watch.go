@@ -15,7 +15,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/k8sp/cuda/internal/beneath"
-	"github.com/k8sp/cuda/pkg/cuda"
+	"github.com/k8sp/cuda/pkg/job"
 	"github.com/k8sp/cuda/pkg/kernel"
 	"github.com/k8sp/cuda/pkg/kernel/staged"
 	"github.com/k8sp/cuda/pkg/stage"
@@ -165,7 +165,7 @@ func (w *watcher) capture(ctx context.Context, u staged.Update, known Status) si
 	name := strings.Map(plain, u.ID) + captureSuffix
 	var system staged.System
 	err := w.write(name, func(out io.Writer) (err error) {
-		system, err = u.Capture(ctx, w.host, w.Mount, cuda.IsGPU, out)
+		system, err = u.Capture(ctx, w.host, w.Mount, job.Looks, out)
 		return err
 	})
 	switch {

@@ -42,10 +42,10 @@ const (
 	display     = 0x03
 )
 
-// isSwitch says whether a device is an NVSwitch. NVIDIA's module takes any bridge of
+// IsSwitch says whether a device is an NVSwitch. NVIDIA's module takes any bridge of
 // NVIDIA's of this class and asks for its identifier then: nForce chipsets have such
 // bridges, too. That of HGX-2 is in the proprietary modules alone.
-func isSwitch(d kernel.PCIDevice) bool {
+func IsSwitch(d kernel.PCIDevice) bool {
 	if d.Vendor != nvidia || d.Class != bridgeOther {
 		return false
 	}
@@ -62,7 +62,7 @@ func Of(host *kernel.Root, devices []kernel.PCIDevice) Fabric {
 	var f Fabric
 	for _, d := range devices {
 		switch {
-		case isSwitch(d):
+		case IsSwitch(d):
 			f.Switches = append(f.Switches, d)
 		case d.Vendor == nvidia && d.Class>>16 == display && rack[d.Device]:
 			f.Rack = append(f.Rack, d)

@@ -65,7 +65,7 @@ func Parse(text string) (Release, error) {
 		return Release{Version: text, Channel: channels[found[1][0]-'0']}, nil
 	}
 	return Release{}, stage.New(stage.Usage, fmt.Sprintf("%q is no release of Flatcar", text),
-		"give its version, as 4593.2.5, or a channel for its newest: "+strings.Join(channels, ", "))
+		"give its version, as 4593.2.5, or a channel for its newest: "+strings.Join(channels, ", ")+"; a capture is a host-root")
 }
 
 // Kernel is a release's kernel.
