@@ -7,6 +7,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/k8sp/cuda/internal/progress"
+	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/modules"
+	"github.com/k8sp/cuda/pkg/node/live"
 	"github.com/k8sp/cuda/pkg/prune"
 )
 
@@ -15,10 +18,16 @@ that it takes, and with --yes remove it: the kernel's source, prepared trees,
 caches, results that others replaced, what runs that died left behind, and what
 earlier builders recorded of loads in the share, which nothing obeys any more.
 
-Published results, driver packages and logs stay, and what compilers answered
-to drivers' tests of a kernel that there are modules for. So does a linux/ that
-builder did not make, or in which there are changes or commits of yours, and in
-.builder/ and loaded/ whatever is not builder's. Why that stays is listed, too.`
+With --release or --driver-version the published modules of that kernel or driver
+go as well, and the libraries of a driver that no modules are left of; not those
+that the running kernel has loaded. Look whose else they are before: several hosts
+may use one share.
+
+All other published results stay, and so do the driver packages in SHARE/cuda, logs,
+and what compilers answered to drivers' tests of a kernel that there are modules for.
+So does a linux/ that builder did not make, or in which there are changes or commits
+of yours, and in .builder/ and loaded/ whatever is not builder's. Why that stays is
+listed, too.`
 
 func newPruneCommand(io streams) *cobra.Command {
 	var options prune.Options
@@ -29,6 +38,16 @@ func newPruneCommand(io streams) *cobra.Command {
 		Long:  pruneHelp,
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			for _, name := range []string{"release", "driver-version"} {
+				if flag := cmd.Flags().Lookup(name); flag.Changed && flag.Value.String() == "" {
+					return usageError(cmd, fmt.Errorf("--%s names none, which would be all of them", name))
+				}
+			}
+			own, err := kernel.OpenRoot("/")
+			if err != nil {
+				return err
+			}
+			options.Loaded = modules.Driver{Release: live.Running{}.Release(), Version: live.Version(own)}
 			result, err := prune.Run(cmd.Context(), options)
 			if err != nil && !result.Removed {
 				return err
@@ -42,6 +61,8 @@ func newPruneCommand(io streams) *cobra.Command {
 	cmd.Flags().SortFlags = false
 	cmd.Flags().StringVar(&options.Share, "share", defaultShare, "`folder` that builds were made in")
 	cmd.Flags().BoolVar(&options.Remove, "yes", false, "remove it, instead of showing what would be removed")
+	cmd.Flags().StringVar(&options.Selected.Release, "release", "", "`release` of a kernel, as uname -r has it, whose published modules go, too")
+	cmd.Flags().StringVar(&options.Selected.Version, "driver-version", "", "`version` of a driver whose published modules and libraries go, too")
 	waitFlags(cmd.Flags(), &options.NoWait, &options.Wait)
 	cmd.Flags().Var(&format, "output", "`format` of the result on stdout: text or json")
 	return cmd

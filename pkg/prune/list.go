@@ -17,10 +17,10 @@ import (
 // stranger is why what nobody knows stays.
 const stranger = "is not builder's"
 
-// list finds the items, the largest kinds first.
+// list finds the items: those that were asked for, and then the largest kinds first.
 func (p *pruning) list(ctx context.Context) error {
 	for _, list := range []func(context.Context) error{
-		p.listSource, p.listPrepared, p.listCaches, p.listAnswers, p.listSuperseded, p.listLeftovers, p.listStrangers,
+		p.listSelected, p.listSource, p.listPrepared, p.listCaches, p.listAnswers, p.listSuperseded, p.listLeftovers, p.listStrangers,
 	} {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -92,7 +92,8 @@ func (p *pruning) listAnswers(context.Context) error {
 		if err != nil {
 			return err
 		}
-		if place.Kind == share.Cache && slices.Contains(built, share.ReleaseOfAnswers(path)) {
+		release := share.ReleaseOfAnswers(path)
+		if place.Kind == share.Cache && slices.Contains(built, release) && (p.served == nil || p.served[release]) {
 			if err := p.keep(path, "halves the build of the next driver for this kernel, which there are modules for"); err != nil {
 				return err
 			}

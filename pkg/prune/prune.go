@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/k8sp/cuda/internal/beneath"
+	"github.com/k8sp/cuda/pkg/modules"
 	"github.com/k8sp/cuda/pkg/share"
 	"github.com/k8sp/cuda/pkg/stage"
 )
@@ -22,6 +23,11 @@ type Options struct {
 	Share string
 	// Remove removes what can go; without it, that is only listed.
 	Remove bool
+	// Selected are published results that go, too: of all drivers, where it has only a release,
+	// or for all kernels, where it has only a version. The zero value selects none.
+	Selected modules.Driver
+	// Loaded is the driver that the running kernel has, if it has one: it stays.
+	Loaded modules.Driver
 	// NoWait refuses, instead of waiting, while a build holds the share.
 	NoWait bool
 	// Wait is for how long to wait for it; zero means [share.DefaultWait].
@@ -45,6 +51,8 @@ type Item struct {
 	What string `json:"what"` // for people
 	// Bytes is the disk that its removal gives back.
 	Bytes uint64 `json:"bytes"`
+	// content is what goes after the path, which leads to it.
+	content string
 }
 
 // Kept is an item that stays, and why.
@@ -56,9 +64,10 @@ type Kept struct {
 // Run lists what of a share can be made again or is of no use any more, and
 // removes it where that is asked for: the kernel's source, prepared trees, caches,
 // results that others replaced, what runs that died left behind, and records that
-// earlier builders kept of loads, which nothing obeys. Published results, driver packages and logs
-// stay, and answers about kernels that there are modules for, as does all that builder did
-// not make or that somebody worked in, and whatever a link leads to that is not in the share.
+// earlier builders kept of loads, which nothing obeys. Published results stay that are not
+// selected, and so do the user's driver packages, logs, and answers about kernels that there are
+// modules for, as does all that builder did not make or that somebody worked in, and whatever a
+// link leads to that is not in the share.
 //
 // It holds the share's lock. An item goes whole or not at all, whenever it is
 // interrupted: it is moved to where the next run clears up, and then removed.
@@ -71,21 +80,29 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	p := &pruning{share: s, lock: lock, result: Result{Items: []Item{}, Kept: []Kept{}}}
+	p := &pruning{share: s, lock: lock, selected: o.Selected, loaded: o.Loaded, result: Result{Items: []Item{}, Kept: []Kept{}}}
 	err = p.run(ctx, o.Remove)
 	err = errors.Join(err, lock.Unlock())
 	if ctx.Err() != nil {
 		return p.result, ctx.Err()
+	}
+	if errors.As(err, new(*stage.Error)) {
+		return p.result, err
 	}
 	return p.result, stage.Wrap(stage.Publish, err, "not all of the share could be cleared up", "look at the cause, and run again")
 }
 
 // pruning is one run of Run.
 type pruning struct {
-	share  *share.Share
-	lock   *share.Lock
-	usage  share.Usage
-	result Result
+	share    *share.Share
+	lock     *share.Lock
+	selected modules.Driver
+	loaded   modules.Driver
+	// used are the drivers' versions of which modules stay, and served the kernels' releases
+	// for which some do; nil where nothing is selected.
+	used, served map[string]bool
+	usage        share.Usage
+	result       Result
 }
 
 func (p *pruning) run(ctx context.Context, remove bool) error {
@@ -104,7 +121,11 @@ func (p *pruning) run(ctx context.Context, remove bool) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := p.remove(item, filepath.Join(trash, strconv.Itoa(i))); err != nil {
+		err := p.remove(filepath.Join(p.share.Dir(), item.Path), filepath.Join(trash, strconv.Itoa(i)))
+		if err == nil && item.content != "" {
+			err = p.remove(item.content, filepath.Join(trash, strconv.Itoa(i)+"-content"))
+		}
+		if err != nil {
 			failed = append(failed, err)
 			continue
 		}
@@ -112,12 +133,11 @@ func (p *pruning) run(ctx context.Context, remove bool) error {
 		p.result.Bytes += item.Bytes
 		zerolog.Ctx(ctx).Debug().Str("path", item.Path).Uint64("bytes", item.Bytes).Msg("removed")
 	}
-	return errors.Join(failed...)
+	return errors.Join(append(failed, p.removeEmpty())...)
 }
 
-// remove removes an item at once for whoever looks for it at its place.
-func (p *pruning) remove(item Item, trash string) error {
-	path := filepath.Join(p.share.Dir(), item.Path)
+// remove removes what is at a path at once for whoever looks for it there.
+func (p *pruning) remove(path, trash string) error {
 	if path == p.share.Scratch() {
 		return nil // it is empty by now, and this run's
 	}

@@ -5,9 +5,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/k8sp/cuda/pkg/modules"
+	"github.com/k8sp/cuda/pkg/stage"
 )
 
 func write(t *testing.T, path, text string) {
@@ -171,5 +176,113 @@ func TestAnswers(t *testing.T) {
 	}
 	if run(t, Options{Share: dir, Remove: true}); exists(t, filepath.Join(dir, mine)) {
 		t.Errorf("%s is there", mine)
+	}
+}
+
+// TestSelected has results of two drivers for two kernels, and of each what is asked for go.
+func TestSelected(t *testing.T) {
+	const old, now = "6.1.0", "6.1.1"
+	all := []string{"driver/535.1", "driver/535.1@0123456789ab", "driver/550.1", "driver/550.1@0123456789ab"}
+	for _, release := range []string{old, now} {
+		for _, version := range []string{"535.1", "550.1"} {
+			all = append(all, "modules/"+release+"/"+version, "modules/"+release+"/"+version+"@0123456789ab")
+		}
+	}
+	both := func(path string) []string { return []string{path, path + "@0123456789ab"} }
+	for name, tt := range map[string]struct {
+		selected, loaded modules.Driver
+		gone             []string
+		kept             []string
+	}{
+		"none":                         {},
+		"of a kernel":                  {selected: modules.Driver{Release: old, Version: ""}, gone: append(append(both("modules/6.1.0/535.1"), both("modules/6.1.0/550.1")...), "modules/6.1.0")},
+		"of a driver":                  {selected: modules.Driver{Release: "", Version: "535.1"}, gone: append(append(both("modules/6.1.0/535.1"), both("modules/6.1.1/535.1")...), both("driver/535.1")...)},
+		"of one for a kernel":          {selected: modules.Driver{Release: old, Version: "535.1"}, gone: both("modules/6.1.0/535.1")},
+		"of the driver that is loaded": {selected: modules.Driver{Release: "", Version: "535.1"}, loaded: modules.Driver{Release: now, Version: "535.1"}, gone: both("modules/6.1.0/535.1"), kept: []string{"modules/6.1.1/535.1"}},
+		"of one loaded from elsewhere": {selected: modules.Driver{Release: "", Version: "535.1"}, loaded: modules.Driver{Release: "6.1.2", Version: "535.1"},
+			gone: append(both("modules/6.1.0/535.1"), both("modules/6.1.1/535.1")...), kept: []string{"driver/535.1"}},
+		"where another is loaded": {selected: modules.Driver{Release: now, Version: ""}, loaded: modules.Driver{Release: now, Version: "550.1"}, gone: both("modules/6.1.1/535.1"), kept: []string{"modules/6.1.1/550.1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			for _, path := range all {
+				if link, _, content := strings.Cut(path, "@"); content {
+					write(t, filepath.Join(dir, path, "manifest.json"), path)
+					if err := os.Symlink(filepath.Base(path), filepath.Join(dir, link)); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			o := Options{Share: dir, Selected: tt.selected, Loaded: tt.loaded}
+			listed := run(t, o)
+			for _, path := range all {
+				if !exists(t, filepath.Join(dir, path)) {
+					t.Errorf("%s is gone, and was to be listed", path)
+				}
+			}
+			o.Remove = true
+			removed := run(t, o)
+			for _, path := range append(all, "modules/6.1.0") {
+				if there := exists(t, filepath.Join(dir, path)); there == slices.Contains(tt.gone, path) {
+					t.Errorf("%s is there: %v", path, there)
+				}
+			}
+			var kept []string
+			for _, k := range removed.Kept {
+				kept = append(kept, k.Path)
+			}
+			if diff := cmp.Diff(tt.kept, kept); diff != "" {
+				t.Error(diff)
+			}
+			if listed.Bytes != removed.Bytes || (listed.Bytes > 0) != (len(tt.gone) > 0) || len(listed.Items) != len(removed.Items) {
+				t.Errorf("%d bytes and %d items were listed, and %d and %d are gone", listed.Bytes, len(listed.Items), removed.Bytes, len(removed.Items))
+			}
+		})
+	}
+	// What an earlier run has come no further than: of a driver that has libraries only, and of
+	// a kernel that has an empty folder only.
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "driver/535.1@0123456789ab/manifest.json"), "")
+	answers := filepath.Join(dir, ".builder/answers/6.1.0-0123456789ab.answers")
+	write(t, answers, "")
+	if err := errors.Join(os.Symlink("535.1@0123456789ab", filepath.Join(dir, "driver/535.1")), os.MkdirAll(filepath.Join(dir, "modules", old), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	run(t, Options{Share: dir, Selected: modules.Driver{Release: "", Version: "535.1"}, Remove: true})
+	for _, path := range []string{"driver/535.1", "driver/535.1@0123456789ab", "modules/" + old, ".builder/answers/" + filepath.Base(answers)} {
+		if exists(t, filepath.Join(dir, path)) {
+			t.Errorf("%s is left", path)
+		}
+	}
+	if _, err := Run(t.Context(), Options{Share: t.TempDir(), Selected: modules.Driver{Release: old, Version: ""}}); stage.ExitCode(err) != 2 || !strings.Contains(err.Error(), "has no such modules") {
+		t.Errorf("nothing is selected: %v", err)
+	}
+}
+
+// TestSelectedIsNoPath: what names results is no way to anything else, and a folder of
+// somebody's own among them stays.
+func TestSelectedIsNoPath(t *testing.T) {
+	for _, selected := range []modules.Driver{
+		{Version: "535.1/"}, {Version: "./535.1"}, {Version: "."}, {Version: ".."}, {Version: "../cuda"}, {Version: "535.1@0123456789ab"}, {Release: "../cuda"}, {Release: "."},
+	} {
+		dir := t.TempDir()
+		write(t, filepath.Join(dir, "cuda/mine"), "mine")
+		write(t, filepath.Join(dir, "driver/535.1@0123456789ab/manifest.json"), "{}")
+		result, err := Run(t.Context(), Options{Share: dir, Selected: selected, Remove: true})
+		if stage.ExitCode(err) != 2 || result.Removed || !exists(t, filepath.Join(dir, "cuda/mine")) || !exists(t, filepath.Join(dir, "driver/535.1@0123456789ab")) {
+			t.Errorf("%+v: %+v, %v", selected, result, err)
+		}
+	}
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "modules/6.1.0/backup/mine"), "mine")
+	if err := os.Mkdir(filepath.Join(dir, "modules/my-own-empty"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	run(t, Options{Share: dir, Remove: true})
+	if !exists(t, filepath.Join(dir, "modules/my-own-empty")) {
+		t.Error("an empty folder is gone, and nothing was selected")
+	}
+	if got := run(t, Options{Share: dir, Selected: modules.Driver{Release: "6.1.0"}, Remove: true}); len(got.Items) != 0 || len(got.Kept) != 1 || !exists(t, filepath.Join(dir, "modules/6.1.0/backup/mine")) {
+		t.Errorf("%+v", got)
 	}
 }
