@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -74,19 +76,34 @@ func groupedFlags(cmd *cobra.Command) string {
 	return b.String()
 }
 
-const usageTemplate = `Usage:{{if .Runnable}}
-  {{.UseLine}}{{end}}{{if .HasAvailableSubCommands}}
-  {{.CommandPath}} COMMAND [flags]{{end}}{{if .HasExample}}
-
-Examples:
-{{.Example}}{{end}}{{if .HasAvailableSubCommands}}
-
-Commands:{{range .Commands}}{{if .IsAvailableCommand}}
-  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{end}}
-
-{{flags .}}{{if .HasAvailableSubCommands}}
-"{{.CommandPath}} COMMAND --help" tells more of a command.
-{{end}}`
+// usage writes how a command is called: cobra's own, but for the flags.
+func usage(cmd *cobra.Command) error {
+	var b strings.Builder
+	b.WriteString("Usage:")
+	if cmd.Runnable() {
+		b.WriteString("\n  " + cmd.UseLine())
+	}
+	if cmd.HasAvailableSubCommands() {
+		b.WriteString("\n  " + cmd.CommandPath() + " COMMAND [flags]")
+	}
+	if cmd.HasExample() {
+		b.WriteString("\n\nExamples:\n" + cmd.Example)
+	}
+	if cmd.HasAvailableSubCommands() {
+		b.WriteString("\n\nCommands:")
+		for _, sub := range cmd.Commands() {
+			if sub.IsAvailableCommand() {
+				fmt.Fprintf(&b, "\n  %-*s %s", sub.NamePadding(), sub.Name(), sub.Short)
+			}
+		}
+	}
+	b.WriteString("\n\n" + groupedFlags(cmd))
+	if cmd.HasAvailableSubCommands() {
+		fmt.Fprintf(&b, "\n%q tells more of a command.\n", cmd.CommandPath()+" COMMAND --help")
+	}
+	_, err := io.WriteString(cmd.OutOrStderr(), b.String())
+	return err
+}
 
 const rootExamples = `  # What a build here would do, and from where:
   docker run --rm -v "$PWD":/opt/share cuda --dry-run
@@ -97,16 +114,19 @@ const rootExamples = `  # What a build here would do, and from where:
   # The newest of a line of drivers, for a node that only computes:
   docker run --rm -v "$PWD":/opt/share -v /boot:/host/boot:ro -v /lib/modules:/host/lib/modules:ro cuda --driver-version 580 --modules nvidia,nvidia-uvm`
 
-func init() { cobra.AddTemplateFunc("flags", groupedFlags) } // of all commands there are
-
 // helpful gives a program's root command its help, its version, completion of the
 // shells and suggestions for what is mistyped.
 func helpful(root *cobra.Command) {
 	root.Example = rootExamples
-	root.SetUsageTemplate(usageTemplate)
-	root.SetHelpTemplate(root.HelpTemplate() + exitCodesHelp)
+	// None of these is a template, by which the program would be a fifth larger: see
+	// package matrix' page.
+	root.SetUsageFunc(usage)
+	help := root.HelpFunc()
+	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
+		help(cmd, args)
+		fmt.Fprint(cmd.OutOrStdout(), exitCodesHelp)
+	})
 	root.Version = version()
-	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.SetHelpCommand(&cobra.Command{
 		Use:   "help [COMMAND]",
 		Short: "Tell of a command",
@@ -126,12 +146,45 @@ func helpful(root *cobra.Command) {
 // unknownCommand is the error of a name that no command has, with what may have been
 // meant.
 func unknownCommand(root *cobra.Command, name string) error {
-	reason := fmt.Sprintf("%q is no command of builder", name)
-	if root.SuggestionsMinimumDistance == 0 {
-		root.SuggestionsMinimumDistance = 2
+	var names []string
+	for _, cmd := range root.Commands() {
+		if cmd.IsAvailableCommand() {
+			names = append(names, cmd.Name())
+		}
 	}
-	if similar := root.SuggestionsFor(name); len(similar) > 0 {
-		reason += "; is " + strings.Join(similar, " or ") + " meant?"
+	return usageError(root, fmt.Errorf("%q is no command of builder%s", name, meant(name, names, "")))
+}
+
+// flagError is the error of a command's options, with what may have been meant by one that
+// there is not.
+func flagError(cmd *cobra.Command, err error) error {
+	if unknown := (*pflag.NotExistError)(nil); errors.As(err, &unknown) {
+		var names []string
+		cmd.Flags().VisitAll(func(flag *pflag.Flag) {
+			if !flag.Hidden {
+				names = append(names, flag.Name)
+			}
+		})
+		err = fmt.Errorf("%w%s", err, meant(unknown.GetSpecifiedName(), names, "--"))
 	}
-	return usageError(root, fmt.Errorf("%s", reason))
+	return usageError(cmd, err)
+}
+
+// meant asks whether one of some names was meant that are like another, which cobra finds
+// among commands; it is empty where there is none, or are too many. They are shown with a
+// prefix.
+func meant(name string, names []string, prefix string) string {
+	const distance = 2
+	if len(name) <= distance {
+		return "" // any name as short is like it
+	}
+	among := &cobra.Command{SuggestionsMinimumDistance: distance}
+	for _, one := range names {
+		among.AddCommand(&cobra.Command{Use: one, Run: func(*cobra.Command, []string) {}})
+	}
+	similar := among.SuggestionsFor(name)
+	if len(similar) == 0 || len(similar) > 3 {
+		return ""
+	}
+	return "; is " + prefix + strings.Join(similar, " or "+prefix) + " meant?"
 }

@@ -39,9 +39,21 @@ func TestHelp(t *testing.T) {
 		{[]string{"help", "verify", "foo"}, `"foo" is no command of builder`},
 		{[]string{"verfy"}, `"verfy" is no command of builder; is verify meant?`},
 		{[]string{"help", "laod"}, "is load meant?"},
+		{[]string{"--drivr-version=580"}, "unknown flag: --drivr-version; is --driver-version meant?"},
+		{[]string{"load", "--replce"}, "is --replace meant?"},
+		{[]string{"verify", "--nothing-like-it"}, "unknown flag: --nothing-like-it"},
+		{[]string{"prune", "--release", "", "--driver-version", "535.1"}, "--release names none, which would be all of them"},
 	} {
 		if got := f.run(t, tt.args...); got.code != 2 || !strings.Contains(lastLine(got.stderr), strings.ReplaceAll(tt.says, `"`, `\"`)) {
 			t.Errorf("%v: exit code %d\n%s", tt.args, got.code, got.stderr)
 		}
+	}
+}
+
+// TestNothingIsMeant by a letter, which is like the name of whatever is as short.
+func TestNothingIsMeant(t *testing.T) {
+	f := newFixture(t)
+	if got := f.run(t, "prune", "-s", "x"); got.code != 2 || strings.Contains(got.stderr, "meant?") {
+		t.Errorf("exit code %d\n%s", got.code, got.stderr)
 	}
 }

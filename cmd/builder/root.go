@@ -131,7 +131,7 @@ func newRoot(io streams, d defaults, logging *logOptions) *cobra.Command {
 	root.Long = rootHelp
 	root.SilenceErrors, root.SilenceUsage = true, true
 	helpful(root)
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError(cmd, err) })
+	root.SetFlagErrorFunc(flagError)
 	logging.register(root.PersistentFlags())
 	root.AddCommand(
 		named(newBuildCommand(io, d), "build"),

@@ -32,7 +32,7 @@ func newVersionCommand(io streams, d defaults) *cobra.Command {
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d.leave(cmd.Context(), "")
-			_, err := fmt.Fprintln(io.out, "builder", version())
+			_, err := fmt.Fprintln(io.out, "builder version", version()) // as cobra's --version has it
 			return err
 		},
 	}

@@ -208,13 +208,14 @@ func TestForms(t *testing.T) {
 	table.Cells[0].fill(result(job.Options{DriverVersion: "535.309.01"}, modules.NotCheckable))
 	table.Cells[1] = Cell{Kernel: "4593.2.5", Driver: "570.86.15", Verdict: Failed, Stage: stage.Build, Says: `nv.c: error: "<script>" & more`, Do: "take another"}
 	table.Cells[2].fill(result(job.Options{DriverVersion: "580.126.09"}, modules.Passed))
+	table.Cells[2].Artefact = "registry.example.com/cuda@sha256:0a"
 	var page, text strings.Builder
 	if err := errors.Join(table.WriteHTML(&page), table.WriteText(&text)); err != nil {
 		t.Fatal(err)
 	}
 	for _, part := range []string{
 		"6 builds: 1 proven, 1 built, 0 known breaks, 1 failed, 3 not run. By builder 0.1.0, 2026-11-30T06:00:00Z",
-		`<td class="proven">proven<small>580.126.09 open<br>6.12.102-flatcar</small></td>`,
+		`<td class="proven">proven<small>580.126.09 open<br>6.12.102-flatcar</small><details><summary>artefact</summary><code>registry.example.com/cuda@sha256:0a</code></details></td>`,
 		`<td class="failed"><a href="#why-0-1">failed</a></td>`,
 		`<dt id="why-0-1">4593.2.5, driver 570.86.15: failed</dt>`, "nv.c: error: &#34;&lt;script&gt;&#34; &amp; more<br>What to do: take another.",
 		"not checkable: is-not-checkable (mount /boot)",
@@ -237,5 +238,23 @@ func TestForms(t *testing.T) {
 `
 	if diff := cmp.Diff(want[1:], text.String()); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestPageIsText has markup in every text that a table has: a compiler's words, a name in
+// a file of somebody's.
+func TestPageIsText(t *testing.T) {
+	const markup = `"'><b>&`
+	table := Table{Builder: markup, Time: markup, Kernels: []string{markup}, Drivers: []string{markup, markup}, Cells: []Cell{
+		{Kernel: markup, Driver: markup, Verdict: markup, Release: markup, Version: markup, ModuleType: markup, Artefact: markup},
+		{Kernel: markup, Driver: markup, Verdict: markup, Stage: markup, Says: markup, Do: markup, Allowed: []string{markup}, Unchecked: []modules.Group{{Checks: []string{markup}, Do: markup}}},
+	}}
+	var page strings.Builder
+	if err := table.WriteHTML(&page); err != nil {
+		t.Fatal(err)
+	}
+	body := strings.TrimPrefix(page.String(), head)
+	if n := strings.Count(body, "&#34;&#39;&gt;&lt;b&gt;&amp;"); n != 22 || strings.Contains(body, "<b>&") {
+		t.Errorf("%d times:\n%s", n, body)
 	}
 }

@@ -103,7 +103,7 @@ func (c *Cell) make(ctx context.Context, build func(context.Context) (job.Result
 // fill takes what a build left behind.
 func (c *Cell) fill(r job.Result) {
 	c.Release, c.Version, c.ModuleType = r.Release, r.Driver, r.ModuleType
-	c.Reused, c.Manifest = r.Reused, r.Manifest
+	c.Reused, c.Manifest, c.Artefact = r.Reused, r.Manifest, r.Artefact
 	c.Verdict = Proven
 	for _, g := range modules.Summarize(r.Checks) {
 		switch g.Verdict {

@@ -52,8 +52,10 @@ type Cell struct {
 	ModuleType string `json:"module_type,omitempty"`
 	// Reused says that it was built before, here or by who pushed it.
 	Reused bool `json:"reused,omitempty"`
-	// Manifest is the path of the manifest.
+	// Manifest is the path of the manifest, and Artefact what a registry has of it,
+	// REPOSITORY@sha256:HEX; empty where it was not pushed, nor came from there.
 	Manifest string `json:"manifest,omitempty"`
+	Artefact string `json:"artefact,omitempty"`
 	// Unchecked are the checks that could not be made, by what would let them be made,
 	// and Allowed those that failed and were allowed to.
 	Unchecked []modules.Group `json:"unchecked,omitempty"`
