@@ -21,6 +21,7 @@ import (
 	"github.com/k8sp/cuda/integration/lab"
 	"github.com/k8sp/cuda/integration/lab/shared"
 	"github.com/k8sp/cuda/pkg/matrix"
+	"github.com/k8sp/cuda/pkg/modules"
 )
 
 var needRegistry = shared.Image(lab.RegistryImage, (*lab.Lab).MakeRegistryImage)
@@ -123,12 +124,7 @@ func TestFleet(t *testing.T) {
 			t.Errorf("it came to the stage %s:\n%s", stage, pulled.stderr)
 		}
 	}
-	for _, dir := range []string{filepath.Join("modules", m.Target.Release, m.Driver.Version), filepath.Join("driver", m.Driver.Version)} {
-		out, err := exec.Command("diff", "--recursive", "--no-dereference", filepath.Join(c.dir, dir)+"/", filepath.Join(share, dir)+"/").CombinedOutput()
-		if err != nil {
-			t.Errorf("what was pulled differs: %v\n%s", err, out)
-		}
-	}
+	wantsSame(t, c.dir, share, m)
 	inside := lab.Builder{}.Mounted() + "/modules/" + m.Target.Release + "/" + m.Driver.Version
 	if verified := at(registry, share, "verify", inside); verified.code != 0 {
 		t.Errorf("exit code %d\n%s%s", verified.code, verified.stdout, verified.stderr)
@@ -177,6 +173,31 @@ func TestFleet(t *testing.T) {
 		}
 	})
 
+	t.Run("over a slow network that breaks off", func(t *testing.T) {
+		// Each connection brings a sixth of the whole.
+		network, err := shared.Lab(t).SlowNetwork(t.Context(), registry, "127.0.0.1:5000", 40e6, 16e6)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer network.Close()
+		slow := strings.TrimPrefix(network.URL, "http://")
+		auths := fmt.Sprintf(`{"auths": {%q: {"auth": %q}}}`, slow, secret)
+		config, dir := t.TempDir(), t.TempDir()
+		if err := errors.Join(os.WriteFile(filepath.Join(config, "config.json"), []byte(auths), 0o600), os.Chmod(dir, 0o755)); err != nil {
+			t.Fatal(err)
+		}
+		b := stranger(registry, dir, "pull", slow+"/fleet/cuda", "--driver-version", m.Driver.Version, "--module-type", m.Driver.ModuleType)
+		b.Docker = append(b.Docker, "-v", config+":/root/.docker:ro")
+		o := run(t, b)
+		if o.code != 0 {
+			t.Fatalf("exit code %d\n%s", o.code, o.stderr)
+		}
+		if n := strings.Count(o.stderr, "the download broke off; trying again"); n < 4 {
+			t.Errorf("it broke off %d times:\n%s", n, o.stderr)
+		}
+		wantsSame(t, c.dir, dir, m)
+	})
+
 	// What a registry has on its disk may be altered: the largest of its blobs, which has the
 	// driver's libraries or its firmware.
 	docker(t, "exec", registry, "bash", "-euc", `cd /var/lib/docker-registry
@@ -196,6 +217,17 @@ printf altered | dd of="$blob" bs=1 seek=100000 conv=notrunc status=none`)
 	}
 	if o := at(full, t.TempDir(), "pull", repository, "--driver-version", m.Driver.Version); o.code != 16 || !strings.Contains(o.stderr, "there is no such artefact") {
 		t.Errorf("nothing of it is there: exit code %d\n%s", o.code, o.stderr)
+	}
+}
+
+// wantsSame holds what was pulled into a share against what was built in another.
+func wantsSame(t *testing.T, built, pulled string, m modules.Manifest) {
+	t.Helper()
+	for _, dir := range []string{filepath.Join("modules", m.Target.Release, m.Driver.Version), filepath.Join("driver", m.Driver.Version)} {
+		out, err := exec.Command("diff", "--recursive", "--no-dereference", filepath.Join(built, dir)+"/", filepath.Join(pulled, dir)+"/").CombinedOutput()
+		if err != nil {
+			t.Errorf("what was pulled differs: %v\n%s", err, out)
+		}
 	}
 }
 

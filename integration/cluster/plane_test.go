@@ -197,9 +197,16 @@ func (p *plane) overlay(text string) (folder string) {
 	if err != nil {
 		p.Fatal(err)
 	}
-	text = "namespace: cuda-driver\n" + strings.ReplaceAll(text, "K/", relative+"/") + "configMapGenerator: [{name: cuda-driver, literals: [BUILDER_DRIVER_VERSION=580.126.09]}]\n"
-	if err := os.WriteFile(filepath.Join(folder, "kustomization.yaml"), []byte(text), 0o644); err != nil {
+	text = "namespace: cuda-driver\n" + strings.ReplaceAll(text, "K/", relative+"/") +
+		"configMapGenerator: [{name: cuda-driver, literals: [BUILDER_DRIVER_VERSION=580.126.09]}, {name: cuda-build-job, files: [job.yaml]}]\n"
+	job, err := os.ReadFile(filepath.Join(kubernetes, "jobs/job.yaml"))
+	if err != nil {
 		p.Fatal(err)
+	}
+	for name, content := range map[string][]byte{"kustomization.yaml": []byte(text), "job.yaml": job} {
+		if err := os.WriteFile(filepath.Join(folder, name), content, 0o644); err != nil {
+			p.Fatal(err)
+		}
 	}
 	return folder
 }

@@ -39,13 +39,26 @@ func (s *Server) FaultyURL(fault string) string { return s.URL + "/fault/" + fau
 // Serve starts the server. It ends with the context, with Close, and when
 // this process does, however that happens.
 func (l *Lab) Serve(ctx context.Context, k Kernel) (*Server, error) {
+	return l.start(ctx, []string{"--network", "host", "--volume", k.Dir + ":/srv:ro"}, "serve", "-root", "/srv")
+}
+
+// SlowNetwork starts what passes connections on to a server of a container's, at HOST:PORT
+// there, by rate bytes a second, and breaks each off after so many. It listens on
+// loopback in the container's network, and ends as a server of [Lab.Serve] does.
+func (l *Lab) SlowNetwork(ctx context.Context, container, server string, rate, cut int) (*Server, error) {
+	return l.start(ctx, []string{"--network", "container:" + container}, "relay", "-to", server, "-rate", fmt.Sprint(rate), "-cut", fmt.Sprint(cut))
+}
+
+// start runs labtool in a container, with further options of docker run, until it says
+// at which URL it listens.
+func (l *Lab) start(ctx context.Context, options []string, args ...string) (*Server, error) {
 	tool, err := l.labtool(ctx)
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{name: ContainerName("server"), done: make(chan error, 1)}
-	cmd := exec.CommandContext(ctx, "docker", "run", "--rm", "--interactive", "--name", s.name, "--network", "host",
-		"--volume", k.Dir+":/srv:ro", "--volume", tool+":/labtool:ro", Image, "/labtool", "serve", "-root", "/srv")
+	argv := append([]string{"run", "--rm", "--interactive", "--name", s.name, "--volume", tool + ":/labtool:ro"}, options...)
+	cmd := exec.CommandContext(ctx, "docker", append(append(argv, Image, "/labtool"), args...)...)
 	cmd.Stderr = os.Stderr
 	cmd.Cancel = func() error { Kill(s.name); return nil }
 	cmd.WaitDelay = 10 * time.Second

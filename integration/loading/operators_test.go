@@ -6,6 +6,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"os"
@@ -171,11 +172,32 @@ func ran(t *testing.T, r plan.Result) {
 // operator does with an image (2.6, internal/pod/workerpodmanager.go and
 // internal/worker/worker.go): its init container copies, with the image's own shell, and
 // its worker runs kmod's modprobe on the copy. nvidia-drm needs a drm that came with the
-// kernel, which comes first.
+// kernel, which comes first. KMM_WORKER names the program of the real worker, which is in no
+// registry that tests reach; without it the test runs the commands that it does.
 func TestKMM(t *testing.T) {
 	b := needBench(t)
 	m, _, unpack := b.operators(t, map[string]string{"/sbin/modprobe": "/usr/bin/kmod"})
 	release := b.host.Release
+	load, unload := `
+			/sbin/modprobe -vd /tmp/opt nvidia-drm
+			/sbin/modprobe -vd /tmp/opt nvidia-uvm
+		`, `/sbin/modprobe -rvd /tmp/opt nvidia-drm nvidia-uvm`
+	read := []string{"/proc/modules", "/image/tmp/firmware/nvidia/" + newer + "/gsp_tu10x.bin"}
+	if worker := os.Getenv("KMM_WORKER"); worker != "" {
+		m.Files["/worker"] = worker
+		for _, module := range []string{"nvidia-drm", "nvidia-uvm"} {
+			config := filepath.Join(t.TempDir(), "config.yaml")
+			if err := os.WriteFile(config, fmt.Appendf(nil, "containerImage: image\nkernelVersion: %s\nmodprobe: {moduleName: %s, dirName: /opt, firmwarePath: /firmware}\n", release, module), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			m.Files["/"+module+".yaml"] = config
+		}
+		kmod := "/worker kmod %s --firmware-path /var/lib/firmware /%s.yaml 2>&1\n"
+		path := "export PATH=/sbin\n"
+		load = path + fmt.Sprintf(kmod, "load", "nvidia-drm") + fmt.Sprintf(kmod, "load", "nvidia-uvm")
+		unload = path + fmt.Sprintf(kmod, "unload", "nvidia-uvm") + fmt.Sprintf(kmod, "unload", "nvidia-drm")
+		read = append(read, "/var/lib/firmware/nvidia/"+newer+"/gsp_tu10x.bin")
+	}
 	b.boot(t, m, []step{
 		unpack,
 		{"init container", plan.Step{Run: []string{"/busybox", "chroot", "/image", "/bin/sh", "-c", `
@@ -187,10 +209,10 @@ cp -R /firmware/* /tmp/firmware;
 `}}, ran},
 		{"worker", plan.Step{Load: card("0x2330"), Run: shell(`
 			/busybox ln -s /lib/modules /host/lib/modules
+			/busybox mkdir -p /var/lib/firmware
 			/busybox ln -s /image/tmp/opt /tmp/opt
-			/sbin/modprobe -vd /tmp/opt nvidia-drm
-			/sbin/modprobe -vd /tmp/opt nvidia-uvm
-		`), Read: []string{"/proc/modules", "/image/tmp/firmware/nvidia/" + newer + "/gsp_tu10x.bin"}}, func(t *testing.T, r plan.Result) {
+			/busybox cp -R /image/tmp/firmware /tmp/firmware
+		` + load), Read: read}, func(t *testing.T, r plan.Result) {
 			ran(t, r)
 			for _, want := range []string{"/host/kernel/drivers/gpu/drm/drm.ko", "/nvidia-drm.ko", "/nvidia-uvm.ko"} {
 				if !strings.Contains(string(r.Ran.Stdout), want) {
@@ -203,7 +225,7 @@ cp -R /firmware/* /tmp/firmware;
 				}
 			}
 		}},
-		{"unload", plan.Step{Run: shell(`/sbin/modprobe -rvd /tmp/opt nvidia-drm nvidia-uvm`), Read: []string{"/proc/modules"}}, func(t *testing.T, r plan.Result) {
+		{"unload", plan.Step{Run: shell(unload), Read: []string{"/proc/modules"}}, func(t *testing.T, r plan.Result) {
 			ran(t, r)
 			if got := loadedModules(r); len(got) > 0 {
 				t.Errorf("still there: %q", got)
