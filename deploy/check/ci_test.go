@@ -159,8 +159,9 @@ func TestGitHubAction(t *testing.T) {
 	}
 }
 
-// TestUnsigned: what was to be signed is not built with a key that is not there.
-func TestUnsigned(t *testing.T) {
+// TestRefusedSteps: nothing is built for the runner's own kernel because nobody has said for
+// which, nor without the key that was to sign.
+func TestRefusedSteps(t *testing.T) {
 	var action struct {
 		Runs struct{ Steps []struct{ ID, Run string } }
 	}
@@ -171,20 +172,30 @@ func TestUnsigned(t *testing.T) {
 	if err := yaml.Unmarshal([]byte(read(t, "../ci/gitlab.yml")), &template); err != nil {
 		t.Fatal(err)
 	}
-	steps := map[string]*exec.Cmd{"BUILDER_SIGN_MANIFEST names no file": exec.Command("sh", "-ec", strings.Join(template[".cuda-modules"].Script, "\n"))}
+	gitLab, gitHub := []string{"sh", "-ec", strings.Join(template[".cuda-modules"].Script, "\n")}, []string(nil)
 	for _, step := range action.Runs.Steps {
 		if step.ID == "build" {
-			steps["::error::sign-key is empty"] = exec.Command("bash", "-euo", "pipefail", "-c", step.Run)
+			gitHub = []string{"bash", "-eo", "pipefail", "-c", step.Run}
 		}
 	}
-	if len(steps) != 2 {
-		t.Error("the action has no such step")
-	}
-	for says, cmd := range steps {
-		cmd.Dir, cmd.Env = t.TempDir(), []string{"PATH=/nowhere", "SIGNED=true", "SIGN_KEY=", "CUDA_SIGNED=true"}
-		out, err := cmd.CombinedOutput()
-		if cmd.ProcessState.ExitCode() != 2 || !strings.HasPrefix(string(out), says) {
-			t.Errorf("%s: %v\n%s", says, err, out)
+	for _, c := range []struct {
+		shell   []string
+		environ []string
+		says    string
+	}{
+		{gitLab, []string{"CUDA_SIGNED=true", "CUDA_FLATCAR=stable"}, "BUILDER_SIGN_MANIFEST names no file"},
+		{gitHub, []string{"SIGNED=true", "FLATCAR=stable"}, "::error::sign-key is empty"},
+		{gitLab, []string{"CUDA_DRIVER_VERSION=580"}, "set one of CUDA_FLATCAR, CUDA_HOST_ROOT and CUDA_MATRIX"},
+		{gitLab, []string{"CUDA_FLATCAR=stable", "CUDA_HOST_ROOT=node.tar"}, "set one of CUDA_FLATCAR, CUDA_HOST_ROOT and CUDA_MATRIX"},
+		{gitHub, []string{"DRIVER_VERSION=580"}, "::error::one of flatcar, host-root and matrix has to say"},
+		{gitLab, []string{"CUDA_MATRIX=matrix.yaml", "CUDA_DRIVER_VERSION=580"}, "the file in CUDA_MATRIX names the drivers"},
+		{gitHub, []string{"MATRIX=matrix.yaml", "DRIVER_VERSION=580"}, "::error::the file that matrix is names the kernels and the drivers"},
+	} {
+		cmd := exec.Command(c.shell[0], c.shell[1:]...)
+		cmd.Dir, cmd.Env = t.TempDir(), append([]string{"PATH=/nowhere"}, c.environ...)
+		out, _ := cmd.CombinedOutput()
+		if cmd.ProcessState.ExitCode() != 2 || !strings.HasPrefix(string(out), c.says) {
+			t.Errorf("%q: %s\n%s", c.environ, cmd.ProcessState, out)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -300,10 +301,28 @@ func components(t *testing.T, names ...string) []runtime.Object {
 			all += "../" + folder + ","
 		}
 	}
-	if err := files.WriteFile("/overlay/kustomization.yaml", []byte("namespace: cuda-driver\nresources: [../base]\ncomponents: ["+all+"]\n")); err != nil {
+	text := "namespace: cuda-driver\nresources: [../base]\ncomponents: [" + all + "]\n"
+	if slices.Contains(names, "jobs") {
+		text += job(t, files, "/overlay")
+	}
+	if err := files.WriteFile("/overlay/kustomization.yaml", []byte(text)); err != nil {
 		t.Fatal(err)
 	}
 	return kustomize(t, files, "/overlay")
+}
+
+// job leaves a copy of the Job's manifest in a folder, and returns the lines of its
+// kustomization, as the page has both.
+func job(t *testing.T, files filesys.FileSystem, folder string) string {
+	t.Helper()
+	if err := files.WriteFile(folder+"/job.yaml", []byte(read(t, kubernetes, "jobs/job.yaml"))); err != nil {
+		t.Fatal(err)
+	}
+	lines := regexp.MustCompile("(?s)```yaml\ncomponents:[^`]*/jobs[^`]*\n(configMapGenerator:\n[^`]*)```").FindStringSubmatch(read(t, kubernetes, "README.md"))
+	if lines == nil {
+		t.Fatal("the page has no kustomization with the Job's manifest")
+	}
+	return lines[1]
 }
 
 // component is the pod of the base with a component.

@@ -185,7 +185,7 @@ func TestNextKernelByJobs(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := "namespace: cuda-driver\nresources: [" + relative + "/base, " + relative + "/next-kernel, " + relative + "/fluo]\ncomponents: [" + relative + "/registry, " + relative + "/jobs]\n" +
-		"configMapGenerator: [{name: cuda-driver, literals: [BUILDER_DRIVER_VERSION=580.126.09]}]\n"
+		job(t, files, overlay) + "  - {name: cuda-driver, literals: [BUILDER_DRIVER_VERSION=580.126.09]}\n"
 	if err := files.WriteFile(filepath.Join(overlay, "kustomization.yaml"), []byte(text)); err != nil {
 		t.Fatal(err)
 	}

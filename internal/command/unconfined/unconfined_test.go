@@ -66,7 +66,7 @@ func TestExecStopsTheWholeGroup(t *testing.T) {
 		})
 	}()
 	var fields []string
-	for deadline := time.Now().Add(10 * time.Second); len(fields) < 2; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); len(fields) < 2; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the program did not start")
 		}
@@ -79,8 +79,8 @@ func TestExecStopsTheWholeGroup(t *testing.T) {
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("error %v, want the context's", err)
 		}
-	case <-time.After(5 * time.Second):
-		t.Fatal("Run did not return within 5 s of the cancel")
+	case <-time.After(20 * time.Second):
+		t.Fatal("Run did not return within 20 s of the cancel")
 	}
 	for _, field := range fields {
 		pid, err := strconv.Atoi(field)
@@ -95,7 +95,7 @@ func TestExecStopsTheWholeGroup(t *testing.T) {
 
 // alive waits for an orphan's end to be seen: init reaps it in its own time.
 func alive(pid int) bool {
-	for range 100 {
+	for range 1000 {
 		if errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
 			return false
 		}

@@ -75,8 +75,9 @@ func (b *safeBuffer) Write(p []byte) (int, error) {
 	return b.Buffer.Write(p)
 }
 
-// keep keeps a shell's script until the test says so, and returns what ends it.
-func keep(t *testing.T, script string, within time.Duration) (*told, *safeBuffer, func()) {
+// keep keeps a shell's script, which has to be ready within a time and is killed in a time of
+// grace, until the test says so, and returns what ends it.
+func keep(t *testing.T, script string, within, grace time.Duration) (*told, *safeBuffer, func()) {
 	t.Helper()
 	log, heard := &safeBuffer{}, newTold()
 	ctx, cancel := context.WithCancel(zerolog.New(log).WithContext(t.Context()))
@@ -84,7 +85,7 @@ func keep(t *testing.T, script string, within time.Duration) (*told, *safeBuffer
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		Keep(ctx, []Daemon{d}, heard.watch, Options{Pause: time.Millisecond, LongestPause: 4 * time.Millisecond, Grace: 100 * time.Millisecond})
+		Keep(ctx, []Daemon{d}, heard.watch, Options{Pause: time.Millisecond, LongestPause: 4 * time.Millisecond, Grace: grace})
 	}()
 	end := func() { cancel(); <-done }
 	t.Cleanup(end)
@@ -95,7 +96,7 @@ func keep(t *testing.T, script string, within time.Duration) (*told, *safeBuffer
 func TestKeep(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "ended")
-	heard, log, end := keep(t, `trap 'echo bye >`+file+`; exit 0' TERM; echo $WORD; echo ready now; while :; do sleep 0.01; done`, time.Minute)
+	heard, log, end := keep(t, `trap 'echo bye >`+file+`; exit 0' TERM; echo $WORD; echo ready now; while :; do sleep 0.01; done`, time.Minute, time.Minute)
 	heard.until(Ready, 1)
 	end()
 	if text, err := os.ReadFile(file); err != nil || string(text) != "bye\n" {
@@ -114,7 +115,7 @@ func TestKeep(t *testing.T) {
 // TestKeepRestarts one that crashes, and says what it said last.
 func TestKeepRestarts(t *testing.T) {
 	t.Parallel()
-	heard, log, end := keep(t, `echo ready; echo 'version 595.71.05 does not match driver version 590.48.01' >&2; exit 3`, time.Minute)
+	heard, log, end := keep(t, `echo ready; echo 'version 595.71.05 does not match driver version 590.48.01' >&2; exit 3`, time.Minute, time.Minute)
 	got := heard.until(Ended, 3)
 	end()
 	if want := "exit status 3; it said last: ready | version 595.71.05 does not match driver version 590.48.01"; got.Says != want {
@@ -128,7 +129,7 @@ func TestKeepRestarts(t *testing.T) {
 // TestKeepTellsOfWhatHangs and lets it go on; it is ended, though it does not want to.
 func TestKeepTellsOfWhatHangs(t *testing.T) {
 	t.Parallel()
-	heard, log, end := keep(t, `trap '' TERM; echo waiting; while :; do sleep 0.01; done`, 20*time.Millisecond)
+	heard, log, end := keep(t, `trap '' TERM; echo waiting; while :; do sleep 0.01; done`, 20*time.Millisecond, 100*time.Millisecond)
 	got := heard.until(Starting, 2)
 	end()
 	if got.Says != "it is not ready after 20ms" || slices.Contains(heard.states(), Ready) || slices.Contains(heard.states(), Ended) {
@@ -173,7 +174,7 @@ while [ ! -s ` + file + ` ]; do sleep 0.01; done`
 	go func() {
 		defer close(done)
 		d := Daemon{Name: "persistence", Args: []string{"/bin/sh", "-c", script}, Env: []string{"PATH=/usr/bin:/bin"}, PIDFile: file}
-		Keep(ctx, []Daemon{d}, heard.watch, Options{Pause: time.Millisecond, Grace: time.Second})
+		Keep(ctx, []Daemon{d}, heard.watch, Options{Pause: time.Millisecond, Grace: time.Minute})
 	}()
 	heard.until(Ready, 1)
 	var pid int
