@@ -52,6 +52,8 @@ func TestDocs(t *testing.T) {
 		{"README.md", "two-lines", atTheCheckout, wantsTheResult},
 		{"docs/host.md", "build", atTheCheckout, wantsTheResult},
 		{"docs/ci.md", "capture", atTheCheckout, wantsCapture},
+		{"docs/ci.md", "of-a-capture", atTheCheckout, wantsTheResult},
+		{"docs/airgap.md", "source", atTheCheckout, wantsSource},
 		{"docs/ci.md", "verify", atTheCheckout, wantsPassed},
 		{"docs/limits.md", "prune", atTheCheckout, wantsPlan},
 		{"docs/signing.md", "key", withAPlaceForKeys, wantsKey},
@@ -240,7 +242,16 @@ func wantsCapture(t *testing.T, r *reader, o outcome) {
 			t.Errorf("node.tar has no %s: %q", want, names)
 		}
 	}
-	wantsTheResult(t, r, o)
+	if o.stdout != "" || !strings.Contains(o.stderr, "captured") {
+		t.Errorf("it says %q, and not what it has captured:\n%s", o.stdout, o.stderr)
+	}
+}
+
+func wantsSource(t *testing.T, r *reader, _ outcome) {
+	names := tarred(t, filepath.Join(r.checkout.dir, "linux-source.tar"))
+	if !slices.Contains(names, "linux/Makefile") {
+		t.Errorf("the tar of the source has no Makefile among its %d files", len(names))
+	}
 }
 
 func wantsPassed(t *testing.T, _ *reader, o outcome) {
