@@ -159,6 +159,12 @@ func TestNodesBuildOnce(t *testing.T) {
 	if n := made(); n != 1 {
 		t.Errorf("%d Jobs were made", n)
 	}
+	// Its modules of the other form do not serve, and it would have to compile.
+	failing, made := aCluster(t, func(args []string) (int, string) { asked = args; return 14, "" })
+	node.cluster = failing
+	if o := node.run(t, append([]string{"--registry", aRegistry(t, nil), "--module-type", "open"}, append(slices.Clone(args[2:]), node.share)...)...); o.code == 0 || made() != 1 || !slices.Contains(asked, "--module-type=open") {
+		t.Errorf("%d, %d Jobs, asked for %q\n%s", o.code, made(), asked, o.stderr)
+	}
 }
 
 // TestRegistryThatIsDown has a node wait for a registry that restarts, and build in no case

@@ -47,7 +47,13 @@ func newPruneCommand(io streams) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			options.Loaded = modules.Driver{Release: live.Running{}.Release(), Version: live.Version(own)}
+			options.Loaded = func() (modules.Driver, bool) {
+				d := modules.Driver{Release: live.Running{}.Release(), Version: live.Version(own)}
+				if d.Version == live.Unknown {
+					return modules.Driver{Release: d.Release}, true
+				}
+				return d, d.Version != ""
+			}
 			result, err := prune.Run(cmd.Context(), options)
 			if err != nil && !result.Removed {
 				return err

@@ -32,13 +32,14 @@ func (s site) fromCluster(ctx context.Context, b *brackets, t kernel.Target) (el
 	ctx = b.enter(ctx, stage.Publish)
 	defer b.leave()
 	log := zerolog.Ctx(ctx)
-	if _, err := modules.Find(s.share, t.Release.Full, s.DriverVersion, nil); err == nil {
-		log.Info().Msg("no Job is asked to build: there are such modules in the share")
-		return false, nil
-	}
 	key, err := s.wantedKey(t)
 	if err != nil {
 		return false, err
+	}
+	// Those of another build of this kernel, or of another form, would have this host compile.
+	if found, err := modules.Find(s.share, t.Release.Full, s.DriverVersion, nil); err == nil && keyOf(found.Manifest) == key {
+		log.Info().Msg("no Job is asked to build: there are such modules in the share")
+		return false, nil
 	}
 	if there, err := s.inRegistry(ctx, key); there || err != nil {
 		return true, err

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/k8sp/cuda/pkg/kernel"
+	"github.com/k8sp/cuda/pkg/node/live"
 )
 
 // broughtBy says who else than builder brings a driver of that version to a host, as far
@@ -29,7 +30,7 @@ func broughtBy(host *kernel.Root, driver string) string {
 	}
 	release := host.Text("proc/sys/kernel/osrelease")
 	built, of := filepath.Split(host.Link("opt/nvidia/current"))
-	if of == release && (filepath.Base(built) == driver || driver == "unknown") {
+	if of == release && (filepath.Base(built) == driver || driver == live.Unknown) {
 		return "Flatcar's nvidia.service"
 	}
 	if path, err := host.Path("run/extensions"); err == nil {

@@ -26,8 +26,10 @@ type Options struct {
 	// Selected are published results that go, too: of all drivers, where it has only a release,
 	// or for all kernels, where it has only a version. The zero value selects none.
 	Selected modules.Driver
-	// Loaded is the driver that the running kernel has, if it has one: it stays.
-	Loaded modules.Driver
+	// Loaded says which driver the running kernel has, and whether it has one: it stays. One that
+	// has no version is not known, and may be any for this kernel. It is asked once nobody else
+	// changes the share; nil has none.
+	Loaded func() (d modules.Driver, has bool)
 	// NoWait refuses, instead of waiting, while a build holds the share.
 	NoWait bool
 	// Wait is for how long to wait for it; zero means [share.DefaultWait].
@@ -80,7 +82,12 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	p := &pruning{share: s, lock: lock, selected: o.Selected, loaded: o.Loaded, result: Result{Items: []Item{}, Kept: []Kept{}}}
+	p := &pruning{share: s, lock: lock, selected: o.Selected, result: Result{Items: []Item{}, Kept: []Kept{}}}
+	if o.Loaded != nil {
+		if d, has := o.Loaded(); has {
+			p.loaded = &d
+		}
+	}
 	err = p.run(ctx, o.Remove)
 	err = errors.Join(err, lock.Unlock())
 	if ctx.Err() != nil {
@@ -97,7 +104,7 @@ type pruning struct {
 	share    *share.Share
 	lock     *share.Lock
 	selected modules.Driver
-	loaded   modules.Driver
+	loaded   *modules.Driver // nil where none is
 	// used are the drivers' versions of which modules stay, and served the kernels' releases
 	// for which some do; nil where nothing is selected.
 	used, served map[string]bool

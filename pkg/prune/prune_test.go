@@ -201,7 +201,8 @@ func TestSelected(t *testing.T) {
 		"of the driver that is loaded": {selected: modules.Driver{Release: "", Version: "535.1"}, loaded: modules.Driver{Release: now, Version: "535.1"}, gone: both("modules/6.1.0/535.1"), kept: []string{"modules/6.1.1/535.1"}},
 		"of one loaded from elsewhere": {selected: modules.Driver{Release: "", Version: "535.1"}, loaded: modules.Driver{Release: "6.1.2", Version: "535.1"},
 			gone: append(both("modules/6.1.0/535.1"), both("modules/6.1.1/535.1")...), kept: []string{"driver/535.1"}},
-		"where another is loaded": {selected: modules.Driver{Release: now, Version: ""}, loaded: modules.Driver{Release: now, Version: "550.1"}, gone: both("modules/6.1.1/535.1"), kept: []string{"modules/6.1.1/550.1"}},
+		"of one that says nowhere what it is": {selected: modules.Driver{Version: "535.1"}, loaded: modules.Driver{Release: now}, gone: both("modules/6.1.0/535.1"), kept: []string{"modules/6.1.1/535.1"}},
+		"where another is loaded":             {selected: modules.Driver{Release: now, Version: ""}, loaded: modules.Driver{Release: now, Version: "550.1"}, gone: both("modules/6.1.1/535.1"), kept: []string{"modules/6.1.1/550.1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -213,7 +214,7 @@ func TestSelected(t *testing.T) {
 					}
 				}
 			}
-			o := Options{Share: dir, Selected: tt.selected, Loaded: tt.loaded}
+			o := Options{Share: dir, Selected: tt.selected, Loaded: func() (modules.Driver, bool) { return tt.loaded, tt.loaded.Release != "" }}
 			listed := run(t, o)
 			for _, path := range all {
 				if !exists(t, filepath.Join(dir, path)) {

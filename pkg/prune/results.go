@@ -1,6 +1,7 @@
 package prune
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,7 +16,7 @@ import (
 )
 
 // loadedHere is why a driver stays that was selected.
-const loadedHere = "is of the driver that is loaded here: unload it first"
+const loadedHere = "is of the driver that is loaded here, or may be: unload it first"
 
 // listSelected lists the modules that are selected, and before them the user-space side of
 // each driver of which no modules are left then: whoever is interrupted selects the same
@@ -36,13 +37,13 @@ func (p *pruning) listSelected(context.Context) error {
 	}
 	before := len(p.result.Kept)
 	for _, version := range p.unused(chosen) {
-		if err := p.addPublished(p.share.Driver(version), "the user-space side of driver "+version, p.loaded.Version == version); err != nil {
+		if err := p.addPublished(p.share.Driver(version), "the user-space side of driver "+version, p.isLoaded("", version)); err != nil {
 			return err
 		}
 	}
 	for _, d := range chosen {
 		what := fmt.Sprintf("the modules of driver %s for kernel %s", d.Version, d.Release)
-		if err := p.addPublished(p.share.Result(d.Release, d.Version), what, d == p.loaded); err != nil {
+		if err := p.addPublished(p.share.Result(d.Release, d.Version), what, p.isLoaded(d.Release, d.Version)); err != nil {
 			return err
 		}
 	}
@@ -51,6 +52,12 @@ func (p *pruning) listSelected(context.Context) error {
 			"name others with --release and --driver-version: ls shows what there is")
 	}
 	return nil
+}
+
+// isLoaded says whether a driver for a kernel is, or may be, the one that is loaded; without a
+// release, for whatever kernel.
+func (p *pruning) isLoaded(release, version string) bool {
+	return p.loaded != nil && p.loaded.Selects(modules.Driver{Release: cmp.Or(release, p.loaded.Release), Version: version})
 }
 
 // choose finds the modules that are selected, and notes of which drivers and for which kernels
@@ -63,7 +70,7 @@ func (p *pruning) choose() (chosen []modules.Driver, err error) {
 		if selected {
 			chosen = append(chosen, d)
 		}
-		if !selected || d == p.loaded {
+		if !selected || p.isLoaded(d.Release, d.Version) {
 			p.used[d.Version], p.served[d.Release] = true, true
 		}
 	}

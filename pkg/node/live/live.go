@@ -109,8 +109,11 @@ func (s State) text(module, name string) string {
 	return s.root.Text(moduleDir + "/" + module + "/" + name)
 }
 
+// Unknown is the version of a driver that does not say it.
+const Unknown = "unknown"
+
 // Version is the version of the driver that is loaded; "" where none is. A
-// driver that says nowhere what it is has the version "unknown".
+// driver that says nowhere what it is has the version [Unknown].
 func (s State) Version() string {
 	m, ok := s.Loaded[Main]
 	if !ok {
@@ -122,7 +125,7 @@ func (s State) Version() string {
 	if v := procVersion(s.root.Text("proc/driver/nvidia/version")); v != "" {
 		return v
 	}
-	return "unknown"
+	return Unknown
 }
 
 // procVersion takes the driver's version out of /proc/driver/nvidia/version:
