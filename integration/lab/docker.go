@@ -56,8 +56,6 @@ func (c container) run(ctx context.Context) error {
 		args = append(args, "--volume", m+":ro")
 	}
 	own := fmt.Sprintf("trap 'chown -R %d:%d /out' EXIT\n", os.Getuid(), os.Getgid())
-	// A connection that breaks off fails no run of tests.
-	own += `if [ -d /etc/apt/apt.conf.d ]; then echo 'Acquire::Retries "5";' >/etc/apt/apt.conf.d/80-retries; fi` + "\n"
 	stop := context.AfterFunc(ctx, func() { Kill(name) })
 	defer stop()
 	_, err := docker(ctx, nil, append(args, c.image, "-euo", "pipefail", "-c", own+c.script)...)

@@ -26,6 +26,8 @@ cd "$3" || exit
 rm -f etc/apt/sources.list
 mkdir -p etc/apt/sources.list.d etc/dpkg/dpkg.cfg.d
 cp "$3.sources" etc/apt/sources.list.d/debian.sources
+# A connection that breaks off fails no run of tests; the apt of bullseye tries once.
+echo 'Acquire::Retries "5";' >etc/apt/apt.conf.d/80-retries
 # What the real image leaves out, now and of later packages; licences stay.
 cat >etc/dpkg/dpkg.cfg.d/docker <<EOF
 path-exclude /usr/share/doc/*
