@@ -209,7 +209,7 @@ func (r *reader) types(t *testing.T, dir, text string) outcome {
 
 // removeContainers ends those that a text has left behind, by their names.
 func (r *reader) removeContainers(t *testing.T, begins string) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, r.docker, "ps", "--all", "--quiet", "--filter", "name=^"+begins+"-").Output()
 	if left := strings.Fields(string(out)); err == nil && len(left) > 0 {

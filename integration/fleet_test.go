@@ -64,6 +64,9 @@ func startRegistry(t *testing.T, options ...string) string {
 		if exec.Command("docker", "exec", name, "bash", "-c", "</dev/tcp/127.0.0.1/5000").Run() == nil {
 			return name
 		}
+		if docker(t, "inspect", "--format", "{{.State.Running}}", name) != "true" {
+			t.Fatal("the registry has ended")
+		}
 		select {
 		case <-t.Context().Done():
 			t.Fatal(t.Context().Err())

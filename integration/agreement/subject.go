@@ -221,7 +221,7 @@ func (s Subject) boot(ctx context.Context, l *lab.Lab, list []made) (lab.Outcome
 	for _, name := range recorded {
 		steps[0].Read = append(steps[0].Read, "/"+name)
 	}
-	machine := lab.Machine{Kernel: s.Host.Image(), Arch: s.Host.Arch, Append: s.Append, Limit: 10 * time.Minute}
+	machine := lab.Machine{Kernel: s.Host.Image(), Arch: s.Host.Arch, Append: s.Append}
 	for _, m := range list {
 		first := slices.DeleteFunc(slices.Clone(s.First), func(file string) bool { return slices.Contains(m.before, file) })
 		step := plan.Step{Unload: true, Load: machine.Install(append(first, m.before...))}

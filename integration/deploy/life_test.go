@@ -110,11 +110,11 @@ func (h life) record() []string {
 	})
 }
 
-// waitFor returns when the record ends in a line.
+// waitFor returns when the record has a line.
 func (h life) waitFor(line string) {
 	h.Helper()
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		if lines := h.record(); len(lines) > 0 && lines[len(lines)-1] == line {
+	for deadline := time.Now().Add(5 * time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		if slices.Contains(h.record(), line) {
 			return
 		}
 	}
@@ -161,7 +161,7 @@ func TestLifeWithoutGPU(t *testing.T) {
 			h := start(t, host)
 			h.stage()
 			// It is, or was: a skipped one can be started. One that is not has no end.
-			h.docker("exec", h.name, "timeout", "60", "systemctl", "start", "cuda-next-kernel.service")
+			h.docker("exec", h.name, "timeout", "300", "systemctl", "start", "cuda-next-kernel.service")
 			// Nor does anybody want updates to be held back.
 			h.docker("exec", h.name, "systemctl", "start", "cuda-hold-updates.service")
 			for _, unit := range []string{"cuda-modules", "cuda-driver", "cuda-next-kernel", "cuda-hold-updates"} {

@@ -37,9 +37,10 @@ type Machine struct {
 	Disk string
 	// Memory is in MiB, 1024 where it is 0; the files are part of it.
 	Memory int
-	// Limit is the time for each start, 3 minutes where it is 0.
-	Limit time.Duration
 }
+
+// limit is when a machine that was started is taken to hang: far above what any takes.
+const limit = 20 * time.Minute
 
 // Install gives the machine module files of this machine and returns the part
 // of a plan that loads them, in this order.
@@ -162,12 +163,9 @@ func (m Machine) start(ctx context.Context, files initramfs, steps plan.Plan) (O
 }
 
 func (m Machine) qemu(ctx context.Context, dir string) error {
-	memory, limit := m.Memory, m.Limit
+	memory := m.Memory
 	if memory == 0 {
 		memory = 1024
-	}
-	if limit == 0 {
-		limit = 3 * time.Minute
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it did not end within %s", limit))
 	defer cancel()

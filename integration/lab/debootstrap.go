@@ -16,6 +16,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/k8sp/cuda/internal/retry"
 )
 
 // keyring is where Debian's machines keep the keys that sign its archive.
@@ -147,15 +149,23 @@ func findPackage(index io.Reader, name string) (path, sum string, err error) {
 }
 
 // download returns what a URL holds, and only if that has the SHA-256 (any
-// content where sum is empty).
-func download(ctx context.Context, url, sum string) ([]byte, error) {
+// content where sum is empty). A connection that breaks off is tried again.
+func download(ctx context.Context, url, sum string) (content []byte, err error) {
+	err = retry.Loop{}.Do(ctx, func() (progress bool, err error) {
+		content, err = downloadOnce(ctx, url, sum)
+		return false, err
+	})
+	return content, err
+}
+
+func downloadOnce(ctx context.Context, url, sum string) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return nil, err
+		return nil, retry.Connection(err)
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
@@ -163,7 +173,7 @@ func download(ctx context.Context, url, sum string) ([]byte, error) {
 	}
 	content, err := io.ReadAll(io.LimitReader(response.Body, 256<<20))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", url, err)
+		return nil, retry.Connection(fmt.Errorf("%s: %w", url, err))
 	}
 	got := sha256.Sum256(content)
 	if sum != "" && hex.EncodeToString(got[:]) != sum {
