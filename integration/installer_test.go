@@ -29,7 +29,7 @@ func TestBadInstaller(t *testing.T) {
 		}, nil, []string{"this driver is broken"}},
 		{"it hangs", func(t *testing.T, folder string) {
 			installer(t, folder, "sleep 1000 & sleep 1000")
-		}, []string{"--build-timeout=3s"}, []string{"did not end by itself and was stopped", "--build-timeout"}},
+		}, []string{"--build-timeout=20s"}, []string{"did not end by itself and was stopped", "--build-timeout"}},
 		{"it reports success without modules", func(t *testing.T, folder string) {
 			installer(t, folder, "exit 0")
 		}, nil, []string{"nvidia-uvm", "reported success"}},

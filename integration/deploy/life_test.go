@@ -98,7 +98,7 @@ func (h life) stage() {
 // powerOff returns when the host is down.
 func (h life) powerOff() {
 	h.Helper()
-	h.systemctl("--no-block", "poweroff")
+	h.docker("exec", "--detach", h.name, "systemctl", "poweroff") // which may be over before docker asks how it ended
 	h.docker("wait", h.name)
 }
 

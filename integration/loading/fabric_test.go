@@ -48,7 +48,8 @@ func TestFabric(t *testing.T) {
 				t.Errorf("%v", r.Stat)
 			}
 		}},
-		{"it crashes", begun(plan.Step{Write: []plan.Text{{Name: instead, Content: "crash"}}, Until: "it is started again"}),
+		// For the third time; four seconds go by then, in which it is ended.
+		{"it crashes", begun(plan.Step{Write: []plan.Text{{Name: instead, Content: "crash"}}, Until: "again_in_ms=4000"}),
 			says("fabric-manager", "runs: it is ended: exit status 1; it said last: ")},
 		{"it refuses", begun(plan.Step{Write: []plan.Text{{Name: instead, Content: "refuse"}}, Until: "don't match with driver version 990.20"}),
 			says("fabric-manager", "until NVIDIA's fabric manager of driver "+newer+" runs")},

@@ -85,7 +85,7 @@ func TestHalves(t *testing.T) {
 	run(lab.ContainerName("build"), "--cap-add", "SETUID", "--cap-add", "SETGID", "--cap-add", "CHOWN", "--tmpfs", "/opt/share:exec", "--volume", between+":/next:ro", "--volume", status+":/status",
 		needDebian(t), "/builder", "next", "--stay", "--watched=/next", "--status=/status/next.json", "--listen=:9711")
 	var s nextkernel.Status
-	for deadline := time.Now().Add(2 * time.Minute); s.State != nextkernel.Failed && time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Minute); s.State != nextkernel.Failed && time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		if text, err := os.ReadFile(filepath.Join(status, "next.json")); err == nil {
 			_ = json.Unmarshal(text, &s)
 		}

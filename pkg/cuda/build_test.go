@@ -406,7 +406,10 @@ func TestBuildInstallerThatCannotRun(t *testing.T) {
 				}
 			}
 			o := buildOptions(t, unconfined.Exec{})
-			o.Timeout = 300 * time.Millisecond
+			o.Timeout = time.Minute
+			if tt.name == "never answers" {
+				o.Timeout = 300 * time.Millisecond
+			}
 			_, err := Build(t.Context(), d, o)
 			if stage.ExitCode(err) != 14 || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v, want exit code 14 and %q", err, tt.want)

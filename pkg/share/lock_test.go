@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -75,8 +76,8 @@ func TestLockWaitsAndSaysSo(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var log bytes.Buffer
-		ctx := zerolog.New(&log).WithContext(t.Context())
+		log := &telling{told: make(chan struct{})}
+		ctx := zerolog.New(log).WithContext(t.Context())
 		done := make(chan error, 1)
 		go func() {
 			second, err := open().Lock(ctx, quick)
@@ -85,11 +86,10 @@ func TestLockWaitsAndSaysSo(t *testing.T) {
 			}
 			done <- err
 		}()
-		time.Sleep(20 * time.Millisecond)
 		select {
 		case err := <-done:
 			t.Fatalf("the second run did not wait: %v", err)
-		default:
+		case <-log.told:
 		}
 		if err := first.Unlock(); err != nil {
 			t.Fatal(err)
@@ -98,9 +98,23 @@ func TestLockWaitsAndSaysSo(t *testing.T) {
 			t.Fatal(err)
 		}
 		if n := strings.Count(log.String(), "waiting for another builder"); n != 1 {
-			t.Errorf("said %d times that it waits: %s", n, &log)
+			t.Errorf("said %d times that it waits: %s", n, log)
 		}
 	})
+}
+
+// telling is a log that tells of the line that says that a run waits.
+type telling struct {
+	strings.Builder
+	once sync.Once
+	told chan struct{}
+}
+
+func (l *telling) Write(line []byte) (int, error) {
+	if bytes.Contains(line, []byte("waiting for another builder")) {
+		defer l.once.Do(func() { close(l.told) })
+	}
+	return l.Builder.Write(line)
 }
 
 func TestLockWaitEndsWithTheContext(t *testing.T) {
