@@ -21,7 +21,8 @@ FROM ${GO_IMAGE} AS builder
 WORKDIR /src
 # The modules first: they change less often than the source.
 COPY go.mod go.sum ./
-RUN go mod download
+# Go asks a proxy once for each module; what has come is kept.
+RUN go mod download || go mod download || go mod download
 COPY . .
 # .git is not in the context, so the source itself says which source it is:
 # a rerun with another builder is another build.
