@@ -29,7 +29,8 @@ func (c *checkout) share(w *writer, may func(*file) bool) {
 	var folders []string
 	in := map[string][]*file{}
 	for _, f := range c.files {
-		if f.wanted && f.info == nil && f.mode != filemode.Symlink && may(f) {
+		// What may not be may be written meanwhile, and is not looked at.
+		if f.wanted && f.mode != filemode.Symlink && may(f) && f.info == nil {
 			folder := path.Dir(f.path)
 			if in[folder] == nil {
 				folders = append(folders, folder)
